@@ -1,0 +1,29 @@
+# make setup | test | demo | lock        (see CONTRIBUTING.md)
+VENV    := .venv
+PYTHON  ?= python3.11
+LIST    := requirements/cpu.txt
+BIN     := $(VENV)/bin
+UV      := $(BIN)/uv
+ARGS    ?=
+UPGRADE ?=
+# torch's CPU build: from the wheels pip was told of, else from PyTorch's own CPU index.
+WHEELS  := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+# More OpenMP threads than idle cores collapse the CPU engine (docs/operations.md).
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: setup system lint types contracts unit engine test demo lock clean
+
+setup: $(VENV)/.stamp
+
+$(VENV)/.stamp: $(LIST) pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(UV) || $(BIN)/python -m pip install -q $$(grep '^uv==' $(LIST))
+	$(UV) pip sync -q --python $(VENV) --link-mode hardlink $(WHEELS) $(LIST)
+	$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e .
+	touch $@
+
+lock:
+	$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 $(WHEELS) \
+	  --excludes requirements/cpu-excludes.txt --extra cpu --extra train --extra dev $(UPGRADE) \
+	  -o $(LIST) pyproject.toml

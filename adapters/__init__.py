@@ -1,0 +1,1 @@
+"""The registry: immutable adapter versions, their states, their files, and the route."""

@@ -1,0 +1,1 @@
+"""The log: who asked what, which version answered, what people thought of it."""

@@ -1,0 +1,1 @@
+"""The process: the OpenAI-compatible chat on vLLM, feedback, admin, metrics, CLI."""

@@ -1,0 +1,1 @@
+"""Bramblewick: a made-up shop whose simulated users show the whole loop."""

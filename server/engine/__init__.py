@@ -1,0 +1,1 @@
+"""Engines: the protocol, vLLM behind it, and a fake that ships."""
