@@ -118,6 +118,11 @@ class Engine(Protocol):
         """What it serves."""
         ...
 
+    @property
+    def slots(self) -> int:
+        """How many adapters can be resident at once."""
+        ...
+
     async def answer(self, call: EngineCall) -> EngineResponse:
         """Answer one request; bad requests give a 4xx response, never an exception.
 

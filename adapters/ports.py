@@ -1,0 +1,49 @@
+"""What the registry asks of its surroundings. `server` provides both."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+Clock = Callable[[], datetime]
+"""Gives the time now, aware, in UTC."""
+
+
+class Database(Protocol):
+    """Short sessions. One writer at a time, whoever asks (`server.db.Database`)."""
+
+    def read(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A session for reading."""
+        ...
+
+    def write(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        ...
+
+
+class AdapterHost(Protocol):
+    """An engine, as far as adapters are concerned."""
+
+    @property
+    def slots(self) -> int:
+        """How many adapters can be resident at once."""
+        ...
+
+    async def load(self, version: str, path: Path) -> None:
+        """Make `version` answerable from the files in `path`; raises when the engine refuses it."""
+        ...
+
+    async def unload(self, version: str) -> None:
+        """Forget `version`. Only after its requests have ended."""
+        ...
+
+    def resident(self) -> frozenset[str]:
+        """The versions that can answer now."""
+        ...
+
+    def in_flight(self, version: str) -> int:
+        """Requests of `version` that have not ended."""
+        ...

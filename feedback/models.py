@@ -1,0 +1,103 @@
+"""Tables of the log. Never wire types (those are in `schemas.py`)."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, LargeBinary
+from sqlmodel import Field, SQLModel
+
+
+class Interaction(SQLModel, table=True):
+    """One answered request. Ordered by (`received_at`, `id`), never by a counter.
+
+    `version` is None where the answer came from a model that is not Pawl's (recorded by an
+    application's callback). `conversation` is the hash of everything that was asked (messages and
+    tools): answers to the same conversation can be compared. `thread` is the hash of its beginning:
+    it tells anonymous users apart. Token ids are little-endian int32 blobs (law 1).
+    """
+
+    __tablename__ = "interaction"
+    __table_args__ = (
+        Index("interaction_time", "tenant", "channel", "mode", "received_at", "id"),
+        Index("interaction_conversation", "tenant", "conversation"),
+        Index("interaction_user", "tenant", "user"),
+        Index("interaction_run_id", "tenant", "run_id", unique=True),
+    )
+
+    id: str = Field(primary_key=True)
+    received_at: datetime
+    tenant: str
+    channel: str
+    endpoint: str
+    """`chat` or `completion`."""
+    mode: str
+    """`live`, `shadow` (nobody saw it), `evaluation` (our own traffic) or `external`."""
+    role: str
+    """`live`, `canary` or `pinned`: why this version answered."""
+    requested_model: str
+    model: str
+    version: str | None
+    user: str | None
+    key_id: str | None
+    parent: str | None = None
+    """The live interaction that a shadow answer belongs to."""
+    run_id: str | None = None
+    """LangChain's run id, where a callback of an application sent it."""
+    conversation: str
+    thread: str
+    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    """Messages (or prompt), tools and sampling parameters, as the client sent them."""
+    prompt_token_ids: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    status: str
+    """`complete`, `aborted` (the client went away, the server stopped) or `failed`."""
+    error: str | None = None
+    """A class of error, never a text."""
+    first_token_seconds: float | None = None
+    duration_seconds: float | None = None
+
+
+class Choice(SQLModel, table=True):
+    """One of an interaction's `n` answers."""
+
+    __tablename__ = "choice"
+
+    interaction_id: str = Field(primary_key=True, foreign_key="interaction.id", ondelete="CASCADE")
+    index: int = Field(primary_key=True)
+    text: str
+    token_ids: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    tokens: int = 0
+    finish_reason: str | None = None
+
+
+class Feedback(SQLModel, table=True):
+    """One judgement of a choice, or between choices. May be stored before its interaction.
+
+    `rater` is None where the client named none: it is then the interaction's user, found when the
+    two are joined. The last word of a rater on a metric of a choice counts; comments add up.
+    """
+
+    __tablename__ = "feedback"
+    __table_args__ = (
+        Index("feedback_interaction", "tenant", "interaction_id"),
+        Index("feedback_time", "tenant", "received_at", "id"),
+        Index("feedback_rater", "tenant", "rater"),
+    )
+
+    tenant: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    received_at: datetime
+    interaction_id: str
+    choice: int
+    metric_name: str
+    value: Any = Field(sa_column=Column(JSON, nullable=False))
+    rater: str | None = None
+    source: str
+    """`HUMAN`, `LLM_JUDGE` or `CODE`."""
+    rationale: str | None = None
+    tags: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    key_id: str | None = None
+    digest: str
+    """Hash of the content: the same id with another content is a conflict."""
