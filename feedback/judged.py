@@ -1,0 +1,300 @@
+"""The log as training needs it: conversations with their answers and what was said about them.
+
+Everything streams: the database sorts, weighs who spoke last and counts each rater's events; what
+is held in memory is one batch of conversations. Answers that nobody saw (mode `shadow`) and our own
+traffic (`evaluation`) never enter.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from feedback.judged_queries import LogWindow, answers_of, prompts_of, requests_of, words_of
+from feedback.ports import Database
+from feedback.records import unpack
+
+SUPERSEDED = "superseded"
+"""A word that its rater took back by a later one."""
+OVER_QUOTA = "over_quota"
+"""A word beyond its rater's events of one week."""
+OVERCROWDED = "overcrowded"
+"""A word beyond what one conversation may bring."""
+
+CONVERSATION_MAX = 500
+"""Words about one conversation; bounds what is held in memory."""
+
+_BATCH = 50
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """One choice of an interaction, with what it answered.
+
+    `asker` is the request's user, or `anonymous:<thread>`. `version` is None where the answer is
+    not Pawl's; token ids are None where they were not recorded.
+    """
+
+    interaction_id: str
+    choice: int
+    text: str
+    prompt_token_ids: tuple[int, ...] | None
+    token_ids: tuple[int, ...] | None
+    finish_reason: str | None
+    status: str
+    version: str | None
+    mode: str
+    asker: str
+    thread: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The last word of one rater on one metric of one choice.
+
+    `rater` is who judged: named by the feedback, else the request's user, else
+    `anonymous:<thread>`, flagged `anonymous`.
+    """
+
+    id: str
+    received_at: datetime
+    interaction_id: str
+    choice: int
+    metric_name: str
+    value: Any
+    rater: str
+    anonymous: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedConversation:
+    """One question, its answers that were judged, and the judgements in order of arrival.
+
+    `left_out` counts the words that do not count, by reason.
+    """
+
+    tenant: str
+    conversation: str
+    endpoint: str
+    messages: list[dict[str, Any]] | None
+    tools: list[dict[str, Any]] | None
+    answers: tuple[LoggedAnswer, ...]
+    judgements: tuple[Judgement, ...]
+    left_out: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPrompt:
+    """A request as its client sent it, and who asked."""
+
+    interaction_id: str
+    tenant: str
+    conversation: str
+    asker: str
+    received_at: datetime
+    request: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Group:
+    tenant: str
+    conversation: str
+    judgements: list[Judgement] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Row[Any], events_per_rater: int) -> None:
+        if row.recency > 1:
+            self.left_out[SUPERSEDED] += 1
+        elif row.rank_in_week > events_per_rater:
+            self.left_out[OVER_QUOTA] += 1
+        elif len(self.judgements) >= CONVERSATION_MAX:
+            self.left_out[OVERCROWDED] += 1
+        else:
+            self.judgements.append(_judgement(row))
+
+
+async def judged_conversations(
+    database: Database, window: LogWindow, *, events_per_rater: int
+) -> AsyncIterator[JudgedConversation]:
+    """Stream the conversations that were judged in the window, by tenant and conversation.
+
+    At most `events_per_rater` words of a rater count in an ISO week (UTC), the earliest first.
+    """
+    async with database.read() as session:
+        batch: list[_Group] = []
+        async for row in await session.stream(words_of(window)):
+            key = (row.tenant, row.conversation)
+            if not batch or (batch[-1].tenant, batch[-1].conversation) != key:
+                if len(batch) == _BATCH:
+                    for conversation in await _complete(session, window, batch):
+                        yield conversation
+                    batch = []
+                batch.append(_Group(*key))
+            batch[-1].add(row, events_per_rater)
+        for conversation in await _complete(session, window, batch):
+            yield conversation
+
+
+async def asked_prompts(
+    database: Database, window: LogWindow, keep: Callable[[str, str], bool]
+) -> AsyncIterator[AskedPrompt]:
+    """Stream the answered live chat requests whose tenant and asker `keep` says yes to.
+
+    Ordered by tenant and time; a question asked twice comes twice.
+    """
+    async with database.read() as session:
+        batch: list[Row[Any]] = []
+        async for row in await session.stream(prompts_of(window)):
+            if not keep(row.tenant, row.asker):
+                continue
+            batch.append(row)
+            if len(batch) == _CHUNK:
+                for prompt in await _with_requests(session, batch):
+                    yield prompt
+                batch = []
+        for prompt in await _with_requests(session, batch):
+            yield prompt
+
+
+def mentioned(metric_name: str, value: Any) -> list[tuple[str, int | None]]:
+    """The answers that a comparing value names, best first: interaction id and choice.
+
+    The choice is None where the value names none: then the feedback's own choice 0 is meant.
+    """
+    if metric_name == "preference" and isinstance(value, Mapping):
+        return [_mention(value.get("over"), value.get("choice"))]
+    if metric_name == "ranking" and isinstance(value, Sequence) and not isinstance(value, str):
+        return [_mention(item) for item in value]
+    return []
+
+
+def _mention(item: Any, choice: Any = None) -> tuple[str, int | None]:
+    if isinstance(item, Mapping):
+        return str(item.get("inference_id")), item.get("choice")
+    return str(item), choice if isinstance(choice, int) else None
+
+
+def _judgement(row: Row[Any]) -> Judgement:
+    return Judgement(
+        id=row.id,
+        received_at=row.received_at,
+        interaction_id=row.interaction_id,
+        choice=row.choice,
+        metric_name=row.metric_name,
+        value=row.value,
+        rater=row.rater_name,
+        anonymous=bool(row.anonymous),
+        source=row.source,
+    )
+
+
+async def _complete(
+    session: AsyncSession, window: LogWindow, groups: Sequence[_Group]
+) -> list[JudgedConversation]:
+    """Add the answers and the question to each group."""
+    wanted = {
+        identifier
+        for group in groups
+        for judgement in group.judgements
+        for identifier in _named_by(judgement)
+    }
+    answers: dict[tuple[str, str], list[LoggedAnswer]] = {}
+    for tenant, conversation, answer in await _answers(session, window, wanted):
+        answers.setdefault((tenant, conversation), []).append(answer)
+    firsts = [found[0].interaction_id for found in answers.values()]
+    requests = await _requests(session, firsts)
+    return [
+        _conversation(group, answers.get((group.tenant, group.conversation), []), requests)
+        for group in groups
+    ]
+
+
+def _named_by(judgement: Judgement) -> list[str]:
+    others = mentioned(judgement.metric_name, judgement.value)
+    return [judgement.interaction_id, *(identifier for identifier, _ in others)]
+
+
+def _conversation(
+    group: _Group,
+    answers: Sequence[LoggedAnswer],
+    requests: Mapping[str, tuple[str, dict[str, Any]]],
+) -> JudgedConversation:
+    endpoint, request = requests[answers[0].interaction_id] if answers else ("chat", {})
+    return JudgedConversation(
+        tenant=group.tenant,
+        conversation=group.conversation,
+        endpoint=endpoint,
+        messages=request.get("messages"),
+        tools=request.get("tools"),
+        answers=tuple(answers),
+        judgements=tuple(group.judgements),
+        left_out=group.left_out,
+    )
+
+
+async def _answers(
+    session: AsyncSession, window: LogWindow, ids: Collection[str]
+) -> list[tuple[str, str, LoggedAnswer]]:
+    found: list[tuple[str, str, LoggedAnswer]] = []
+    for chunk in _chunks(sorted(ids)):
+        rows = (await session.execute(answers_of(window, chunk))).all()
+        found.extend((row.tenant, row.conversation, _answer(row)) for row in rows)
+    return found
+
+
+def _answer(row: Row[Any]) -> LoggedAnswer:
+    return LoggedAnswer(
+        interaction_id=row.id,
+        choice=row.choice_index,
+        text=row.text,
+        prompt_token_ids=_unpacked(row.prompt_token_ids),
+        token_ids=_unpacked(row.token_ids),
+        finish_reason=row.finish_reason,
+        status=row.status,
+        version=row.version,
+        mode=row.mode,
+        asker=row.asker,
+        thread=row.thread,
+        received_at=row.received_at,
+    )
+
+
+def _unpacked(blob: bytes | None) -> tuple[int, ...] | None:
+    return tuple(unpack(blob)) if blob else None
+
+
+async def _requests(
+    session: AsyncSession, ids: Sequence[str]
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for chunk in _chunks(ids):
+        rows = (await session.execute(requests_of(chunk))).all()
+        for identifier, endpoint, request in rows:
+            found[identifier] = (endpoint, request)
+    return found
+
+
+async def _with_requests(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[AskedPrompt]:
+    requests = await _requests(session, [row.id for row in rows])
+    return [
+        AskedPrompt(
+            interaction_id=row.id,
+            tenant=row.tenant,
+            conversation=row.conversation,
+            asker=row.asker,
+            received_at=row.received_at,
+            request=requests[row.id][1],
+        )
+        for row in rows
+    ]
+
+
+def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (ids[start : start + _CHUNK] for start in range(0, len(ids), _CHUNK))

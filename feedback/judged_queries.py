@@ -1,0 +1,197 @@
+"""The queries behind `judged.py`: one code path for SQLite and PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    extract,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.orm import Mapped
+from sqlmodel import col
+
+from feedback.models import Choice, Feedback, Interaction
+
+COMPARABLE_METRICS = ("preference", "ranking", "demonstration", "thumbs", "rating")
+SEEN_MODES = ("live", "external")
+ANONYMOUS = "anonymous:"
+
+_DAY = 86_400
+_WEEK = 7 * _DAY
+_THURSDAY = 3 * _DAY
+"""The Unix epoch was a Thursday; three days later in the sum, weeks turn on Mondays."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogWindow:
+    """Which part of the log: feedback (or requests) after `since` until `until`, inclusive.
+
+    `tenants` None means all of them (only for a shared channel).
+    """
+
+    channel: str
+    tenants: frozenset[str] | None
+    since: datetime | None
+    until: datetime
+
+
+def _asker() -> ColumnElement[str]:
+    return func.coalesce(col(Interaction.user), literal(ANONYMOUS) + col(Interaction.thread))
+
+
+def _week(moment: ColumnElement[Any]) -> ColumnElement[int]:
+    """Weeks since the epoch, turning on Monday midnight UTC, as ISO weeks do."""
+    seconds = cast(extract("epoch", moment), BigInteger)
+    return (seconds + _THURSDAY) // _WEEK
+
+
+def _in_window(
+    window: LogWindow, tenant: Mapped[str], moment: Mapped[datetime]
+) -> ColumnElement[bool]:
+    conditions = [col(Interaction.channel) == window.channel, moment <= window.until]
+    if window.since is not None:
+        conditions.append(moment > window.since)
+    if window.tenants is not None:
+        conditions.append(tenant.in_(sorted(window.tenants)))
+    return and_(*conditions)
+
+
+def _words(window: LogWindow) -> Select[Any]:
+    """Each word with its rater, and how many later words its rater has on the same thing."""
+    anonymous = and_(col(Feedback.rater).is_(None), col(Interaction.user).is_(None))
+    rater = func.coalesce(col(Feedback.rater), _asker())
+    # Two preferences of one rater for an answer over two others are two words.
+    preference = col(Feedback.metric_name) == "preference"
+    subject = case((preference, cast(col(Feedback.value), String)), else_="")
+    recency = func.row_number().over(
+        partition_by=(
+            col(Feedback.tenant),
+            anonymous,
+            rater,
+            col(Feedback.interaction_id),
+            col(Feedback.choice),
+            col(Feedback.metric_name),
+            subject,
+        ),
+        order_by=(col(Feedback.received_at).desc(), col(Feedback.id).desc()),
+    )
+    return (
+        select(
+            *_WORD_COLUMNS,
+            col(Interaction.conversation),
+            rater.label("rater_name"),
+            anonymous.label("anonymous"),
+            recency.label("recency"),
+        )
+        .join(
+            Interaction,
+            and_(
+                col(Interaction.id) == col(Feedback.interaction_id),
+                col(Interaction.tenant) == col(Feedback.tenant),
+            ),
+        )
+        .where(
+            _in_window(window, col(Feedback.tenant), col(Feedback.received_at)),
+            col(Interaction.mode).in_(SEEN_MODES),
+            col(Feedback.metric_name).in_(COMPARABLE_METRICS),
+        )
+    )
+
+
+_WORD_COLUMNS: tuple[Mapped[Any], ...] = (
+    col(Feedback.tenant),
+    col(Feedback.id),
+    col(Feedback.received_at),
+    col(Feedback.interaction_id),
+    col(Feedback.choice),
+    col(Feedback.metric_name),
+    col(Feedback.value),
+    col(Feedback.source),
+)
+
+
+def words_of(window: LogWindow) -> Select[Any]:
+    """Each word with its place among its rater's words of that week."""
+    word = _words(window).subquery()
+    rank = func.row_number().over(
+        partition_by=(
+            word.c.tenant,
+            word.c.anonymous,
+            word.c.rater_name,
+            _week(word.c.received_at),
+            word.c.recency == 1,
+        ),
+        order_by=(word.c.received_at, word.c.id),
+    )
+    return select(word, rank.label("rank_in_week")).order_by(
+        word.c.tenant, word.c.conversation, word.c.received_at, word.c.id
+    )
+
+
+def prompts_of(window: LogWindow) -> Select[Any]:
+    """The complete live chat requests with who asked, by tenant and time."""
+    return (
+        select(*_PROMPT_COLUMNS, _asker().label("asker"))
+        .where(
+            _in_window(window, col(Interaction.tenant), col(Interaction.received_at)),
+            col(Interaction.mode) == "live",
+            col(Interaction.endpoint) == "chat",
+            col(Interaction.status) == "complete",
+        )
+        .order_by(col(Interaction.tenant), col(Interaction.received_at), col(Interaction.id))
+    )
+
+
+_PROMPT_COLUMNS: tuple[Mapped[Any], ...] = (
+    col(Interaction.id),
+    col(Interaction.tenant),
+    col(Interaction.conversation),
+    col(Interaction.received_at),
+)
+
+_ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
+    col(Interaction.id),
+    col(Interaction.tenant),
+    col(Interaction.conversation),
+    col(Interaction.prompt_token_ids),
+    col(Interaction.status),
+    col(Interaction.version),
+    col(Interaction.mode),
+    col(Interaction.thread),
+    col(Interaction.received_at),
+    col(Choice.index).label("choice_index"),
+    col(Choice.text),
+    col(Choice.token_ids),
+    col(Choice.finish_reason),
+)
+
+
+def answers_of(window: LogWindow, ids: Sequence[str]) -> Select[Any]:
+    """The choices of these interactions, as far as they belong to the window's channel."""
+    return (
+        select(*_ANSWER_COLUMNS, _asker().label("asker"))
+        .join(Choice, col(Choice.interaction_id) == col(Interaction.id))
+        .where(
+            col(Interaction.id).in_(ids),
+            col(Interaction.channel) == window.channel,
+            col(Interaction.mode).in_(SEEN_MODES),
+        )
+        .order_by(col(Interaction.id), col(Choice.index))
+    )
+
+
+def requests_of(ids: Sequence[str]) -> Select[Any]:
+    """Id, endpoint and request of these interactions."""
+    columns = (col(Interaction.id), col(Interaction.endpoint), col(Interaction.request))
+    return select(*columns).where(col(Interaction.id).in_(ids))

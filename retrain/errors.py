@@ -1,0 +1,49 @@
+"""What can go wrong with a run. A run that failed keeps the error's class and message."""
+
+
+class RetrainError(Exception):
+    """A reason that is known; its message says what to do and quotes nobody's text."""
+
+
+class UnknownRunError(RetrainError):
+    """There is no such run."""
+
+
+class UnknownChannelError(RetrainError):
+    """There is no such channel."""
+
+
+class RunInProgressError(RetrainError):
+    """The channel has a run that has not ended."""
+
+
+class SlotTakenError(RetrainError):
+    """The slot's run has been started already, by this or another scheduler."""
+
+
+class SlotFinishedError(RetrainError):
+    """A run of the slot came to a verdict; the slot is not run again."""
+
+
+class InvalidSlotError(RetrainError):
+    """A slot reads `2026-w47`."""
+
+
+class LeaseLostError(RetrainError):
+    """Another process has taken the run over; this one must not write any more."""
+
+
+class SnapshotError(RetrainError):
+    """The frozen inputs of a run are missing or were changed."""
+
+
+class TrainingError(RetrainError):
+    """The trainer ended without an adapter."""
+
+
+class NoJudgeError(RetrainError):
+    """No judge is configured: no result, no promotion."""
+
+
+class LiveMovedError(RetrainError):
+    """Another version went live while the run was under way."""
