@@ -1,0 +1,78 @@
+"""`python -m retrain.trainer job.json`: train one adapter.
+
+Exit codes: 0 done, 1 unexpected, 2 a job that cannot be run, 3 NaN, 4 out of memory, 5 the
+reference is not the policy, 128 + n ended by signal n.
+"""
+
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retrain.trainer.errors import JobError, TrainerError
+from retrain.trainer.events import EventWriter, Failed, open_events
+from retrain.trainer.job import Job, read_job
+from retrain.trainer.process import claim_stdout, die_with_parent, on_termination, set_environment
+from retrain.trainer.scratch import fresh_scratch, scratch_for
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the job file named by the only argument; returns the exit code."""
+    stdout = claim_stdout()
+    events = EventWriter(stdout, _now)
+    try:
+        job = read_job(_job_file(arguments))
+        if job.events is not None:
+            events = EventWriter(open_events(job.events), _now)
+        _run(job, events)
+    except TrainerError as error:
+        return _fail(events, error, str(error), error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last resort: tell the caller, then leave
+        message = "unexpected; the trainer's standard error has the traceback"
+        return _fail(events, error, message, 1)
+    return 0
+
+
+def _job_file(arguments: Sequence[str]) -> Path:
+    if len(arguments) != 1:
+        raise JobError("usage: python -m retrain.trainer job.json")
+    return Path(arguments[0])
+
+
+def _run(job: Job, events: EventWriter) -> None:
+    """Guard a run against signals and orphanhood, and clean up behind it."""
+    scratch = scratch_for(job.output)
+
+    def finish(code: int) -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+        message = "ended by a signal; nothing was saved"
+        events.write(Failed(reason="Terminated", message=message, exit_code=code))
+
+    on_termination(finish)
+    if job.parent_pid is not None:
+        die_with_parent(job.parent_pid)
+    try:
+        set_environment(job, fresh_scratch(job.output), os.environ)
+        from retrain.trainer.run import run  # noqa: PLC0415 - imports torch, after the environment
+
+        run(job, events, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fail(events: EventWriter, error: Exception, message: str, code: int) -> int:
+    """Report a failure; the traceback goes to standard error."""
+    traceback.print_exception(error, file=sys.stderr)
+    events.write(Failed(reason=type(error).__name__, message=message, exit_code=code))
+    return code
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""The adapter's folder: written beside its place, synced, and put there by one rename."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from retrain.trainer.errors import NonFiniteError
+from retrain.trainer.events import Step
+from retrain.trainer.job import HyperParameters
+
+WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "training.json"
+
+
+class TrainingRecord(BaseModel):
+    """`training.json`: how an adapter came about."""
+
+    base_model: str
+    warm_start: bool
+    seed: int
+    hyper: HyperParameters
+    pairs: int
+    signals: dict[str, int]
+    dropped: dict[str, int]
+    steps: int
+    last: Step | None
+    versions: dict[str, str]
+    device: str
+    seconds: float
+
+
+def save_adapter(model: Any, base_model: str, folder: Path) -> None:
+    """Write the policy's weights and config into `folder`; nothing else is left there.
+
+    `base_model` is what the config will name. Raises `NonFiniteError` on a NaN weight.
+    """
+    _check_finite(model)
+    if "ref" in model.peft_config:
+        model.delete_adapter("ref")
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base_model
+    if isinstance(config.target_modules, set):  # a set's order differs from process to process
+        config.target_modules = sorted(config.target_modules)
+    # Never the embeddings: to decide, PEFT would ask the hub about the base model.
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    for path in folder.iterdir():
+        if path.name not in (WEIGHTS, CONFIG):
+            path.unlink()
+
+
+def publish(folder: Path, output: Path, record: TrainingRecord) -> str:
+    """Add the record, sync everything and rename `folder` to `output`, on the same file system.
+
+    Returns the sha256 of the weights. Raises `OSError`; then `output` is not there.
+    """
+    (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    for path in (*folder.iterdir(), folder):
+        _sync(path)
+    folder.rename(output)
+    _sync(output.parent)
+    return digest
+
+
+def _check_finite(model: Any) -> None:
+    trained = (value for value in model.parameters() if value.requires_grad)
+    if not all(bool(torch.isfinite(value).all()) for value in trained):
+        raise NonFiniteError("the adapter holds NaN or infinite weights; lower learning_rate")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

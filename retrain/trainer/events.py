@@ -1,0 +1,126 @@
+"""What the trainer tells its caller: one JSON object a line. Importable without torch.
+
+The caller reads them with `parse_event`. No event carries anybody's text.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from retrain.trainer.job import HyperParameters
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    time: AwareDatetime | None = Field(None, description="stamped by the writer")
+
+
+class Started(_Event):
+    """The pairs are read and the model is about to be loaded."""
+
+    event: Literal["started"] = "started"
+    versions: dict[str, str]
+    device: str
+    precision: str
+    pairs: int
+    signals: dict[str, int] = Field(description="pairs to train on, by signal")
+    warm_start: bool
+    hyper: HyperParameters
+
+
+class Dropped(_Event):
+    """Pairs that are not trained on, by reason."""
+
+    event: Literal["dropped"] = "dropped"
+    reasons: dict[str, int]
+
+
+class Reference(_Event):
+    """The reference was found equal to the policy: the largest |reward| on the first batch."""
+
+    event: Literal["reference"] = "reference"
+    max_reward: float
+    adapter: Literal["base", "live"]
+    lora_rank: int
+    lora_alpha: float
+
+
+class Step(_Event):
+    """One optimiser step, or the mean over `logging_steps` of them.
+
+    `loss` is the mean over the batch before pair weights, which scale the gradient only.
+    """
+
+    event: Literal["step"] = "step"
+    step: int
+    of: int
+    loss: float
+    reward_margin: float
+    reward_accuracy: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+
+
+class BatchHalved(_Event):
+    """Memory ran out; the run starts over with half the batch and twice the accumulation."""
+
+    event: Literal["batch_halved"] = "batch_halved"
+    per_device_batch: int
+    gradient_accumulation: int
+
+
+class Saved(_Event):
+    """The adapter is in place, whole and synced."""
+
+    event: Literal["saved"] = "saved"
+    folder: str
+    sha256: str = Field(description="of adapter_model.safetensors")
+    seconds: float
+
+
+class Failed(_Event):
+    """The run ended without an adapter."""
+
+    event: Literal["failed"] = "failed"
+    reason: str = Field(description="the error's class")
+    message: str = Field(description="what to do")
+    exit_code: int
+
+
+Event = Started | Dropped | Reference | Step | BatchHalved | Saved | Failed
+_PARSER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+def parse_event(line: str | bytes) -> Event:
+    """Read one event line. Raises `pydantic.ValidationError` on anything else."""
+    return _PARSER.validate_json(line)
+
+
+class EventWriter:
+    """Writes events to a file descriptor, each with one system call.
+
+    Unbuffered, so that a signal handler may write too, and a killed trainer leaves whole lines.
+    """
+
+    def __init__(self, descriptor: int, clock: Callable[[], datetime]) -> None:
+        self._descriptor = descriptor
+        self._clock = clock
+
+    def write(self, event: Event) -> None:
+        """Stamp the event and write it as a line. Raises `OSError` when nobody can read it."""
+        line = event.model_copy(update={"time": self._clock()}).model_dump_json() + "\n"
+        remaining = memoryview(line.encode())
+        while remaining:
+            remaining = remaining[os.write(self._descriptor, remaining) :]
+
+
+def open_events(path: Path) -> int:
+    """Open an event file for appending; returns the descriptor. Raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -1,0 +1,68 @@
+"""Running out of memory: telling it apart, and trying again with half the batch."""
+
+import gc
+from collections.abc import Callable
+from math import ceil
+from typing import TypeVar
+
+import torch
+
+from retrain.trainer.errors import MemoryExhaustedError
+from retrain.trainer.job import HyperParameters
+
+T = TypeVar("T")
+
+_ADVICE = (
+    "lower per_device_batch or max_length, set gradient_checkpointing to true, "
+    'or quantization to "nf4"'
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, the GPU's or the machine's, ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate" in text)
+
+
+def halved(hyper: HyperParameters) -> HyperParameters:
+    """Halve the batch and accumulate over more of them: the effective batch is at least kept.
+
+    Raises `MemoryExhaustedError` when the batch is one pair already.
+    """
+    if hyper.per_device_batch == 1:
+        raise MemoryExhaustedError(f"not even one pair fits into memory; {_ADVICE}")
+    batch = hyper.per_device_batch // 2
+    accumulation = ceil(hyper.per_device_batch * hyper.gradient_accumulation / batch)
+    return hyper.model_copy(
+        update={"per_device_batch": batch, "gradient_accumulation": accumulation}
+    )
+
+
+def with_one_halving(
+    attempt: Callable[[HyperParameters], T],
+    hyper: HyperParameters,
+    on_halved: Callable[[HyperParameters], None],
+) -> T:
+    """Run `attempt`, and once more from the start with half the batch if memory runs out.
+
+    Raises `MemoryExhaustedError` when it runs out again.
+    """
+    try:
+        return attempt(hyper)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, so that the traceback no longer holds the first attempt's tensors.
+    smaller = halved(hyper)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    on_halved(smaller)
+    try:
+        return attempt(smaller)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryExhaustedError(f"half the batch did not fit either; {_ADVICE}") from error
+        raise

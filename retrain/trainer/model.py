@@ -1,0 +1,151 @@
+"""Loading what is trained: the base model, in full precision or four bits, and its adapter."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
+
+from retrain.trainer.errors import JobError
+from retrain.trainer.job import HyperParameters, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a run computes, and in what precision."""
+
+    cuda: bool
+    bf16: bool
+
+    @property
+    def name(self) -> str:
+        """What the events call it."""
+        return str(torch.cuda.get_device_name()) if self.cuda else "cpu"
+
+    @property
+    def dtype(self) -> Any:
+        """The base model's dtype."""
+        return torch.bfloat16 if self.bf16 else torch.float32
+
+
+def pick_device(hyper: HyperParameters) -> Device:
+    """Take the GPU where there is one; bf16 on a GPU that has it, else fp32, unless told."""
+    cuda = bool(torch.cuda.is_available())
+    automatic = cuda and bool(torch.cuda.is_bf16_supported())
+    bf16 = automatic if hyper.precision == "auto" else hyper.precision == "bf16"
+    return Device(cuda=cuda, bf16=bf16)
+
+
+def load_tokenizer(base_model: str) -> Any:
+    """Load the base model's tokenizer. Raises `JobError`."""
+    try:
+        return AutoTokenizer.from_pretrained(base_model)
+    except (OSError, ValueError) as error:
+        raise _unusable(base_model) from error
+
+
+def vocabulary_size(base_model: str) -> int:
+    """Return the number of rows in the model's embedding. Raises `JobError`."""
+    try:
+        return int(AutoConfig.from_pretrained(base_model).get_text_config().vocab_size)
+    except (OSError, ValueError) as error:
+        raise _unusable(base_model) from error
+
+
+def end_of_turn_ids(tokenizer: Any, base_model: str) -> frozenset[int]:
+    """Return the ids at which the engine stops: the tokenizer's and the generation config's."""
+    ends = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
+    try:
+        configured = GenerationConfig.from_pretrained(base_model).eos_token_id
+    except OSError:  # a model need not have one
+        configured = None
+    match configured:
+        case int():
+            ends.add(configured)
+        case list():
+            ends.update(configured)
+    return frozenset(ends)
+
+
+def load_policy(job: Job, device: Device) -> Any:
+    """Load the base model, with the live adapter on a warm start.
+
+    The adapter is named `default`, the one name of which TRL keeps a frozen copy (`ref`). Raises
+    `JobError` where either cannot be loaded, or the adapter did not arrive whole.
+    """
+    try:
+        base = AutoModelForCausalLM.from_pretrained(
+            job.base_model,
+            dtype=device.dtype,
+            quantization_config=_quantization(job.hyper, device),
+            device_map={"": 0} if device.cuda else None,
+        )
+    except (OSError, ValueError) as error:
+        raise _unusable(job.base_model) from error
+    return base if job.warm_start is None else _with_live_adapter(base, job.warm_start)
+
+
+def _quantization(hyper: HyperParameters, device: Device) -> BitsAndBytesConfig | None:
+    if hyper.quantization == "none":
+        return None
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=device.dtype,
+    )
+
+
+def _with_live_adapter(base: Any, folder: Path) -> Any:
+    try:
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise JobError(
+            f"warm_start: the adapter in {folder} does not fit the base model; "
+            "train from the base (warm_start null), or name the right one"
+        ) from error
+    _check_arrived(model, folder)
+    return model
+
+
+def _check_arrived(model: Any, folder: Path) -> None:
+    """PEFT only warns of weights that are missing or left over; a live adapter must be whole."""
+    stored = load_file(folder / "adapter_model.safetensors")
+    loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+    same = stored.keys() == loaded.keys() and all(
+        torch.equal(loaded[name].cpu().float(), stored[name].float()) for name in stored
+    )
+    if not same:
+        raise JobError(
+            f"warm_start: the weights in {folder} do not match the base model's modules; "
+            "train from the base (warm_start null), or name the right one"
+        )
+
+
+def fresh_lora(hyper: HyperParameters) -> LoraConfig:
+    """Describe a new adapter; it starts equal to the base model."""
+    targets = hyper.lora_target_modules
+    return LoraConfig(
+        r=hyper.lora_rank,
+        lora_alpha=hyper.lora_alpha,
+        lora_dropout=hyper.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _unusable(base_model: str) -> JobError:
+    return JobError(
+        f"base_model: cannot load {base_model}; give a model folder or a hub id of a causal model"
+    )

@@ -1,0 +1,75 @@
+"""The trainer as a process: its output, its death, and what the libraries may see of the world."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from types import FrameType
+
+from retrain.trainer.errors import JobError, TrainerError
+from retrain.trainer.job import Job
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def claim_stdout() -> int:
+    """Return a descriptor of standard output, and send everybody else's prints to standard error.
+
+    Done on descriptors, so that C libraries are caught too.
+    """
+    sys.stdout.flush()
+    events = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return events
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends.
+
+    Raises `TrainerError` when the parent is gone already, or is another process; Linux only.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent_pid:  # it died before the call above
+        raise TrainerError(
+            f"parent_pid: process {parent_pid} is not this process's parent; "
+            "start the trainer from it, or leave parent_pid out"
+        )
+
+
+def on_termination(finish: Callable[[int], None]) -> None:
+    """On SIGTERM and SIGINT call `finish` with the exit code, then leave at once.
+
+    It leaves from within the handler: an exception could be swallowed by whatever library code the
+    signal interrupts.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        code = 128 + number
+        try:
+            finish(code)
+        finally:
+            os._exit(code)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def set_environment(job: Job, scratch: Path, environment: MutableMapping[str, str]) -> None:
+    """Set what the libraries read when they are imported, before they are.
+
+    One GPU (TRL refuses several in one process), no network where the model is a folder, no
+    progress bars, and temporary files where a killed run's leftovers are found. Raises `JobError`
+    under a launcher of several processes, which is not supported.
+    """
+    if int(environment.get("WORLD_SIZE", "1")) > 1:
+        raise JobError("the trainer runs as one process; launch it with --num_processes 1")
+    environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    environment["TQDM_DISABLE"] = "1"
+    environment["TMPDIR"] = str(scratch)
+    if Path(job.base_model).is_dir():
+        environment["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,178 @@
+"""One training run, from the job to the adapter in its place."""
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, set_seed
+from transformers.integrations import TensorBoardCallback
+
+from retrain.trainer.artifact import TrainingRecord, publish, save_adapter
+from retrain.trainer.callbacks import StepEvents
+from retrain.trainer.data import Prepared, prepare
+from retrain.trainer.dpo import PairCollator, PairTrainer, dpo_config
+from retrain.trainer.events import BatchHalved, Dropped, EventWriter, Reference, Saved, Started
+from retrain.trainer.job import HyperParameters, Job
+from retrain.trainer.memory import with_one_halving
+from retrain.trainer.model import (
+    Device,
+    end_of_turn_ids,
+    fresh_lora,
+    load_policy,
+    load_tokenizer,
+    pick_device,
+    vocabulary_size,
+)
+from retrain.trainer.reference import assert_reference, restore_precision
+from retrain.trainer.rendering import completion_ids
+from retrain.trainer.rows import PairRow
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
+
+
+def run(job: Job, events: EventWriter, scratch: Path) -> None:
+    """Train the job's adapter and put it into `job.output`.
+
+    Leaves nothing there when it fails. `scratch` is an empty folder on the same file system, which
+    the caller removes. Raises `TrainerError` for the known reasons.
+    """
+    started = time.monotonic()
+    if job.hyper.threads:
+        torch.set_num_threads(job.hyper.threads)
+    device = pick_device(job.hyper)
+    tokenizer = load_tokenizer(job.base_model)
+    prepared = read_job_pairs(job, tokenizer)
+    _announce(job, device, prepared, events)
+
+    def attempt(hyper: HyperParameters) -> tuple[Any, StepEvents]:
+        sized = job.model_copy(update={"hyper": hyper})
+        trainer = build_trainer(sized, device, tokenizer, prepared, scratch)
+        return trainer, train(sized, trainer, events)
+
+    def on_halved(hyper: HyperParameters) -> None:
+        events.write(
+            BatchHalved(
+                per_device_batch=hyper.per_device_batch,
+                gradient_accumulation=hyper.gradient_accumulation,
+            )
+        )
+
+    trainer, steps = with_one_halving(attempt, job.hyper, on_halved)
+    save_adapter(trainer.model, job.base_model, scratch / "adapter")
+    seconds = time.monotonic() - started
+    record = _record(job, device, prepared, trainer, steps, seconds)
+    digest = publish(scratch / "adapter", job.output, record)
+    events.write(Saved(folder=str(job.output), sha256=digest, seconds=seconds))
+
+
+def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
+    """Read the job's pairs as token ids. Raises `JobError`."""
+    ends = end_of_turn_ids(tokenizer, job.base_model)
+
+    def render(text: str, row: PairRow) -> list[int]:
+        return completion_ids(tokenizer, ends, text, row.messages, row.tools)
+
+    return prepare(
+        job.pairs,
+        render,
+        max_length=job.hyper.max_length,
+        vocabulary=vocabulary_size(job.base_model),
+    )
+
+
+def build_trainer(
+    job: Job, device: Device, tokenizer: Any, prepared: Prepared, scratch: Path
+) -> PairTrainer:
+    """Load the policy and set up the trainer; the reference is as it was before any cast."""
+    set_seed(job.seed)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    trainer = PairTrainer(
+        model=load_policy(job, device),
+        args=dpo_config(job, scratch / "trl", cuda=device.cuda, bf16=device.bf16),
+        data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
+        train_dataset=Dataset.from_list(prepared.examples),
+        processing_class=tokenizer,
+        peft_config=fresh_lora(job.hyper) if job.warm_start is None else None,
+    )
+    restore_precision(trainer.model)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train(job: Job, trainer: PairTrainer, events: EventWriter) -> StepEvents:
+    """Assert the reference, then take the steps. Raises `TrainerError`."""
+    warm = job.warm_start is not None
+    largest = assert_reference(trainer, warm_start=warm)
+    lora = trainer.model.peft_config["default"]
+    events.write(
+        Reference(
+            max_reward=largest,
+            adapter="live" if warm else "base",
+            lora_rank=lora.r,
+            lora_alpha=lora.lora_alpha,
+        )
+    )
+    steps = StepEvents(events)
+    trainer.add_callback(steps)
+    if job.tensorboard is not None:
+        trainer.add_callback(_tensorboard(job.tensorboard))
+    trainer.train()
+    return steps
+
+
+def _tensorboard(folder: Path) -> TensorBoardCallback:
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, and seldom wanted
+
+    return TensorBoardCallback(tb_writer=SummaryWriter(log_dir=str(folder)))
+
+
+def _announce(job: Job, device: Device, prepared: Prepared, events: EventWriter) -> None:
+    events.write(
+        Started(
+            versions=_versions(),
+            device=device.name,
+            precision="bf16" if device.bf16 else "fp32",
+            pairs=len(prepared.examples),
+            signals=dict(prepared.signals),
+            warm_start=job.warm_start is not None,
+            hyper=job.hyper,
+        )
+    )
+    if prepared.dropped:
+        events.write(Dropped(reasons=dict(prepared.dropped)))
+
+
+def _record(
+    job: Job,
+    device: Device,
+    prepared: Prepared,
+    trainer: PairTrainer,
+    steps: StepEvents,
+    seconds: float,
+) -> TrainingRecord:
+    sizes = {
+        "per_device_batch": trainer.args.per_device_train_batch_size,
+        "gradient_accumulation": trainer.args.gradient_accumulation_steps,
+    }
+    return TrainingRecord(
+        base_model=job.base_model,
+        warm_start=job.warm_start is not None,
+        seed=job.seed,
+        hyper=job.hyper.model_copy(update=sizes),
+        pairs=len(prepared.examples),
+        signals=dict(prepared.signals),
+        dropped=dict(prepared.dropped),
+        steps=trainer.state.global_step,
+        last=steps.last,
+        versions=_versions(),
+        device=device.name,
+        seconds=seconds,
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {library: version(library) for library in LIBRARIES}
