@@ -1,0 +1,75 @@
+"""The log's section of the settings."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+BUILT_IN_METRICS = frozenset(
+    {"thumbs", "rating", "comment", "demonstration", "preference", "ranking"}
+)
+
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
+class MetricConfig(BaseModel):
+    """A metric of one's own: `[feedback.metrics.solved]`, `type = "boolean"`.
+
+    `direction` says which way is better. `min` and `max` (inclusive) bound a number; `values` are a
+    category's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["boolean", "number", "text", "category"]
+    direction: Literal["higher", "lower"] = "higher"
+    min: float | None = Field(default=None, allow_inf_nan=False)
+    max: float | None = Field(default=None, allow_inf_nan=False)
+    values: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_type(self) -> Self:
+        bounded = self.min is not None or self.max is not None
+        if bounded and self.type != "number":
+            raise ValueError("min and max belong to a metric of type number")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is above max")
+        if bool(self.values) != (self.type == "category"):
+            raise ValueError("a category, and nothing else, has values")
+        return self
+
+
+class FeedbackConfig(BaseModel):
+    """Bounds of the recorder and of what clients may send. Lengths are in characters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    queue_max: int = Field(default=20_000, ge=1)
+    """Rows that wait or are being written; past it new ones are refused and counted."""
+    group_max: int = Field(default=256, ge=1, le=1024)
+    """Rows that share one transaction and its sync."""
+    commit_wait_seconds: float = Field(default=0.25, ge=0)
+    """How long an answer's last byte waits for the commit of its row (law 3)."""
+    acknowledge_seconds: float = Field(default=5.0, gt=0)
+    """How long feedback waits for its commit before it is refused as unavailable."""
+    close_seconds: float = Field(default=10.0, gt=0)
+    """How long a shutdown waits for the queue to be written."""
+    retry_seconds: float = Field(default=0.05, gt=0)
+    """First pause after the database failed; it doubles up to `retry_seconds_max`."""
+    retry_seconds_max: float = Field(default=2.0, gt=0)
+    metrics: dict[MetricName, MetricConfig] = Field(default_factory=dict)
+    text_max: int = Field(default=20_000, ge=1)
+    """A comment, a rationale, a text metric."""
+    demonstration_max: int = Field(default=100_000, ge=1)
+    name_max: int = Field(default=256, ge=1)
+    """A rater, a user, a model, a client's id, a tag's key or value."""
+    tags_max: int = Field(default=16, ge=0)
+    ranking_max: int = Field(default=32, ge=2)
+    choices_max: int = Field(default=16, ge=1)
+    """Answers in one interaction that an application sends."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        taken = BUILT_IN_METRICS & self.metrics.keys()
+        if taken:
+            raise ValueError(f"{', '.join(sorted(taken))} cannot be redefined")
+        return self

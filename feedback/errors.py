@@ -1,0 +1,76 @@
+"""What can go wrong with the log. No HTTP here; `server/errors.py` maps these to status codes.
+
+No message holds anything that a client sent.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class FieldProblem(NamedTuple):
+    """One field of the input and what it should have been."""
+
+    field: str
+    message: str
+
+
+class FeedbackError(Exception):
+    """Whatever the log refuses or fails to do."""
+
+
+class InvalidInputError(FeedbackError):
+    """The input breaks a rule; `problems` name the fields."""
+
+    def __init__(self, problems: Sequence[FieldProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{field}: {message}" for field, message in self.problems))
+
+    @classmethod
+    def of(cls, field: str, message: str) -> "InvalidInputError":
+        """One problem with one field."""
+        return cls([FieldProblem(field, message)])
+
+
+class InteractionNotFoundError(FeedbackError):
+    """The id in `field` was not issued here, or not to this tenant, or is not in the log."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: no such interaction; send the id of a completion as received")
+
+
+class ConflictError(FeedbackError):
+    """The id in `field` already stands for another content."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: already used for another content; send a new one")
+
+
+class StoreUnavailableError(FeedbackError):
+    """The database does not answer in time. Nothing is acknowledged; send it again later."""
+
+    def __init__(self, retry_after_seconds: int = 5) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__("the log cannot be reached now; send it again with the same id")
+
+
+class RecorderFullError(FeedbackError):
+    """The recorder's queue is full: the database has been slow or away for long."""
+
+    def __init__(self) -> None:
+        super().__init__("the recorder's queue is full; check the database")
+
+
+class RecorderClosedError(FeedbackError):
+    """The recorder is not running (not started, or closed)."""
+
+    def __init__(self) -> None:
+        super().__init__("the recorder is not running")
+
+
+class RowRejectedError(FeedbackError):
+    """The database refuses this one row whatever stands beside it."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"the database refused the row ({cause})")
