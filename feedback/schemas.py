@@ -1,0 +1,193 @@
+"""Wire types of the log. Bounds that are settings are checked in `validation.py`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from feedback.errors import FieldProblem
+
+Source = Literal["HUMAN", "LLM_JUDGE", "CODE"]
+Status = Literal["complete", "aborted", "failed"]
+
+CHOICE_MAX = 1023
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:  # PostgreSQL has no place for it
+        raise ValueError("must not contain NUL characters")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Name = Annotated[str, StringConstraints(min_length=1), AfterValidator(_without_nul)]
+ChoiceIndex = Annotated[int, Field(ge=0, le=CHOICE_MAX)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _In(BaseModel):
+    """What clients send: no silent conversions, no unknown fields, no echo in errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, protected_namespaces=()
+    )
+
+
+class FeedbackIn(_In):
+    """One judgement. `value` depends on `metric_name`.
+
+    `thumbs`: true or false. `rating`: 1 to 5. `comment`: text. `demonstration`: the better text.
+    `preference`: `{"over": id, "choice"?: index}`, the side that lost. `ranking`: ids, or
+    `{"id", "choice"}` objects, best first. Or a metric of the settings. `choice` is the answer that
+    is meant, where there are several. With an `id` of the client's it can be sent again safely.
+    """
+
+    inference_id: Name
+    choice: ChoiceIndex | None = None
+    metric_name: Name
+    value: Any
+    rater: Name | None = None
+    source: Source = "HUMAN"
+    rationale: Text | None = None
+    tags: dict[Name, Text] = Field(default_factory=dict)
+    id: Name | None = None
+
+
+class FeedbackStored(BaseModel):
+    """The feedback is durable."""
+
+    feedback_id: str
+
+
+class PreferenceValue(_In):
+    """The side that lost; `choice` where it has several answers."""
+
+    over: Name
+    choice: ChoiceIndex | None = None
+
+
+class RankedAnswer(_In):
+    """One place in a ranking."""
+
+    id: Name
+    choice: ChoiceIndex | None = None
+
+
+class ChoiceIn(_In):
+    """One answer, in order."""
+
+    text: Text
+    finish_reason: Name | None = None
+
+
+class InteractionIn(_In):
+    """A request that an application made, to Pawl or to another model, and its answers.
+
+    Without `id` one is issued; the same `run_id` always gets the same id. `tags` are kept as
+    OpenAI's `metadata` of the request. Times are seconds.
+    """
+
+    id: Name | None = None
+    run_id: Name | None = None
+    channel: Name | None = None
+    model: Name
+    messages: list[dict[str, Any]] | None = None
+    prompt: Text | None = None
+    tools: list[dict[str, Any]] | None = None
+    choices: list[ChoiceIn] = Field(default_factory=list)
+    user: Name | None = None
+    tags: dict[Name, Text] = Field(default_factory=dict)
+    parent: Name | None = None
+    status: Status = "complete"
+    first_token_seconds: Seconds | None = None
+    duration_seconds: Seconds | None = None
+    mode: Literal["external"] = "external"
+
+
+class InteractionStored(BaseModel):
+    """The interaction is durable and can be rated under this id."""
+
+    inference_id: str
+
+
+class ChoiceOut(BaseModel):
+    """One answer."""
+
+    index: int
+    text: str
+    tokens: int
+    finish_reason: str | None
+
+
+class FeedbackOut(BaseModel):
+    """One judgement as it was stored; `choice` and the value's choices are filled in."""
+
+    id: str
+    received_at: datetime
+    choice: int
+    metric_name: str
+    value: Any
+    rater: str | None
+    source: str
+    rationale: str | None
+    tags: dict[str, str]
+
+
+class InteractionOut(BaseModel):
+    """One interaction with its answers and all feedback on it, oldest first."""
+
+    id: str
+    received_at: datetime
+    channel: str
+    endpoint: str
+    mode: str
+    role: str
+    model: str
+    version: str | None
+    user: str | None
+    parent: str | None
+    run_id: str | None
+    request: dict[str, Any]
+    prompt_tokens: int
+    completion_tokens: int
+    status: str
+    error: str | None
+    first_token_seconds: float | None
+    duration_seconds: float | None
+    choices: Sequence[ChoiceOut]
+    feedback: Sequence[FeedbackOut]
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
+    """What `error` of `model` says, without a word of the input.
+
+    Names that the client made up (an unknown field, a tag's key) are left out of the path.
+    """
+    return [
+        FieldProblem(_path(detail["loc"], model), _message(detail["type"], detail["msg"], model))
+        for detail in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    if not location or location[0] not in model.model_fields:
+        return "body"
+    inner = [str(part) for part in location[1:] if isinstance(part, int) or part in _INNER]
+    return ".".join([str(location[0]), *inner])
+
+
+_INNER = {*ChoiceIn.model_fields, *PreferenceValue.model_fields, *RankedAnswer.model_fields}
+
+
+def _message(kind: str, message: str, model: type[BaseModel]) -> str:
+    if kind == "extra_forbidden":
+        return f"has an unknown field; known are {', '.join(model.model_fields)}"
+    return message
