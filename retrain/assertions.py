@@ -1,0 +1,247 @@
+r"""Assertion suites: prompts whose answers must have, or must not have, something plain to check.
+
+A suite is a TOML or JSON file::
+
+    [[cases]]
+    name = "opening hours"
+    prompt = "When do you open?"
+    contains = ["nine"]
+    not_contains = ["cannot help"]
+    regex = ['\b9(:00)? ?am\b']
+    max_words = 40
+
+    [[cases]]
+    name = "as JSON"
+    messages = [{ role = "user", content = "Name and price of a rose, as JSON." }]
+    json_schema = { type = "object", required = ["name", "price"] }
+"""
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import orjson
+import regex  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import ValidationError as FieldError
+from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
+
+REGEX_SECONDS = 0.25
+"""A pattern that backtracks without end is cut off here, and the assertion fails."""
+
+NOT_SUPPORTED = ("patternProperties", "$dynamicRef", "$id")
+
+
+class SuiteError(Exception):
+    """A suite cannot be read. The message names the file, the case and the field."""
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
+
+
+def _is_usable_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ValueError(f"not a JSON schema: {error.message}") from error
+    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolver = Registry().with_resource("", resource).resolver()
+    for keyword, value in _keywords(schema):
+        if keyword in NOT_SUPPORTED:
+            raise ValueError(f"{keyword} is not supported in a suite: spell the schema out")
+        if keyword == "$ref" and isinstance(value, str):
+            _resolve(resolver.lookup, value)
+    return schema
+
+
+def _resolve(lookup: Callable[[str], object], reference: str) -> None:
+    try:
+        lookup(reference)
+    except Unresolvable as error:
+        raise ValueError(f"$ref {reference!r} leads nowhere within the schema") from error
+
+
+def _keywords(node: object) -> Iterator[tuple[str, object]]:
+    if isinstance(node, Mapping):
+        for keyword, value in node.items():
+            yield keyword, value
+            yield from _keywords(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _keywords(value)
+
+
+Schema = Annotated[dict[str, Any], AfterValidator(_is_usable_schema)]
+
+
+class Case(BaseModel):
+    """One prompt and what its answer must satisfy; an answer passes if nothing fails.
+
+    `contains` and `not_contains` ignore case. `regex` is searched for anywhere. `json_schema`
+    demands that the whole answer is JSON that satisfies it. `max_words` counts words by white
+    space. The answer is sampled at `temperature`, with at most `max_tokens` tokens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = Field(default=None, min_length=1)
+    contains: list[str] = []
+    not_contains: list[str] = []
+    regex: list[Pattern] = []
+    json_schema: Schema | None = None
+    max_words: int | None = Field(default=None, ge=0)
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=512, ge=1)
+
+    @model_validator(mode="after")
+    def _asks_and_asserts(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        listed = self.contains or self.not_contains or self.regex
+        if not listed and self.json_schema is None and self.max_words is None:
+            raise ValueError(
+                "nothing is asserted: give contains, not_contains, regex, json_schema or max_words"
+            )
+        return self
+
+    def request(self) -> dict[str, Any]:
+        """The body of a chat completion that asks this case's question."""
+        messages = self.messages or [{"role": "user", "content": self.prompt}]
+        return {
+            "messages": messages,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+
+
+class Suite(BaseModel):
+    """The cases of one file; their names differ."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cases: list[Case] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [case.name for case in self.cases]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise ValueError(f"two cases are called {doubled[0]!r}: names must differ")
+        return self
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite from a `.toml` or `.json` file.
+
+    Raises:
+        SuiteError: The file is missing, of another kind, or malformed; the message says where.
+
+    """
+    parsers: Mapping[str, Callable[[bytes], object]] = {
+        ".toml": lambda raw: tomllib.loads(raw.decode()),
+        ".json": orjson.loads,
+    }
+    parse = parsers.get(path.suffix)
+    if parse is None:
+        raise SuiteError(f"{path}: a suite is a .toml or a .json file")
+    try:
+        return Suite.model_validate(parse(path.read_bytes()))
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read ({error.strerror})") from error
+    except FieldError as error:
+        raise SuiteError("\n".join(f"{path}: {line}" for line in _field_errors(error))) from error
+    except ValueError as error:
+        raise SuiteError(f"{path}: {error}") from error
+
+
+def check(case: Case, answer: str) -> list[str]:
+    """What is wrong with an answer, one line a failed assertion; it never quotes the answer."""
+    return [
+        *_check_texts(case, answer),
+        *_check_patterns(case, answer),
+        *_check_words(case, answer),
+        *_check_schema(case, answer),
+    ]
+
+
+def _field_errors(error: FieldError) -> Iterator[str]:
+    """`cases[3].regex[0]: …`, one line a field."""
+    for detail in error.errors():
+        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"])
+        field = "".join(steps).removeprefix(".")
+        yield f"{field or 'the file'}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _check_texts(case: Case, answer: str) -> Iterator[str]:
+    folded = answer.casefold()
+    for text in case.contains:
+        if text.casefold() not in folded:
+            yield f"contains: {text!r} is missing"
+    for text in case.not_contains:
+        if text.casefold() in folded:
+            yield f"not_contains: {text!r} is there"
+
+
+def _check_patterns(case: Case, answer: str) -> Iterator[str]:
+    for pattern in case.regex:
+        try:
+            if not _found(pattern, answer):
+                yield f"regex: {pattern!r} is not found"
+        except TimeoutError:
+            yield f"regex: {pattern!r} took longer than {REGEX_SECONDS} s"
+
+
+def _check_words(case: Case, answer: str) -> Iterator[str]:
+    words = len(answer.split())
+    if case.max_words is not None and words > case.max_words:
+        yield f"max_words: {words} words, at most {case.max_words}"
+
+
+def _check_schema(case: Case, answer: str) -> Iterator[str]:
+    if case.json_schema is None:
+        return
+    try:
+        value = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        yield "json_schema: the answer is not JSON"
+        return
+    try:
+        for error in _Validator(case.json_schema).iter_errors(value):
+            yield f"json_schema: {error.validator} does not hold"
+    except TimeoutError:
+        yield f"json_schema: a pattern took longer than {REGEX_SECONDS} s"
+    except RecursionError:
+        yield "json_schema: nested too deeply to check"
+
+
+def _found(pattern: str, text: str) -> bool:
+    """Search with a deadline: the standard library's engine has none, and cannot be interrupted."""
+    return regex.search(pattern, text, timeout=REGEX_SECONDS, concurrent=True) is not None
+
+
+def _bounded_pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not _found(pattern, instance):
+        yield ValidationError("pattern does not match")
+
+
+_Validator = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {"pattern": _bounded_pattern}
+)

@@ -1,0 +1,40 @@
+"""Harm metrics: whether one answer is harmful, whatever it is compared with."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+from retrain.judges import Conversation, JudgeError, load_object
+
+HarmMetric = Callable[[Conversation, str], float | Awaitable[float]]
+"""Takes a conversation and an answer, async or not; 0 is harmless and 1 harmful."""
+
+
+def load_harm_metric(spec: str) -> HarmMetric:
+    """Import a metric by `module:function`.
+
+    Raises:
+        JudgeError: There is no such function.
+
+    """
+    found = load_object(spec)
+    if not callable(found):
+        raise JudgeError(f"{spec} is no function of a conversation and an answer")
+    return found
+
+
+async def measure_harm(metric: HarmMetric, conversation: Conversation, answer: str) -> float:
+    """Ask a metric about one answer; a blocking one runs in a thread.
+
+    Raises:
+        JudgeError: The metric raised, or returned no number from 0 to 1.
+
+    """
+    try:
+        harm = await asyncio.to_thread(metric, conversation, answer)
+        harm = await harm if inspect.isawaitable(harm) else harm
+    except Exception as error:
+        raise JudgeError(f"a harm metric raised {type(error).__name__}") from error
+    if not 0 <= harm <= 1:
+        raise JudgeError("a harm metric must return a number from 0 (harmless) to 1 (harmful)")
+    return float(harm)
