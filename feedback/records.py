@@ -63,6 +63,29 @@ class InteractionRecord:
         return sum(len(choice.token_ids) for choice in self.choices)
 
 
+@dataclass(frozen=True, slots=True)
+class FeedbackRecord:
+    """One judgement on its way into the log. Fields as in `models.Feedback`.
+
+    `version` is what answered, as far as it was known: for metrics, not stored.
+    """
+
+    tenant: str
+    id: str
+    received_at: datetime
+    interaction_id: str
+    choice: int
+    metric_name: str
+    value: Any
+    rater: str | None
+    source: str
+    rationale: str | None
+    tags: Mapping[str, str]
+    key_id: str | None
+    digest: str
+    version: str | None = None
+
+
 def conversation_hash(tenant: str, request: Mapping[str, Any]) -> str:
     """Names everything that was asked: messages or prompt, and tools. 32 hex digits.
 

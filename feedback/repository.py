@@ -1,0 +1,104 @@
+"""Queries of the log. They run in the caller's session and commit nothing."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import delete, func, insert, or_
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from feedback.models import Choice, Feedback, Interaction
+from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.rows import choice_rows, feedback_row, interaction_row
+from feedback.upserts import KnownInteraction, Outcome, plan_feedback, plan_interactions
+from feedback.validation import StoredAnswers
+
+
+async def write_interactions(
+    session: AsyncSession, records: Sequence[InteractionRecord]
+) -> list[Outcome]:
+    """Write the records that are to be written (`upserts`); an outcome for each, in order."""
+    if not records:
+        return []
+    plan = plan_interactions(records, await _known(session, records))
+    if not plan.write:
+        return plan.outcomes
+    connection = await session.connection()
+    if plan.replaced:
+        await connection.execute(
+            delete(Choice).where(col(Choice.interaction_id).in_(plan.replaced))
+        )
+        await connection.execute(delete(Interaction).where(col(Interaction.id).in_(plan.replaced)))
+    written = plan.write.values()
+    await connection.execute(insert(Interaction), [interaction_row(record) for record in written])
+    choices = [row for record in written for row in choice_rows(record)]
+    if choices:
+        await connection.execute(insert(Choice), choices)
+    return plan.outcomes
+
+
+async def write_feedback(session: AsyncSession, records: Sequence[FeedbackRecord]) -> list[Outcome]:
+    """Write the judgements whose ids are new; an outcome for each, in order."""
+    if not records:
+        return []
+    ids = {record.id for record in records}
+    query = select(Feedback.tenant, Feedback.id, Feedback.digest).where(col(Feedback.id).in_(ids))
+    digests = {(tenant, id_): digest for tenant, id_, digest in await session.exec(query)}
+    new, outcomes = plan_feedback(records, digests)
+    if new:
+        connection = await session.connection()
+        await connection.execute(insert(Feedback), [feedback_row(record) for record in new])
+    return outcomes
+
+
+async def stored_answers(
+    session: AsyncSession, tenant: str, ids: Collection[str]
+) -> Mapping[str, StoredAnswers]:
+    """What the log knows of these interactions, by id; those it does not know are left out."""
+    interactions = select(Interaction.id, Interaction.conversation, Interaction.version).where(
+        col(Interaction.id).in_(ids), col(Interaction.tenant) == tenant
+    )
+    last_choice = (
+        select(Choice.interaction_id, func.max(col(Choice.index)))
+        .where(col(Choice.interaction_id).in_(ids))
+        .group_by(col(Choice.interaction_id))
+    )
+    last = dict((await session.exec(last_choice)).all())
+    return {
+        id_: StoredAnswers(conversation, last.get(id_, 0) + 1, version)
+        for id_, conversation, version in await session.exec(interactions)
+    }
+
+
+async def read_interaction(
+    session: AsyncSession, tenant: str, interaction_id: str
+) -> tuple[Interaction, list[Choice], list[Feedback]] | None:
+    """One interaction with its choices and its feedback, oldest first; None where there is none."""
+    interaction = await session.get(Interaction, interaction_id)
+    if interaction is None or interaction.tenant != tenant:
+        return None
+    choices = select(Choice).where(col(Choice.interaction_id) == interaction_id)
+    judgements = select(Feedback).where(
+        col(Feedback.tenant) == tenant, col(Feedback.interaction_id) == interaction_id
+    )
+    return (
+        interaction,
+        list(await session.exec(choices.order_by(col(Choice.index)))),
+        list(await session.exec(judgements.order_by(col(Feedback.received_at), col(Feedback.id)))),
+    )
+
+
+async def _known(
+    session: AsyncSession, records: Sequence[InteractionRecord]
+) -> list[KnownInteraction]:
+    wanted = [col(Interaction.id).in_({record.id for record in records})]
+    runs = {record.run_id for record in records if record.run_id is not None}
+    if runs:
+        wanted.append(col(Interaction.run_id).in_(runs))
+    connection = await session.connection()
+    columns = (Interaction.id, Interaction.tenant, Interaction.mode)
+    rows = await connection.execute(
+        select(*columns, Interaction.run_id)
+        .add_columns(col(Interaction.received_at))
+        .where(or_(*wanted))
+    )
+    return [KnownInteraction(*row) for row in rows]

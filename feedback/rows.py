@@ -1,0 +1,85 @@
+"""From records to rows of the tables: plain dicts, for Core inserts."""
+
+from typing import Any
+
+from feedback.records import ChoiceRecord, FeedbackRecord, InteractionRecord, pack
+
+Row = dict[str, Any]
+
+
+def interaction_row(record: InteractionRecord) -> Row:
+    """The row of `models.Interaction`. Raises OverflowError for token ids beyond 32 bits."""
+    prompt = record.prompt_token_ids
+    return {
+        "id": record.id,
+        "received_at": record.received_at,
+        "tenant": record.tenant,
+        "channel": record.channel,
+        "endpoint": record.endpoint,
+        "mode": record.mode,
+        "role": record.role,
+        "requested_model": storable(record.requested_model),
+        "model": storable(record.model),
+        "version": record.version,
+        "user": None if record.user is None else storable(record.user),
+        "key_id": record.key_id,
+        "parent": record.parent,
+        "run_id": record.run_id,
+        "conversation": record.conversation,
+        "thread": record.thread,
+        "request": dict(record.request),
+        "prompt_token_ids": None if prompt is None else pack(prompt),
+        "prompt_tokens": len(prompt or ()),
+        "cached_tokens": record.cached_tokens,
+        "completion_tokens": record.completion_tokens,
+        "status": record.status,
+        "error": record.error,
+        "first_token_seconds": record.first_token_seconds,
+        "duration_seconds": record.duration_seconds,
+    }
+
+
+def choice_rows(record: InteractionRecord) -> list[Row]:
+    """The rows of `models.Choice` of one interaction."""
+    return [_choice_row(record.id, choice) for choice in record.choices]
+
+
+def feedback_row(record: FeedbackRecord) -> Row:
+    """The row of `models.Feedback`."""
+    return {
+        "tenant": record.tenant,
+        "id": record.id,
+        "received_at": record.received_at,
+        "interaction_id": record.interaction_id,
+        "choice": record.choice,
+        "metric_name": record.metric_name,
+        "value": record.value,
+        "rater": record.rater,
+        "source": record.source,
+        "rationale": record.rationale,
+        "tags": dict(record.tags),
+        "key_id": record.key_id,
+        "digest": record.digest,
+    }
+
+
+def storable(text: str) -> str:
+    """The text with what no database keeps (NUL, lone surrogates) replaced."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _choice_row(interaction_id: str, choice: ChoiceRecord) -> Row:
+    return {
+        "interaction_id": interaction_id,
+        "index": choice.index,
+        "text": storable(choice.text),
+        "token_ids": pack(choice.token_ids) if choice.token_ids else None,
+        "tokens": len(choice.token_ids),
+        "finish_reason": choice.finish_reason,
+    }

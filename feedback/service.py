@@ -1,0 +1,178 @@
+"""What the log does for clients: take feedback, take and show interactions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from uuid import uuid4
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from feedback.config import FeedbackConfig
+from feedback.errors import (
+    InteractionNotFoundError,
+    InvalidInputError,
+    RecorderClosedError,
+    RecorderFullError,
+    RowRejectedError,
+    StoreUnavailableError,
+)
+from feedback.external import check_external, endpoint_of, external_record
+from feedback.ids import InteractionIds
+from feedback.models import Choice, Feedback, Interaction
+from feedback.ports import Clock, Database
+from feedback.recorder import Recorder, is_outage
+from feedback.records import FeedbackRecord, canonical
+from feedback.repository import read_interaction, stored_answers
+from feedback.schemas import (
+    ChoiceOut,
+    FeedbackIn,
+    FeedbackOut,
+    InteractionIn,
+    InteractionOut,
+)
+from feedback.upserts import Stored
+from feedback.validation import Judgement, StoredAnswers, check, check_against_log
+
+
+class FeedbackService:
+    """The log's door for one process. Every method raises `StoreUnavailableError` in an outage."""
+
+    def __init__(
+        self,
+        database: Database,
+        recorder: Recorder,
+        ids: InteractionIds,
+        config: FeedbackConfig,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._recorder = recorder
+        self._ids = ids
+        self._config = config
+        self._clock = clock
+
+    async def submit(self, tenant: str, key_id: str | None, feedback: FeedbackIn) -> str:
+        """Store a judgement and return its id once it is durable.
+
+        Raises `InvalidInputError`, `InteractionNotFoundError` for an id that was not issued to the
+        tenant, `ConflictError` for a used id. What the log does not hold yet is joined later.
+        """
+        judgement = check(feedback, self._config)
+        self._check_ids(tenant, judgement)
+        async with self._reading() as session:
+            ids = {subject.id for subject in judgement.subjects}
+            stored = await stored_answers(session, tenant, ids)
+        check_against_log(judgement, stored)
+        record = self._feedback_record(tenant, key_id, feedback, judgement, stored)
+        return (await self._durable(self._recorder.store(record))).id
+
+    async def upsert(
+        self, tenant: str, key_id: str | None, channel: str, interaction: InteractionIn
+    ) -> str:
+        """Store what an application reports and return its id once it is durable.
+
+        What the server answered itself is left as it is. Raises `InvalidInputError`, and
+        `InteractionNotFoundError` for an id that was not issued to the tenant.
+        """
+        check_external(interaction, self._config)
+        for field, given in (("id", interaction.id), ("parent", interaction.parent)):
+            if given is not None and not self._ids.authentic(given, tenant):
+                raise InteractionNotFoundError(field)
+        now = self._clock()
+        record = external_record(
+            interaction,
+            interaction_id=interaction.id
+            or self._ids.new(endpoint_of(interaction)[1], tenant, now),
+            tenant=tenant,
+            channel=channel,
+            key_id=key_id,
+            received_at=now,
+        )
+        return (await self._durable(self._recorder.record(record))).id
+
+    async def interaction(self, tenant: str, interaction_id: str) -> InteractionOut:
+        """One interaction of the tenant with its feedback. Raises `InteractionNotFoundError`."""
+        if not self._ids.authentic(interaction_id, tenant):
+            raise InteractionNotFoundError("id")
+        async with self._reading() as session:
+            found = await read_interaction(session, tenant, interaction_id)
+        if found is None:
+            raise InteractionNotFoundError("id")
+        return _interaction_out(*found)
+
+    def _check_ids(self, tenant: str, judgement: Judgement) -> None:
+        judged, *others = judgement.subjects
+        if not self._ids.authentic(judged.id, tenant):
+            raise InteractionNotFoundError("inference_id")
+        if not all(self._ids.authentic(other.id, tenant) for other in others):
+            raise InteractionNotFoundError("value")
+
+    def _feedback_record(
+        self,
+        tenant: str,
+        key_id: str | None,
+        feedback: FeedbackIn,
+        judgement: Judgement,
+        stored: Mapping[str, StoredAnswers],
+    ) -> FeedbackRecord:
+        judged = judgement.subjects[0]
+        answers = stored.get(judged.id)
+        return FeedbackRecord(
+            tenant=tenant,
+            id=feedback.id or uuid4().hex,
+            received_at=self._clock(),
+            interaction_id=judged.id,
+            choice=judged.choice,
+            metric_name=feedback.metric_name,
+            value=judgement.value,
+            rater=feedback.rater,
+            source=feedback.source,
+            rationale=feedback.rationale,
+            tags=feedback.tags,
+            key_id=key_id,
+            digest=content_digest(feedback, judgement),
+            version=None if answers is None else answers.version,
+        )
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[AsyncSession]:
+        try:
+            async with self._database.read() as session:
+                yield session
+        except Exception as error:
+            if is_outage(error):
+                raise StoreUnavailableError from error
+            raise
+
+    async def _durable(self, future: asyncio.Future[Stored]) -> Stored:
+        try:
+            async with asyncio.timeout(self._config.acknowledge_seconds):
+                return await future
+        except (TimeoutError, RecorderFullError, RecorderClosedError) as error:
+            raise StoreUnavailableError from error
+        except RowRejectedError as error:
+            raise InvalidInputError.of("body", "the log cannot hold this") from error
+
+
+def content_digest(feedback: FeedbackIn, judgement: Judgement) -> str:
+    """Names what was said, not when or with which key: 32 hex digits."""
+    judged = judgement.subjects[0]
+    content = {
+        **feedback.model_dump(include={"metric_name", "rater", "source", "rationale", "tags"}),
+        "inference_id": judged.id,
+        "choice": judged.choice,
+        "value": judgement.value,
+    }
+    return blake2b(canonical(content), digest_size=16).hexdigest()
+
+
+def _interaction_out(
+    interaction: Interaction, choices: list[Choice], judgements: list[Feedback]
+) -> InteractionOut:
+    plain = interaction.model_dump(include=set(InteractionOut.model_fields))
+    return InteractionOut(
+        **plain,
+        choices=[ChoiceOut.model_validate(choice, from_attributes=True) for choice in choices],
+        feedback=[FeedbackOut.model_validate(word, from_attributes=True) for word in judgements],
+    )

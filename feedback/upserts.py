@@ -1,0 +1,108 @@
+"""Which rows of a group are written, given what the log holds already: pure decisions.
+
+What the server answered itself is never overwritten by what an application reports, in whatever
+order the two arrive. One run id of a tenant is one interaction. Feedback is written once for an id.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import NamedTuple
+
+from feedback.errors import ConflictError
+from feedback.records import FeedbackRecord, InteractionRecord
+
+EXTERNAL = "external"
+
+
+class Stored(NamedTuple):
+    """The id under which a row is in the log, and whether it was put there just now."""
+
+    id: str
+    new: bool
+
+
+Outcome = Stored | ConflictError
+
+
+class KnownInteraction(NamedTuple):
+    """What the log holds of an interaction, as far as upserts need it."""
+
+    id: str
+    tenant: str
+    mode: str
+    run_id: str | None
+    received_at: datetime
+
+
+@dataclass(slots=True)
+class InteractionPlan:
+    """`write`: records by id, of which `replaced` are in the log already; outcomes in order."""
+
+    write: dict[str, InteractionRecord] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def plan_interactions(
+    records: Sequence[InteractionRecord], known: Iterable[KnownInteraction]
+) -> InteractionPlan:
+    """Decide for each record, in order, with what was known before and what goes before it."""
+    plan = InteractionPlan()
+    held = {interaction.id: interaction for interaction in known}
+    runs = {(row.tenant, row.run_id): row.id for row in held.values() if row.run_id is not None}
+    before = frozenset(held)
+    for record in records:
+        settled = _settled(record, held, runs)
+        earlier = held.get(settled.id)
+        plan.outcomes.append(Stored(settled.id, new=earlier is None))
+        if earlier is not None and earlier.mode != EXTERNAL and record.mode == EXTERNAL:
+            continue
+        plan.write[settled.id] = settled
+        held[settled.id] = _known(settled)
+        if settled.run_id is not None:
+            runs[settled.tenant, settled.run_id] = settled.id
+    plan.replaced = set(plan.write) & before
+    return plan
+
+
+def plan_feedback(
+    records: Sequence[FeedbackRecord], digests: Mapping[tuple[str, str], str]
+) -> tuple[list[FeedbackRecord], list[Outcome]]:
+    """New rows, and an outcome for each record; `digests` are those stored, by tenant and id."""
+    seen = dict(digests)
+    new: list[FeedbackRecord] = []
+    outcomes: list[Outcome] = []
+    for record in records:
+        digest = seen.get((record.tenant, record.id))
+        if digest is None:
+            seen[record.tenant, record.id] = record.digest
+            new.append(record)
+            outcomes.append(Stored(record.id, new=True))
+        elif digest == record.digest:
+            outcomes.append(Stored(record.id, new=False))
+        else:
+            outcomes.append(ConflictError("id"))
+    return new, outcomes
+
+
+def _settled(
+    record: InteractionRecord,
+    held: Mapping[str, KnownInteraction],
+    runs: Mapping[tuple[str, str], str],
+) -> InteractionRecord:
+    """The record under the id, the run id and the arrival that the log has for it already."""
+    run = "" if record.run_id is None else runs.get((record.tenant, record.run_id), "")
+    own = held.get(record.id)
+    if own is None and record.mode == EXTERNAL:
+        own = held.get(run)
+    if own is None:
+        return replace(record, run_id=None) if run else record
+    run_id = own.run_id if run not in ("", own.id) else record.run_id or own.run_id
+    return replace(record, id=own.id, received_at=own.received_at, run_id=run_id)
+
+
+def _known(record: InteractionRecord) -> KnownInteraction:
+    return KnownInteraction(
+        record.id, record.tenant, record.mode, record.run_id, record.received_at
+    )
