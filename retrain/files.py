@@ -1,0 +1,99 @@
+"""Files that are there whole or not at all. The folders hold users' texts: only the owner reads."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+
+
+class FileRecord(BaseModel):
+    """What a file held when it was written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    size: int
+    lines: int
+
+
+class LineWriter:
+    """Writes lines, counting and hashing them; `close` syncs."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        self._file = os.fdopen(descriptor, "wb")
+        self._digest = sha256()
+        self._size = self._lines = 0
+
+    def write(self, line: bytes) -> None:
+        """Write a line; the newline is added."""
+        whole = line + b"\n"
+        self._file.write(whole)
+        self._digest.update(whole)
+        self._size += len(whole)
+        self._lines += 1
+
+    def close(self) -> FileRecord:
+        """Sync and close; safe to call twice."""
+        if not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return FileRecord(sha256=self._digest.hexdigest(), size=self._size, lines=self._lines)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write into; put in its place, synced, when all went well.
+
+    Whatever an earlier attempt left there is removed.
+    """
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=PRIVATE_FOLDER, parents=True)
+    try:
+        yield draft
+        for path in (*draft.iterdir(), draft):
+            sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put `content` at `path` by one rename, synced."""
+    draft = path.with_name(f".{path.name}.draft")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the file's or the folder's content on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def matches(path: Path, record: FileRecord) -> bool:
+    """Whether the file still holds what was written."""
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest() == record.sha256
+    except FileNotFoundError:
+        return False

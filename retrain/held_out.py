@@ -1,0 +1,18 @@
+"""Users who never train: their questions are what candidates are evaluated on."""
+
+from hashlib import blake2b
+
+
+def held_out(tenant: str, user: str, share: float) -> bool:
+    """Whether this user never trains; stable over runs, processes and machines.
+
+    Args:
+        tenant: The user's tenant.
+        user: The user, or `anonymous:<thread>`.
+        share: Share of the users that is held out; who is held out at a share is held out at every
+            larger one.
+
+    """
+    name = f"{len(tenant)}:{tenant}{user}".encode("utf-8", "surrogatepass")
+    place = int.from_bytes(blake2b(name, digest_size=8).digest(), "big")
+    return place < share * 2**64

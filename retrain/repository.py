@@ -1,0 +1,147 @@
+"""The runs in the database. Each write of a run's owner is guarded by its fence."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, delete, func, insert, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from adapters.models import Channel
+from feedback.ports import Database
+from retrain.errors import LeaseLostError, SlotTakenError, UnknownChannelError, UnknownRunError
+from retrain.models import Run, TrainedText
+
+FINISHED = ("promoted", "rejected")
+"""A verdict was reached: the slot is not run again."""
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a run: valid while the row still carries this fence."""
+
+    run: str
+    owner: str
+    fence: int
+
+
+class RunRepository:
+    """Queries on runs and on what versions were trained on."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, run: Run) -> None:
+        """Add a run. Raises `SlotTakenError` where its slot and attempt exist already."""
+        try:
+            async with self._database.write() as session:
+                session.add(run)
+        except IntegrityError as error:
+            raise SlotTakenError(
+                f"{run.channel} has a run of {run.slot} (attempt {run.attempt}) already"
+            ) from error
+
+    async def get(self, identifier: str) -> Run:
+        """Raises `UnknownRunError`."""
+        async with self._database.read() as session:
+            run = await session.get(Run, identifier)
+        if run is None:
+            raise UnknownRunError("there is no such run: 'pawl runs list' shows them")
+        return run
+
+    async def of_channel(self, channel: str) -> list[Run]:
+        """All runs of a channel, the newest first."""
+        query = (
+            select(Run)
+            .where(Run.channel == channel)
+            .order_by(col(Run.created_at).desc(), col(Run.id).desc())
+        )
+        async with self._database.read() as session:
+            return list((await session.exec(query)).all())
+
+    async def of_slot(self, channel: str, slot: str) -> list[Run]:
+        """The attempts at a slot, in order."""
+        query = (
+            select(Run).where(Run.channel == channel, Run.slot == slot).order_by(col(Run.attempt))
+        )
+        async with self._database.read() as session:
+            return list((await session.exec(query)).all())
+
+    async def running(self, channel: str | None = None) -> list[Run]:
+        """The runs that have not ended, the oldest first."""
+        query = select(Run).where(Run.state == "running").order_by(col(Run.created_at))
+        if channel is not None:
+            query = query.where(Run.channel == channel)
+        async with self._database.read() as session:
+            return list((await session.exec(query)).all())
+
+    async def last_cut_off(self, channel: str) -> datetime | None:
+        """Up to when the channel's feedback has been used by a run that was promoted."""
+        query = select(func.max(col(Run.cut_off))).where(
+            Run.channel == channel, Run.state == "promoted"
+        )
+        async with self._database.read() as session:
+            return (await session.exec(query)).one()
+
+    async def channel(self, name: str) -> Channel:
+        """Raises `UnknownChannelError`."""
+        async with self._database.read() as session:
+            channel = await session.get(Channel, name)
+        if channel is None:
+            raise UnknownChannelError("there is no such channel: the settings name the channels")
+        return channel
+
+    async def channels(self) -> list[Channel]:
+        """All channels, by name."""
+        async with self._database.read() as session:
+            return list((await session.exec(select(Channel).order_by(col(Channel.name)))).all())
+
+    async def take_over(self, run: Run, owner: str, until: datetime) -> Lease | None:
+        """Take the lease of a run as it was read; None where somebody else was faster."""
+        fence = run.fence + 1
+        values = {"owner": owner, "fence": fence, "lease_until": until}
+        taken = await self._update(run.id, run.fence, values)
+        return Lease(run.id, owner, fence) if taken else None
+
+    async def write(self, lease: Lease, **values: Any) -> None:
+        """Change the run's columns. Raises `LeaseLostError` when another owner has it."""
+        if not await self._update(lease.run, lease.fence, values):
+            raise LeaseLostError(f"{lease.run} was taken over by another process")
+
+    async def request_cancel(self, identifier: str) -> None:
+        """Leave word that the run should stop; its owner sees it at the next heartbeat."""
+        query = (
+            update(Run)
+            .where(col(Run.id) == identifier, col(Run.state) == "running")
+            .values(cancel_requested=True)
+        )
+        async with self._database.write() as session:
+            await session.execute(query)
+
+    async def replace_trained_texts(self, version: str, keys: Iterable[str]) -> None:
+        """Note which questions a version was trained on; repeating it changes nothing."""
+        rows = [{"version": version, "text_key": key} for key in sorted(keys)]
+        async with self._database.write() as session:
+            await session.execute(delete(TrainedText).where(col(TrainedText.version) == version))
+            for start in range(0, len(rows), _CHUNK):
+                await session.execute(insert(TrainedText), rows[start : start + _CHUNK])
+
+    async def trained_texts(self, versions: Iterable[str]) -> set[str]:
+        """The keys of all questions that any of the versions was trained on."""
+        query = select(TrainedText.text_key).where(col(TrainedText.version).in_(list(versions)))
+        async with self._database.read() as session:
+            return set((await session.exec(query)).all())
+
+    async def _update(self, identifier: str, fence: int, values: dict[str, Any]) -> bool:
+        query = (
+            update(Run)
+            .where(col(Run.id) == identifier, col(Run.fence) == fence, col(Run.state) == "running")
+            .values(**values)
+        )
+        async with self._database.write() as session:
+            result = await session.execute(query)
+        return isinstance(result, CursorResult) and result.rowcount == 1
