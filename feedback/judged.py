@@ -163,22 +163,16 @@ async def asked_prompts(
             yield prompt
 
 
-def mentioned(metric_name: str, value: Any) -> list[tuple[str, int | None]]:
+def mentioned(metric_name: str, value: Any) -> list[tuple[str, int]]:
     """The answers that a comparing value names, best first: interaction id and choice.
 
-    The choice is None where the value names none: then the feedback's own choice 0 is meant.
+    Takes values in the normal form of `validation.check`.
     """
-    if metric_name == "preference" and isinstance(value, Mapping):
-        return [_mention(value.get("over"), value.get("choice"))]
-    if metric_name == "ranking" and isinstance(value, Sequence) and not isinstance(value, str):
-        return [_mention(item) for item in value]
+    if metric_name == "preference":
+        return [(value["over"], value["choice"])]
+    if metric_name == "ranking":
+        return [(place["id"], place["choice"]) for place in value]
     return []
-
-
-def _mention(item: Any, choice: Any = None) -> tuple[str, int | None]:
-    if isinstance(item, Mapping):
-        return str(item.get("inference_id")), item.get("choice")
-    return str(item), choice if isinstance(choice, int) else None
 
 
 def _judgement(row: Row[Any]) -> Judgement:

@@ -180,11 +180,9 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProble
 def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     if not location or location[0] not in model.model_fields:
         return "body"
-    inner = [str(part) for part in location[1:] if isinstance(part, int) or part in _INNER]
+    ours = ChoiceIn.model_fields if location[0] == "choices" else ()
+    inner = [str(part) for part in location[1:] if isinstance(part, int) or part in ours]
     return ".".join([str(location[0]), *inner])
-
-
-_INNER = {*ChoiceIn.model_fields, *PreferenceValue.model_fields, *RankedAnswer.model_fields}
 
 
 def _message(kind: str, message: str, model: type[BaseModel]) -> str:
