@@ -295,11 +295,9 @@ def _harm_guardrails(harms: Mapping[str, float], config: GateConfig) -> list[Gua
 
 
 def _length_guardrails(comparisons: Sequence[Comparison], config: GateConfig) -> list[Guardrail]:
-    """Ratio of mean words; live counts as one word at least, so that the ratio stays finite."""
-    ratio = None
-    if comparisons:
-        live = sum(c.live_words for c in comparisons)
-        ratio = sum(c.candidate_words for c in comparisons) / max(live, 1)
+    """Ratio of mean words; not measured, and so not passed, where live said nothing at all."""
+    live = sum(c.live_words for c in comparisons)
+    ratio = sum(c.candidate_words for c in comparisons) / live if live else None
     long_enough = ratio is not None and ratio >= config.shortest
     short_enough = ratio is not None and ratio <= config.longest
     return [
