@@ -1,0 +1,151 @@
+"""A tiny Llama with a chat tokenizer, made in a second, and jobs that train it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from retrain.trainer.dpo import PairTrainer
+from retrain.trainer.events import Event, EventWriter, parse_event
+from retrain.trainer.job import read_job
+from retrain.trainer.model import load_tokenizer, pick_device
+from retrain.trainer.run import build_trainer, read_job_pairs, run
+from retrain.trainer.scratch import fresh_scratch
+
+E = TypeVar("E", bound=Event)
+
+BETWEEN_TURNS = (
+    "{% for m in messages %}{% if not loop.first %}{{ '\\n' }}{% endif %}"
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n' }}<|im_start|>assistant\n{% endif %}"
+)
+NEWLINE_AFTER_TURN = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>{{ '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WORDS = "how much is the oak bench user assistant system It costs dollars Ugh read the website . ? "
+
+
+def make_tokenizer(template: str = BETWEEN_TURNS) -> Any:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|pad|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator([WORDS] * 4, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<|pad|>", eos_token="<|im_end|>"
+    )
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def make_base(folder: Path, *, hidden: int = 64, vocabulary: int = 320) -> Path:
+    """Write a base model of random weights, deterministic, into `folder`."""
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def pair(number: int, *, weight: float = 1.0) -> dict[str, Any]:
+    """One pair as the run writes it: the polite answer over the rude one, in ids."""
+    tokenizer = make_tokenizer()
+    messages = [{"role": "user", "content": f"how much is the oak bench {number}?"}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+    def ids(text: str) -> list[int]:
+        found: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        return found
+
+    return {
+        "id": f"pair-{number}",
+        "prompt_token_ids": ids(prompt),
+        "chosen": {"token_ids": ids(f"It costs {number} dollars.<|im_end|>")},
+        "rejected": {"token_ids": ids("Ugh, read the website.<|im_end|>")},
+        "messages": messages,
+        "tools": None,
+        "weight": weight,
+        "signal": "preference",
+    }
+
+
+QUICK: dict[str, Any] = {
+    "learning_rate": 5e-3,
+    "per_device_batch": 4,
+    "gradient_accumulation": 1,
+    "max_length": 128,
+    "warmup_steps": 0,
+    "threads": 1,
+}
+
+
+def write_job(
+    folder: Path,
+    base: Path,
+    *,
+    rows: list[dict[str, Any]] | None = None,
+    hyper: dict[str, Any] | None = None,
+    **fields: Any,
+) -> Path:
+    """Write a job and its pairs (eight by default) into `folder`; returns the job's path."""
+    pairs = [pair(number) for number in range(8)] if rows is None else rows
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    job = {
+        "base_model": str(base),
+        "pairs": "pairs.jsonl",
+        "output": "adapter",
+        "hyper": QUICK | (hyper or {}),
+        **fields,
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(job))
+    return path
+
+
+def prepared_trainer(folder: Path, base: Path, **fields: Any) -> PairTrainer:
+    """A trainer as a run sets it up, before its first step."""
+    job = read_job(write_job(folder, base, **fields))
+    tokenizer = load_tokenizer(job.base_model)
+    prepared = read_job_pairs(job, tokenizer)
+    scratch = fresh_scratch(job.output)
+    return build_trainer(job, pick_device(job.hyper), tokenizer, prepared, scratch)
+
+
+def run_job(folder: Path, base: Path, **fields: Any) -> list[Event]:
+    """Run a job in this process; its events, also those of a run that raises, are in `folder`."""
+    job = read_job(write_job(folder, base, **fields))
+    with (folder / "events.jsonl").open("wb") as file:
+        writer = EventWriter(file.fileno(), lambda: datetime(2026, 11, 16, tzinfo=UTC))
+        run(job, writer, fresh_scratch(job.output))
+    return read_events(folder)
+
+
+def read_events(folder: Path) -> list[Event]:
+    return [parse_event(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
+
+
+def of_kind(events: list[Event], kind: type[E]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
