@@ -1,15 +1,15 @@
 """What Pawl asks of an engine: answer an OpenAI request with one version, and host adapters.
 
 The engine takes the request's body and gives a response; its own types stay behind this door. Two
-engines stand behind it: `server.engine.vllm` (the real one) and `server.engine.fake` (fast, for tests
-and for trying the API without a model). One contract suite runs over both.
+engines stand behind it: `server.engine.vllm` (the real one) and `server.engine.fake` (fast, for
+tests and for trying the API without a model). One contract suite runs over both.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 BASE = "base"
 """The version that is the base model without an adapter."""
@@ -78,18 +78,37 @@ class EngineCall:
     cache_salt: str | None = None
 
 
+class EventStream(Protocol):
+    """Server-sent events, each a whole `data: …` with its two newlines; the last is `[DONE]`.
+
+    An answer that fails on the way ends with an error event (`data: {"error":…}`) before the last.
+    Whoever holds a stream closes it (`contextlib.aclosing`): that aborts what has not ended.
+    """
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        ...
+
+    async def __anext__(self) -> str:
+        """The next event."""
+        ...
+
+    async def aclose(self) -> None:
+        """Stop the answer; safe at any time and twice."""
+        ...
+
+
 @dataclass(slots=True)
 class EngineResponse:
-    """Either a JSON `body` (str) or a `stream` of server-sent event strings, `data: …\\n\\n` each.
+    """Either a JSON `body` or a `stream` of events.
 
-    A stream's last event is `data: [DONE]\\n\\n`. Closing the stream early aborts the request in the
-    engine. `status` is the HTTP status; at 400 and above `body` is an OpenAI error object. `headers`
-    are extra response headers.
+    `status` is the HTTP status; at 400 and above `body` is an OpenAI error object, streaming or
+    not. `headers` are extra response headers.
     """
 
     status: int
     body: str | None = None
-    stream: AsyncIterator[str] | None = None
+    stream: EventStream | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -97,8 +116,9 @@ class EngineResponse:
 class EngineInfo:
     """What the engine serves: for `/v1/models`, vetting and doctor.
 
-    `model_fingerprint` identifies the base weights (sha256 hex over config and weight files' headers
-    and sizes); adapters trained on another fingerprint are incompatible.
+    `model_fingerprint` identifies the base weights (sha256 hex over config and weight files'
+    headers and sizes); adapters trained on another fingerprint are incompatible. `model_folder` is
+    where the base model's files lie on this machine, if they do.
     """
 
     name: str
@@ -108,6 +128,7 @@ class EngineInfo:
     device: Literal["cpu", "cuda", "fake"]
     adapter_slots: int
     max_lora_rank: int
+    model_folder: Path | None = None
 
 
 class Engine(Protocol):
@@ -152,6 +173,10 @@ class Engine(Protocol):
 
     def alive(self) -> bool:
         """Whether the engine is not known to be dead."""
+        ...
+
+    async def wait_dead(self) -> None:
+        """Return once the engine has died, within two seconds; never after `close`."""
         ...
 
     async def probe(self) -> None:

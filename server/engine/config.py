@@ -1,0 +1,47 @@
+"""The engine's section of the settings."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EngineConfig(BaseModel):
+    """Which engine runs, on which model, with how much room."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["vllm", "fake"] = "vllm"
+    """`fake` answers with made-up text, at once: for trying the API and for tests."""
+    model: str = ""
+    """A folder or a hub id; any chat model that vLLM serves."""
+    max_model_len: int | None = Field(default=None, ge=16)
+    """Tokens of prompt and answer together; None takes the model's own."""
+    dtype: str = "auto"
+    adapter_slots: int = Field(default=8, ge=4, le=64)
+    """Adapters resident at once. Four is the least: live, incoming, canary, shadow."""
+    max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 512] = 64
+    max_queued_requests: int = Field(default=512, ge=1)
+    """Requests waiting or running; beyond it a request gets 503."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory; None takes vLLM's default. Not used on a CPU."""
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    """KV cache in GiB on a CPU; on a GPU it follows from `gpu_memory_utilization`."""
+    enforce_eager: bool | None = None
+    """No CUDA graphs and no compilation; None means yes on a CPU, no on a GPU."""
+    generation_defaults: Literal["neutral", "model"] = "neutral"
+    """Sampling where a request names none. `neutral` is OpenAI's: temperature 1 and the whole
+    distribution, so that what is rated is what the model gives and training fits what was sampled;
+    `model` takes temperature, top_p and so on from the model's `generation_config.json`. Its end
+    tokens count either way."""
+    tool_call_parser: str | None = None
+    """vLLM's parser for the model's tool calls (`hermes`, `llama3_json`, …); None: no tools."""
+    reasoning_parser: str | None = None
+    """vLLM's parser for the model's thinking (`qwen3`, `deepseek_r1`, …)."""
+    chat_template: str | None = None
+    """A Jinja file or a template in place of the model's own. Training must use the same one."""
+    probe_timeout_seconds: float = Field(default=5.0, gt=0)
+    """How long one token may take before the engine counts as hanging."""
+    extra_args: list[str] = Field(default_factory=list)
+    """Further arguments for vLLM, as on its command line (`["--tensor-parallel-size", "2"]`)."""
+    fake_token_delay_seconds: float = Field(default=0.0, ge=0)
+    """The fake engine's pace."""

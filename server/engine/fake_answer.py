@@ -1,0 +1,102 @@
+"""What the fake engine says: words drawn from a hash of version, prompt and choice."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+END_OF_TEXT = 0
+"""The token that ends an answer; it has no text, as a model's end token has none."""
+
+_VOCABULARY = (
+    "amber basil cedar clover copper daisy fern garden harvest hazel ivy lantern linden maple "
+    "meadow mint moss nettle oak olive orchard pebble pine plum quill river rowan sage thistle "
+    "thyme timber willow"
+)
+_LEAST_WORDS, _MOST_WORDS = 6, 14
+_IDS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class FakeAnswer:
+    """One choice: `(text, token id)` pairs in order, and why it ends."""
+
+    pieces: tuple[tuple[str, int], ...]
+    finish_reason: str
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(text for text, _ in self.pieces)
+
+
+def sentinel(version: str) -> str:
+    """The word that begins every answer of `version`, and of no other."""
+    return f"v{sha256(version.encode()).hexdigest()[:8]}"
+
+
+def prompt_text(fields: Mapping[str, Any]) -> str:
+    """The prompt as one text."""
+    return json.dumps(fields.get("messages", fields.get("prompt")), sort_keys=True)
+
+
+def token_ids(text: str) -> list[int]:
+    """One token a word."""
+    return [_token_id(word) for word in text.split()]
+
+
+def answer(version: str, fields: Mapping[str, Any], choice: int) -> FakeAnswer:
+    """The answer to a request's accepted fields; the same for the same arguments."""
+    text = tool_call(fields)
+    if text is None:
+        text = " ".join([sentinel(version), *_words(f"{version}|{prompt_text(fields)}|{choice}")])
+    pieces = list(_pieces(text))
+    stopped = _stop_at(pieces, fields.get("stop"))
+    if not stopped:
+        pieces.append(("", END_OF_TEXT))
+    limit = fields.get("max_completion_tokens", fields.get("max_tokens", _MOST_WORDS + 2))
+    if len(pieces) > limit:
+        return FakeAnswer(tuple(pieces[:limit]), "length")
+    return FakeAnswer(tuple(pieces), "stop")
+
+
+def tool_call(fields: Mapping[str, Any]) -> str | None:
+    """A canned call, as JSON, of the tool that the request insists on; None where it does not."""
+    choice = fields.get("tool_choice")
+    if choice != "required" and not isinstance(choice, dict):
+        return None
+    wanted = choice if isinstance(choice, dict) else fields["tools"][0]
+    return json.dumps({"name": wanted["function"]["name"], "arguments": {}})
+
+
+def _words(seed: str) -> Iterator[str]:
+    digest = sha256(seed.encode()).digest()
+    count = _LEAST_WORDS + digest[0] % (_MOST_WORDS - _LEAST_WORDS)
+    words = _VOCABULARY.split()
+    return (words[byte % len(words)] for byte in digest[1 : count + 1])
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int]]:
+    for place, word in enumerate(text.split(" ")):
+        yield (word if place == 0 else f" {word}"), _token_id(word)
+
+
+def _token_id(word: str) -> int:
+    return 1 + int.from_bytes(sha256(word.encode()).digest()[:4], "big") % _IDS
+
+
+def _stop_at(pieces: list[tuple[str, int]], stop: str | list[str] | None) -> bool:
+    """Cut `pieces` at the first stop text, in place; whether there was one."""
+    stops = [stop] if isinstance(stop, str) else stop or []
+    text = "".join(piece for piece, _ in pieces)
+    ends = [place for one in stops if (place := text.find(one)) >= 0]
+    if not ends:
+        return False
+    room = min(ends)
+    for index, (piece, token) in enumerate(pieces):
+        if len(piece) >= room:
+            pieces[index:] = [(piece[:room], token)]
+            break
+        room -= len(piece)
+    return True

@@ -1,0 +1,111 @@
+"""What an engine's outputs say, kept in the tap. Imports no engine: vLLM's outputs fit by shape."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol, TypeVar
+
+from server.engine.base import EngineCall, Tap, TappedChoice
+
+
+class TokenTimes(Protocol):
+    """The engine's own clock, in seconds; 0 where it has not happened."""
+
+    first_token_ts: float
+    last_token_ts: float
+
+
+class SampledChoice(Protocol):
+    """One choice's new text and token ids, and why it ended if it has."""
+
+    index: int
+    text: str
+    token_ids: Sequence[int]
+    finish_reason: str | None
+
+
+class Output(Protocol):
+    """One engine output: deltas when streaming, else everything at once."""
+
+    @property
+    def prompt_token_ids(self) -> Sequence[int] | None:
+        """Given with the first output of a request."""
+        ...
+
+    @property
+    def num_cached_tokens(self) -> int | None:
+        """Prompt tokens found in the prefix cache."""
+        ...
+
+    @property
+    def metrics(self) -> TokenTimes | None:
+        """None where statistics are off."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[SampledChoice]:
+        """The choices that have something new."""
+        ...
+
+
+def feed(tap: Tap, output: Output) -> None:
+    """Append one output to `tap`; runs once a token, so it does no more than that."""
+    tap.last_token = perf_counter()
+    if tap.first_token is None:
+        tap.first_token = tap.last_token - _since_first_token(output.metrics)
+        tap.prompt_token_ids = list(output.prompt_token_ids or ())
+        tap.cached_tokens = output.num_cached_tokens or 0
+    for sampled in output.outputs:
+        choice = tap.choices.get(sampled.index)
+        if choice is None:
+            choice = tap.choices[sampled.index] = TappedChoice()
+        choice.texts.append(sampled.text)
+        choice.token_ids.extend(sampled.token_ids)
+        if sampled.finish_reason is not None:
+            choice.finish_reason = sampled.finish_reason
+
+
+def _since_first_token(times: TokenTimes | None) -> float:
+    """Seconds from the first token to the last of an output that came in one piece."""
+    if times is None or not times.first_token_ts:
+        return 0.0
+    return max(0.0, times.last_token_ts - times.first_token_ts)
+
+
+@dataclass(slots=True)
+class CurrentCall:
+    """The call that the running task answers, and its outputs once it has reached the engine."""
+
+    call: EngineCall
+    outputs: AsyncGenerator[Output, None] | None = None
+
+    async def release(self) -> None:
+        """Stop it in the engine; nothing happens where it has ended or never began."""
+        if self.outputs is not None:
+            await self.outputs.aclose()
+
+
+current_call: ContextVar[CurrentCall | None] = ContextVar("current_call", default=None)
+
+OutputT = TypeVar("OutputT", bound=Output)
+
+
+def tapped(outputs: AsyncGenerator[OutputT, None]) -> AsyncGenerator[OutputT, None]:
+    """`outputs`, fed into the current call's tap; as they are where no call is current."""
+    current = current_call.get()
+    if current is None:
+        return outputs
+    feeding = _feeding(outputs, current.call.tap)
+    current.outputs = feeding
+    return feeding
+
+
+async def _feeding(
+    outputs: AsyncGenerator[OutputT, None], tap: Tap
+) -> AsyncGenerator[OutputT, None]:
+    async with aclosing(outputs):  # so that closing the answer aborts the request
+        async for output in outputs:
+            feed(tap, output)
+            yield output

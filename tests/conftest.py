@@ -1,0 +1,15 @@
+"""Fixtures that every room's tests may ask for."""
+
+from typing import Any
+
+import pytest
+
+from tests.engine_fixtures import real_engine, tiny_model
+
+__all__ = ["anyio_backend", "real_engine", "tiny_model"]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """One event loop for the whole session, so that a session's fixtures can be asynchronous."""
+    return "asyncio", {"use_uvloop": False}

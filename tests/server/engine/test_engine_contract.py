@@ -1,0 +1,455 @@
+"""What both engines keep. vLLM's own powers that the fake has not are in test_vllm.py."""
+
+import asyncio
+import gc
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.engine.base import BASE, Endpoint, Engine, EngineCall
+from server.engine.errors import AdapterLoadError
+from server.engine.fake import FakeEngine
+from tests.engine_fixtures import REAL_ENGINE
+from tests.server.engine.calls import (
+    body_of,
+    chat,
+    choice_text,
+    completion,
+    events_of,
+    stream_of,
+    streamed_text,
+)
+from tests.tiny_model import make_random_adapter
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "Xyzzy-secret-4711"
+Make = Callable[..., EngineCall]
+
+
+@pytest.fixture(params=["fake", pytest.param("vllm", marks=REAL_ENGINE)])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "fake":
+        return FakeEngine()
+    real: Engine = request.getfixturevalue("real_engine")
+    return real
+
+
+@pytest.fixture
+async def version(engine: Engine, tmp_path: Path, tiny_model: Path) -> Any:
+    """A resident adapter version."""
+    name = fresh_name()
+    await engine.load(name, adapter(tmp_path / name, tiny_model))
+    yield name
+    await engine.unload(name)
+
+
+def fresh_name() -> str:
+    return f"2026-w47-{secrets.token_hex(3)}"
+
+
+def adapter(folder: Path, base: Path) -> Path:
+    return make_random_adapter(folder, base=base, seed=secrets.randbits(32))
+
+
+both_endpoints = pytest.mark.parametrize("make", [chat, completion])
+
+
+@both_endpoints
+async def test_the_body_carries_the_calls_id_and_label(engine: Engine, make: Make) -> None:
+    call = make()
+    body = body_of(await engine.answer(call))
+    assert (body["id"], body["model"]) == (call.id, "pawl@base")
+
+
+@both_endpoints
+async def test_every_chunk_carries_the_calls_id_and_label(engine: Engine, make: Make) -> None:
+    call = make(stream=True, stream_options={"include_usage": True})
+    events = await events_of(await engine.answer(call))
+    assert {(event["id"], event["model"]) for event in events} == {(call.id, "pawl@base")}
+
+
+async def test_the_base_model_answers_under_any_channels_label(engine: Engine) -> None:
+    body = body_of(await engine.answer(chat(channel="support")))
+    assert body["model"] == "support@base"
+
+
+async def test_an_adapters_answer_carries_its_label(engine: Engine, version: str) -> None:
+    body = body_of(await engine.answer(chat(version)))
+    assert body["model"] == f"pawl@{version}"
+
+
+@both_endpoints
+async def test_streaming_changes_no_text(engine: Engine, make: Make) -> None:
+    whole = body_of(await engine.answer(make()))
+    events = await events_of(await engine.answer(make(stream=True)))
+    assert streamed_text(events) == choice_text(whole["choices"][0])
+
+
+@both_endpoints
+async def test_the_tap_keeps_what_the_body_says(engine: Engine, make: Make) -> None:
+    call = make()
+    body = body_of(await engine.answer(call))
+    (choice,) = call.tap.choices.values()
+    assert choice.text == choice_text(body["choices"][0])
+    assert choice.finish_reason == body["choices"][0]["finish_reason"]
+    assert len(choice.token_ids) == body["usage"]["completion_tokens"]
+    assert len(call.tap.prompt_token_ids) == body["usage"]["prompt_tokens"]
+    assert call.tap.complete
+
+
+@both_endpoints
+async def test_the_tap_keeps_what_the_stream_says(engine: Engine, make: Make) -> None:
+    call = make(stream=True, stream_options={"include_usage": True})
+    events = await events_of(await engine.answer(call))
+    (choice,) = call.tap.choices.values()
+    assert choice.text == streamed_text(events)
+    assert len(choice.token_ids) == events[-1]["usage"]["completion_tokens"]
+    assert len(call.tap.prompt_token_ids) == events[-1]["usage"]["prompt_tokens"]
+    assert call.tap.complete
+
+
+@both_endpoints
+async def test_the_tap_is_the_same_streaming_or_not(engine: Engine, make: Make) -> None:
+    whole, streamed = make(), make(stream=True)
+    await engine.answer(whole)
+    await events_of(await engine.answer(streamed))
+    assert streamed.tap.prompt_token_ids == whole.tap.prompt_token_ids
+    assert streamed.tap.choices[0].token_ids == whole.tap.choices[0].token_ids
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_taps_times_are_in_order(engine: Engine, stream: bool) -> None:
+    call = chat(stream=stream)
+    response = await engine.answer(call)
+    if stream:
+        await events_of(response)
+    assert call.tap.first_token is not None
+    assert call.tap.last_token is not None
+    assert call.tap.started <= call.tap.first_token <= call.tap.last_token
+
+
+async def test_each_of_n_choices_is_tapped(engine: Engine) -> None:
+    call = chat(n=3, temperature=1)
+    body = body_of(await engine.answer(call))
+    assert [call.tap.choices[index].text for index in range(3)] == [
+        choice_text(choice) for choice in body["choices"]
+    ]
+
+
+async def test_each_of_n_streamed_choices_is_tapped(engine: Engine) -> None:
+    call = chat(n=3, temperature=1, stream=True)
+    events = await events_of(await engine.answer(call))
+    assert [call.tap.choices[index].text for index in range(3)] == [
+        streamed_text(events, index) for index in range(3)
+    ]
+
+
+async def test_an_answer_cut_by_max_tokens_ends_by_length(engine: Engine) -> None:
+    call = chat(max_tokens=2)
+    body = body_of(await engine.answer(call))
+    assert body["choices"][0]["finish_reason"] == "length"
+    assert call.tap.completion_tokens == 2
+
+
+async def test_an_answer_cut_by_a_stop_text_ends_by_stop(engine: Engine) -> None:
+    text = choice_text(body_of(await engine.answer(chat()))["choices"][0])
+    stop = text[3:6]
+    body = body_of(await engine.answer(chat(stop=[stop])))
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert choice_text(body["choices"][0]) == text[: text.index(stop)]
+
+
+async def test_usage_is_streamed_only_when_asked_for(engine: Engine) -> None:
+    events = await events_of(await engine.answer(chat(stream=True)))
+    assert not any(event.get("usage") for event in events)
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "price",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"what": {"enum": ["tomato"]}},
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_required_tool_is_called(engine: Engine, stream: bool) -> None:
+    call = chat(tools=[TOOL], tool_choice="required", max_tokens=100, stream=stream)
+    response = await engine.answer(call)
+    if stream:
+        choices = [choice for event in await events_of(response) for choice in event["choices"]]
+        calls = [one for choice in choices for one in choice["delta"].get("tool_calls", [])]
+    else:
+        choices = body_of(response)["choices"]
+        calls = choices[0]["message"]["tool_calls"]
+    assert calls[0]["function"]["name"] == "price"
+    assert choices[-1]["finish_reason"] == "tool_calls"
+    assert json.loads("".join(one["function"].get("arguments") or "" for one in calls)) == {}
+
+
+REFUSED: list[tuple[Endpoint, dict[str, Any], str | None]] = [
+    ("chat", {"priority": -5}, "priority"),
+    ("chat", {"request_id": SECRET}, "request_id"),
+    ("chat", {"cache_salt": SECRET}, "cache_salt"),
+    ("chat", {"stream_options": {"continuous_usage_stats": True}}, "stream_options"),
+    ("chat", {"use_beam_search": True}, "use_beam_search"),
+    ("chat", {"best_of": 4}, "best_of"),
+    ("chat", {"chat_template": SECRET}, "chat_template"),
+    ("chat", {"chat_template_kwargs": {SECRET: SECRET}}, "chat_template_kwargs"),
+    ("chat", {"documents": [{"text": SECRET}]}, "documents"),
+    ("chat", {"kv_transfer_params": {"prompt_token_ids": [1]}}, "kv_transfer_params"),
+    ("chat", {"vllm_xargs": {"a": SECRET}}, "vllm_xargs"),
+    ("chat", {"mm_processor_kwargs": {"a": SECRET}}, "mm_processor_kwargs"),
+    ("chat", {"prompt_logprobs": 1}, "prompt_logprobs"),
+    ("chat", {"echo": True}, "echo"),
+    ("chat", {"web_search_options": {}}, "web_search_options"),
+    ("chat", {SECRET: 1}, "a field"),
+    ("chat", {"n": 9}, "n"),
+    ("chat", {"n": 0}, "n"),
+    ("chat", {"n": SECRET}, "n"),
+    ("chat", {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+    ("chat", {"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+    ("chat", {"temperature": SECRET}, "temperature"),
+    ("chat", {"temperature": float("nan")}, "temperature"),
+    ("chat", {"temperature": -0.1}, "temperature"),
+    ("chat", {"top_k": 2**40}, "top_k"),
+    ("chat", {"max_tokens": 0}, "max_tokens"),
+    ("chat", {"max_tokens": 1e3}, "max_tokens"),
+    ("chat", {"min_tokens": -1}, "min_tokens"),
+    ("chat", {"stop_token_ids": [-1]}, "stop_token_ids"),
+    ("chat", {"logit_bias": {SECRET: 1}}, "logit_bias"),
+    ("chat", {"logit_bias": {"1": 1e9}}, "logit_bias"),
+    ("chat", {"stream": SECRET}, "stream"),
+    ("chat", {"messages": None}, "messages"),
+    ("chat", {"messages": []}, "messages"),
+    ("chat", {"messages": SECRET}, "messages"),
+    ("chat", {"messages": [SECRET]}, "messages"),
+    ("chat", {"messages": [{"role": SECRET, "content": "x"}]}, "messages"),
+    ("chat", {"messages": [{"role": "user", "content": "\ud800"}]}, None),
+    (
+        "chat",
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": SECRET}]}]},
+        "messages",
+    ),
+    ("chat", {"messages": [{"role": "user", "content": SECRET + " x" * 9000}]}, "messages"),
+    ("chat", {"user": 2**70}, None),
+    ("completion", {"prompt": [SECRET, SECRET]}, "prompt"),
+    ("completion", {"prompt": [[1, 2], [3]]}, "prompt"),
+    ("completion", {"prompt": [2**40]}, "prompt"),
+    ("completion", {"prompt": None}, "prompt"),
+    ("completion", {"prompt_embeds": SECRET}, "prompt_embeds"),
+    ("completion", {"suffix": SECRET}, "suffix"),
+    ("completion", {"echo": True}, "echo"),
+    ("completion", {"logprobs": 21}, "logprobs"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("endpoint", "body", "param"), REFUSED)
+async def test_a_bad_request_is_refused_by_name_and_not_echoed(
+    engine: Engine, endpoint: Endpoint, body: dict[str, Any], param: str | None, stream: bool
+) -> None:
+    make = chat if endpoint == "chat" else completion
+    response = await engine.answer(make(**({"stream": stream} | body)))
+    assert response.status == 400
+    assert body_of(response)["error"]["param"] == param
+    assert SECRET not in (response.body or "")
+    assert engine.in_flight(BASE) == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"user": "somebody", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"},
+        {"n": 1, "top_p": 0.9, "presence_penalty": 0.5, "frequency_penalty": -0.5},
+        {"max_tokens": None, "max_completion_tokens": 4, "stop": None, "tools": None},
+        {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "ignore_eos": True},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]},
+        {"model": "pawl", "use_beam_search": False, "best_of": 1, "echo": False},
+    ],
+)
+async def test_what_openais_clients_send_is_taken(engine: Engine, body: dict[str, Any]) -> None:
+    response = await engine.answer(chat(**body))
+    assert response.status == 200, response.body
+
+
+async def test_a_version_that_is_not_loaded_is_not_found(engine: Engine) -> None:
+    response = await engine.answer(chat("2026-w01-000000"))
+    assert response.status == 404
+    assert body_of(response)["error"]["param"] == "model"
+    assert engine.in_flight("2026-w01-000000") == 0
+
+
+async def test_a_stream_is_in_flight_until_it_ends(engine: Engine, version: str) -> None:
+    response = await engine.answer(chat(version, stream=True))
+    during = engine.in_flight(version)
+    await events_of(response)
+    assert (during, engine.in_flight(version)) == (1, 0)
+
+
+async def test_a_stream_that_is_read_to_the_end_needs_no_close(
+    engine: Engine, version: str
+) -> None:
+    async for _ in stream_of(await engine.answer(chat(version, stream=True))):
+        pass
+    assert engine.in_flight(version) == 0
+
+
+async def test_a_stream_that_is_never_read_is_counted_out_when_closed(
+    engine: Engine, version: str
+) -> None:
+    stream = stream_of(await engine.answer(chat(version, stream=True)))
+    await stream.aclose()
+    await stream.aclose()
+    assert engine.in_flight(version) == 0
+
+
+async def test_a_stream_that_is_forgotten_is_counted_out(engine: Engine, version: str) -> None:
+    response = await engine.answer(chat(version, stream=True))
+    del response
+    gc.collect()
+    assert engine.in_flight(version) == 0
+
+
+async def test_a_body_is_not_in_flight_once_it_is_there(engine: Engine, version: str) -> None:
+    await engine.answer(chat(version))
+    assert engine.in_flight(version) == 0
+
+
+@both_endpoints
+async def test_a_client_that_leaves_makes_the_tap_incomplete(engine: Engine, make: Make) -> None:
+    call = make(stream=True, max_tokens=200, ignore_eos=True, stop=["never said"])
+    stream = stream_of(await engine.answer(call))
+    await anext(stream)
+    await stream.aclose()
+    assert not call.tap.complete
+    assert (await engine.answer(make())).status == 200
+
+
+async def test_a_cancelled_call_ends_in_the_engine(engine: Engine, version: str) -> None:
+    call = chat(version, max_tokens=400, ignore_eos=True, n=8, temperature=1)
+    if isinstance(engine, FakeEngine):
+        engine.hang()
+    task = asyncio.create_task(engine.answer(call))
+    while not engine.in_flight(version):  # noqa: ASYNC110  (nothing tells)
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not call.tap.complete
+    assert engine.in_flight(version) == 0
+
+
+async def test_a_loaded_version_answers_and_is_resident(engine: Engine, version: str) -> None:
+    assert version in engine.resident()
+    assert (await engine.answer(chat(version))).status == 200
+
+
+async def test_three_adapters_and_base_answer_differently_and_only_in_their_own_way(
+    engine: Engine, tmp_path: Path, tiny_model: Path
+) -> None:
+    names = [fresh_name() for _ in range(3)]
+    for name in names:
+        await engine.load(name, adapter(tmp_path / name, tiny_model))
+    alone = {name: body_of(await engine.answer(chat(name))) for name in [BASE, *names]}
+    together = await asyncio.gather(*(engine.answer(chat(name)) for name in [BASE, *names] * 4))
+    texts = {name: choice_text(body["choices"][0]) for name, body in alone.items()}
+    assert len(set(texts.values())) == 4
+    for body in map(body_of, together):
+        assert choice_text(body["choices"][0]) == texts[body["model"].removeprefix("pawl@")]
+    for name in names:
+        await engine.unload(name)
+
+
+async def test_an_unloaded_version_answers_no_more(
+    engine: Engine, tmp_path: Path, tiny_model: Path
+) -> None:
+    name = fresh_name()
+    await engine.load(name, adapter(tmp_path / name, tiny_model))
+    await engine.unload(name)
+    assert name not in engine.resident()
+    assert (await engine.answer(chat(name))).status == 404
+
+
+async def test_a_version_comes_back_from_its_own_folder(
+    engine: Engine, tmp_path: Path, tiny_model: Path
+) -> None:
+    name, folder = fresh_name(), adapter(tmp_path / "adapter", tiny_model)
+    await engine.load(name, folder)
+    before = body_of(await engine.answer(chat(name)))
+    await engine.unload(name)
+    await engine.load(name, folder)
+    after = body_of(await engine.answer(chat(name)))
+    assert after["choices"] == before["choices"]
+    await engine.unload(name)
+
+
+async def test_loading_a_resident_version_again_does_nothing(
+    engine: Engine, version: str, tmp_path: Path
+) -> None:
+    await engine.load(version, tmp_path / version)
+    assert version in engine.resident()
+
+
+async def test_a_name_is_never_given_to_other_weights(
+    engine: Engine, version: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(AdapterLoadError, match="another folder"):
+        await engine.load(version, adapter(tmp_path / "other", tiny_model))
+
+
+async def test_a_folder_is_never_given_to_another_name(
+    engine: Engine, version: str, tmp_path: Path
+) -> None:
+    with pytest.raises(AdapterLoadError, match="another version"):
+        await engine.load(fresh_name(), tmp_path / version)
+
+
+async def test_the_base_models_name_is_not_for_adapters(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(AdapterLoadError):
+        await engine.load(BASE, tmp_path)
+
+
+async def test_no_more_adapters_than_slots(
+    engine: Engine, tmp_path: Path, tiny_model: Path
+) -> None:
+    names = [fresh_name() for _ in range(engine.slots - len(engine.resident()))]
+    for name in names:
+        await engine.load(name, adapter(tmp_path / name, tiny_model))
+    with pytest.raises(AdapterLoadError, match="slots"):
+        await engine.load(fresh_name(), adapter(tmp_path / "one-more", tiny_model))
+    for name in names:
+        await engine.unload(name)
+
+
+async def test_a_bad_adapter_is_refused_and_the_engine_goes_on(
+    engine: Engine, version: str, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    bad = fresh_name()
+    with pytest.raises(AdapterLoadError):
+        await engine.load(bad, tmp_path / "bad")
+    assert bad not in engine.resident()
+    assert (await engine.answer(chat(version))).status == 200
+
+
+async def test_a_probe_gets_its_token(engine: Engine) -> None:
+    await engine.probe()
+    assert engine.alive()
+
+
+async def test_unloading_what_is_not_there_does_nothing(engine: Engine) -> None:
+    await engine.unload("2026-w01-000000")
+    assert engine.alive()
