@@ -1,8 +1,17 @@
 """What the weekly run asks of the rest of the house; `server` provides it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
+
+from adapters.models import Version
+from adapters.route import RouteView
+from retrain.trainer.events import Event
+
+Clock = Callable[[], datetime]
+"""Gives the time now, aware, in UTC."""
 
 
 class ChatError(Exception):
@@ -43,3 +52,138 @@ class Chat(Protocol):
 
         """
         ...
+
+
+class TrainerProcess(Protocol):
+    """A trainer that was started."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """What it says, until it closes its output. Anything that is no event is passed over."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code, negative where a signal ended it."""
+        ...
+
+    async def terminate(self) -> None:
+        """Tell it to stop, wait, and kill what is left. Safe to call on one that has ended."""
+        ...
+
+
+class Launcher(Protocol):
+    """Starts trainers: as a subprocess here, elsewhere as a job on a cluster."""
+
+    @property
+    def parent_pid(self) -> int | None:
+        """The process that the trainer must die with; None where that is not its parent."""
+        ...
+
+    async def launch(self, job_path: Path) -> TrainerProcess:
+        """Start the trainer on a job file; its standard error goes into the job's folder.
+
+        Raises `TrainingError` where it cannot be started.
+        """
+        ...
+
+    async def end_leftover(self, job_path: Path) -> None:
+        """Kill the trainer that an earlier process of ours left behind on this job, if it runs."""
+        ...
+
+
+class SwapResult(Protocol):
+    """What a promotion returns (`adapters.service.Swap`)."""
+
+    @property
+    def seconds(self) -> float:
+        """How long requests may have met either version."""
+        ...
+
+
+class AdapterRegistry(Protocol):
+    """The registry as the weekly run needs it (`adapters.service.Registry`)."""
+
+    def routes(self) -> Mapping[str, RouteView]:
+        """Who answers, by channel."""
+        ...
+
+    async def versions(self, channel: str) -> Sequence[Version]:
+        """The channel's versions in any state."""
+        ...
+
+    async def lineage(self, version: str) -> list[str]:
+        """The version and all its ancestors, `base` left out."""
+        ...
+
+    async def version(self, version: str) -> Version:
+        """One version."""
+        ...
+
+    async def add(
+        self,
+        folder: Path,
+        *,
+        channel: str,
+        actor: str,
+        slot: str | None,
+        run: str | None,
+        parent: str | None,
+        figures: dict[str, Any],
+    ) -> Version:
+        """Vet and publish an adapter; registers it as a candidate."""
+        ...
+
+    async def load(self, version: str) -> None:
+        """Make it answerable by name."""
+        ...
+
+    async def promote(self, version: str, *, actor: str, reason: str) -> SwapResult:
+        """Make it live."""
+        ...
+
+    async def reject(self, version: str, *, actor: str, reason: str) -> object:
+        """Refuse a candidate and unload it."""
+        ...
+
+    async def set_figures(self, version: str, figures: dict[str, Any]) -> object:
+        """What a list of versions shows."""
+        ...
+
+
+class RunObserver(Protocol):
+    """Told what runs do, for metrics. No label of it ever names a user."""
+
+    def run_state(self, channel: str, state: str, step: str | None) -> None:
+        """A run began a step (state `running`) or ended."""
+        ...
+
+    def run_pairs(
+        self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
+    ) -> None:
+        """A snapshot was frozen."""
+        ...
+
+    def gate_decided(self, channel: str, outcome: str) -> None:
+        """The gate said `promote` or `reject`."""
+        ...
+
+    def run_succeeded(self, channel: str, at: datetime) -> None:
+        """A run ended as it should: promoted, rejected or skipped."""
+        ...
+
+
+class SilentObserver:
+    """An observer that keeps nothing."""
+
+    def run_state(self, channel: str, state: str, step: str | None) -> None:
+        """Nothing."""
+
+    def run_pairs(
+        self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
+    ) -> None:
+        """Nothing."""
+
+    def gate_decided(self, channel: str, outcome: str) -> None:
+        """Nothing."""
+
+    def run_succeeded(self, channel: str, at: datetime) -> None:
+        """Nothing."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import CursorResult, delete, func, insert, update
@@ -11,7 +11,13 @@ from sqlmodel import col, select
 
 from adapters.models import Channel
 from feedback.ports import Database
-from retrain.errors import LeaseLostError, SlotTakenError, UnknownChannelError, UnknownRunError
+from retrain.errors import (
+    LeaseLostError,
+    RunInProgressError,
+    SlotTakenError,
+    UnknownChannelError,
+    UnknownRunError,
+)
 from retrain.models import Run, TrainedText
 
 FINISHED = ("promoted", "rejected")
@@ -36,9 +42,15 @@ class RunRepository:
         self._database = database
 
     async def insert(self, run: Run) -> None:
-        """Add a run. Raises `SlotTakenError` where its slot and attempt exist already."""
+        """Add a run, if the channel has none under way.
+
+        Raises `RunInProgressError`, or `SlotTakenError` where its slot and attempt exist already.
+        """
+        under_way = select(Run.id).where(Run.channel == run.channel, Run.state == "running")
         try:
             async with self._database.write() as session:
+                if (await session.exec(under_way)).first() is not None:
+                    raise RunInProgressError(f"{run.channel} has a run under way: wait for its end")
                 session.add(run)
         except IntegrityError as error:
             raise SlotTakenError(
@@ -111,6 +123,10 @@ class RunRepository:
         """Change the run's columns. Raises `LeaseLostError` when another owner has it."""
         if not await self._update(lease.run, lease.fence, values):
             raise LeaseLostError(f"{lease.run} was taken over by another process")
+
+    async def renew(self, lease: Lease, now: datetime, seconds: float) -> None:
+        """Keep the lease for so long from now. Raises `LeaseLostError`."""
+        await self.write(lease, lease_until=now + timedelta(seconds=seconds))
 
     async def request_cancel(self, identifier: str) -> None:
         """Leave word that the run should stop; its owner sees it at the next heartbeat."""

@@ -1,0 +1,89 @@
+"""What a step of a run is given: the run, its folder, its lease, and the world around it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapters.base_model import BaseModelInfo
+from adapters.models import Version
+from feedback.ports import Database
+from retrain.config import RetrainConfig
+from retrain.judges import Judge
+from retrain.models import Run
+from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
+from retrain.repository import Lease, RunRepository
+
+BASE = "base"
+ACTOR = "retrain"
+
+SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
+
+
+@dataclass(slots=True)
+class World:
+    """What all runs of a process share.
+
+    `adapter_path` gives a version's folder. `judge` None: nothing can be evaluated, so nothing is
+    promoted. `folder` holds the runs' own folders. `training` admits one trainer at a time.
+    """
+
+    database: Database
+    registry: AdapterRegistry
+    adapter_path: Callable[[Version], Path]
+    chat: Chat
+    judge: Judge | None
+    launcher: Launcher
+    config: RetrainConfig
+    base: BaseModelInfo
+    clock: Clock
+    observer: RunObserver
+    folder: Path
+    training: asyncio.Lock = field(default_factory=asyncio.Lock)
+    runs: RunRepository = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = RunRepository(self.database)
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One run in the hands of its owner. `run` is the row as it was last read or written."""
+
+    world: World
+    run: Run
+    lease: Lease
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.world.folder / self.run.id
+
+    @property
+    def snapshot(self) -> Path:
+        """The frozen inputs."""
+        return self.folder / SNAPSHOT
+
+    @property
+    def live(self) -> str:
+        """The version that was live when the snapshot was taken."""
+        return self.run.parent or BASE
+
+    async def save(self, **values: Any) -> None:
+        """Change the run's columns. Raises `LeaseLostError`."""
+        await self.world.runs.write(self.lease, **values)
+        for name, value in values.items():
+            setattr(self.run, name, value)
+
+    async def note(self, **figures: Any) -> None:
+        """Add figures to the run's. Raises `LeaseLostError`."""
+        await self.save(figures={**self.run.figures, **figures})
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends: its final state, and why in one line."""
+
+    state: str
+    reason: str

@@ -1,0 +1,179 @@
+"""One run in the hands of its owner: its steps in order, under a lease, to its end."""
+
+import asyncio
+from contextlib import suppress
+from enum import StrEnum
+from time import monotonic
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from adapters.errors import AdaptersError
+from retrain.assertions import SuiteError
+from retrain.context import ACTOR, Ending, RunContext
+from retrain.errors import LeaseLostError, RetrainError
+from retrain.evaluation import EvaluationError
+from retrain.judges import JudgeError
+from retrain.ports import ChatError
+from retrain.report_files import write_report
+from retrain.steps import ROLL_OUT, STEPS
+
+_log = structlog.get_logger()
+
+TOLD = (RetrainError, AdaptersError, ChatError, JudgeError, EvaluationError, SuiteError)
+"""Errors whose messages are ours: they say what to do and quote nobody.
+
+Of all others only the class is kept.
+"""
+
+SUCCEEDED = ("promoted", "rejected", "skipped")
+BEATS_PER_LEASE = 3
+
+
+class Stop(StrEnum):
+    """Why a run is stopped from outside."""
+
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    CLOSING = "closing"
+
+
+class _StoppedError(Exception):
+    def __init__(self, why: Stop) -> None:
+        self.why = why
+
+
+class Runner:
+    """Takes one run through its steps. A run whose lease is lost is not touched any more."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._stopped: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
+
+    def stop(self, why: Stop) -> None:
+        """Stop before the next step, or within this one; rolling out is finished first."""
+        if not self._stopped.done():
+            self._stopped.set_result(why)
+
+    async def run(self) -> None:
+        """Go on from the step that was under way, to the run's end or until it is stopped."""
+        heart = asyncio.create_task(self._beat())
+        try:
+            await self._to_the_end()
+        except LeaseLostError:
+            _log.warning("run_taken_over", run=self._context.run.id)
+        except SQLAlchemyError as error:
+            # The row stays `running`; whoever finds its lease expired goes on with it.
+            _log.error("run_interrupted", run=self._context.run.id, error=type(error).__name__)
+        finally:
+            heart.cancel()
+            with suppress(asyncio.CancelledError):
+                await heart
+
+    async def _to_the_end(self) -> None:
+        context = self._context
+        try:
+            ending = await self._steps()
+        except (LeaseLostError, SQLAlchemyError):
+            raise
+        except _StoppedError as stopped:
+            if stopped.why is not Stop.CANCELLED:
+                await self._let_go(stopped.why)
+                return
+            ending = Ending("cancelled", f"cancelled during the step {context.run.step}")
+        except Exception as error:  # noqa: BLE001 - whatever it was: no result, no promotion
+            _log.warning("run_failed", run=context.run.id, error=type(error).__name__)
+            ending = Ending("failed", explained(error))
+        await self._finish(ending)
+
+    async def _steps(self) -> Ending:
+        context = self._context
+        names = list(STEPS)
+        for name in names[names.index(context.run.step) :]:
+            await context.save(step=name)
+            context.world.observer.run_state(context.run.channel, "running", name)
+            _log.info("run_step", run=context.run.id, step=name)
+            began = monotonic()
+            ending = await self._step(name)
+            seconds = {**context.run.figures.get("seconds", {}), name: monotonic() - began}
+            await context.note(seconds=seconds)
+            if ending is not None:
+                return ending
+        raise AssertionError("the last step always ends the run")
+
+    async def _step(self, name: str) -> Ending | None:
+        if self._stopped.done():
+            raise _StoppedError(self._stopped.result())
+        task = asyncio.ensure_future(STEPS[name](self._context))
+        watched: set[asyncio.Future[Any]] = {task}
+        if name != ROLL_OUT:
+            watched.add(self._stopped)
+        try:
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _StoppedError(self._stopped.result())
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _finish(self, ending: Ending) -> None:
+        context, world = self._context, self._context.world
+        if ending.state in ("failed", "cancelled"):
+            await self._refuse_candidate(ending.reason)
+        now = world.clock()
+        await asyncio.to_thread(write_report, context, ending, now)
+        await context.save(
+            state=ending.state, reason=ending.reason, finished_at=now, lease_until=None, owner=None
+        )
+        world.observer.run_state(context.run.channel, ending.state, None)
+        if ending.state in SUCCEEDED:
+            world.observer.run_succeeded(context.run.channel, now)
+        _log.info("run_ended", run=context.run.id, state=ending.state)
+
+    async def _refuse_candidate(self, reason: str) -> None:
+        """A candidate without a verdict goes, so that it holds no slot of the engine."""
+        context = self._context
+        if context.run.version is None:
+            return
+        try:
+            await context.save(step=context.run.step)  # only the lease's owner may refuse
+            await context.world.registry.reject(context.run.version, actor=ACTOR, reason=reason)
+        except AdaptersError as error:
+            _log.warning("candidate_not_rejected", run=context.run.id, error=type(error).__name__)
+
+    async def _let_go(self, why: Stop) -> None:
+        """Leave the run as it is; at shutdown, for the next process to take at once."""
+        if why is Stop.CLOSING:
+            await self._context.save(lease_until=self._context.world.clock())
+        _log.info("run_left", run=self._context.run.id, why=why)
+
+    async def _beat(self) -> None:
+        """Renew the lease, and look for word that the run should stop."""
+        context, world = self._context, self._context.world
+        seconds, seen = world.config.lease_seconds, monotonic()
+        while not self._stopped.done():
+            await asyncio.sleep(seconds / BEATS_PER_LEASE)
+            try:
+                await world.runs.renew(context.lease, world.clock(), seconds)
+                seen = monotonic()
+                if (await world.runs.get(context.run.id)).cancel_requested:
+                    self.stop(Stop.CANCELLED)
+            except LeaseLostError:
+                self.stop(Stop.LEASE_LOST)
+            except SQLAlchemyError as error:
+                _log.warning("heartbeat_failed", run=context.run.id, error=type(error).__name__)
+                if monotonic() - seen > seconds:
+                    self.stop(Stop.LEASE_LOST)
+
+
+def explained(error: BaseException) -> str:
+    """An error in one line that quotes nobody: our own messages, else the class alone."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    name = type(error).__name__
+    if isinstance(error, TOLD):
+        return f"{name}: {error}"
+    return f"{name}: unexpected; look at the server's log"

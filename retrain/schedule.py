@@ -1,0 +1,128 @@
+"""The weekly schedule: which slot is due, and who claims it.
+
+APScheduler only ticks here; what is due is a pure function of the cron expression and the clock,
+and the database decides who starts it (the slot's one row). So it does not matter how many
+schedulers there are, whether a tick is late, or how the clock jumps. All in UTC: no summer time.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
+from sqlalchemy.exc import SQLAlchemyError
+
+from retrain.config import RetrainConfig
+from retrain.errors import RunInProgressError, SlotTakenError
+from retrain.ports import Clock
+from retrain.repository import RunRepository
+from retrain.service import SCHEDULED, RunService
+from retrain.slots import slot_of
+
+_LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=8))
+
+_log = structlog.get_logger()
+
+
+class Trigger(Protocol):
+    """A cron expression, as APScheduler's `CronTrigger` reads it."""
+
+    def get_next_fire_time(
+        self, previous_fire_time: datetime | None, now: datetime
+    ) -> datetime | None:
+        """The first moment at or after `now`, or after the previous one."""
+        ...
+
+
+def cron_trigger(expression: str) -> Trigger:
+    """Read five cron fields, in UTC. Raises ValueError where they cannot be read."""
+    trigger: Trigger = CronTrigger.from_crontab(expression, timezone=UTC)
+    return trigger
+
+
+def due_time(trigger: Trigger, now: datetime, grace: timedelta) -> datetime | None:
+    """The last moment that the trigger fired, at most `grace` before `now`; None without one.
+
+    Of several that were missed only the last one counts.
+    """
+    for back in (*(step for step in _LOOK_BACK if step < grace), grace):
+        fired = list(_fire_times(trigger, now - back, now))
+        if fired:
+            return fired[-1]
+    return None
+
+
+def due_slot(trigger: Trigger, now: datetime, grace: timedelta) -> str | None:
+    """The slot whose time has come, claimed or not: at most one."""
+    fired = due_time(trigger, now, grace)
+    return None if fired is None else slot_of(fired)
+
+
+def _fire_times(trigger: Trigger, after: datetime, until: datetime) -> Iterator[datetime]:
+    moment = after + timedelta(microseconds=1)
+    while (fired := trigger.get_next_fire_time(None, moment)) is not None and fired <= until:
+        yield fired
+        moment = fired + timedelta(microseconds=1)
+
+
+class Schedule:
+    """Starts the due run of each channel, and resumes what other processes left behind."""
+
+    def __init__(
+        self, service: RunService, runs: RunRepository, config: RetrainConfig, clock: Clock
+    ) -> None:
+        self._service = service
+        self._runs = runs
+        self._clock = clock
+        self._config = config
+        self._trigger = cron_trigger(config.cron)
+        self._scheduler = AsyncIOScheduler(timezone=UTC)
+
+    def start(self) -> None:
+        """Look at once, and every `poll_seconds` from then on."""
+        self._scheduler.add_job(
+            self.tick,
+            "interval",
+            seconds=self._config.poll_seconds,
+            next_run_time=datetime.now(UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+        self._scheduler.start()
+
+    def close(self) -> None:
+        """Tick no more; runs go on."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    async def tick(self) -> list[str]:
+        """Resume what was left behind and start what is due; returns the ids of started runs."""
+        try:
+            await self._service.resume()
+            return await self._start_due() if self._config.enabled else []
+        except SQLAlchemyError as error:  # the database is away: the next tick looks again
+            _log.warning("schedule_interrupted", error=type(error).__name__)
+            return []
+
+    async def _start_due(self) -> list[str]:
+        now = self._clock()
+        fired = due_time(self._trigger, now, timedelta(days=self._config.catch_up_days))
+        if fired is None:
+            return []
+        started = []
+        for channel in await self._runs.channels():
+            # A channel made since has missed nothing.
+            if channel.created_at <= fired:
+                started += await self._claim(channel.name, slot_of(fired))
+        return started
+
+    async def _claim(self, channel: str, slot: str) -> list[str]:
+        if await self._service.slot_taken(channel, slot):
+            return []
+        try:
+            return [(await self._service.start_run(channel, slot, SCHEDULED)).id]
+        except (SlotTakenError, RunInProgressError):
+            return []

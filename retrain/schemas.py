@@ -1,0 +1,57 @@
+"""Wire types of the weekly runs."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from retrain.models import Run
+
+ExportFormat = Literal["trl", "openai"]
+
+
+class RunOut(BaseModel):
+    """One run. `figures` and `verdict` hold every number that its steps left."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    channel: str
+    slot: str
+    attempt: int
+    trigger: str
+    state: str
+    step: str
+    created_at: datetime
+    finished_at: datetime | None
+    parent: str | None
+    version: str | None
+    cut_off: datetime | None
+    cancel_requested: bool
+    figures: dict[str, Any]
+    verdict: dict[str, Any] | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """The run as the outside sees it: without its lease."""
+        return cls.model_validate(run)
+
+
+class PlanOut(BaseModel):
+    """What a run would train on if it started now.
+
+    `held_out_prompts` counts the different questions of held-out users; some may turn out to have
+    been trained on.
+    """
+
+    channel: str
+    since: datetime
+    cut_off: datetime
+    parent: str | None
+    pairs: int
+    pairs_by_signal: dict[str, int]
+    filters: dict[str, int]
+    minimum_pairs: int
+    held_out_prompts: int
+    would_train: bool

@@ -1,0 +1,120 @@
+"""Starting the trainer on a run's snapshot, and what it said."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from retrain.context import ADAPTER, JOB, RunContext
+from retrain.dataset import PAIRS
+from retrain.errors import TrainingError
+from retrain.files import write_whole
+from retrain.ports import TrainerProcess
+from retrain.trainer.events import Dropped, Event, Failed, Saved, Step, parse_event
+from retrain.trainer.job import HyperParameters, Job
+
+EVENTS, TENSORBOARD = "events.jsonl", "tensorboard"
+CURVE_POINTS = 500
+"""A longer training curve is thinned out to so many points."""
+
+
+async def train_adapter(context: RunContext) -> None:
+    """Leave a whole adapter in the run's folder; one that is there already is taken.
+
+    Raises `TrainingError` with the trainer's reason.
+    """
+    if not (context.folder / ADAPTER).is_dir():
+        await _train(context)
+    await context.note(**training_figures(list(_kept_events(context.folder))))
+
+
+async def _train(context: RunContext) -> None:
+    launcher, path = context.world.launcher, context.folder / JOB
+    await launcher.end_leftover(path)
+    job = _job(context, await _live_folder(context))
+    write_whole(path, job.model_dump_json(indent=2).encode())
+    await context.note(hyper=job.hyper.model_dump(mode="json"))
+    (context.folder / EVENTS).unlink(missing_ok=True)
+    process = await launcher.launch(path)
+    try:
+        failure = await _listen(process, context.folder)
+        code = await process.wait()
+    finally:
+        await process.terminate()
+    if failure is not None:
+        raise TrainingError(f"{failure.reason}: {failure.message}")
+    if code != 0:
+        raise TrainingError(f"the trainer ended with code {code}: see trainer.log of the run")
+    if not (context.folder / ADAPTER).is_dir():
+        raise TrainingError("the trainer left no adapter: see trainer.log of the run")
+
+
+async def _live_folder(context: RunContext) -> Path | None:
+    """The adapter to start from; None where live is the base model."""
+    world, parent = context.world, context.run.parent
+    if parent is None:
+        return None
+    return world.adapter_path(await world.registry.version(parent)).absolute()
+
+
+def _job(context: RunContext, warm_start: Path | None) -> Job:
+    world = context.world
+    tensorboard = context.folder / TENSORBOARD if world.config.trainer.tensorboard else None
+    return Job(
+        base_model=world.base.name,
+        warm_start=warm_start,
+        pairs=(context.snapshot / PAIRS).absolute(),
+        output=(context.folder / ADAPTER).absolute(),
+        tensorboard=tensorboard and tensorboard.absolute(),
+        seed=world.config.seed,
+        parent_pid=world.launcher.parent_pid,
+        hyper=_hyper(context, fresh=warm_start is None),
+    )
+
+
+def _hyper(context: RunContext, *, fresh: bool) -> HyperParameters:
+    config = context.world.config
+    first = config.trainer.learning_rate_first
+    if not fresh or first is None:
+        return config.hyper
+    return config.hyper.model_copy(update={"learning_rate": first})
+
+
+async def _listen(process: TrainerProcess, folder: Path) -> Failed | None:
+    """Keep the events; returns the failure, if it told of one."""
+    failure = None
+    with (folder / EVENTS).open("ab") as kept:
+        async for event in process.events():
+            kept.write(event.model_dump_json().encode() + b"\n")
+            kept.flush()
+            if isinstance(event, Failed):
+                failure = event
+    return failure
+
+
+def _kept_events(folder: Path) -> Iterator[Event]:
+    with (folder / EVENTS).open("rb") as lines:
+        for line in lines:
+            yield parse_event(line)
+
+
+def training_figures(events: Sequence[Event]) -> dict[str, Any]:
+    """Seconds, the curve, and what the trainer dropped."""
+    steps = [event for event in events if isinstance(event, Step)]
+    seconds = [event.seconds for event in events if isinstance(event, Saved)]
+    dropped = [event.reasons for event in events if isinstance(event, Dropped)]
+    return {
+        "train_seconds": seconds[-1] if seconds else None,
+        "dropped_by_trainer": dropped[-1] if dropped else {},
+        "steps": steps[-1].of if steps else 0,
+        "curve": [_point(step) for step in _thinned(steps)],
+    }
+
+
+def _point(step: Step) -> dict[str, float]:
+    return step.model_dump(include={"step", "loss", "reward_margin", "reward_accuracy"})
+
+
+def _thinned(steps: Sequence[Step]) -> Sequence[Step]:
+    """Every n-th step, and the last."""
+    stride = -(-len(steps) // CURVE_POINTS) or 1
+    return [*steps[:-1:stride], *steps[-1:]]
