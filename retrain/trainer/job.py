@@ -119,7 +119,7 @@ class Job(BaseModel):
     parent_pid: int | None = Field(
         None,
         gt=1,
-        description="die with this process; the kernel watches the thread that started the trainer",
+        description="die with this process: the parent (and its starting thread), or above",
     )
     hyper: HyperParameters = Field(default_factory=HyperParameters)
 

@@ -2,9 +2,11 @@
 
 import ctypes
 import os
+import select
 import signal
 import sys
-from collections.abc import Callable, MutableMapping
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from types import FrameType
 
@@ -26,18 +28,45 @@ def claim_stdout() -> int:
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have the kernel kill this process when the thread that started it ends.
+    """Have this process killed when process `parent_pid`, its parent or an ancestor, is gone.
 
-    Raises `TrainerError` when the parent is gone already, or is another process; Linux only.
+    The kernel does it for a parent, when the thread ends that started this process. Under a
+    launcher the ancestor is watched by a thread. Raises `TrainerError` when it is no ancestor, as
+    when it has died already; Linux only.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent_pid:  # it died before the call above
-        raise TrainerError(
-            f"parent_pid: process {parent_pid} is not this process's parent; "
-            "start the trainer from it, or leave parent_pid out"
-        )
+    if os.getppid() == parent_pid:  # asked after the call above: it may have died before
+        return
+    try:
+        ancestor = os.pidfd_open(parent_pid)
+    except ProcessLookupError:
+        raise _no_parent(parent_pid) from None
+    if parent_pid not in _ancestors():
+        raise _no_parent(parent_pid)
+    threading.Thread(target=_die_with, args=(ancestor,), daemon=True).start()
+
+
+def _die_with(ancestor: int) -> None:
+    select.select([ancestor], [], [])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ancestors() -> Iterator[int]:
+    """Walk up the process tree, from the parent to the first process."""
+    process = os.getppid()
+    while process > 0:
+        yield process
+        stat = Path(f"/proc/{process}/stat").read_text()
+        process = int(stat.rpartition(")")[2].split()[1])  # proc(5): state, then ppid
+
+
+def _no_parent(parent_pid: int) -> TrainerError:
+    return TrainerError(
+        f"parent_pid: process {parent_pid} is not above this process; "
+        "start the trainer from it, or leave parent_pid out"
+    )
 
 
 def on_termination(finish: Callable[[int], None]) -> None:

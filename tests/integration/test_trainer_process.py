@@ -1,7 +1,6 @@
 """`python -m retrain.trainer` as its caller sees it: exit codes, event lines, and what is left."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -132,8 +131,9 @@ def test_it_dies_with_its_parent_and_the_next_run_clears_what_it_left(
 
 
 def test_a_parent_that_is_gone_before_it_starts_ends_it(tmp_path: Path, base: Path) -> None:
-    someone_else = os.getppid()
-    code, events = finished(write_job(tmp_path, base, parent_pid=someone_else))
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    code, events = finished(write_job(tmp_path, base, parent_pid=gone.pid))
     assert code == 1
     assert isinstance(events[-1], Failed)
     assert "parent_pid" in events[-1].message
