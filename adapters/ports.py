@@ -47,3 +47,46 @@ class AdapterHost(Protocol):
     def in_flight(self, version: str) -> int:
         """Requests of `version` that have not ended."""
         ...
+
+
+class RegistryObserver(Protocol):
+    """Is told what the registry did: metrics hang here."""
+
+    def route_changed(self, channel: str, epoch: int, live: str) -> None:
+        """The channel's route is another one now (also told at start)."""
+        ...
+
+    def swapped(self, channel: str, seconds: float) -> None:
+        """A version became live; `seconds` from the begin of its load to the active route."""
+        ...
+
+    def load_failed(self, version: str) -> None:
+        """The engine refused `version`, or its files are damaged."""
+        ...
+
+    def fell_back(self, channel: str, version: str, serving: str) -> None:
+        """`version` should be live and cannot; `serving` answers in its place."""
+        ...
+
+    def drained(self, version: str, *, in_time: bool) -> None:
+        """`version` was unloaded; not in time means that requests were still in flight."""
+        ...
+
+
+class SilentObserver:
+    """A `RegistryObserver` that keeps nothing."""
+
+    def route_changed(self, channel: str, epoch: int, live: str) -> None:
+        """Nothing."""
+
+    def swapped(self, channel: str, seconds: float) -> None:
+        """Nothing."""
+
+    def load_failed(self, version: str) -> None:
+        """Nothing."""
+
+    def fell_back(self, channel: str, version: str, serving: str) -> None:
+        """Nothing."""
+
+    def drained(self, version: str, *, in_time: bool) -> None:
+        """Nothing."""

@@ -1,0 +1,110 @@
+"""How an adapter comes in: vetted, named, published, registered as a candidate."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from adapters.artifacts import ArtifactStore, Manifest, content_digest, manifest_of
+from adapters.base_model import BaseModelInfo
+from adapters.config import AdaptersConfig
+from adapters.errors import DuplicateAdapterError
+from adapters.ledger import Author, Ledger
+from adapters.lifecycle import State
+from adapters.models import Version
+from adapters.names import check_slot, version_name
+from adapters.ports import Clock
+from adapters.vetting import Vetted, vet
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is said of an adapter that comes in."""
+
+    channel: str
+    actor: str
+    slot: str | None
+    run: str | None
+    parent: str | None
+    figures: Mapping[str, Any]
+
+
+class Admission:
+    """Lets adapters in, one at a time: names and contents are compared with all there are."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: ArtifactStore,
+        clock: Clock,
+        config: AdaptersConfig,
+        base: BaseModelInfo,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._clock = clock
+        self._config = config
+        self._base = base
+        self._turn = asyncio.Lock()
+        self._log = structlog.get_logger()
+
+    async def add(self, folder: Path, candidate: Candidate) -> Version:
+        """The new version, or the one there is of the same content and run.
+
+        Raises `VettingError`, `DuplicateAdapterError`, `ArtifactError` or `InvalidNameError`. A
+        crash on the way leaves at most a folder that the next attempt takes up.
+        """
+        if candidate.slot is not None:
+            check_slot(candidate.slot)
+        vetted = await asyncio.to_thread(vet, folder, self._base, self._config)
+        digest = content_digest(candidate.channel, self._base.fingerprint, vetted.files)
+        async with self._turn:
+            known = await self._known(digest, candidate)
+            return known or await self._register(vetted, digest, candidate)
+
+    async def _known(self, digest: str, candidate: Candidate) -> Version | None:
+        """The version of the same run; raises when the content may not come in twice.
+
+        What was retired or rolled back may be brought in again by hand, under a new name. A
+        rejected one may not: the gate would be asked until it says yes.
+        """
+        rows = await self._ledger.with_digest(digest)
+        for row in rows:
+            if candidate.run is not None and row.run == candidate.run:
+                return row
+        over = {State.RETIRED, State.ROLLED_BACK}
+        for row in rows:
+            if candidate.slot is not None or State(row.state) not in over:
+                raise DuplicateAdapterError(row.name, row.state)
+        return None
+
+    async def _register(self, vetted: Vetted, digest: str, candidate: Candidate) -> Version:
+        name = version_name(candidate.slot, digest, await self._ledger.names())
+        manifest = manifest_of(vetted, self._base, channel=candidate.channel, version=name)
+        place = await asyncio.to_thread(self._store.publish, vetted.folder, manifest)
+        version = self._version(manifest, place, candidate)
+        reason = "imported" if candidate.run is None else f"trained by run {candidate.run}"
+        await self._ledger.register(version, Author(candidate.actor, reason))
+        self._log.info("adapter_added", version=name, channel=candidate.channel, rank=vetted.rank)
+        return version
+
+    def _version(self, manifest: Manifest, place: str, candidate: Candidate) -> Version:
+        return Version(
+            name=manifest.version,
+            channel=candidate.channel,
+            state=State.CANDIDATE.value,
+            parent=candidate.parent,
+            run=candidate.run,
+            base_model=manifest.base_model,
+            base_fingerprint=manifest.base_fingerprint,
+            folder=place,
+            digest=manifest.digest,
+            rank=manifest.rank,
+            size_bytes=sum(file.size_bytes for file in manifest.files.values()),
+            created_at=self._clock(),
+            created_by=candidate.actor,
+            figures=dict(candidate.figures),
+        )

@@ -1,0 +1,240 @@
+"""The registry's memory: versions, events and routes in the database, routes cached for requests.
+
+Every change is one transaction: the route, the states that follow from it and an event for each.
+The cache is replaced after the commit, so a request sees a change only once it is durable.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from adapters import repository
+from adapters.errors import ChannelTakenError, StaleRouteError, UnknownChannelError
+from adapters.lifecycle import State, check_transition
+from adapters.models import Channel, Route, Version, VersionEvent
+from adapters.names import BASE, check_channel
+from adapters.ports import Clock, Database, RegistryObserver
+from adapters.route import RouteView, state_changes
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes something, and why."""
+
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From one route of a channel to the next; `moves` are states beside those that follow."""
+
+    before: RouteView
+    after: RouteView
+    moves: Mapping[str, State] = field(default_factory=dict)
+
+    @property
+    def states(self) -> dict[str, State]:
+        """The new state of every version that the change touches."""
+        return state_changes(self.before, self.after) | dict(self.moves)
+
+
+class Ledger:
+    """Reads and changes what is registered; holds no locks (the registry does)."""
+
+    def __init__(self, database: Database, clock: Clock, observer: RegistryObserver) -> None:
+        self._database = database
+        self._clock = clock
+        self._observer = observer
+        self._routes: Mapping[str, RouteView] = MappingProxyType({})
+        self._last_id = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def routes(self) -> Mapping[str, RouteView]:
+        """Every channel's route as last committed: a snapshot that does not change."""
+        return self._routes
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """All versions of all channels that may still answer, and their states."""
+        return {
+            name: view.roles.get(name, State.CANDIDATE).value
+            for view in self._routes.values()
+            for name in view.versions
+        }
+
+    async def refresh(self) -> None:
+        """Read all routes again."""
+        async with self._turn, self._database.read() as session:
+            names = await repository.channels(session)
+            self._publish(*[await repository.view(session, name) for name in names])
+
+    def view(self, channel: str) -> RouteView:
+        """The channel's route; raises `UnknownChannelError`."""
+        if channel not in self._routes:
+            raise UnknownChannelError
+        return self._routes[channel]
+
+    async def version(self, name: str) -> Version:
+        """One version; raises `UnknownVersionError`."""
+        async with self._database.read() as session:
+            return await repository.get_version(session, name)
+
+    async def versions(self, channel: str) -> list[Version]:
+        """The channel's versions, oldest first; raises `UnknownChannelError`."""
+        async with self._database.read() as session:
+            await repository.get_route(session, channel)
+            return list(await repository.versions(session, channel))
+
+    async def versions_in(self, *states: State) -> Sequence[Version]:
+        """All versions in these states."""
+        async with self._database.read() as session:
+            return await repository.versions_in(session, states)
+
+    async def ended_before(self, moment: datetime) -> Sequence[Version]:
+        """The versions that reached a state that nothing follows, at `moment` or before."""
+        async with self._database.read() as session:
+            return await repository.ended_before(session, moment)
+
+    async def parents(self, channel: str) -> dict[str, str | None]:
+        """What each version of the channel was trained from."""
+        async with self._database.read() as session:
+            return await repository.parents(session, channel)
+
+    async def with_digest(self, digest: str) -> Sequence[Version]:
+        """The versions of that content, oldest first."""
+        async with self._database.read() as session:
+            return await repository.with_digest(session, digest)
+
+    async def names(self) -> set[str]:
+        """Every name that a version has or had."""
+        async with self._database.read() as session:
+            return await repository.names(session)
+
+    async def events(self, version: str) -> list[VersionEvent]:
+        """What happened to a version, first to last; raises `UnknownVersionError`."""
+        async with self._database.read() as session:
+            await repository.get_version(session, version)
+            return list(await repository.events(session, version))
+
+    async def ensure_channel(self, name: str, tenant: str, *, shared: bool) -> None:
+        """Create the channel, answered by `base`, if it is not there.
+
+        Raises `ChannelTakenError` when it is another tenant's.
+        """
+        check_channel(name)
+        now = self._clock()
+        async with self._writing(name) as session:
+            row = await session.get(Channel, name)
+            if row is None:
+                session.add(Channel(name=name, tenant=tenant, shared=shared, created_at=now))
+                await session.flush()
+                session.add(_new_route(name, now))
+            elif row.tenant != tenant:
+                raise ChannelTakenError
+            else:
+                row.shared = shared
+
+    async def register(self, version: Version, author: Author) -> None:
+        """Add a new version with its first event."""
+        async with self._writing(version.channel) as session:
+            session.add(version)
+            session.add(self._event(version, None, author, version.created_at))
+
+    async def commit(self, change: Change, author: Author) -> RouteView:
+        """Make `change` in one transaction; the new route.
+
+        Raises `StaleRouteError` when the route is no longer the one before, `TransitionError` when
+        a version cannot follow. Then nothing changes.
+        """
+        now = self._clock()
+        channel = change.after.channel
+        async with self._writing(channel) as session:
+            route = await repository.get_route(session, channel)
+            if route.epoch != change.before.epoch:
+                raise StaleRouteError(channel)
+            _set_route(route, change.after, author, now)
+            for name, state in change.states.items():
+                await self._move(session, name, state, author, now)
+        return self.view(channel)
+
+    async def set_figures(self, version: str, figures: Mapping[str, Any]) -> None:
+        """Add `figures` to what a list shows of the version."""
+        async with self._database.write() as session:
+            row = await repository.get_version(session, version)
+            row.figures = {**row.figures, **figures}
+
+    @asynccontextmanager
+    async def _writing(self, channel: str) -> AsyncIterator[AsyncSession]:
+        """A transaction on `channel`; once it is durable, requests see its result."""
+        async with self._turn:
+            async with self._database.write() as session:
+                yield session
+                await session.flush()
+                view = await repository.view(session, channel)
+            self._publish(view)
+
+    async def _move(
+        self, session: AsyncSession, name: str, state: State, author: Author, now: datetime
+    ) -> None:
+        version = await repository.get_version(session, name)
+        before = version.state
+        check_transition(name, State(before), state)
+        version.state = state.value
+        session.add(self._event(version, before, author, now))
+
+    def _event(
+        self, version: Version, before: str | None, author: Author, now: datetime
+    ) -> VersionEvent:
+        return VersionEvent(
+            id=self._event_id(),
+            version=version.name,
+            channel=version.channel,
+            at=now,
+            from_state=before,
+            to_state=version.state,
+            actor=author.actor,
+            reason=author.reason,
+        )
+
+    def _event_id(self) -> str:
+        """Sorts events of one moment in the order in which they were made, also after a restart."""
+        self._last_id = max(self._last_id + 1, time.time_ns())
+        return f"{self._last_id:016x}-{secrets.token_hex(4)}"
+
+    def _publish(self, *views: RouteView) -> None:
+        """Show `views` to the requests."""
+        changed = [view for view in views if _differs(self._routes.get(view.channel), view)]
+        self._routes = MappingProxyType({**self._routes, **{view.channel: view for view in views}})
+        for view in changed:
+            self._observer.route_changed(view.channel, view.epoch, view.live)
+
+
+def _differs(old: RouteView | None, new: RouteView) -> bool:
+    return old is None or old.epoch != new.epoch
+
+
+def _new_route(channel: str, now: datetime) -> Route:
+    return Route(
+        channel=channel, live=BASE, changed_at=now, changed_by="system", reason="new channel"
+    )
+
+
+def _set_route(route: Route, view: RouteView, author: Author, now: datetime) -> None:
+    if route.epoch == view.epoch:
+        return
+    route.live, route.standby = view.live, view.standby
+    route.canary, route.canary_share = view.canary, view.canary_share
+    route.canary_salt = view.canary_salt
+    route.shadow, route.shadow_share = view.shadow, view.shadow_share
+    route.epoch = view.epoch
+    route.changed_at, route.changed_by, route.reason = now, author.actor, author.reason

@@ -1,0 +1,56 @@
+"""Names: of channels and slots as they are given, of versions as the server alone makes them."""
+
+import re
+from collections.abc import Container
+
+from adapters.errors import InvalidNameError
+
+BASE = "base"
+"""The version that is the base model without an adapter."""
+
+_SLOT = r"[0-9]{4}-w[0-9]{2}(?:\.[0-9]{1,4})?"
+_CHANNEL_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_SLOT_PATTERN = re.compile(_SLOT)
+_VERSION_PATTERN = re.compile(rf"(?:{_SLOT}|import)-[0-9a-f]{{6,64}}")
+_SHORTEST = 6
+_DIGEST_LENGTH = 64
+
+
+def is_channel(name: str) -> bool:
+    """Whether `name` can be a channel's: also safe as a folder's name."""
+    return _CHANNEL_PATTERN.fullmatch(name) is not None
+
+
+def is_version(name: str) -> bool:
+    """Whether `name` can be a version's: also safe as a folder's name."""
+    return _VERSION_PATTERN.fullmatch(name) is not None
+
+
+def check_channel(name: str) -> str:
+    """`name`; raises `InvalidNameError` when it cannot be a channel's."""
+    if not is_channel(name):
+        raise InvalidNameError(
+            "a channel's name is a small letter, then at most 62 of a-z 0-9 _ -: choose another"
+        )
+    return name
+
+
+def check_slot(slot: str) -> str:
+    """`slot`; raises `InvalidNameError` unless it reads like 2026-w47 or 2026-w47.1."""
+    if not _SLOT_PATTERN.fullmatch(slot):
+        raise InvalidNameError("a slot reads like 2026-w47, or 2026-w47.1 by hand: correct it")
+    return slot
+
+
+def version_name(slot: str | None, digest: str, taken: Container[str]) -> str:
+    """The name of the version with content `digest` (sha256, hex): `2026-w47-3f9c1a`.
+
+    Without a slot it reads `import-3f9c1a`. Where that is taken, more of the digest is used. Raises
+    `InvalidNameError` for a bad slot, or when even the whole digest is taken.
+    """
+    prefix = "import" if slot is None else check_slot(slot)
+    for length in range(_SHORTEST, _DIGEST_LENGTH + 1):
+        name = f"{prefix}-{digest[:length]}"
+        if name not in taken:
+            return name
+    raise InvalidNameError("every name for this content is taken: it is registered already")

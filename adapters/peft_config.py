@@ -1,0 +1,138 @@
+"""`adapter_config.json` as PEFT writes it, read with suspicion.
+
+Refused is whatever the engine would load as something else than PEFT trained: see `PEFTHelper` in
+vLLM's `lora/peft_helper.py` (0.32), and PEFT's `LoraConfig` (0.21) for the fields.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from adapters.errors import ConfigError, UnsupportedAdapterError
+
+CONFIG_FILE = "adapter_config.json"
+_LIMIT_BYTES = 1024 * 1024
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
+"""A module's name or its end. PEFT takes any regular expression; a foreign one is not run."""
+
+Rank = Annotated[int, Field(ge=1, le=2**20)]
+Alpha = Annotated[float, Field(allow_inf_nan=False)]
+
+_MUST_BE_UNSET = (
+    "modules_to_save",
+    "use_dora",
+    "lora_bias",
+    "alora_invocation_tokens",
+    "layer_replication",
+    "use_bdlora",
+    "use_qalora",
+    "target_parameters",
+    "trainable_token_indices",
+    "megatron_config",
+    "monteclora_config",
+    "velora_config",
+    "kasa_config",
+    "arrow_config",
+)
+"""Features whose weights or arithmetic the engine does not have, or would leave out silently; and
+`megatron_config`, which makes PEFT import a module that the config names."""
+
+_PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+"""Initialisations that leave the base weights alone (vLLM's own list)."""
+
+
+class PeftConfig(BaseModel):
+    """The fields that decide what the weights mean; the rest is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    peft_type: Literal["LORA"]
+    r: Rank
+    lora_alpha: Alpha
+    target_modules: list[Name] | Literal["all-linear"] | None = None
+    exclude_modules: list[Name] | Name | None = None
+    layers_pattern: list[Name] | Name | None = None
+    rank_pattern: dict[Name, Rank] | None = None
+    alpha_pattern: dict[Name, Alpha] | None = None
+    base_model_name_or_path: str | None = None
+
+    def rank_of(self, module: str) -> int:
+        """The rank of `module`: the first pattern that ends its name, else `r`."""
+        for pattern, rank in (self.rank_pattern or {}).items():
+            # The loaders' own rule: in a pattern a dot is any character.
+            if re.fullmatch(rf"(?:.*\.)?{pattern}", module):
+                return rank
+        return self.r
+
+    def targets(self, module: str) -> bool:
+        """Whether PEFT would put weights on `module`."""
+        if not isinstance(self.target_modules, list):
+            return True
+        return any(f".{module}".endswith(f".{target}") for target in self.target_modules)
+
+
+def read_config(folder: Path) -> PeftConfig:
+    """The config in `folder`.
+
+    Raises `ConfigError` for what cannot be read, `UnsupportedAdapterError` for a kind of adapter
+    that the engine does not serve as it was trained, and `OSError`.
+    """
+    raw = _object(folder / CONFIG_FILE)
+    _check_features(raw)
+    try:
+        return PeftConfig.model_validate(raw)
+    except ValidationError as error:
+        fields = sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
+        message = f"{CONFIG_FILE} has a bad {', '.join(fields)}: save the adapter again with PEFT"
+        raise ConfigError(message) from None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _LIMIT_BYTES:
+        raise ConfigError(f"{CONFIG_FILE} is larger than {_LIMIT_BYTES} bytes: save it again")
+    try:
+        raw = json.loads(path.read_bytes(), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{CONFIG_FILE} is not JSON: save the adapter again") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{CONFIG_FILE} is not an object: save the adapter again")
+    return raw
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _check_features(raw: dict[str, Any]) -> None:
+    if raw.get("peft_type") != "LORA":
+        raise UnsupportedAdapterError(
+            "only LoRA adapters are served: train one with peft_type LORA"
+        )
+    used = [name for name in _MUST_BE_UNSET if raw.get(name)]
+    if used:
+        raise UnsupportedAdapterError(
+            f"{CONFIG_FILE} uses {', '.join(used)}, which the engine does not serve: train without"
+        )
+    if raw.get("bias", "none") != "none":
+        raise UnsupportedAdapterError("the engine serves no trained bias: train with bias = none")
+    start = raw.get("init_lora_weights", True)
+    if isinstance(start, str) and start.lower() not in _PLAIN_STARTS:
+        raise UnsupportedAdapterError(
+            "init_lora_weights changed the base model's weights: convert the adapter to plain LoRA "
+            "(PEFT's path_initial_model_for_weight_conversion)"
+        )
+
+
+_TENSOR = re.compile(
+    r"base_model\.model\.(?P<module>[A-Za-z0-9_.]{1,512})\.lora_(?P<half>[AB])\.weight"
+)
+
+
+def parse_tensor_name(name: str) -> tuple[str, str] | None:
+    """The module of a LoRA weight and its half, `A` or `B`; None for any other tensor."""
+    match = _TENSOR.fullmatch(name)
+    return (match["module"], match["half"]) if match else None

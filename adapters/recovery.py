@@ -1,0 +1,100 @@
+"""What a start makes of what the last run left: incompatible versions, damaged files, loads.
+
+Nothing here stops the start: chat goes on with what is left, and says so loudly.
+"""
+
+from typing import Literal
+
+import structlog
+
+from adapters.base_model import BaseModelInfo
+from adapters.errors import AdaptersError, CorruptArtifactError
+from adapters.ledger import Author, Change, Ledger
+from adapters.lifecycle import ADDRESSABLE, State
+from adapters.names import BASE
+from adapters.ports import RegistryObserver
+from adapters.residency import Residency
+from adapters.route import RouteView, serving, without
+
+_Role = Literal["live", "standby", "canary", "shadow"]
+_ROLES: tuple[_Role, ...] = ("live", "standby", "canary", "shadow")
+"""In the order in which they get the engine's slots."""
+
+
+class Recovery:
+    """Makes the routes answerable after a start."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        residency: Residency,
+        base: BaseModelInfo,
+        observer: RegistryObserver,
+    ) -> None:
+        self._ledger = ledger
+        self._residency = residency
+        self._base = base
+        self._observer = observer
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """Compare base models, then load what should be resident: live of all channels first."""
+        await self._ledger.refresh()
+        channels = list(self._ledger.routes)
+        for channel in channels:
+            await self._match_base(channel)
+        for role in _ROLES:
+            for channel in channels:
+                await self._load_role(channel, role)
+        for channel in channels:
+            self._tell_stand_in(self._ledger.view(channel))
+
+    async def _match_base(self, channel: str) -> None:
+        """Take versions of another base model out; let those of this one in again."""
+        versions = await self._ledger.versions(channel)
+        fits = {row.name for row in versions if row.base_fingerprint == self._base.fingerprint}
+        moves = {
+            row.name: State.CANDIDATE if row.name in fits else State.INCOMPATIBLE
+            for row in versions
+            if (row.name in fits) == (row.state == State.INCOMPATIBLE)
+            and (row.state == State.INCOMPATIBLE or State(row.state) in ADDRESSABLE)
+        }
+        if moves:
+            gone = {name for name, state in moves.items() if state == State.INCOMPATIBLE}
+            await self._take_out(channel, gone, moves, "the base model has changed")
+
+    async def _load_role(self, channel: str, role: _Role) -> None:
+        while (name := getattr(self._ledger.view(channel), role)) not in (None, BASE):
+            try:
+                version = await self._ledger.version(name)
+                await self._residency.load(version, self._ledger.wanted)
+            except CorruptArtifactError:
+                moves = {name: State.REJECTED} if role == "shadow" else {}
+                await self._take_out(channel, {name}, moves, "its files are damaged")
+            except AdaptersError as error:
+                # Not the version's fault for certain: the route stays, the next start tries again.
+                kind = type(error).__name__
+                self._log.error("adapter_not_resident", version=name, role=role, error=kind)
+                return
+            else:
+                return
+
+    async def _take_out(
+        self, channel: str, gone: set[str], moves: dict[str, State], reason: str
+    ) -> None:
+        before = self._ledger.view(channel)
+        change = Change(before, without(before, gone), moves)
+        after = await self._ledger.commit(change, Author("system", reason))
+        for name, state in change.states.items():
+            self._log.error("adapter_taken_out", version=name, state=state.value, reason=reason)
+        if before.live in gone:
+            self._fell_back(channel, before.live, after.live)
+
+    def _tell_stand_in(self, view: RouteView) -> None:
+        stand_in = serving(view, self._residency.resident())
+        if stand_in != view.live:
+            self._fell_back(view.channel, view.live, stand_in)
+
+    def _fell_back(self, channel: str, version: str, stand_in: str) -> None:
+        self._observer.fell_back(channel, version, stand_in)
+        self._log.error("adapter_fell_back", channel=channel, version=version, serving=stand_in)

@@ -1,0 +1,112 @@
+"""The registry's queries. Each takes a session; the caller decides on the transaction."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from adapters.errors import UnknownChannelError, UnknownVersionError
+from adapters.lifecycle import ADDRESSABLE, ENDED, State, states
+from adapters.models import Channel, Route, Version, VersionEvent
+from adapters.route import RouteView
+
+
+async def get_version(session: AsyncSession, name: str) -> Version:
+    """The version; raises `UnknownVersionError`."""
+    version = await session.get(Version, name)
+    if version is None:
+        raise UnknownVersionError
+    return version
+
+
+async def versions(session: AsyncSession, channel: str) -> Sequence[Version]:
+    """The channel's versions, oldest first."""
+    query = select(Version).where(col(Version.channel) == channel)
+    return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
+
+
+async def versions_in(session: AsyncSession, wanted: Iterable[State]) -> Sequence[Version]:
+    """All versions in the `wanted` states, by name."""
+    query = select(Version).where(col(Version.state).in_(states(wanted)))
+    return (await session.exec(query.order_by(col(Version.name)))).all()
+
+
+async def with_digest(session: AsyncSession, digest: str) -> Sequence[Version]:
+    """The versions of that content, oldest first."""
+    query = select(Version).where(col(Version.digest) == digest)
+    return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
+
+
+async def names(session: AsyncSession) -> set[str]:
+    """Every name that a version has or had: none is used twice."""
+    return set((await session.exec(select(col(Version.name)))).all())
+
+
+async def parents(session: AsyncSession, channel: str) -> dict[str, str | None]:
+    """What each version of the channel was trained from."""
+    query = select(col(Version.name), col(Version.parent)).where(col(Version.channel) == channel)
+    return {name: parent for name, parent in (await session.exec(query)).all()}  # noqa: C416
+
+
+async def events(session: AsyncSession, version: str) -> Sequence[VersionEvent]:
+    """What happened to the version, first to last."""
+    query = select(VersionEvent).where(col(VersionEvent.version) == version)
+    ordered = query.order_by(col(VersionEvent.at), col(VersionEvent.id))
+    return (await session.exec(ordered)).all()
+
+
+async def ended_before(session: AsyncSession, moment: datetime) -> Sequence[Version]:
+    """The versions that came to a state that nothing follows at `moment` or before."""
+    last = (
+        select(col(VersionEvent.version))
+        .group_by(col(VersionEvent.version))
+        .having(func.max(col(VersionEvent.at)) <= moment)
+    )
+    query = select(Version).where(
+        col(Version.state).in_(states(ENDED)), col(Version.name).in_(last)
+    )
+    return (await session.exec(query.order_by(col(Version.name)))).all()
+
+
+async def get_route(session: AsyncSession, channel: str) -> Route:
+    """The channel's route; raises `UnknownChannelError`."""
+    route = await session.get(Route, channel)
+    if route is None:
+        raise UnknownChannelError
+    return route
+
+
+async def view(session: AsyncSession, channel: str) -> RouteView:
+    """The channel's route as requests see it; raises `UnknownChannelError`."""
+    row = await session.get(Channel, channel)
+    if row is None:
+        raise UnknownChannelError
+    route = await get_route(session, channel)
+    query = select(col(Version.name)).where(
+        col(Version.channel) == channel, col(Version.state).in_(states(ADDRESSABLE))
+    )
+    return _view(row, route, frozenset((await session.exec(query)).all()))
+
+
+async def channels(session: AsyncSession) -> Sequence[str]:
+    """The names of all channels."""
+    return (await session.exec(select(col(Channel.name)).order_by(col(Channel.name)))).all()
+
+
+def _view(channel: Channel, route: Route, addressable: frozenset[str]) -> RouteView:
+    return RouteView(
+        channel=channel.name,
+        tenant=channel.tenant,
+        shared=channel.shared,
+        live=route.live,
+        standby=route.standby,
+        canary=route.canary,
+        canary_share=route.canary_share,
+        canary_salt=route.canary_salt,
+        shadow=route.shadow,
+        shadow_share=route.shadow_share,
+        epoch=route.epoch,
+        versions=addressable,
+    )

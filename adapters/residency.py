@@ -1,0 +1,145 @@
+"""Which versions the engine holds: loaded once they are verified, let go once they are drained."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from adapters.artifacts import ArtifactStore
+from adapters.config import AdaptersConfig
+from adapters.errors import AdapterRefusedError, CorruptArtifactError, NoFreeSlotError
+from adapters.models import Version
+from adapters.ports import AdapterHost, RegistryObserver
+
+Sleep = Callable[[float], Awaitable[None]]
+Monotonic = Callable[[], float]
+
+
+class Residency:
+    """Loads and unloads versions, one load at a time, never more than the engine has slots."""
+
+    def __init__(
+        self,
+        host: AdapterHost,
+        store: ArtifactStore,
+        config: AdaptersConfig,
+        observer: RegistryObserver,
+        *,
+        sleep: Sleep,
+        monotonic: Monotonic,
+    ) -> None:
+        self._host = host
+        self._store = store
+        self._config = config
+        self._observer = observer
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._loading = asyncio.Lock()
+        self._drains: dict[str, asyncio.Task[None]] = {}
+        self._log = structlog.get_logger()
+
+    def resident(self) -> frozenset[str]:
+        """The versions that can answer now."""
+        return self._host.resident()
+
+    async def load(self, version: Version, wanted: Mapping[str, str]) -> None:
+        """Make `version` resident; at once if it is already.
+
+        `wanted` maps the versions that may not be unloaded for it to their states. Raises
+        `NoFreeSlotError`, `ArtifactError` or `AdapterRefusedError`; what is resident is unchanged.
+        """
+        async with self._loading:
+            await self._end_of_drain(version.name)
+            if version.name in self._host.resident():
+                return
+            await self._verify(version)
+            await self._make_room(version.name, wanted)
+            await self._host_load(version)
+
+    async def drain(self, version: str) -> None:
+        """Wait until `version` has no requests (or the deadline), then unload it.
+
+        Not in time, it is unloaded all the same: the engine finishes such requests from the files.
+        """
+        if version not in self._host.resident():
+            return
+        await asyncio.shield(self.drain_later(version))
+
+    def drain_later(self, version: str) -> asyncio.Task[None]:
+        """Begin to drain `version`, or join the drain that is under way."""
+        task = self._drains.get(version)
+        if task is None:
+            task = asyncio.create_task(self._drain(version), name=f"drain {version}")
+            self._drains[version] = task
+            task.add_done_callback(lambda done: self._drain_ended(version, done))
+        return task
+
+    async def close(self) -> None:
+        """Give up the drains that are under way: the engine is about to end."""
+        tasks = list(self._drains.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _verify(self, version: Version) -> None:
+        try:
+            await asyncio.to_thread(self._store.verify, version)
+        except CorruptArtifactError:
+            self._observer.load_failed(version.name)
+            self._log.error("adapter_files_damaged", version=version.name, channel=version.channel)
+            raise
+
+    async def _make_room(self, incoming: str, wanted: Mapping[str, str]) -> None:
+        """Let go of versions that nobody wants until there is a slot."""
+        while len(self._host.resident()) >= self._host.slots:
+            unwanted = sorted(self._host.resident() - wanted.keys())
+            if not unwanted:
+                held = {name: wanted[name] for name in self._host.resident()}
+                raise NoFreeSlotError(incoming, self._host.slots, held)
+            await self.drain(unwanted[0])
+
+    async def _host_load(self, version: Version) -> None:
+        try:
+            async with asyncio.timeout(self._config.load_timeout_seconds):
+                await self._host.load(version.name, self._store.path(version))
+        except Exception as error:
+            self._observer.load_failed(version.name)
+            kind = type(error).__name__
+            self._log.exception("adapter_load_failed", version=version.name, error=kind)
+            raise AdapterRefusedError(version.name, str(error) or kind) from error
+        self._log.info("adapter_loaded", version=version.name, channel=version.channel)
+
+    async def _end_of_drain(self, version: str) -> None:
+        task = self._drains.get(version)
+        if task is not None:
+            await asyncio.shield(task)
+
+    async def _drain(self, version: str) -> None:
+        in_time = await self._is_quiet(version)
+        if not in_time:
+            self._log.warning(
+                "adapter_drain_deadline", version=version, in_flight=self._host.in_flight(version)
+            )
+        await self._host.unload(version)
+        self._observer.drained(version, in_time=in_time)
+        self._log.info("adapter_unloaded", version=version)
+
+    async def _is_quiet(self, version: str) -> bool:
+        """Whether `version` has been without requests for long enough before the deadline."""
+        began = quiet_since = self._monotonic()
+        while True:
+            now = self._monotonic()
+            if self._host.in_flight(version):
+                quiet_since = now
+            elif now - quiet_since >= self._config.drain_quiet_seconds:
+                return True
+            if now - began >= self._config.drain_deadline_seconds:
+                return not self._host.in_flight(version)
+            await self._sleep(self._config.drain_poll_seconds)
+
+    def _drain_ended(self, version: str, task: asyncio.Task[None]) -> None:
+        self._drains.pop(version, None)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error(
+                "adapter_unload_failed", version=version, error=type(task.exception()).__name__
+            )

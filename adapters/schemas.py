@@ -1,0 +1,112 @@
+"""What the registry says over the wire, and what a route's change reads like."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from adapters.lifecycle import State, lineage
+from adapters.models import Version, VersionEvent
+from adapters.route import RouteView, serving
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class VersionOut(BaseModel):
+    """One version. `lineage` begins with itself and ends before `base`."""
+
+    name: str
+    channel: str
+    state: State
+    resident: bool
+    parent: str | None
+    lineage: list[str]
+    run: str | None
+    base_model: str
+    digest: str
+    rank: int
+    size_bytes: int
+    created_at: datetime
+    created_by: str
+    figures: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, version: Version, parents: Mapping[str, str | None], resident: Collection[str]
+    ) -> Self:
+        """`version` with its ancestors found in `parents`."""
+        return cls(
+            **version.model_dump(exclude={"state", "folder", "base_fingerprint"}),
+            state=State(version.state),
+            lineage=lineage(version.name, parents),
+            resident=version.name in resident,
+        )
+
+
+class EventOut(BaseModel):
+    """One change of a version's state."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str
+    at: datetime
+    from_state: State | None
+    to_state: State
+    actor: str
+    reason: str
+
+    @classmethod
+    def of(cls, event: VersionEvent) -> Self:
+        """`event` as it is told."""
+        return cls.model_validate(event)
+
+
+class RouteOut(BaseModel):
+    """A channel's route. `serving` is who answers the bare channel now: live, or its stand-in."""
+
+    channel: str
+    live: str
+    serving: str
+    standby: str | None
+    canary: str | None
+    canary_share: float
+    shadow: str | None
+    shadow_share: float
+    epoch: int
+
+    @classmethod
+    def of(cls, view: RouteView, resident: Collection[str]) -> Self:
+        """`view` as it is told."""
+        return cls(
+            channel=view.channel,
+            live=view.live,
+            serving=serving(view, resident),
+            standby=view.standby,
+            canary=view.canary,
+            canary_share=view.canary_share,
+            shadow=view.shadow,
+            shadow_share=view.shadow_share,
+            epoch=view.epoch,
+        )
+
+
+class RouteIn(BaseModel):
+    """The whole route that is wanted. `live` left out stays as it is; `base` is the base model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    live: Name | None = None
+    canary: Name | None = None
+    canary_share: Share = 0.0
+    shadow: Name | None = None
+    shadow_share: Share = 0.0
+
+
+class ReasonIn(BaseModel):
+    """Why somebody promotes, rejects, retires or rolls back: kept with the event."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""

@@ -1,0 +1,132 @@
+"""A registry with everything around it that a test moves by hand."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from adapters.artifacts import ArtifactStore
+from adapters.base_model import BaseModelInfo
+from adapters.config import AdaptersConfig
+from adapters.models import Version
+from adapters.ports import Database
+from adapters.service import Registry
+from tests.adapters.adapter_files import BASE, make_adapter
+from tests.adapters.fake_host import FakeHost
+
+START = datetime(2026, 11, 21, tzinfo=UTC)
+WHO = {"actor": "admin", "reason": "a test"}
+
+
+class HandClock:
+    """Time that passes when somebody sleeps or a test says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+@dataclass
+class RecordingObserver:
+    """Keeps what it was told."""
+
+    epochs: list[tuple[str, int, str]] = field(default_factory=list)
+    swaps: list[tuple[str, float]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    fallbacks: list[tuple[str, str, str]] = field(default_factory=list)
+    drains: list[tuple[str, bool]] = field(default_factory=list)
+
+    def route_changed(self, channel: str, epoch: int, live: str) -> None:
+        self.epochs.append((channel, epoch, live))
+
+    def swapped(self, channel: str, seconds: float) -> None:
+        self.swaps.append((channel, seconds))
+
+    def load_failed(self, version: str) -> None:
+        self.failed.append(version)
+
+    def fell_back(self, channel: str, version: str, serving: str) -> None:
+        self.fallbacks.append((channel, version, serving))
+
+    def drained(self, version: str, *, in_time: bool) -> None:
+        self.drains.append((version, in_time))
+
+
+class World:
+    """One data folder and database; `restart` gives a new process on them."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder = folder
+        self.database = database
+        self.clock = HandClock()
+        self.config = AdaptersConfig(drain_deadline_seconds=5, drain_quiet_seconds=1)
+        self.root = folder / "adapters"
+        self.store = ArtifactStore(self.root)
+        self.seeds = 0
+        self.make()
+
+    def make(self, *, slots: int = 4, base: BaseModelInfo = BASE) -> None:
+        """A registry that is not started, on an empty engine."""
+        self.host = FakeHost(slots)
+        self.observer = RecordingObserver()
+        self.registry = Registry(
+            self.database,
+            self.host,
+            self.store,
+            self.clock.now,
+            self.config,
+            base,
+            self.observer,
+            sleep=self.clock.sleep,
+            monotonic=self.clock.monotonic,
+        )
+
+    async def restart(self, *, slots: int = 4, base: BaseModelInfo = BASE) -> None:
+        """Another process on the same files."""
+        await self.registry.close()
+        self.make(slots=slots, base=base)
+        await self.registry.start()
+
+    def adapter(self, seed: int | None = None) -> Path:
+        """A folder with an adapter, other weights each time unless `seed` says."""
+        self.seeds += 1
+        folder = self.folder / "trained" / str(self.seeds)
+        return make_adapter(folder, 1000 + self.seeds if seed is None else seed)
+
+    async def add(self, channel: str = "pawl", *, parent: str | None = None) -> Version:
+        """A new candidate."""
+        return await self.registry.add(
+            self.adapter(), channel=channel, actor="admin", slot="2026-w47", parent=parent
+        )
+
+    async def promoted(self, channel: str = "pawl") -> str:
+        """A new version that is live; its name."""
+        version = await self.add(channel)
+        await self.registry.promote(version.name, **WHO)
+        return version.name
+
+    async def state(self, version: str) -> str:
+        """Where the version stands in the database."""
+        return (await self.registry.version(version)).state
+
+    async def settled(self) -> None:
+        """Let background drains come to their end."""
+        for _ in range(500):
+            await asyncio.sleep(0)
+
+    def spoil(self, version: str) -> None:
+        """Change a byte of the version's weights."""
+        path = self.root / "pawl" / version / "adapter_model.safetensors"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(content)
