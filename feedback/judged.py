@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from feedback.judged_queries import LogWindow, answers_of, prompts_of, requests_of, words_of
 from feedback.ports import Database
@@ -128,17 +128,18 @@ async def judged_conversations(
     At most `events_per_rater` words of a rater count in an ISO week (UTC), the earliest first.
     """
     async with database.read() as session:
+        connection = await session.connection()
         batch: list[_Group] = []
-        async for row in await session.stream(words_of(window)):
+        async for row in await connection.stream(words_of(window)):
             key = (row.tenant, row.conversation)
             if not batch or (batch[-1].tenant, batch[-1].conversation) != key:
                 if len(batch) == _BATCH:
-                    for conversation in await _complete(session, window, batch):
+                    for conversation in await _complete(connection, window, batch):
                         yield conversation
                     batch = []
                 batch.append(_Group(*key))
             batch[-1].add(row, events_per_rater)
-        for conversation in await _complete(session, window, batch):
+        for conversation in await _complete(connection, window, batch):
             yield conversation
 
 
@@ -150,16 +151,17 @@ async def asked_prompts(
     Ordered by tenant and time; a question asked twice comes twice.
     """
     async with database.read() as session:
+        connection = await session.connection()
         batch: list[Row[Any]] = []
-        async for row in await session.stream(prompts_of(window)):
+        async for row in await connection.stream(prompts_of(window)):
             if not keep(row.tenant, row.asker):
                 continue
             batch.append(row)
             if len(batch) == _CHUNK:
-                for prompt in await _with_requests(session, batch):
+                for prompt in await _with_requests(connection, batch):
                     yield prompt
                 batch = []
-        for prompt in await _with_requests(session, batch):
+        for prompt in await _with_requests(connection, batch):
             yield prompt
 
 
@@ -190,7 +192,7 @@ def _judgement(row: Row[Any]) -> Judgement:
 
 
 async def _complete(
-    session: AsyncSession, window: LogWindow, groups: Sequence[_Group]
+    connection: AsyncConnection, window: LogWindow, groups: Sequence[_Group]
 ) -> list[JudgedConversation]:
     """Add the answers and the question to each group."""
     wanted = {
@@ -200,10 +202,10 @@ async def _complete(
         for identifier in _named_by(judgement)
     }
     answers: dict[tuple[str, str], list[LoggedAnswer]] = {}
-    for tenant, conversation, answer in await _answers(session, window, wanted):
+    for tenant, conversation, answer in await _answers(connection, window, wanted):
         answers.setdefault((tenant, conversation), []).append(answer)
     firsts = [found[0].interaction_id for found in answers.values()]
-    requests = await _requests(session, firsts)
+    requests = await _requests(connection, firsts)
     return [
         _conversation(group, answers.get((group.tenant, group.conversation), []), requests)
         for group in groups
@@ -234,11 +236,11 @@ def _conversation(
 
 
 async def _answers(
-    session: AsyncSession, window: LogWindow, ids: Collection[str]
+    connection: AsyncConnection, window: LogWindow, ids: Collection[str]
 ) -> list[tuple[str, str, LoggedAnswer]]:
     found: list[tuple[str, str, LoggedAnswer]] = []
     for chunk in _chunks(sorted(ids)):
-        rows = (await session.execute(answers_of(window, chunk))).all()
+        rows = (await connection.execute(answers_of(window, chunk))).all()
         found.extend((row.tenant, row.conversation, _answer(row)) for row in rows)
     return found
 
@@ -265,18 +267,20 @@ def _unpacked(blob: bytes | None) -> tuple[int, ...] | None:
 
 
 async def _requests(
-    session: AsyncSession, ids: Sequence[str]
+    connection: AsyncConnection, ids: Sequence[str]
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     found: dict[str, tuple[str, dict[str, Any]]] = {}
     for chunk in _chunks(ids):
-        rows = (await session.execute(requests_of(chunk))).all()
+        rows = (await connection.execute(requests_of(chunk))).all()
         for identifier, endpoint, request in rows:
             found[identifier] = (endpoint, request)
     return found
 
 
-async def _with_requests(session: AsyncSession, rows: Sequence[Row[Any]]) -> list[AskedPrompt]:
-    requests = await _requests(session, [row.id for row in rows])
+async def _with_requests(
+    connection: AsyncConnection, rows: Sequence[Row[Any]]
+) -> list[AskedPrompt]:
+    requests = await _requests(connection, [row.id for row in rows])
     return [
         AskedPrompt(
             interaction_id=row.id,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, insert, update
+from sqlalchemy import delete, func, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
@@ -136,15 +136,15 @@ class RunRepository:
             .values(cancel_requested=True)
         )
         async with self._database.write() as session:
-            await session.execute(query)
+            await session.exec(query)
 
     async def replace_trained_texts(self, version: str, keys: Iterable[str]) -> None:
         """Note which questions a version was trained on; repeating it changes nothing."""
         rows = [{"version": version, "text_key": key} for key in sorted(keys)]
         async with self._database.write() as session:
-            await session.execute(delete(TrainedText).where(col(TrainedText.version) == version))
+            await session.exec(delete(TrainedText).where(col(TrainedText.version) == version))
             for start in range(0, len(rows), _CHUNK):
-                await session.execute(insert(TrainedText), rows[start : start + _CHUNK])
+                await session.exec(insert(TrainedText), params=rows[start : start + _CHUNK])
 
     async def trained_texts(self, versions: Iterable[str]) -> set[str]:
         """The keys of all questions that any of the versions was trained on."""
@@ -159,5 +159,5 @@ class RunRepository:
             .values(**values)
         )
         async with self._database.write() as session:
-            result = await session.execute(query)
-        return isinstance(result, CursorResult) and result.rowcount == 1
+            result = await session.exec(query)
+        return result.rowcount == 1
