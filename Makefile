@@ -27,3 +27,34 @@ lock:
 	$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 $(WHEELS) \
 	  --excludes requirements/cpu-excludes.txt --extra cpu --extra train --extra dev $(UPGRADE) \
 	  -o $(LIST) pyproject.toml
+
+# Debian packages that some tests drive: strace watches system calls.
+system:
+	@command -v strace >/dev/null || { \
+	  sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -qqy --no-install-recommends strace; }
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+contracts: setup
+	$(BIN)/lint-imports
+
+unit: setup system
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not engine" $(ARGS)
+
+engine: setup system
+	$(BIN)/pytest -m engine $(ARGS)
+
+test: setup system lint types contracts
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+demo: setup
+	$(BIN)/pawl demo $(ARGS)
+
+clean:
+	rm -rf $(VENV) pawl-data .mypy_cache .ruff_cache .pytest_cache .hypothesis

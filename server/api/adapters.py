@@ -1,0 +1,134 @@
+"""Versions and routes: `/v1/adapters`, `/v1/route`, `/v1/rollback`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from adapters.schemas import EventOut, ReasonIn, RouteIn, RouteOut, VersionOut
+from server.auth import Principal
+from server.body import documented, json_body
+from server.dependencies import Services, administrator, services
+from server.settings import DEFAULT_CHANNEL
+
+router = APIRouter(tags=["adapters"])
+
+Admin = Annotated[Principal, Depends(administrator)]
+Here = Annotated[Services, Depends(services)]
+Reason = Annotated[ReasonIn, Depends(json_body(ReasonIn))]
+WITH_REASON = documented(ReasonIn)
+
+
+class AdapterIn(BaseModel):
+    """An adapter to bring in: a folder that PEFT wrote, on the server's machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(min_length=1, max_length=4096)
+    channel: str = DEFAULT_CHANNEL
+
+
+class ChannelRouteIn(RouteIn, ReasonIn):
+    """The whole route that is wanted for a channel, and why."""
+
+    channel: str = DEFAULT_CHANNEL
+
+
+class RollbackIn(ReasonIn):
+    """Which channel goes back, and why."""
+
+    channel: str = DEFAULT_CHANNEL
+
+
+class SwapOut(BaseModel):
+    """A change of who is live. `seconds` runs from the start of the load to the new route."""
+
+    version: str
+    previous: str
+    seconds: float
+    epoch: int
+
+
+@router.get("/v1/adapters")
+async def list_adapters(
+    principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL
+) -> list[VersionOut]:
+    """List a channel's versions, newest first."""
+    return (await here.registry.describe(here.channel_of(principal, channel)))[::-1]
+
+
+@router.post("/v1/adapters", openapi_extra=documented(AdapterIn), status_code=201)
+async def add_adapter(
+    principal: Admin, here: Here, body: Annotated[AdapterIn, Depends(json_body(AdapterIn))]
+) -> VersionOut:
+    """Vet an adapter and register it as a candidate; load it too where an engine runs."""
+    channel = here.channel_of(principal, body.channel)
+    version = await here.registry.add(Path(body.path), channel=channel, actor=principal.name)
+    if here.engine.alive():
+        await here.registry.load(version.name)
+    return await here.described(version.name)
+
+
+@router.get("/v1/adapters/{version}/events")
+async def adapter_events(version: str, principal: Admin, here: Here) -> list[EventOut]:
+    """Who changed a version's state, when and why, oldest first."""
+    await here.own_version(principal, version)
+    return [EventOut.of(event) for event in await here.registry.events(version)]
+
+
+@router.post("/v1/adapters/{version}/promote", openapi_extra=WITH_REASON)
+async def promote(version: str, principal: Admin, here: Here, body: Reason) -> VersionOut:
+    """Make a version live: loaded first, then one transaction."""
+    await here.own_version(principal, version)
+    await here.registry.promote(version, actor=principal.name, reason=body.reason)
+    return await here.described(version)
+
+
+@router.post("/v1/adapters/{version}/reject", openapi_extra=WITH_REASON)
+async def reject(version: str, principal: Admin, here: Here, body: Reason) -> VersionOut:
+    """Refuse a candidate."""
+    await here.own_version(principal, version)
+    await here.registry.reject(version, actor=principal.name, reason=body.reason)
+    return await here.described(version)
+
+
+@router.post("/v1/adapters/{version}/retire", openapi_extra=WITH_REASON)
+async def retire(version: str, principal: Admin, here: Here, body: Reason) -> VersionOut:
+    """Let a version's requests end, then unload it."""
+    await here.own_version(principal, version)
+    await here.registry.retire(version, actor=principal.name, reason=body.reason)
+    return await here.described(version)
+
+
+@router.get("/v1/route")
+async def read_route(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> RouteOut:
+    """Show who answers a channel."""
+    view = here.registry.routes()[here.channel_of(principal, channel)]
+    return RouteOut.of(view, here.engine.resident())
+
+
+@router.put("/v1/route", openapi_extra=documented(ChannelRouteIn))
+async def change_route(
+    principal: Admin,
+    here: Here,
+    body: Annotated[ChannelRouteIn, Depends(json_body(ChannelRouteIn))],
+) -> RouteOut:
+    """Replace a channel's route; live `base` takes every adapter out of the way."""
+    view = await here.registry.set_route(
+        here.channel_of(principal, body.channel),
+        RouteIn(**body.model_dump(include=set(RouteIn.model_fields))),
+        actor=principal.name,
+        reason=body.reason,
+    )
+    return RouteOut.of(view, here.engine.resident())
+
+
+@router.post("/v1/rollback", openapi_extra=documented(RollbackIn))
+async def rollback(
+    principal: Admin, here: Here, body: Annotated[RollbackIn, Depends(json_body(RollbackIn))]
+) -> SwapOut:
+    """Put the version before back, at once; started answers end on theirs."""
+    channel = here.channel_of(principal, body.channel)
+    swap = await here.registry.rollback(channel, actor=principal.name, reason=body.reason)
+    return SwapOut.model_validate(swap, from_attributes=True)

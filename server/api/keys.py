@@ -1,0 +1,72 @@
+"""`GET|POST /v1/keys`, `DELETE /v1/keys/{id}`: keys of applications and administrators."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.auth import Principal
+from server.body import documented, json_body
+from server.dependencies import Services, administrator, services
+from server.errors import PermissionDeniedError
+from server.models import ApiKey
+
+router = APIRouter(tags=["keys"])
+
+Admin = Annotated[Principal, Depends(administrator)]
+Here = Annotated[Services, Depends(services)]
+
+
+class KeyIn(BaseModel):
+    """What key to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["app", "admin"]
+    tenant: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+
+
+class KeyOut(BaseModel):
+    """A key without its secret."""
+
+    id: str
+    role: str
+    tenant: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyMade(KeyOut):
+    """A key that was just made: `key` is shown this once and never again."""
+
+    key: str
+
+
+@router.post("/v1/keys", openapi_extra=documented(KeyIn))
+async def make_key(
+    principal: Admin, here: Here, body: Annotated[KeyIn, Depends(json_body(KeyIn))]
+) -> KeyMade:
+    """Make a key."""
+    tenant = body.tenant or principal.tenant
+    if not principal.may_use(tenant):
+        raise PermissionDeniedError("admin of that tenant")
+    row, key = await here.keys.create(body.role, tenant)
+    return KeyMade(key=key, **_out(row).model_dump())
+
+
+@router.get("/v1/keys")
+async def list_keys(principal: Admin, here: Here) -> list[KeyOut]:
+    """List the keys of the tenant (an operator: of all)."""
+    tenant = None if principal.operator else principal.tenant
+    return [_out(row) for row in await here.keys.keys(tenant)]
+
+
+@router.delete("/v1/keys/{identifier}", status_code=204)
+async def revoke_key(identifier: str, principal: Admin, here: Here) -> None:
+    """End a key at once."""
+    await here.keys.revoke(identifier, None if principal.operator else principal.tenant)
+
+
+def _out(row: ApiKey) -> KeyOut:
+    return KeyOut.model_validate(row, from_attributes=True)

@@ -1,0 +1,150 @@
+"""The app: routes, error table, and everything that lives as long as it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.exceptions import HTTPException
+
+from feedback.ports import Clock
+from server.api import adapters, chat, feedback, health, keys, runs
+from server.api import clock as clock_api
+from server.assembly import StartEngine, assemble
+from server.body import BodyLimit
+from server.clock import AdjustableClock, system_clock
+from server.engine.error_body import error_body
+from server.engine.starting import start_engine as start_configured_engine
+from server.errors import STATUS, SetupError, retry_after, status_of
+from server.settings import Settings
+
+log = structlog.get_logger()
+
+
+def create_app(
+    settings: Settings,
+    *,
+    start_engine: StartEngine = start_configured_engine,
+    clock: Clock | None = None,
+    offline: bool = False,
+) -> FastAPI:
+    """Make the app. Nothing runs until its lifespan begins.
+
+    `offline` is the command line's: routes and database, no engine, no scheduler.
+    Raises `SetupError` for settings that would be unsafe.
+    """
+    app = FastAPI(
+        title="Pawl",
+        description="Language models that learn from the people who use them.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.start_engine = start_engine
+    app.state.clock = clock or _clock(settings)
+    app.state.offline = offline
+    app.add_middleware(BodyLimit, limit=settings.server.limits.body_bytes)
+    _add_routes(app, settings)
+    _add_error_handlers(app)
+    return app
+
+
+def _clock(settings: Settings) -> Clock:
+    if not settings.server.adjustable_clock:
+        return system_clock
+    if not settings.server.loopback:
+        raise SetupError("server.adjustable_clock is for loopback only: set server.host=127.0.0.1")
+    return AdjustableClock()
+
+
+def _add_routes(app: FastAPI, settings: Settings) -> None:
+    for module in (chat, feedback, adapters, runs, keys, health):
+        app.include_router(module.router)
+    if settings.server.adjustable_clock:
+        app.include_router(clock_api.router)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Start everything in order; end it in the opposite order, whatever happens."""
+    async with AsyncExitStack() as stack:
+        try:
+            app.state.services = await assemble(app, stack)
+        except Exception as error:
+            app.state.failed = error
+            raise
+        yield
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    for kind in STATUS:
+        app.add_exception_handler(kind, _domain_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _domain_error(_request: Request, error: Exception) -> Response:
+    status = status_of(error) or 500
+    if isinstance(error, SQLAlchemyError):
+        log.error("database_unavailable", kind=type(error).__name__)
+        return _response("the database does not answer: try again", status)
+    return _response(str(error), status, _field(error))
+
+
+def _field(error: Exception) -> str | None:
+    problems = getattr(error, "problems", ())
+    return problems[0].field if problems else getattr(error, "field", None)
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    """Name the field and the rule; never echo what was sent."""
+    assert isinstance(error, RequestValidationError | ValidationError)  # noqa: S101  (registered so)
+    problems = error.errors() if isinstance(error, RequestValidationError) else _lean(error)
+    first = problems[0] if problems else {"loc": ("body",), "msg": "is not valid"}
+    field = ".".join(str(part) for part in first["loc"])
+    message = "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+        for problem in problems[:5]
+    )
+    return _response(message, 422, field)
+
+
+def _lean(error: ValidationError) -> list[dict[str, Any]]:
+    return [dict(problem) for problem in error.errors(include_input=False, include_context=False)]
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  (registered so)
+    return _response(str(error.detail), error.status_code)
+
+
+async def _unexpected(_request: Request, error: Exception) -> Response:
+    """Log the class and the place, never the text (law 10)."""
+    log.error("unexpected_error", kind=type(error).__name__, place=_place(error))
+    return _response("the server failed; its log says where", 500)
+
+
+def _response(message: str, status: int, field: str | None = None) -> Response:
+    return Response(
+        error_body(message, status=status, param=field),
+        status,
+        headers=retry_after(status),
+        media_type="application/json",
+    )
+
+
+def _place(error: Exception) -> str:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return ""
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"

@@ -1,0 +1,130 @@
+"""Puts the parts of one app together, in the order in which they need each other."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from fastapi import FastAPI
+
+from adapters.artifacts import ArtifactStore
+from adapters.base_model import BaseModelInfo, read_modules
+from adapters.service import Registry
+from feedback.ids import InteractionIds
+from feedback.ports import Clock
+from feedback.recorder import Recorder
+from feedback.service import FeedbackService
+from server.auth import KeyRing
+from server.db import Database
+from server.dependencies import Services
+from server.drain import Drain
+from server.engine.base import Engine
+from server.engine.config import EngineConfig
+from server.errors import SetupError
+from server.lock import DataLock, RunningServer
+from server.metrics import Metrics
+from server.migrate import upgrade
+from server.secrets import id_secret
+from server.serving import Serving
+from server.settings import Settings
+from server.weekly import start_runs
+
+StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
+
+
+async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
+    """Start everything; what was started is ended by `stack`, last first."""
+    settings: Settings = app.state.settings
+    clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
+    lock = DataLock(settings.data_dir).acquire()
+    stack.callback(lock.release)
+    database = await _open_database(settings, stack)
+    keys = await _open_keys(settings, database, clock, token)
+    engine = await app.state.start_engine(settings.engine)
+    stack.push_async_callback(engine.close)
+    base = await base_model(engine)
+    store = ArtifactStore(settings.data_dir / "adapters")
+    registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
+    stack.push_async_callback(registry.close)
+    await _open_registry(app, registry)
+    recorder = Recorder(database, settings.feedback, metrics.recorder)
+    await recorder.start()
+    stack.push_async_callback(recorder.close)
+    ids = InteractionIds(await id_secret(database))
+    drain = Drain(settings.server.drain_seconds)
+    services = Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        keys=keys,
+        operator_token=token,
+        engine=engine,
+        registry=registry,
+        recorder=recorder,
+        feedback=FeedbackService(database, recorder, ids, settings.feedback, clock),
+        serving=Serving(
+            engine=engine,
+            registry=registry,
+            ids=ids,
+            sink=recorder.record,
+            drain=drain,
+            clock=clock,
+            metrics=metrics.serving,
+            limits=settings.server.limits,
+            commit_wait_seconds=settings.feedback.commit_wait_seconds,
+        ),
+        runs=await start_runs(
+            app,
+            database=database,
+            registry=registry,
+            store=store,
+            base=base,
+            metrics=metrics,
+            token=token,
+            stack=stack,
+        ),
+        metrics=metrics,
+        drain=drain,
+    )
+    if not app.state.offline:
+        lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
+    return services
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    await upgrade(settings.database)
+    database = Database(settings.database)
+    stack.push_async_callback(database.close)
+    return database
+
+
+async def _open_keys(settings: Settings, database: Database, clock: Clock, token: str) -> KeyRing:
+    """Read the keys; refuses to listen to the world without any."""
+    keys = KeyRing(database, clock, token, loopback=settings.server.loopback)
+    await keys.load()
+    if not settings.server.loopback and keys.empty:
+        raise SetupError(
+            f"{settings.server.host} can be reached from elsewhere and there is no key: make one "
+            "with 'pawl keys create --role admin', or listen on 127.0.0.1"
+        )
+    return keys
+
+
+async def _open_registry(app: FastAPI, registry: Registry) -> None:
+    settings: Settings = app.state.settings
+    await (registry.read_routes() if app.state.offline else registry.start())
+    for name, channel in settings.channels.items():
+        await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
+
+
+async def base_model(engine: Engine) -> BaseModelInfo:
+    """The base model as adapters must match it."""
+    info = engine.info
+    folder = info.model_folder
+    return BaseModelInfo(
+        name=info.model,
+        fingerprint=info.model_fingerprint,
+        max_rank=info.max_lora_rank,
+        modules=await asyncio.to_thread(read_modules, folder) if folder else {},
+    )

@@ -1,0 +1,52 @@
+"""The server's own section of the settings."""
+
+from ipaddress import ip_address
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LimitsConfig(BaseModel):
+    """What a request may ask for; more is refused before it reaches the engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    body_bytes: int = Field(default=1_000_000, gt=0)
+    choices: int = Field(default=8, gt=0)
+    top_logprobs: int = Field(default=20, ge=0)
+    evaluation_concurrency: int = Field(default=8, gt=0)
+    """Our own evaluation requests in flight at once (law 11)."""
+
+
+class ServerConfig(BaseModel):
+    """Where the server listens and how it ends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    drain_seconds: float = Field(default=30, ge=0)
+    """After SIGTERM streams may go on for so long; then they end with an error event."""
+    restart_seconds: float = Field(default=1, ge=0)
+    """The supervising parent waits so long before it starts a dead server again (doubling)."""
+    adjustable_clock: bool = False
+    """Mounts `POST /v1/clock`: weeks pass on command. For demonstrations and rehearsals only."""
+    limits: LimitsConfig = LimitsConfig()
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+class ChannelConfig(BaseModel):
+    """A channel made at start: whose it is, and whether several tenants may train its adapter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: str = "default"
+    shared: bool = False

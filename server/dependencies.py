@@ -1,0 +1,149 @@
+"""What routes are given: the services of this app, and who asks."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from adapters.errors import UnknownChannelError, UnknownVersionError
+from adapters.names import BASE
+from adapters.route import RouteView, serving
+from adapters.schemas import VersionOut
+from adapters.service import Registry
+from feedback.ports import Clock
+from feedback.recorder import Recorder
+from feedback.service import FeedbackService
+from retrain.schemas import RunOut
+from retrain.service import RunService
+from server.auth import KeyRing, Principal
+from server.db import Database
+from server.drain import Drain
+from server.engine.base import Engine
+from server.errors import HostError
+from server.metrics import Metrics
+from server.serving import Serving
+from server.settings import DEFAULT_CHANNEL, Settings
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that one app is made of."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    keys: KeyRing
+    operator_token: str
+    engine: Engine
+    registry: Registry
+    recorder: Recorder
+    feedback: FeedbackService
+    serving: Serving
+    runs: RunService
+    metrics: Metrics
+    drain: Drain
+
+    def channel_of(self, who: Principal, name: str | None) -> str:
+        """The channel of that name, if it is theirs; raises `UnknownChannelError`."""
+        view = self.registry.routes().get(name or DEFAULT_CHANNEL)
+        if view is None or not (who.may_use(view.tenant) or view.shared):
+            raise UnknownChannelError
+        return view.channel
+
+    async def own_version(self, who: Principal, version: str) -> None:
+        """Raise `UnknownVersionError` unless the version is of a channel of theirs."""
+        row = await self.registry.version(version)
+        if not who.may_use(self.registry.routes()[row.channel].tenant):
+            raise UnknownVersionError
+
+    async def described(self, version: str) -> VersionOut:
+        """One version, as it is told."""
+        row = await self.registry.version(version)
+        described = await self.registry.describe(row.channel)
+        return next(one for one in described if one.name == version)
+
+    async def own_run(self, who: Principal, run: str) -> RunOut:
+        """A run of a channel of theirs; raises `UnknownRunError`."""
+        found = await self.runs.run(run)
+        self.channel_of(who, found.channel)
+        return found
+
+    def model_list(self, who: Principal) -> list[dict[str, Any]]:
+        """What `GET /v1/models` lists: channels, `@base`, and resident versions."""
+        resident = self.engine.resident()
+        views = self.registry.routes().values()
+        seen = [view for view in views if view.shared or who.may_use(view.tenant)]
+        return [
+            card for view in seen for card in model_cards(view, resident, self.engine.info.name)
+        ]
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready means: the engine answers, no drain, a route is known. A dead database degrades."""
+        engine = self.engine.alive()
+        route = bool(self.registry.routes())
+        return {
+            "ready": engine and route and not self.drain.draining,
+            "engine": "ok" if engine else "dead",
+            "route": "ok" if route else "unknown",
+            "draining": self.drain.draining,
+            "database": await self._database_state(),
+        }
+
+    async def _database_state(self) -> str:
+        try:
+            await self.database.ping()
+        except Exception:  # noqa: BLE001  (whatever the driver raises: chat goes on)
+            return "degraded"
+        return "ok"
+
+
+def model_cards(view: RouteView, resident: Collection[str], base: str) -> list[dict[str, Any]]:
+    """One channel in OpenAI's list: `root` is what answers, `parent` the base under an adapter."""
+    live = serving(view, resident)
+    cards = [_card(view.channel, f"{view.channel}@{live}", None if live == BASE else base)]
+    cards.append(_card(f"{view.channel}@{BASE}", base, None))
+    versions = sorted(view.versions & set(resident))
+    return cards + [_card(f"{view.channel}@{name}", name, base) for name in versions]
+
+
+def _card(name: str, root: str, parent: str | None) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "pawl",
+        "root": root,
+        "parent": parent,
+    }
+
+
+def services(request: Request) -> Services:
+    """The services of the app that got the request."""
+    found: Services = request.app.state.services
+    return found
+
+
+def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
+    """Who asks; raises `AuthenticationError`.
+
+    While everybody may in, the Host header must name this machine: otherwise a web page that the
+    operator visits could reach the server through a name of its own (DNS rebinding).
+    """
+    if here.keys.open and request.url.hostname not in LOOPBACK_NAMES:
+        raise HostError
+    return here.keys.authenticate(request.headers.get("authorization"))
+
+
+def application(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Somebody with the role `app`."""
+    who.require("app")
+    return who
+
+
+def administrator(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Somebody with the role `admin`."""
+    who.require("admin")
+    return who

@@ -1,0 +1,91 @@
+"""No engine: what the command line puts in its place while no server runs."""
+
+import asyncio
+from pathlib import Path
+
+from server.engine.base import EngineCall, EngineInfo, EngineResponse
+from server.engine.config import EngineConfig
+from server.engine.errors import EngineStartError
+from server.engine.fingerprint import model_fingerprint
+from server.errors import NotRunningError
+
+
+class OfflineEngine:
+    """Knows which base model it would serve, and answers nothing."""
+
+    def __init__(self, info: EngineInfo) -> None:
+        self._info = info
+
+    @property
+    def info(self) -> EngineInfo:
+        """What would be served."""
+        return self._info
+
+    @property
+    def slots(self) -> int:
+        """How many adapters could be resident."""
+        return self._info.adapter_slots
+
+    async def answer(self, call: EngineCall) -> EngineResponse:
+        """Raise `NotRunningError`."""
+        del call
+        raise NotRunningError("chat")
+
+    async def load(self, version: str, path: Path) -> None:
+        """Raise `NotRunningError`."""
+        del version, path
+        raise NotRunningError("loading an adapter")
+
+    async def unload(self, version: str) -> None:
+        """Do nothing: nothing is loaded."""
+
+    def resident(self) -> frozenset[str]:
+        """Nothing."""
+        return frozenset()
+
+    def in_flight(self, version: str) -> int:
+        """Nothing."""
+        del version
+        return 0
+
+    def alive(self) -> bool:
+        """Never."""
+        return False
+
+    async def probe(self) -> None:
+        """Raise `NotRunningError`."""
+        raise NotRunningError("a probe")
+
+    async def wait_dead(self) -> None:
+        """Return at once: there is no life to wait for."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+async def start_offline(config: EngineConfig) -> OfflineEngine:
+    """Make one; the fingerprint is empty where the model is not a folder on this machine."""
+    fingerprint = await asyncio.to_thread(_fingerprint, config.model)
+    return OfflineEngine(
+        EngineInfo(
+            name="offline",
+            model=config.model,
+            model_fingerprint=fingerprint,
+            max_model_len=0,
+            device="cpu",
+            adapter_slots=config.adapter_slots,
+            max_lora_rank=config.max_lora_rank,
+            model_folder=Path(config.model) if fingerprint else None,
+        )
+    )
+
+
+def _fingerprint(model: str) -> str:
+    """Tell which base model lies in the folder; empty where none does."""
+    folder = Path(model)
+    if not model or not folder.is_dir():
+        return ""
+    try:
+        return model_fingerprint(folder)
+    except EngineStartError:
+        return ""

@@ -1,0 +1,51 @@
+"""The chat endpoint as the weekly run uses it: our own app, in this process, marked as ours."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from retrain.ports import Answer, ChatError, ChatUnavailableError
+from server.api.chat import PURPOSE_HEADER
+
+TIMEOUT_SECONDS = 300.0
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class InternalChat:
+    """Answers through the real endpoint (law 11). Satisfies `retrain.ports.Chat`."""
+
+    def __init__(self, app: FastAPI, token: str) -> None:
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://127.0.0.1",
+            headers={"authorization": f"Bearer {token}", PURPOSE_HEADER: "evaluation"},
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
+        """Answer one prompt; raises `ChatError` with the status, never with a text."""
+        body = {**request, "model": model, "stream": False}
+        try:
+            response = await self._client.post("/v1/chat/completions", json=body)
+        except httpx.HTTPError as error:
+            raise ChatUnavailableError(f"no answer: {type(error).__name__}") from None
+        if response.is_success:
+            return _answer(response.json())
+        kind = ChatUnavailableError if response.status_code in RETRIED else ChatError
+        raise kind(f"the chat endpoint answered {response.status_code}")
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+def _answer(body: Mapping[str, Any]) -> Answer:
+    choice = body["choices"][0]
+    return Answer(
+        text=choice["message"].get("content") or "",
+        finish_reason=choice["finish_reason"],
+        interaction_id=body["id"],
+        completion_tokens=body["usage"]["completion_tokens"],
+    )

@@ -1,0 +1,72 @@
+"""The lock on a data folder: one server a folder, and a note of where it listens.
+
+The note carries a token made at each start: who may read the folder is an operator, so that the
+command line can go through the API of a running server without a key.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from server.errors import SetupError
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """Where the server of a data folder listens."""
+
+    url: str
+    token: str
+    pid: int
+
+
+class DataLock:
+    """Held while a process works on a data folder. Released by the kernel, however it ends."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> Self:
+        """Take the lock; raises `SetupError` when another process has it."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        file = (self._data_dir / "server.lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise SetupError(
+                f"another server works on {self._data_dir}: stop it, or choose another data_dir"
+            ) from None
+        self._file = file
+        return self
+
+    def announce(self, server: RunningServer) -> None:
+        """Write down where the server listens, readable by its owner only."""
+        path = self._data_dir / "server.json"
+        temporary = path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(asdict(server), file)
+        temporary.replace(path)
+
+    def release(self) -> None:
+        """Let go; safe to call twice."""
+        if self._file is None:
+            return
+        (self._data_dir / "server.json").unlink(missing_ok=True)
+        self._file.close()
+        self._file = None
+
+
+def running_server(data_dir: Path) -> RunningServer | None:
+    """Tell where the server of this folder listens; None when nothing holds the lock."""
+    try:
+        DataLock(data_dir).acquire().release()
+    except SetupError:
+        note = data_dir / "server.json"
+        return RunningServer(**json.loads(note.read_text())) if note.exists() else None
+    return None

@@ -1,0 +1,214 @@
+"""A request's way: pick the version, let the engine answer, keep the record, send the last byte.
+
+The last byte (before `[DONE]`, before a JSON body) waits for the interaction's commit, at most
+`commit_wait_seconds` (law 3): an id that a client has seen in full can be rated.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from adapters.route import Resolved
+from adapters.service import Registry
+from feedback.ids import InteractionIds
+from feedback.ports import Clock
+from feedback.records import InteractionRecord
+from server.auth import Principal
+from server.config import LimitsConfig
+from server.drain import Drain
+from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
+from server.engine.error_body import STREAM_END, error_event
+from server.errors import DrainingError
+from server.exchange import Exchange, Mode, Status
+from server.metrics import ServingMetrics
+
+CLIENT_CLOSED_REQUEST = 499
+ERROR_STATUS = 400
+
+Sink = Callable[[InteractionRecord], asyncio.Future[None]]
+
+
+class Serving:
+    """Answers chat and completion requests and records each of them."""
+
+    def __init__(  # noqa: PLR0913  (all of them are its parts)
+        self,
+        *,
+        engine: Engine,
+        registry: Registry,
+        ids: InteractionIds,
+        sink: Sink,
+        drain: Drain,
+        clock: Clock,
+        metrics: ServingMetrics,
+        limits: LimitsConfig,
+        commit_wait_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._ids = ids
+        self._sink = sink
+        self._drain = drain
+        self._clock = clock
+        self._metrics = metrics
+        self._commit_wait = commit_wait_seconds
+        self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
+
+    async def answer(
+        self,
+        request: Request,
+        *,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        principal: Principal,
+        mode: Mode,
+    ) -> Response:
+        """Answer one request; raises the rooms' errors for what cannot be answered."""
+        if self._drain.draining:
+            raise DrainingError
+        exchange = self._begin(endpoint, body, principal, mode)
+        if mode == "live":
+            return await self._serve(request, exchange)
+        async with self._evaluations:
+            return await self._serve(request, exchange)
+
+    def _begin(
+        self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
+    ) -> Exchange:
+        resolved = self._resolve(str(body.get("model", "")), principal)
+        now = self._clock()
+        identifier = self._ids.new(
+            "chatcmpl" if endpoint == "chat" else "cmpl", principal.tenant, now
+        )
+        return Exchange(identifier, endpoint, body, principal, resolved, mode, now)
+
+    def _resolve(self, model: str, principal: Principal) -> Resolved:
+        return self._registry.resolve(
+            model, tenant=None if principal.operator else principal.tenant
+        )
+
+    async def _serve(self, request: Request, exchange: Exchange) -> Response:
+        try:
+            response = await self._engine_answer(request, exchange)
+        except BaseException as error:
+            exchange.error = type(error).__name__
+            self._finish(exchange, "aborted" if _client_left(error) else "failed")
+            if isinstance(error, _ClientLeftError):
+                return Response(status_code=CLIENT_CLOSED_REQUEST, headers=exchange.headers)
+            raise
+        if response.stream is not None:
+            stream = self._relay(exchange, response.stream)
+            return RecordedStream(stream, lambda: self._abandon(exchange), exchange.headers)
+        return await self._json(exchange, response)
+
+    async def _engine_answer(self, request: Request, exchange: Exchange) -> EngineResponse:
+        """Wait for the engine, unless the client leaves or the drain's deadline passes first."""
+        answer = asyncio.ensure_future(self._engine.answer(exchange.call))
+        left = asyncio.ensure_future(_disconnected(request))
+        try:
+            async with self._drain.bounded():
+                await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise _ClientLeftError
+        except TimeoutError:
+            raise DrainingError from None
+        finally:
+            await _cancelled(left)
+            await _cancelled(answer)
+
+    async def _json(self, exchange: Exchange, response: EngineResponse) -> Response:
+        failed = response.status >= ERROR_STATUS
+        exchange.error = f"http_{response.status}" if failed else None
+        self._finish(exchange, "complete" if exchange.answered_in_full else "failed")
+        await self._committed(exchange)
+        return Response(
+            content=response.body,
+            status_code=response.status,
+            media_type="application/json",
+            headers={**response.headers, **exchange.headers},
+        )
+
+    async def _relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
+        """Pass chunks on as they are; hold the last one back until the record is durable."""
+        try:
+            async with self._drain.bounded(), aclosing(stream):
+                async for chunk in stream:
+                    if chunk == STREAM_END:
+                        break
+                    yield chunk
+        except TimeoutError:
+            exchange.error = DrainingError.__name__
+            yield error_event(str(DrainingError()), status=503)
+        except (GeneratorExit, asyncio.CancelledError):
+            self._abandon(exchange)
+            raise
+        self._finish(exchange, "complete" if exchange.answered_in_full else "failed")
+        await self._committed(exchange)
+        yield STREAM_END
+
+    def _abandon(self, exchange: Exchange) -> None:
+        self._finish(exchange, "aborted")
+
+    def _finish(self, exchange: Exchange, status: Status) -> None:
+        """Hand the record to the log, once."""
+        if exchange.recorded is not None:
+            return
+        record = exchange.record(status)
+        exchange.recorded = self._sink(record)
+        self._metrics.answered(record)
+
+    async def _committed(self, exchange: Exchange) -> None:
+        """Wait for the commit, no longer than the law allows."""
+        recorded = exchange.recorded
+        if recorded is None:
+            return
+        done, _ = await asyncio.wait({recorded}, timeout=self._commit_wait)
+        if not done or recorded.exception() is not None:
+            self._metrics.commit_was_late()
+
+
+class RecordedStream(StreamingResponse):
+    """A stream whose record is written even if nobody ever reads from it."""
+
+    def __init__(
+        self, stream: AsyncGenerator[str], abandon: Callable[[], None], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers=dict(headers))
+        self._stream = stream
+        self._abandon = abandon
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream; close it whatever happens."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.aclose()
+            self._abandon()
+
+
+class _ClientLeftError(Exception):
+    """The client closed the connection before there was an answer."""
+
+
+def _client_left(error: BaseException) -> bool:
+    return isinstance(error, _ClientLeftError | asyncio.CancelledError)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancel what still runs and wait for it, so that the engine has heard of it."""
+    if task.done():
+        return
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,68 @@
+"""One tree of settings made of the rooms' sections: `pawl.toml`, and `PAWL_…` variables over it.
+
+`PAWL_RETRAIN__ALPHA`-style names reach into sections with two underscores. Importing this module
+imports no GPU library.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from adapters.config import AdaptersConfig
+from feedback.config import FeedbackConfig
+from retrain.config import RetrainConfig
+from server.config import ChannelConfig, ServerConfig
+from server.db import sqlite_url
+from server.engine.config import EngineConfig
+
+DEFAULT_TENANT = "default"
+DEFAULT_CHANNEL = "pawl"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Defaults are safe: loopback, SQLite, base model only."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PAWL_",
+        env_nested_delimiter="__",
+        toml_file="pawl.toml",
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("pawl-data")
+    """Everything that Pawl keeps: the database, adapters, runs."""
+    database_url: str | None = None
+    """SQLAlchemy's async address; the default is SQLite under `data_dir`."""
+    channels: dict[str, ChannelConfig] = Field(
+        default_factory=lambda: {DEFAULT_CHANNEL: ChannelConfig()}
+    )
+    server: ServerConfig = ServerConfig()
+    engine: EngineConfig = EngineConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
+    adapters: AdaptersConfig = AdaptersConfig()
+    retrain: RetrainConfig = RetrainConfig()
+
+    @property
+    def database(self) -> str:
+        """The address of the database in use."""
+        return self.database_url or sqlite_url(self.data_dir / "pawl.db")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments win over variables, variables over the file."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)

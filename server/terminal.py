@@ -1,0 +1,177 @@
+"""What the command line prints: tables for people, JSON for programs."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from server.client import Api
+    from server.doctor import Finding
+
+out = Console()
+POLL_SECONDS = 0.5
+
+
+def options(**values: object) -> list[str]:
+    """Command line options for those values that were given."""
+    return [
+        part
+        for name, value in values.items()
+        if value is not None
+        for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
+def _json(value: object) -> None:
+    out.print_json(json.dumps(value, default=str))
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    out.print(table)
+
+
+def show_adapters(versions: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Versions, newest first."""
+    if as_json:
+        _json(versions)
+        return
+    _table(
+        "Adapter versions",
+        ["version", "state", "resident", "parent", "win rate", "pairs", "created"],
+        [
+            (
+                version["name"],
+                version["state"],
+                "yes" if version["resident"] else "",
+                version["parent"] or "base",
+                _rate(version["figures"].get("win_vs_live")),
+                version["figures"].get("pairs"),
+                version["created_at"][:16],
+            )
+            for version in versions
+        ],
+    )
+
+
+def show_version(version: Mapping[str, Any], *, as_json: bool) -> None:
+    """One version."""
+    if as_json:
+        _json(version)
+    else:
+        out.print(f"{version['name']}: {version['state']} (parent: {version['parent'] or 'base'})")
+
+
+def show_swap(swap: Mapping[str, Any], *, as_json: bool) -> None:
+    """A change of route."""
+    if as_json:
+        _json(swap)
+    else:
+        out.print(
+            f"live is now {swap['version']} (before: {swap['previous']}), "
+            f"in {swap['seconds'] * 1000:.0f} ms, epoch {swap['epoch']}"
+        )
+
+
+def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Runs, newest first."""
+    if as_json:
+        _json(runs)
+        return
+    _table(
+        "Runs",
+        ["run", "state", "step", "pairs", "version", "reason"],
+        [
+            (
+                run["id"],
+                run["state"],
+                run["step"],
+                run["figures"].get("pairs"),
+                run["version"],
+                run["reason"],
+            )
+            for run in runs
+        ],
+    )
+
+
+def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
+    """One run with its verdict."""
+    if as_json:
+        _json(run)
+        return
+    out.print(f"[bold]{run['id']}[/]: {run['state']} (step: {run['step']})")
+    if run["reason"]:
+        out.print(f"  {run['reason']}")
+    for reason in (run.get("verdict") or {}).get("reasons", []):
+        out.print(f"  - {reason}", highlight=False)
+
+
+def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
+    """What a run would train on."""
+    if as_json:
+        _json(plan)
+        return
+    _table("Pairs", ["signal", "pairs"], list(plan["pairs_by_signal"].items()))
+    _table("Left out", ["filter", "count"], list(plan["filters"].items()))
+    out.print(f"pairs: {plan['pairs']}, needed: {plan['minimum_pairs']}")
+    out.print(f"held-out prompts: {plan['held_out_prompts']}")
+    out.print("a run would train" if plan["would_train"] else "a run would be skipped")
+
+
+def show_keys(keys: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Keys without their secrets."""
+    if as_json:
+        _json(keys)
+        return
+    _table(
+        "Keys",
+        ["id", "role", "tenant", "created", "revoked"],
+        [
+            (key["id"], key["role"], key["tenant"], key["created_at"][:16], key["revoked_at"])
+            for key in keys
+        ],
+    )
+
+
+def show_new_key(key: Mapping[str, Any], *, as_json: bool) -> None:
+    """A key that was just made."""
+    if as_json:
+        _json(key)
+        return
+    out.print(f"{key['role']} key of tenant {key['tenant']} (shown this once):")
+    out.print(key["key"], highlight=False, soft_wrap=True)
+
+
+def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
+    """What the doctor found."""
+    if as_json:
+        _json([finding.model_dump() for finding in findings])
+        return
+    colours = {"ok": "green", "warning": "yellow", "bad": "red"}
+    for finding in findings:
+        out.print(f"[{colours[finding.state]}]{finding.state:>8}[/] {finding.name}: {finding.text}")
+
+
+async def run_now(api: "Api", channel: str, *, wait: bool, quiet: bool) -> Mapping[str, Any]:
+    """Start a run and, if asked, follow it to its end."""
+    run: Mapping[str, Any] = await api.call("POST", "/v1/runs", json={"channel": channel})
+    if not wait:
+        return run
+    with Status("starting", console=Console(stderr=True, quiet=quiet)) as status:
+        while run["state"] == "running":
+            status.update(f"{run['id']}: {run['step']}")
+            await asyncio.sleep(POLL_SECONDS)
+            run = await api.call("GET", f"/v1/runs/{run['id']}")
+    return run
+
+
+def _rate(rate: Mapping[str, Any] | None) -> str:
+    return "" if not rate else f"{rate['rate']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"

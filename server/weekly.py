@@ -1,0 +1,68 @@
+"""Puts the weekly run together and starts its scheduler."""
+
+from contextlib import AsyncExitStack
+
+import httpx
+from fastapi import FastAPI
+
+from adapters.artifacts import ArtifactStore
+from adapters.base_model import BaseModelInfo
+from adapters.service import Registry
+from retrain.context import World
+from retrain.judges import Judge, load_judge
+from retrain.launcher import SubprocessLauncher
+from retrain.schedule import Schedule
+from retrain.service import RunService
+from server.db import Database
+from server.internal_chat import InternalChat
+from server.metrics import Metrics
+from server.settings import Settings
+
+
+async def start_runs(  # noqa: PLR0913  (all of them are its parts)
+    app: FastAPI,
+    *,
+    database: Database,
+    registry: Registry,
+    store: ArtifactStore,
+    base: BaseModelInfo,
+    metrics: Metrics,
+    token: str,
+    stack: AsyncExitStack,
+) -> RunService:
+    """Make the service; beside an engine, take up left-over runs and let the scheduler tick."""
+    settings: Settings = app.state.settings
+    chat = InternalChat(app, token)
+    stack.push_async_callback(chat.close)
+    world = World(
+        database=database,
+        registry=registry,
+        adapter_path=store.path,
+        chat=chat,
+        judge=await _judge(settings, stack),
+        launcher=SubprocessLauncher(settings.retrain.trainer),
+        config=settings.retrain,
+        base=base,
+        clock=app.state.clock,
+        observer=metrics.runs,
+        folder=settings.data_dir / "runs",
+    )
+    service = RunService(world)
+    if not app.state.offline:
+        await _begin(service, world, stack)
+    return service
+
+
+async def _begin(service: RunService, world: World, stack: AsyncExitStack) -> None:
+    stack.push_async_callback(service.close)
+    await service.start()
+    schedule = Schedule(service, world.runs, world.config, world.clock)
+    schedule.start()
+    stack.callback(schedule.close)
+
+
+async def _judge(settings: Settings, stack: AsyncExitStack) -> Judge | None:
+    if settings.retrain.judge is None:
+        return None
+    client = await stack.enter_async_context(httpx.AsyncClient())
+    return load_judge(settings.retrain.judge, client)
