@@ -96,9 +96,10 @@ class Recorder:
         return self._enqueue(record)
 
     def store(self, record: FeedbackRecord) -> asyncio.Future[Stored]:
-        """Queue a judgement; as `record`, and `ConflictError` for an id that is taken.
+        """Queue a judgement; as `record`.
 
-        Cancelling the future withdraws the row, unless it is being written already.
+        It also fails with `ConflictError` for an id that is taken, and with `InvalidInputError` for
+        what does not fit the answers in the log. Cancelling the future withdraws the row, unless it is being written already.
         """
         return self._enqueue(record)
 
@@ -182,8 +183,7 @@ class Recorder:
                 if not waiting.future.done():  # whoever waited may have cancelled it
                     waiting.future.set_result(outcome)
                 if outcome.new and isinstance(waiting.row, FeedbackRecord):
-                    row = waiting.row
-                    self._observer.feedback_stored(row.metric_name, row.version)
+                    self._observer.feedback_stored(waiting.row.metric_name, outcome.version)
             else:
                 _fail_future(waiting.future, outcome)
 

@@ -64,10 +64,23 @@ class InteractionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """An answer that a judgement speaks of. `named`: the client said which choice it means.
+
+    `field` is where the client said it.
+    """
+
+    field: str
+    id: str
+    choice: int
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FeedbackRecord:
     """One judgement on its way into the log. Fields as in `models.Feedback`.
 
-    `version` is what answered, as far as it was known: for metrics, not stored.
+    `subjects` are the answers it speaks of; they are checked against the log as it is written.
     """
 
     tenant: str
@@ -83,7 +96,7 @@ class FeedbackRecord:
     tags: Mapping[str, str]
     key_id: str | None
     digest: str
-    version: str | None = None
+    subjects: Sequence[Subject] = ()
 
 
 def conversation_hash(tenant: str, request: Mapping[str, Any]) -> str:

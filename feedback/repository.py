@@ -37,13 +37,14 @@ async def write_interactions(
 
 
 async def write_feedback(session: AsyncSession, records: Sequence[FeedbackRecord]) -> list[Outcome]:
-    """Write the judgements whose ids are new; an outcome for each, in order."""
+    """Write the judgements that are new and fit what they judge; an outcome for each, in order."""
     if not records:
         return []
     ids = {record.id for record in records}
     query = select(Feedback.tenant, Feedback.id, Feedback.digest).where(col(Feedback.id).in_(ids))
     digests = {(tenant, id_): digest for tenant, id_, digest in await session.exec(query)}
-    new, outcomes = plan_feedback(records, digests)
+    judged = {subject.id for record in records for subject in record.subjects}
+    new, outcomes = plan_feedback(records, digests, await stored_answers(session, judged))
     if new:
         connection = await session.connection()
         await connection.execute(insert(Feedback), [feedback_row(record) for record in new])
@@ -51,11 +52,14 @@ async def write_feedback(session: AsyncSession, records: Sequence[FeedbackRecord
 
 
 async def stored_answers(
-    session: AsyncSession, tenant: str, ids: Collection[str]
+    session: AsyncSession, ids: Collection[str]
 ) -> Mapping[str, StoredAnswers]:
-    """What the log knows of these interactions, by id; those it does not know are left out."""
+    """What the log knows of these interactions, by id; those it does not know are left out.
+
+    The ids must have been found authentic for the tenant: an id belongs to one tenant only.
+    """
     interactions = select(Interaction.id, Interaction.conversation, Interaction.version).where(
-        col(Interaction.id).in_(ids), col(Interaction.tenant) == tenant
+        col(Interaction.id).in_(ids)
     )
     last_choice = (
         select(Choice.interaction_id, func.max(col(Choice.index)))

@@ -1,7 +1,7 @@
 """What the log does for clients: take feedback, take and show interactions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from uuid import uuid4
@@ -23,7 +23,7 @@ from feedback.models import Choice, Feedback, Interaction
 from feedback.ports import Clock, Database
 from feedback.recorder import Recorder, is_outage
 from feedback.records import FeedbackRecord, canonical
-from feedback.repository import read_interaction, stored_answers
+from feedback.repository import read_interaction
 from feedback.schemas import (
     ChoiceOut,
     FeedbackIn,
@@ -32,7 +32,7 @@ from feedback.schemas import (
     InteractionOut,
 )
 from feedback.upserts import Stored
-from feedback.validation import Judgement, StoredAnswers, check, check_against_log
+from feedback.validation import Judgement, check
 
 
 class FeedbackService:
@@ -60,11 +60,7 @@ class FeedbackService:
         """
         judgement = check(feedback, self._config)
         self._check_ids(tenant, judgement)
-        async with self._reading() as session:
-            ids = {subject.id for subject in judgement.subjects}
-            stored = await stored_answers(session, tenant, ids)
-        check_against_log(judgement, stored)
-        record = self._feedback_record(tenant, key_id, feedback, judgement, stored)
+        record = self._feedback_record(tenant, key_id, feedback, judgement)
         return (await self._durable(self._recorder.store(record))).id
 
     async def upsert(
@@ -114,10 +110,8 @@ class FeedbackService:
         key_id: str | None,
         feedback: FeedbackIn,
         judgement: Judgement,
-        stored: Mapping[str, StoredAnswers],
     ) -> FeedbackRecord:
         judged = judgement.subjects[0]
-        answers = stored.get(judged.id)
         return FeedbackRecord(
             tenant=tenant,
             id=feedback.id or uuid4().hex,
@@ -132,7 +126,7 @@ class FeedbackService:
             tags=feedback.tags,
             key_id=key_id,
             digest=content_digest(feedback, judgement),
-            version=None if answers is None else answers.version,
+            subjects=judgement.subjects,
         )
 
     @asynccontextmanager

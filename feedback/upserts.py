@@ -9,20 +9,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from feedback.errors import ConflictError
+from feedback.errors import ConflictError, InvalidInputError
 from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.validation import StoredAnswers, check_against_log
 
 EXTERNAL = "external"
 
 
 class Stored(NamedTuple):
-    """The id under which a row is in the log, and whether it was put there just now."""
+    """The id under which a row is in the log, and whether it was put there just now.
+
+    `version` is what answered, where new feedback is on an interaction that the log has.
+    """
 
     id: str
     new: bool
+    version: str | None = None
 
 
-Outcome = Stored | ConflictError
+Outcome = Stored | ConflictError | InvalidInputError
 
 
 class KnownInteraction(NamedTuple):
@@ -67,23 +72,39 @@ def plan_interactions(
 
 
 def plan_feedback(
-    records: Sequence[FeedbackRecord], digests: Mapping[tuple[str, str], str]
+    records: Sequence[FeedbackRecord],
+    digests: Mapping[tuple[str, str], str],
+    answers: Mapping[str, StoredAnswers],
 ) -> tuple[list[FeedbackRecord], list[Outcome]]:
-    """New rows, and an outcome for each record; `digests` are those stored, by tenant and id."""
+    """New rows, and an outcome for each record, in order.
+
+    `digests` are those stored, by tenant and id; `answers` what the log has of the subjects.
+    """
     seen = dict(digests)
     new: list[FeedbackRecord] = []
     outcomes: list[Outcome] = []
     for record in records:
         digest = seen.get((record.tenant, record.id))
         if digest is None:
-            seen[record.tenant, record.id] = record.digest
-            new.append(record)
-            outcomes.append(Stored(record.id, new=True))
+            outcome = _first(record, answers)
+            if isinstance(outcome, Stored):
+                seen[record.tenant, record.id] = record.digest
+                new.append(record)
+            outcomes.append(outcome)
         elif digest == record.digest:
             outcomes.append(Stored(record.id, new=False))
         else:
             outcomes.append(ConflictError("id"))
     return new, outcomes
+
+
+def _first(record: FeedbackRecord, answers: Mapping[str, StoredAnswers]) -> Outcome:
+    try:
+        check_against_log(record.subjects, answers)
+    except InvalidInputError as error:
+        return error
+    judged = answers.get(record.interaction_id)
+    return Stored(record.id, new=True, version=None if judged is None else judged.version)
 
 
 def _settled(

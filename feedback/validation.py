@@ -5,7 +5,7 @@ already. Errors name the field and hold nothing of the input.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from feedback.config import FeedbackConfig, MetricConfig
 from feedback.errors import InvalidInputError
+from feedback.records import Subject
 from feedback.schemas import FeedbackIn, PreferenceValue, RankedAnswer
 
 _INTEGER_LIMIT = 2**63
 _RANKING = TypeAdapter(list[RankedAnswer | str])
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """An answer that a judgement speaks of. `named`: the client said which choice it means."""
-
-    field: str
-    id: str
-    choice: int
-    named: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +56,19 @@ def check(feedback: FeedbackIn, config: FeedbackConfig) -> Judgement:
             return Judgement(_checker(name, config)(feedback.value), (judged,))
 
 
-def check_against_log(judgement: Judgement, stored: Mapping[str, StoredAnswers]) -> None:
-    """Check a judgement against the interactions that are stored; the others are for later.
+def check_against_log(subjects: Sequence[Subject], stored: Mapping[str, StoredAnswers]) -> None:
+    """Check a judgement's answers against the interactions that are stored.
 
-    Raises `InvalidInputError` for a choice that is not there, one that had to be named, or answers
-    to different conversations.
+    Those that are not yet are checked when they are joined. Raises `InvalidInputError` for a choice
+    that is not there, one that had to be named, or answers to different conversations.
     """
-    for subject in judgement.subjects:
+    for subject in subjects:
         answers = stored.get(subject.id)
         if answers is not None and subject.choice >= answers.choices:
             raise InvalidInputError.of(subject.field, "there is no such choice")
         if answers is not None and answers.choices > 1 and not subject.named:
             raise InvalidInputError.of(subject.field, "say which choice: there are several")
-    known = {
-        stored[subject.id].conversation for subject in judgement.subjects if subject.id in stored
-    }
+    known = {stored[subject.id].conversation for subject in subjects if subject.id in stored}
     if len(known) > 1:
         raise InvalidInputError.of("value", "the answers belong to different conversations")
 

@@ -83,7 +83,7 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
 def _completion(id_: str, model: str, n: int) -> bytes:
     message = {"role": "assistant", "content": "".join(WORDS)}
     choices = [{"index": i, "message": message, "finish_reason": "stop"} for i in range(n)]
-    kind = {"id": id_, "object": "chat.completion", "created": 1, "model": model}
+    kind: dict[str, Any] = {"id": id_, "object": "chat.completion", "created": 1, "model": model}
     return json.dumps({**kind, "choices": choices}).encode()
 
 
@@ -91,16 +91,21 @@ def _events(id_: str, model: str) -> bytes:
     kind = {"id": id_, "object": "chat.completion.chunk", "created": 1, "model": model}
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in WORDS]
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices: list[dict[str, Any]] = [{"index": 0, "delta": delta} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": "stop"})
-    events = [json.dumps({**kind, "choices": [choice]}) for choice in choices]
-    return "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]).encode()
+    chunks: list[dict[str, Any]] = [{**kind, "choices": [choice]} for choice in choices]
+    events = [*map(json.dumps, chunks), "[DONE]"]
+    return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # the default of 5 resets clients that come all at once
 
 
 @contextmanager
 def serving(stand_in: StandIn) -> Iterator[StandIn]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stand_in))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(stand_in))
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     stand_in.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -4,8 +4,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedback.errors import ConflictError
+from feedback.errors import ConflictError, InvalidInputError
+from feedback.records import Subject
 from feedback.upserts import KnownInteraction, Stored, plan_feedback, plan_interactions
+from feedback.validation import StoredAnswers
 from tests.feedback.examples import NOW, TENANT, interaction, judgement
 
 
@@ -85,7 +87,7 @@ def test_what_is_written_never_breaks_the_unique_run_ids(
 
 def test_feedback_is_written_once_for_an_id() -> None:
     same = judgement("f")
-    new, outcomes = plan_feedback([same, replace(same), judgement("f", digest="two")], {})
+    new, outcomes = plan_feedback([same, replace(same), judgement("f", digest="two")], {}, {})
     assert new == [same]
     assert outcomes[:2] == [Stored("f", new=True), Stored("f", new=False)]
     assert isinstance(outcomes[2], ConflictError)
@@ -93,12 +95,22 @@ def test_feedback_is_written_once_for_an_id() -> None:
 
 def test_stored_feedback_is_not_written_again() -> None:
     digests = {(TENANT, "f"): "one"}
-    new, outcomes = plan_feedback([judgement("f"), judgement("f", digest="two")], digests)
+    new, outcomes = plan_feedback([judgement("f"), judgement("f", digest="two")], digests, {})
     assert not new
     assert outcomes[0] == Stored("f", new=False)
     assert isinstance(outcomes[1], ConflictError)
 
 
 def test_feedback_ids_belong_to_their_tenant() -> None:
-    new, _ = plan_feedback([judgement("f", tenant="other")], {(TENANT, "f"): "two"})
+    new, _ = plan_feedback([judgement("f", tenant="other")], {(TENANT, "f"): "two"}, {})
     assert len(new) == 1
+
+
+def test_stored_feedback_is_acknowledged_even_where_it_would_not_fit_any_more() -> None:
+    record = judgement("f", subjects=[Subject("choice", "chatcmpl-x", 3, named=True)])
+    answers = {"chatcmpl-x": StoredAnswers("c", 1, "base")}
+    _, (again,) = plan_feedback([record], {(TENANT, "f"): "one"}, answers)
+    assert again == Stored("f", new=False)
+    new, (first,) = plan_feedback([record], {}, answers)
+    assert not new
+    assert isinstance(first, InvalidInputError)

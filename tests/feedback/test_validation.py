@@ -171,7 +171,7 @@ def stored(conversation: str = "c", choices: int = 1) -> StoredAnswers:
 
 
 def test_what_is_not_stored_yet_is_not_checked() -> None:
-    check_against_log(judged("preference", {"over": "b", "choice": 9}), {"a": stored()})
+    check_against_log(judged("preference", {"over": "b", "choice": 9}).subjects, {"a": stored()})
 
 
 @pytest.mark.parametrize(
@@ -186,11 +186,11 @@ def test_what_is_not_stored_yet_is_not_checked() -> None:
 def test_a_choice_must_be_there_and_named(judgement: Judgement, field: str) -> None:
     log = {"a": stored(choices=3), "b": stored(choices=2)}
     with pytest.raises(InvalidInputError) as refused:
-        check_against_log(judgement, log)
+        check_against_log(judgement.subjects, log)
     assert refused.value.problems[0].field == field
 
 
 def test_answers_to_different_conversations_are_not_compared() -> None:
     log = {"a": stored("one"), "b": stored("two")}
     with pytest.raises(InvalidInputError, match="different conversations"):
-        check_against_log(judged("preference", {"over": "b"}), log)
+        check_against_log(judged("preference", {"over": "b"}).subjects, log)
