@@ -99,7 +99,8 @@ class Recorder:
         """Queue a judgement; as `record`.
 
         It also fails with `ConflictError` for an id that is taken, and with `InvalidInputError` for
-        what does not fit the answers in the log. Cancelling the future withdraws the row, unless it is being written already.
+        what does not fit the answers in the log. Cancelling the future withdraws the row, unless it
+        is being written already.
         """
         return self._enqueue(record)
 
