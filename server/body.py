@@ -51,8 +51,8 @@ def _counted(receive: Receive, limit: int, announced: int) -> Callable[[], Await
 async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object; raises `BodyError`.
 
-    Strict: no NaN, no lone surrogates, no bottomless nesting (orjson refuses them). The content type
-    must be JSON's, which a foreign web page cannot send without the server's leave (CSRF).
+    Strict: no NaN, no lone surrogates, no bottomless nesting (orjson refuses them). The content
+    type must be JSON's, which a foreign web page cannot send without the server's leave (CSRF).
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from server import terminal
 from server.client import Api, open_api
+from server.demo.command import app as demo
 from server.errors import ServerError
 from server.settings import Settings
 from server.supervisor import EXIT_SETUP, Supervisor, server_command
@@ -25,6 +26,7 @@ adapters = typer.Typer(help="Adapter versions: list, add, promote, reject, retir
 runs = typer.Typer(help="Weekly runs: list, show, cancel.")
 keys = typer.Typer(help="Keys of applications and administrators.")
 database = typer.Typer(help="The database.")
+app.add_typer(demo, name="demo")
 app.add_typer(adapters, name="adapters", no_args_is_help=True)
 app.add_typer(runs, name="runs", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
@@ -94,14 +96,6 @@ def serve(
         raise SystemExit(run(settings))
     command = server_command(terminal.options(**options))
     raise SystemExit(Supervisor(command, restart_seconds=settings.server.restart_seconds).run())
-
-
-@app.command()
-def demo(
-    context: typer.Context,
-) -> None:
-    """Live through three weeks at Bramblewick (see `pawl demo --help`)."""
-    del context
 
 
 @app.command()

@@ -76,7 +76,7 @@ class PawlServer(uvicorn.Server):
 def run(settings: Settings) -> int:
     """Serve until told to stop; returns the exit status."""
     configure_logs()
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # upstream has no annotation
     try:
         return uvloop.run(_serve(settings))
     except (SetupError, EngineStartError) as error:

@@ -32,10 +32,10 @@ class DemoClient:
         self._openai = openai
         self._http = http
 
-    async def chat(self, visit: Visit, *, answers: int) -> Answers:
+    async def chat(self, visit: Visit, *, answers: int, model: str = "pawl") -> Answers:
         """Ask as the visit's user."""
         completion = await self._openai.chat.completions.create(
-            model="pawl",
+            model=model,
             messages=[{"role": "user", "content": visit.text}],
             user=visit.user.name,
             n=answers,

@@ -25,7 +25,7 @@ STYLE_COLOURS = {
     "guess": "#6c7ae0",
     "rude": "#d1495b",
 }
-LABELLED_SHARE = 0.07
+LABELLED_SHARE = 0.08
 """The smallest share of a style mix that has room for its number."""
 
 _LOOK: dict[Any, Any] = {
@@ -53,18 +53,18 @@ def win_rate_plot(report: DemoReport) -> str:
         _win_rates(axes, report.weeks, "win_vs_live", "against live", LIVE_COLOUR, 0.07)
         axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (4, 4)), alpha=0.6)
         axes.set_xticks(range(len(report.weeks)), _week_names(report.weeks))
-        axes.set_xlim(-0.5, len(report.weeks) - 0.5)
+        axes.set_xlim(-0.5, max(1, len(report.weeks)) - 0.5)
         axes.set_ylim(*_win_limits(report.weeks))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y", color=INK, alpha=0.12)
-        axes.legend(loc="lower right", ncols=2)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
         return _svg(figure)
 
 
 def training_plot(report: DemoReport) -> str:
     """Reward margin and accuracy over each week's training steps."""
     with _style("training"):
-        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        figure = Figure(figsize=(13.2, 3.8), layout="constrained")
         margin, accuracy = figure.subplots(1, 2)
         for index, week in enumerate(report.weeks):
             colour = WEEK_COLOURS[index % len(WEEK_COLOURS)]

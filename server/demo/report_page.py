@@ -77,7 +77,7 @@ def chance(p: float) -> str:
 
 def interval(rate: WinRate | None) -> str:
     """A win rate's 95 % interval in per cent."""
-    return "" if rate is None else f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
+    return "" if rate is None else f"{100 * rate.low:.0f} to {100 * rate.high:.0f}%"
 
 
 def _environment() -> Environment:

@@ -1,0 +1,62 @@
+"""`pawl demo`: the whole loop on one machine, in minutes."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Live through some weeks at Bramblewick, for real.")
+
+
+@app.callback(invoke_without_command=True)
+def demo(
+    context: typer.Context,
+    weeks: Annotated[int, typer.Option(min=1, max=52, help="Weeks to live through.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds, other users and questions.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("pawl-data/demo"),
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
+) -> None:
+    """Make a tiny model, serve it, let users chat and rate, and let the weekly runs improve it."""
+    if context.invoked_subcommand is not None:
+        return
+    # Imported here: torch and matplotlib take seconds, and every other command would pay for them.
+    from rich.console import Console  # noqa: PLC0415
+
+    from server.demo.driver import Demo, make_model, run_demo  # noqa: PLC0415
+    from server.demo.local_server import LocalServer  # noqa: PLC0415
+    from server.demo.report_page import write_report  # noqa: PLC0415
+    from server.demo.screen import Screen  # noqa: PLC0415
+
+    screen = Screen(Console())
+    out.mkdir(parents=True, exist_ok=True)
+    make_model(out / "model", screen)
+    shutil.rmtree(out / "data", ignore_errors=True)
+    server = LocalServer(out, out / "model", seed=seed)
+    finished = False
+    try:
+        report = asyncio.run(run_demo(Demo(out, weeks, seed, screen), server))
+        finished = True
+    finally:
+        if not (keep and finished):
+            server.stop()
+    _, page = write_report(out, report)
+    screen.show_report(report)
+    screen.say(f"\nopen next: {page}")
+    if keep:
+        screen.say(f"the server is still running; end it with: kill {server.pid}")
+    else:
+        screen.say(f"serve the result: cd {out} && pawl serve")
+
+
+@app.command()
+def model(folder: Path) -> None:
+    """Make the tiny base model alone."""
+    from rich.console import Console  # noqa: PLC0415  (see above)
+
+    from server.demo.driver import make_model  # noqa: PLC0415
+    from server.demo.screen import Screen  # noqa: PLC0415
+
+    make_model(folder, Screen(Console()))
