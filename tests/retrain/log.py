@@ -18,12 +18,13 @@ class Log:
     now: datetime
     tenant: str = TENANT
     channel: str = CHANNEL
+    prefix: str = ""
     rows: list[Any] = field(default_factory=list)
 
     def ask(self, question: str, *texts: str, user: str | None = "ann", **more: Any) -> str:
         """One answered request; returns its id."""
         self.now += timedelta(seconds=1)
-        identifier = f"chatcmpl-{len(self.rows):06}"
+        identifier = f"chatcmpl-{self.prefix}{len(self.rows):06}"
         request = {"messages": [{"role": "user", "content": question}], "temperature": 1.0}
         values: dict[str, Any] = {
             "id": identifier,
@@ -61,7 +62,7 @@ class Log:
     def say(self, metric: str, about: str, value: Any, **more: Any) -> str:
         """One judgement; returns its id."""
         self.now += timedelta(seconds=1)
-        identifier = f"feedback-{len(self.rows):06}"
+        identifier = f"feedback-{self.prefix}{len(self.rows):06}"
         values: dict[str, Any] = {
             "tenant": self.tenant,
             "id": identifier,

@@ -1,0 +1,66 @@
+"""A trainer that trains nothing: `python fake_trainer.py BEHAVIOUR job.json`.
+
+`good` leaves an adapter's folder, `chatters` also prints what is no event, `fails` says why it did
+not, `dies` says nothing, `hangs` waits to be stopped, `forks` does so with a child of its own,
+`floods` fills standard error.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def say(**event: object) -> None:
+    """One event line."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def step(number: int) -> None:
+    """One optimiser step."""
+    figures = {"loss": 1 / number, "reward_margin": 0.1 * number, "reward_accuracy": 0.5}
+    rest = {"learning_rate": 1e-5, "grad_norm": 1.0, "tokens": 10}
+    say(event="step", step=number, of=2, **figures, **rest)
+
+
+def save(output: Path) -> None:
+    """The adapter's folder, whole."""
+    output.mkdir()
+    (output / "adapter_model.safetensors").write_bytes(b"weights")
+    say(event="saved", folder=str(output), sha256="0" * 64, seconds=1.5)
+
+
+def main(behaviour: str, job: dict[str, str]) -> int:
+    """Behave; returns the exit code."""
+    step(1)
+    sys.stderr.write("a warning\n")
+    match behaviour:
+        case "good" | "chatters":
+            if behaviour == "chatters":
+                sys.stdout.write("Loading checkpoint shards\n{}\n")
+            step(2)
+            save(Path(job["output"]))
+        case "fails":
+            say(event="failed", reason="NonFiniteError", message="lower learning_rate", exit_code=3)
+            return 3
+        case "dies":
+            os._exit(9)
+        case "floods":
+            for _ in range(40):
+                sys.stderr.write("x" * 20_000)
+        case "forks":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            Path(job["output"]).with_name("child").write_text(str(child.pid))
+            say(event="dropped", reasons={})
+            time.sleep(600)
+        case "hangs":
+            say(event="dropped", reasons={})
+            time.sleep(600)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], json.loads(Path(sys.argv[2]).read_text())))

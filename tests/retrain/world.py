@@ -1,0 +1,265 @@
+"""A house for runs, small enough for tests.
+
+A real database and a trainer process that trains nothing; a registry, a chat and a judge that do as
+they are told.
+"""
+# ruff: noqa: ARG002 - fakes take what the ports give them
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from adapters.base_model import BaseModelInfo
+from adapters.models import Channel, Version
+from adapters.route import RouteView
+from retrain.config import PairsConfig, RetrainConfig, TrainerConfig
+from retrain.context import World
+from retrain.evaluate import EvaluationConfig
+from retrain.gate import GateConfig
+from retrain.launcher import SubprocessLauncher
+from retrain.ports import Answer
+from retrain.service import RunService
+from tests.database_fixture import SqliteDatabase
+from tests.retrain.log import CHANNEL, TENANT, Log
+
+FAKE_TRAINER = Path(__file__).with_name("fake_trainer.py")
+SATURDAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
+USERS = 40
+
+
+class Clock:
+    """Stands still unless it is moved."""
+
+    def __init__(self, now: datetime = SATURDAY) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@dataclass
+class Swapped:
+    seconds: float = 0.01
+
+
+class FakeRegistry:
+    """Keeps versions and the route in memory, and who asked for what."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.rows: dict[str, Version] = {}
+        self.route = RouteView(channel=CHANNEL, tenant=TENANT)
+        self.calls: list[tuple[str, str]] = []
+        self.adding = asyncio.Event()
+        self.adding.set()
+
+    def routes(self) -> Mapping[str, RouteView]:
+        return {CHANNEL: self.route}
+
+    async def versions(self, channel: str) -> Sequence[Version]:
+        return list(self.rows.values())
+
+    async def version(self, version: str) -> Version:
+        return self.rows[version]
+
+    async def lineage(self, version: str) -> list[str]:
+        found = [version]
+        while (parent := self.rows[found[-1]].parent) is not None:
+            found.append(parent)
+        return found
+
+    async def add(
+        self,
+        folder: Path,
+        *,
+        channel: str,
+        actor: str,
+        slot: str | None,
+        run: str | None,
+        parent: str | None,
+        figures: dict[str, Any],
+    ) -> Version:
+        await self.adding.wait()
+        name = f"{slot}-{len(self.rows):06x}"
+        self.calls.append(("add", name))
+        self.rows[name] = version_row(name, parent=parent, run=run, folder=str(folder))
+        return self.rows[name]
+
+    async def load(self, version: str) -> None:
+        self.calls.append(("load", version))
+
+    async def promote(self, version: str, *, actor: str, reason: str) -> Swapped:
+        self.calls.append(("promote", version))
+        self.route = replace(self.route, live=version)
+        return Swapped()
+
+    async def reject(self, version: str, *, actor: str, reason: str) -> None:
+        self.calls.append(("reject", version))
+        self.rows[version].state = "rejected"
+
+    async def set_figures(self, version: str, figures: dict[str, Any]) -> None:
+        self.rows[version].figures = {**self.rows[version].figures, **figures}
+
+    def called(self, what: str) -> list[str]:
+        return [name for call, name in self.calls if call == what]
+
+
+def version_row(
+    name: str, *, parent: str | None = None, run: str | None = None, folder: str = "nowhere"
+) -> Version:
+    return Version(
+        name=name,
+        channel=CHANNEL,
+        state="candidate",
+        parent=parent,
+        run=run,
+        base_model="tiny",
+        base_fingerprint="f" * 64,
+        folder=folder,
+        digest="0" * 64,
+        rank=8,
+        size_bytes=1,
+        created_at=SATURDAY,
+        created_by="test",
+        figures={},
+    )
+
+
+class FakeChat:
+    """The candidate says `good words`, everybody else `bad words`, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.candidate = "good words"
+        self.others = "bad words"
+        self.error: Exception | None = None
+        self.asked: list[str] = []
+
+    async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
+        self.asked.append(model)
+        if self.error is not None:
+            raise self.error
+        name = model.partition("@")[2]
+        text = self.candidate if name != "base" and name == self.newest else self.others
+        return Answer(text, "stop", f"chatcmpl-{len(self.asked)}", 2)
+
+    newest: str = ""
+
+
+class FakeJudge:
+    """Likes answers that begin with `good`."""
+
+    async def compare(self, conversation: object, a: str, b: str) -> float:
+        return 0.5 + (a.startswith("good") - b.startswith("good")) / 2
+
+
+class Watcher:
+    """Remembers what the observer was told."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[str, str | None]] = []
+        self.pairs: Mapping[str, int] = {}
+        self.decisions: list[str] = []
+        self.successes: list[datetime] = []
+
+    def run_state(self, channel: str, state: str, step: str | None) -> None:
+        self.states.append((state, step))
+
+    def run_pairs(
+        self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
+    ) -> None:
+        self.pairs = by_signal
+
+    def gate_decided(self, channel: str, outcome: str) -> None:
+        self.decisions.append(outcome)
+
+    def run_succeeded(self, channel: str, at: datetime) -> None:
+        self.successes.append(at)
+
+
+def make_config(behaviour: str = "good", **more: Any) -> RetrainConfig:
+    values: dict[str, Any] = {
+        "minimum_pairs": 5,
+        "pairs": PairsConfig(held_out_share=0.5),
+        "gate": GateConfig(comparisons=12, minimum=10),
+        "evaluation": EvaluationConfig(attempts=1, first_pause=0),
+        "trainer": TrainerConfig(
+            command=(sys.executable, str(FAKE_TRAINER), behaviour),
+            terminate_seconds=5,
+            learning_rate_first=2e-3,
+        ),
+    }
+    return RetrainConfig(**{**values, **more})
+
+
+@dataclass
+class House:
+    """Everything that a run touches."""
+
+    database: SqliteDatabase
+    folder: Path
+    config: RetrainConfig
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.registry = FakeRegistry(self.clock)
+        self.chat = _Following(self.registry)
+        self.watcher = Watcher()
+        self.judge: FakeJudge | None = FakeJudge()
+
+    def service(self) -> RunService:
+        """Another process, as it were: a service of its own over the same house."""
+        return RunService(self.world())
+
+    def world(self) -> World:
+        return World(
+            database=self.database,
+            registry=self.registry,
+            adapter_path=lambda version: Path(version.folder),
+            chat=self.chat,
+            judge=self.judge,
+            launcher=SubprocessLauncher(self.config.trainer),
+            config=self.config,
+            base=BaseModelInfo("tiny", "f" * 64, 64),
+            clock=self.clock,
+            observer=self.watcher,
+            folder=self.folder,
+        )
+
+    async def open(self) -> None:
+        """The channel, and a week in which users asked and preferred."""
+        async with self.database.write() as session:
+            created = SATURDAY - timedelta(days=100)
+            session.add(Channel(name=CHANNEL, tenant=TENANT, created_at=created))
+        await week(SATURDAY - timedelta(days=1), "first").write(self.database)
+
+
+class _Following(FakeChat):
+    """Knows which version is the newest."""
+
+    def __init__(self, registry: FakeRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
+        self.newest = next(reversed(self._registry.rows), "")
+        return await super().answer(model=model, request=request)
+
+
+def week(begin: datetime, name: str) -> Log:
+    """Forty users each ask something of their own twice, and prefer the first answer."""
+    log = Log(begin)
+    log.prefix = name
+    for number in range(USERS):
+        question = f"{name} question number {number}"
+        user = f"user {number}"
+        better = log.ask(question, "good answer", user=user)
+        worse = log.ask(question, "bad answer", user=user)
+        log.prefer(better, worse)
+    return log
