@@ -4,10 +4,10 @@ _TURN = """\
 <|im_start|>{{ m['role'] }}{{ '\\n' }}
 {%- if m['content'] %}{{ m['content'] }}{% endif %}
 {%- for call in m['tool_calls'] or [] %}
-{{- '<tool_call>' + (call['function'] | tojson) + '</tool_call>' }}
+{{- '' }}<tool_call>{{ call['function'] | tojson }}</tool_call>
 {%- endfor %}<|im_end|>"""
 
-_TOOLS = "{{ '\\nTools: ' + (tools | tojson) }}"
+_TOOLS = "{{ '\\nTools: ' }}{{ tools | tojson }}"
 
 
 def chat_template(*, newline_ends_turn: bool = False) -> str:

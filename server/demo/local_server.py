@@ -33,8 +33,11 @@ max_lora_rank = 16
 [retrain]
 poll_seconds = 0.5
 minimum_pairs = 50
-max_pairs = 400
+max_pairs = 800
 judge = "server.demo.panel:panel"   # five other users, noisy, never asked for feedback
+
+[retrain.pairs]
+events_per_rater = 60
 
 [retrain.evaluation]
 concurrency = 16
@@ -44,7 +47,7 @@ first_pause = 0.1
 rudeness = "server.demo.harm:rudeness"
 
 [retrain.gate.harm_ceilings]
-rudeness = 0.08
+rudeness = 0.10
 
 [retrain.trainer]
 learning_rate_first = 4e-3

@@ -33,6 +33,7 @@ _LOOK: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 11,
     "text.color": INK,
+    "text.parse_math": False,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "xtick.color": INK,

@@ -62,56 +62,62 @@ class Screen:
             self.say(f"  - {reason}")
 
     def show_report(self, report: DemoReport) -> None:
-        """The table of all weeks."""
-        table = Table(title="Three weeks at Bramblewick" if len(report.weeks) == 3 else None)  # noqa: PLR2004
-        for column in COLUMNS:
-            table.add_column(column)
-        table.add_row("base", *_base_cells(report.base))
-        for week in report.weeks:
-            table.add_row(week.slot, *_week_cells(week))
+        """The table: a column a week, so that it fits a narrow terminal."""
+        table = Table("", "base", *(week.slot for week in report.weeks))
+        columns = [_week_cells(week) for week in report.weeks]
+        for row, title in enumerate(ROWS):
+            cells = (column[row] for column in columns)
+            table.add_row(title, _base_cell(report.base, title), *cells)
         self.console.print(table)
         if report.live_vs_base is not None:
-            self.say(f"live against base, at the end: {_rate(report.live_vs_base)}")
+            shown = _rate(report.live_vs_base).replace("\n", " ")
+            self.say(f"live against base, at the end: {shown}")
 
 
-COLUMNS = (
-    "week",
+ROWS = (
     "pairs",
-    "train s",
-    "win vs live",
-    "win vs base",
+    "by signal",
+    "training",
+    "win against live",
+    "win against base",
     "correct",
     "rude",
     "words",
     "verdict",
     "live",
-    "swap ms",
+    "swap",
 )
 
 
-def _base_cells(base: AnswerFigures) -> tuple[str, ...]:
-    figures = (percent(base.correct), percent(base.rude), number(base.words))
-    return ("", "", "", "", *figures, "", "base", "")
+def _base_cell(base: AnswerFigures, title: str) -> str:
+    cells = {
+        "correct": percent(base.correct),
+        "rude": number(base.rude * 100, 1, " %"),
+        "words": number(base.words),
+    }
+    return cells.get(title, "")
 
 
 def _week_cells(week: WeekReport) -> tuple[str, ...]:
-    signals = ", ".join(f"{count} {signal}" for signal, count in week.pairs_by_signal.items())
+    signals = "\n".join(f"{count} {signal}" for signal, count in week.pairs_by_signal.items())
     swap = None if week.swap_seconds is None else week.swap_seconds * 1000
+    rude = None if week.rude is None else week.rude * 100
     return (
-        f"{week.pairs} ({signals})",
-        number(week.train_seconds),
+        str(week.pairs),
+        signals,
+        number(week.train_seconds, 0, " s"),
         _rate(week.win_vs_live),
         _rate(week.win_vs_base),
         percent(week.correct),
-        percent(week.rude),
+        number(rude, 1, " %"),
         number(week.words),
         week.verdict,
         week.live,
-        number(swap, 0),
+        number(swap, 0, " ms"),
     )
 
 
 def _rate(rate: WinRate | None) -> str:
     if rate is None:
         return "-"
-    return f"{rate.rate:.1%} [{rate.low:.0%}, {rate.high:.0%}] p={rate.p:.1g}"
+    return f"{rate.rate:.1%}\n[{rate.low:.0%}, {rate.high:.0%}]\np = {rate.p:.1g}"

@@ -6,6 +6,7 @@ then; a few rate at random. All noise comes from the random generator that is pa
 
 import math
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from itertools import combinations
@@ -230,4 +231,4 @@ def _logistic(value: float) -> float:
 
 def _gumbel(rng: random.Random) -> float:
     """A standard Gumbel: minus the logarithm of an exponential."""
-    return -math.log(rng.expovariate(1.0))
+    return -math.log(max(sys.float_info.min, rng.expovariate(1.0)))

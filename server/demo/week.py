@@ -11,7 +11,7 @@ from server.demo.report_models import StepReport, WeekReport
 from server.demo.users import Town, Visit, judge_visit
 from server.demo.world import Question
 
-VISITS = 200
+VISITS = 320
 ANSWERS = 4
 HELD_OUT_QUESTIONS = 440
 AT_ONCE = 16
