@@ -1,0 +1,172 @@
+"""Servers of a benchmark's own: started, waited for, and ended by process id."""
+
+import http
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from server.engine.parent_death import die_with
+from server.lock import RunningServer
+
+READY_SECONDS = 180.0
+STOP_SECONDS = 40.0
+POLL_SECONDS = 0.05
+
+Found = TypeVar("Found")
+
+
+class ServerFailedError(Exception):
+    """A server ended or did not become ready; the message says where its log is."""
+
+
+@dataclass(slots=True)
+class ServerProcess:
+    """A server that answers. `pid` is the process that speaks HTTP; `model` is what to ask for."""
+
+    name: str
+    url: str
+    pid: int
+    model: str
+    process: subprocess.Popen[bytes]
+    token: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What authorises a request, an administrator's included."""
+        return {} if self.token is None else {"authorization": f"Bearer {self.token}"}
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        if self.process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it well; after a while, at once."""
+        if self.process.poll() is not None:
+            return
+        os.kill(self.pid, signal.SIGTERM)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def start_pawl(
+    data_dir: Path,
+    *,
+    model: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+) -> ServerProcess:
+    """Start Pawl's serving process on `data_dir` and wait until it is ready.
+
+    Args:
+        data_dir: What it keeps; its log is `server.log` beside it.
+        model: The model's folder; without one the fake engine answers.
+        settings: `PAWL_…` variables.
+        prefix: What the command is started under, such as `strace -f`.
+
+    """
+    engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
+    command = [sys.executable, "-m", "server.process", *engine]
+    command += ["--data-dir", str(data_dir), "--port", "0"]
+    log, note = data_dir.parent / "server.log", data_dir / "server.json"
+    note.unlink(missing_ok=True)  # of a server that was killed
+    process = _start([*prefix, *command], log, settings or {})
+    running = _wait(process, log, lambda: _pawl(note))
+    return ServerProcess("pawl", running.url, running.pid, "pawl", process, running.token)
+
+
+def start_vllm(
+    folder: Path, *, model: Path, name: str = "vllm", arguments: Sequence[str] = ()
+) -> ServerProcess:
+    """Start vLLM's own server on `model` and wait until it is ready; its log is in `folder`."""
+    port = _free_port()
+    command = [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry"]
+    command += ["--model", str(model), "--served-model-name", "model"]
+    command += ["--host", "127.0.0.1", "--port", str(port), *arguments]
+    log = folder / f"{name}.log"
+    process = _start(command, log, {})
+    url = f"http://127.0.0.1:{port}"
+    _wait(process, log, lambda: _answers(f"{url}/health") or None)
+    return ServerProcess(name, url, process.pid, "model", process)
+
+
+@contextmanager
+def stopping(server: ServerProcess) -> Iterator[ServerProcess]:
+    """End the server when the block ends, whatever happens."""
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _start(
+    command: Sequence[str], log: Path, settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start `command`, which dies with this process."""
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **quiet, **settings}
+    parent = os.getpid()
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  (it only asks the kernel)
+        )
+
+
+def _wait(process: subprocess.Popen[bytes], log: Path, ask: Callable[[], Found | None]) -> Found:
+    """Ask until there is an answer; raises `ServerFailedError`, with the process ended."""
+    deadline = time.monotonic() + READY_SECONDS
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            found = ask()
+            if found is not None:
+                return found
+            time.sleep(POLL_SECONDS)
+    except BaseException:
+        process.kill()
+        raise
+    process.kill()
+    raise ServerFailedError(f"the server ended, or was not ready in time: see {log}")
+
+
+def _pawl(note: Path) -> RunningServer | None:
+    """Where Pawl listens, once it is ready.
+
+    Reads the note itself: `server.lock.running_server` tries the lock, and a server that starts
+    just then would find it taken.
+    """
+    if not note.exists():
+        return None
+    running = RunningServer(**json.loads(note.read_text()))
+    return running if _answers(f"{running.url}/health/ready") else None
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  (our own address)
+            return bool(response.status == http.HTTPStatus.OK)
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,41 @@
+"""Results as a Markdown table or as JSON."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def markdown(title: str, rows: Sequence[Row]) -> str:
+    """A titled Markdown table; the first row names the columns."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[_cell(value) for value in row.values()] for row in rows]
+    return "\n".join((f"### {title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""))
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def report(tables: Mapping[str, Sequence[Row]], *, as_json: bool) -> None:
+    """Print all tables, by title."""
+    if as_json:
+        print(json.dumps(tables, indent=2, default=str))
+    else:
+        print("\n".join(markdown(title, rows) for title, rows in tables.items()))
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line with what every benchmark takes: `--json` and `--seed`."""
+    made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    made.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+def folder_argument(made: argparse.ArgumentParser) -> None:
+    """Add `--model`: without one a benchmark makes a tiny model of its own."""
+    made.add_argument("--model", type=Path, help="a model folder; default: a tiny random one")
