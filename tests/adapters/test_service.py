@@ -402,8 +402,10 @@ async def test_promotions_at_once_happen_one_after_the_other(world: World) -> No
     swaps = await asyncio.gather(
         *(world.registry.promote(version.name, **WHO) for version in versions)
     )
-    assert [swap.epoch for swap in swaps] == [1, 2, 3]
-    states = [await world.state(version.name) for version in versions]
+    ordered = sorted(swaps, key=lambda swap: swap.epoch)
+    assert [swap.epoch for swap in ordered] == [1, 2, 3]
+    assert [swap.previous for swap in ordered[1:]] == [swap.version for swap in ordered[:2]]
+    states = [await world.state(swap.version) for swap in ordered]
     assert states == ["retired", "standby", "live"]
 
 
