@@ -88,10 +88,9 @@ class RunService:
 
     async def resume(self) -> list[str]:
         """Take over the runs that nobody holds any more; returns their ids."""
-        now = self._world.clock()
         taken = []
         for run in await self._world.runs.running():
-            if run.id in self._runners or (run.lease_until is not None and run.lease_until > now):
+            if run.id in self._runners or self._held(run):
                 continue
             lease = await self._world.runs.take_over(run, self._owner, self._lease_end())
             if lease is None:
@@ -103,6 +102,11 @@ class RunService:
             taken.append(run.id)
             self._take(run, lease)
         return taken
+
+    def _held(self, run: Run) -> bool:
+        """Whether the lease runs. One beyond its length is from before the clock was set back."""
+        now = self._world.clock()
+        return run.lease_until is not None and now < run.lease_until <= self._lease_end()
 
     async def _give_up(self, run: Run, lease: Lease) -> None:
         """End a run that no process survived; a candidate of it stays, for somebody to look at."""

@@ -379,6 +379,16 @@ async def test_a_run_that_is_held_is_not_taken_over(house: House) -> None:
     await service.cancel(run.id)
 
 
+async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_lease_alive(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted(house, monkeypatch, "train")
+    house.clock.forward(days=-14)
+    service = house.service()
+    assert await service.resume() == [RUN]
+    await service.wait(RUN)
+
+
 async def test_an_owner_that_wakes_up_late_writes_nothing(house: House) -> None:
     house.config = make_config("hangs")
     asleep = house.service()

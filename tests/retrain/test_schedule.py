@@ -1,0 +1,224 @@
+"""Which slot is due, and that it is run once."""
+
+import asyncio
+import tempfile
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlmodel import update
+
+from adapters.models import Channel
+from retrain.context import Ending
+from retrain.models import Run
+from retrain.repository import RunRepository
+from retrain.schedule import Schedule, cron_trigger, due_slot, due_time
+from retrain.service import RunService
+from retrain.slots import slot_of
+from retrain.steps import STEPS
+from tests.database_fixture import make_database
+from tests.retrain.log import CHANNEL
+from tests.retrain.world import SATURDAY, House, make_config
+
+MONDAY = cron_trigger("0 3 * * mon")
+WEEK = timedelta(days=7)
+MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "slot"),
+    [
+        ("2026-11-16T02:59:59", "2026-w46"),
+        ("2026-11-16T03:00:00", "2026-w47"),
+        ("2026-11-21T12:00:00", "2026-w47"),
+        ("2026-11-23T02:59:59", "2026-w47"),
+        ("2027-01-04T03:00:00", "2027-w01"),
+        ("2021-01-01T00:00:00", "2020-w53"),
+    ],
+)
+def test_the_slot_is_the_week_of_the_last_firing(now: str, slot: str) -> None:
+    assert due_slot(MONDAY, at(now), WEEK) == slot
+
+
+def test_a_slot_missed_for_too_long_is_given_up() -> None:
+    assert due_slot(MONDAY, at("2026-11-21T12:00:00"), timedelta(days=1)) is None
+
+
+def test_of_several_missed_weeks_only_the_last_is_due() -> None:
+    assert due_slot(MONDAY, at("2026-11-21T12:00:00"), timedelta(days=60)) == "2026-w47"
+
+
+def test_a_schedule_that_never_fires_is_never_due() -> None:
+    assert due_slot(cron_trigger("0 0 30 2 *"), SATURDAY, WEEK) is None
+
+
+@given(MOMENTS)
+def test_with_a_week_of_grace_some_slot_is_always_due(now: datetime) -> None:
+    fired = due_time(MONDAY, now, WEEK)
+    assert fired is not None
+    assert now - WEEK < fired <= now
+    assert (fired.weekday(), fired.hour, fired.minute) == (0, 3, 0)
+
+
+@given(MOMENTS, st.timedeltas(timedelta(0), WEEK))
+def test_slots_follow_the_clock(now: datetime, later: timedelta) -> None:
+    first, second = due_slot(MONDAY, now, WEEK), due_slot(MONDAY, now + later, WEEK)
+    assert first is not None
+    assert second is not None
+    assert first <= second
+
+
+def schedule(house: House, service: RunService | None = None) -> Schedule:
+    runs = RunRepository(house.database)
+    return Schedule(service or house.service(), runs, house.config, house.clock)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that end as soon as they begin."""
+
+    async def skips(context: Any) -> Any:
+        return Ending("skipped", "a test")
+
+    monkeypatch.setitem(STEPS, "snapshot", skips)
+
+
+@pytest.mark.anyio
+async def test_a_due_slot_is_run_once(house: House, quick: None) -> None:
+    ticking = schedule(house)
+    assert await ticking.tick() == ["pawl-2026-w47"]
+    assert await ticking.tick() == []
+
+
+@pytest.mark.anyio
+async def test_a_channel_made_since_has_missed_nothing(house: House, quick: None) -> None:
+    async with house.database.write() as session:
+        await session.exec(update(Channel).values(created_at=SATURDAY))
+    assert await schedule(house).tick() == []
+    house.clock.forward(days=7)
+    assert await schedule(house).tick() == ["pawl-2026-w48"]
+
+
+@pytest.mark.anyio
+async def test_a_switched_off_schedule_starts_nothing(house: House) -> None:
+    house.config = make_config(enabled=False)
+    assert await schedule(house).tick() == []
+
+
+@pytest.mark.anyio
+async def test_a_slot_finished_by_hand_is_not_run_again(house: House) -> None:
+    service = house.service()
+    run = await service.start_run(CHANNEL)
+    assert (await service.wait(run.id)).state == "promoted"
+    assert await schedule(house).tick() == []
+
+
+@pytest.mark.anyio
+async def test_a_slot_waits_while_the_channel_has_a_run(house: House) -> None:
+    house.config = make_config("hangs")
+    service = house.service()
+    run = await service.start_run(CHANNEL)
+    assert await schedule(house).tick() == []
+    await service.cancel(run.id)
+    house.config = make_config("good")
+    service = house.service()
+    assert await schedule(house, service).tick() == ["pawl-2026-w47"]
+    assert (await service.wait("pawl-2026-w47")).state == "promoted"
+
+
+@pytest.mark.anyio
+async def test_a_tick_resumes_what_was_left_behind(house: House) -> None:
+    house.config = make_config("good", enabled=False)
+    service = house.service()
+    runs = RunRepository(house.database)
+    left = Run(
+        id="pawl-2026-w47",
+        channel=CHANNEL,
+        tenant="shop",
+        slot="2026-w47",
+        attempt=0,
+        trigger="schedule",
+        state="running",
+        step="snapshot",
+        created_at=SATURDAY,
+        fence=1,
+        figures={},
+    )
+    await runs.insert(left)
+    await schedule(house, service).tick()
+    assert (await service.wait("pawl-2026-w47")).state == "promoted"
+
+
+@pytest.mark.anyio
+async def test_the_scheduler_looks_at_once_when_it_starts(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticking, ticked = schedule(house), asyncio.Event()
+
+    async def tick() -> list[str]:
+        ticked.set()
+        return []
+
+    monkeypatch.setattr(ticking, "tick", tick)
+    ticking.start()
+    await ticked.wait()
+    ticking.close()
+
+
+JUMPS = st.lists(
+    st.tuples(st.integers(0, 2), st.timedeltas(timedelta(days=-20), timedelta(days=30))),
+    min_size=1,
+    max_size=15,
+)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(JUMPS)
+def test_however_the_clock_jumps_every_slot_seen_is_run_exactly_once(
+    quick: None, jumps: list[tuple[int, timedelta]]
+) -> None:
+    started, seen = asyncio.run(_walk(jumps))
+    assert all(count == 1 for count in started.values())
+    assert set(started) == seen
+
+
+async def _walk(jumps: list[tuple[int, timedelta]]) -> tuple[Counter[str], set[str]]:
+    """Three schedulers over one database: one ticks after each jump, then all at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = await make_database(Path(folder))
+        house = House(database, Path(folder) / "runs", make_config(catch_up_days=7))
+        await house.open()
+        async with database.write() as session:
+            await session.exec(update(Channel).values(created_at=SATURDAY - timedelta(days=9999)))
+        services = [house.service() for _ in range(3)]
+        schedules = [schedule(house, service) for service in services]
+        started: Counter[str] = Counter()
+        seen: set[str] = set()
+        for who, jump in jumps:
+            house.clock.now += jump
+            ids = await schedules[who].tick()
+            ids += [
+                found
+                for ids_ in await asyncio.gather(*(s.tick() for s in schedules))
+                for found in ids_
+            ]
+            started.update(identifier.removeprefix("pawl-") for identifier in ids)
+            seen.add(str(due_slot(MONDAY, house.clock.now, WEEK)))
+            for service in services:
+                await asyncio.gather(*(service.wait(identifier) for identifier in ids))
+        await database.close()
+        return started, seen
+
+
+def test_slots_are_named_by_iso_weeks() -> None:
+    assert slot_of(datetime(2024, 12, 30, tzinfo=UTC)) == "2025-w01"
