@@ -2,13 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -86,7 +84,6 @@ def _add_error_handlers(app: FastAPI) -> None:
     for kind in STATUS:
         app.add_exception_handler(kind, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -105,20 +102,11 @@ def _field(error: Exception) -> str | None:
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
-    """Name the field and the rule; never echo what was sent."""
-    assert isinstance(error, RequestValidationError | ValidationError)  # noqa: S101  (registered so)
-    problems = error.errors() if isinstance(error, RequestValidationError) else _lean(error)
-    first = problems[0] if problems else {"loc": ("body",), "msg": "is not valid"}
-    field = ".".join(str(part) for part in first["loc"])
-    message = "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
-        for problem in problems[:5]
-    )
-    return _response(message, 422, field)
-
-
-def _lean(error: ValidationError) -> list[dict[str, Any]]:
-    return [dict(problem) for problem in error.errors(include_input=False, include_context=False)]
+    """Name the parameter and the rule; never echo what was sent."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (registered so)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    return _response(f"{field}: {first['msg']}", 422, field)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

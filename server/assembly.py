@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo, read_modules
 from adapters.service import Registry
+from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.recorder import Recorder
@@ -67,7 +68,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
             engine=engine,
             registry=registry,
             ids=ids,
-            sink=recorder.record,
+            callback=FeedbackCallback(recorder.record),
             drain=drain,
             clock=clock,
             metrics=metrics.serving,

@@ -5,9 +5,11 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from feedback.errors import InvalidInputError
+from feedback.schemas import problems
 from server.errors import BodyError, BodyTooLargeError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -69,11 +71,15 @@ async def read_object(request: Request) -> dict[str, Any]:
 def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """Make a dependency that reads the body as `model`.
 
-    Raises `BodyError`, or pydantic's ValidationError (whose handler leaves the input out).
+    Raises `BodyError`, or `InvalidInputError`, which names fields and never what was sent.
     """
 
     async def read(request: Request) -> Model:
-        return model.model_validate(await read_object(request))
+        value = await read_object(request)
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            raise InvalidInputError(problems(error, model)) from None
 
     return read
 

@@ -7,7 +7,7 @@ The last byte (before `[DONE]`, before a JSON body) waits for the interaction's 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
@@ -15,22 +15,20 @@ from starlette.types import Receive, Scope, Send
 
 from adapters.route import Resolved
 from adapters.service import Registry
+from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
-from feedback.records import InteractionRecord
 from server.auth import Principal
 from server.config import LimitsConfig
 from server.drain import Drain
 from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
 from server.engine.error_body import STREAM_END, error_event
 from server.errors import DrainingError
-from server.exchange import Exchange, Mode, Status
+from server.exchange import Exchange, Mode, Status, new_record
 from server.metrics import ServingMetrics
 
 CLIENT_CLOSED_REQUEST = 499
 ERROR_STATUS = 400
-
-Sink = Callable[[InteractionRecord], asyncio.Future[None]]
 
 
 class Serving:
@@ -42,7 +40,7 @@ class Serving:
         engine: Engine,
         registry: Registry,
         ids: InteractionIds,
-        sink: Sink,
+        callback: FeedbackCallback,
         drain: Drain,
         clock: Clock,
         metrics: ServingMetrics,
@@ -52,7 +50,7 @@ class Serving:
         self._engine = engine
         self._registry = registry
         self._ids = ids
-        self._sink = sink
+        self._callback = callback
         self._drain = drain
         self._clock = clock
         self._metrics = metrics
@@ -82,10 +80,19 @@ class Serving:
     ) -> Exchange:
         resolved = self._resolve(str(body.get("model", "")), principal)
         now = self._clock()
-        identifier = self._ids.new(
-            "chatcmpl" if endpoint == "chat" else "cmpl", principal.tenant, now
+        prefix: Literal["chatcmpl", "cmpl"] = "chatcmpl" if endpoint == "chat" else "cmpl"
+        record = new_record(
+            self._ids.new(prefix, principal.tenant, now),
+            received_at=now,
+            endpoint=endpoint,
+            body=body,
+            principal=principal,
+            resolved=resolved,
+            mode=mode,
         )
-        return Exchange(identifier, endpoint, body, principal, resolved, mode, now)
+        exchange = Exchange(record, endpoint, body, resolved)
+        exchange.run_id = self._callback.begin(record)
+        return exchange
 
     def _resolve(self, model: str, principal: Principal) -> Resolved:
         return self._registry.resolve(
@@ -96,7 +103,7 @@ class Serving:
         try:
             response = await self._engine_answer(request, exchange)
         except BaseException as error:
-            exchange.error = type(error).__name__
+            exchange.record.error = type(error).__name__
             self._finish(exchange, "aborted" if _client_left(error) else "failed")
             if isinstance(error, _ClientLeftError):
                 return Response(status_code=CLIENT_CLOSED_REQUEST, headers=exchange.headers)
@@ -124,8 +131,8 @@ class Serving:
 
     async def _json(self, exchange: Exchange, response: EngineResponse) -> Response:
         failed = response.status >= ERROR_STATUS
-        exchange.error = f"http_{response.status}" if failed else None
-        self._finish(exchange, "complete" if exchange.answered_in_full else "failed")
+        exchange.record.error = f"http_{response.status}" if failed else None
+        self._finish(exchange, exchange.status)
         await self._committed(exchange)
         return Response(
             content=response.body,
@@ -143,12 +150,12 @@ class Serving:
                         break
                     yield chunk
         except TimeoutError:
-            exchange.error = DrainingError.__name__
+            exchange.record.error = DrainingError.__name__
             yield error_event(str(DrainingError()), status=503)
         except (GeneratorExit, asyncio.CancelledError):
             self._abandon(exchange)
             raise
-        self._finish(exchange, "complete" if exchange.answered_in_full else "failed")
+        self._finish(exchange, exchange.status)
         await self._committed(exchange)
         yield STREAM_END
 
@@ -157,11 +164,12 @@ class Serving:
 
     def _finish(self, exchange: Exchange, status: Status) -> None:
         """Hand the record to the log, once."""
-        if exchange.recorded is not None:
+        if exchange.run_id is None:
             return
-        record = exchange.record(status)
-        exchange.recorded = self._sink(record)
-        self._metrics.answered(record)
+        run_id, exchange.run_id = exchange.run_id, None
+        exchange.fill(status)
+        exchange.recorded = self._callback.finish(run_id)
+        self._metrics.answered(exchange.record)
 
     async def _committed(self, exchange: Exchange) -> None:
         """Wait for the commit, no longer than the law allows."""
