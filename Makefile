@@ -11,6 +11,8 @@ WHEELS  := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend
 # More OpenMP threads than idle cores collapse the CPU engine (docs/operations.md).
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
+# Importing vLLM takes 12 s of compiling where bytecode is not kept, 4 s where it is.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup system lint types contracts unit engine test demo lock clean
 

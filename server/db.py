@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, text
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 BUSY_TIMEOUT_MS = 5000
@@ -53,7 +54,7 @@ class Database:
     async def ping(self) -> None:
         """Raise what the driver raises when the database does not answer."""
         async with self.read() as session:
-            await session.execute(text("SELECT 1"))
+            await session.exec(select(1))
 
     async def close(self) -> None:
         """Close all connections."""
