@@ -130,14 +130,6 @@ class ArtifactStore:
             shutil.rmtree(path)
         return len(leftovers)
 
-    def published(self) -> set[str]:
-        """The places, relative to the root, that hold a version's folder."""
-        return {
-            path.relative_to(self._root).as_posix()
-            for path in self._folders()
-            if is_version(path.name)
-        }
-
     def _folders(self) -> Iterator[Path]:
         if not self._root.is_dir():
             return iter(())

@@ -95,11 +95,6 @@ class Ledger:
             await repository.get_route(session, channel)
             return list(await repository.versions(session, channel))
 
-    async def versions_in(self, *states: State) -> Sequence[Version]:
-        """All versions in these states."""
-        async with self._database.read() as session:
-            return await repository.versions_in(session, states)
-
     async def ended_before(self, moment: datetime) -> Sequence[Version]:
         """The versions that reached a state that nothing follows, at `moment` or before."""
         async with self._database.read() as session:

@@ -1,6 +1,6 @@
 """The registry's queries. Each takes a session; the caller decides on the transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func
@@ -8,7 +8,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import UnknownChannelError, UnknownVersionError
-from adapters.lifecycle import ADDRESSABLE, ENDED, State, states
+from adapters.lifecycle import ADDRESSABLE, ENDED, states
 from adapters.models import Channel, Route, Version, VersionEvent
 from adapters.route import RouteView
 
@@ -25,12 +25,6 @@ async def versions(session: AsyncSession, channel: str) -> Sequence[Version]:
     """The channel's versions, oldest first."""
     query = select(Version).where(col(Version.channel) == channel)
     return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
-
-
-async def versions_in(session: AsyncSession, wanted: Iterable[State]) -> Sequence[Version]:
-    """All versions in the `wanted` states, by name."""
-    query = select(Version).where(col(Version.state).in_(states(wanted)))
-    return (await session.exec(query.order_by(col(Version.name)))).all()
 
 
 async def with_digest(session: AsyncSession, digest: str) -> Sequence[Version]:

@@ -1,0 +1,84 @@
+"""Loading and unloading when the engine does not play along."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from adapters.errors import AdapterRefusedError
+from tests.adapters.world import WHO, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_load_that_hangs_is_given_up(
+    unstarted: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unstarted.config = unstarted.config.model_copy(update={"load_timeout_seconds": 0.01})
+    unstarted.make()
+    await unstarted.registry.start()
+    version = await unstarted.add()
+
+    async def hang(version: str, path: Path) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(unstarted.host, "load", hang)
+    with pytest.raises(AdapterRefusedError, match="TimeoutError"):
+        await unstarted.registry.promote(version.name, **WHO)
+    assert unstarted.registry.resolve("pawl").version == "base"
+
+
+async def test_an_unload_that_fails_leaves_the_version_and_the_rollback_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = await world.promoted()
+
+    async def fail(version: str) -> None:
+        raise RuntimeError("engine")
+
+    monkeypatch.setattr(world.host, "unload", fail)
+    await world.registry.rollback("pawl", **WHO)
+    await world.settled()
+    assert world.registry.resolve("pawl").version == "base"
+    assert version in world.host.resident()
+    assert world.observer.drains == []
+
+
+async def test_a_version_is_loaded_once_for_several_that_ask(world: World) -> None:
+    version = await world.add()
+    await asyncio.gather(*(world.registry.load(version.name) for _ in range(5)))
+    assert world.host.loaded == [version.name]
+
+
+async def test_loads_of_channels_never_take_more_slots_than_there_are(world: World) -> None:
+    await world.restart(slots=2)
+    channels = ["pawl", "shop", "desk"]
+    for channel in channels:
+        await world.registry.ensure_channel(channel, "default")
+    versions = [await world.add(channel) for channel in channels]
+    results = await asyncio.gather(
+        *(world.registry.load(version.name) for version in versions), return_exceptions=True
+    )
+    assert len(world.host.resident()) == 2
+    assert sum(result is not None for result in results) == 1
+
+
+async def test_a_request_during_the_drain_puts_the_unload_off(world: World) -> None:
+    version = await world.promoted()
+    await world.registry.rollback("pawl", **WHO)
+    world.host.flying[version] = 1
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert version in world.host.resident()
+    world.host.flying[version] = 0
+    await world.settled()
+    assert world.observer.drains == [(version, True)]
+
+
+async def test_routes_can_be_read_beside_no_engine(world: World) -> None:
+    version = await world.promoted()
+    await world.registry.close()
+    world.make()
+    await world.registry.read_routes()
+    assert world.registry.routes()["pawl"].live == version
+    assert world.host.loaded == []
