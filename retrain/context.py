@@ -26,7 +26,8 @@ class World:
     """What all runs of a process share.
 
     `adapter_path` gives a version's folder. `judge` None: nothing can be evaluated, so nothing is
-    promoted. `folder` holds the runs' own folders. `training` admits one trainer at a time.
+    promoted. `folder` holds the runs' own folders. `chat_template` is the engine's, where it is not
+    the tokenizer's own. `training` admits one trainer at a time.
     """
 
     database: Database
@@ -40,6 +41,7 @@ class World:
     clock: Clock
     observer: RunObserver
     folder: Path
+    chat_template: str | None = None
     training: asyncio.Lock = field(default_factory=asyncio.Lock)
     runs: RunRepository = field(init=False)
 

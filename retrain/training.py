@@ -65,6 +65,7 @@ def _job(context: RunContext, warm_start: Path | None) -> Job:
         pairs=(context.snapshot / PAIRS).absolute(),
         output=(context.folder / ADAPTER).absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
+        chat_template=world.chat_template,
         seed=world.config.seed,
         parent_pid=world.launcher.parent_pid,
         hyper=_hyper(context, fresh=warm_start is None),

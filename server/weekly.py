@@ -46,6 +46,7 @@ async def start_runs(  # noqa: PLR0913  (all of them are its parts)
         clock=app.state.clock,
         observer=metrics.runs,
         folder=settings.data_dir / "runs",
+        chat_template=settings.engine.chat_template,
     )
     service = RunService(world)
     if not app.state.offline:

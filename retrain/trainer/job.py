@@ -115,6 +115,9 @@ class Job(BaseModel):
     output: Path = Field(description="the adapter's folder; must not exist")
     events: Path | None = Field(None, description="appended to; None: standard output")
     tensorboard: Path | None = None
+    chat_template: str | None = Field(
+        None, description="a file or a template, where serving does not use the tokenizer's own"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     parent_pid: int | None = Field(
         None,

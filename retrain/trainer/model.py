@@ -45,12 +45,28 @@ def pick_device(hyper: HyperParameters) -> Device:
     return Device(cuda=cuda, bf16=bf16)
 
 
-def load_tokenizer(base_model: str) -> Any:
-    """Load the base model's tokenizer. Raises `JobError`."""
+def load_tokenizer(base_model: str, chat_template: str | None = None) -> Any:
+    """Load the base model's tokenizer, with the template that serving uses. Raises `JobError`."""
     try:
-        return AutoTokenizer.from_pretrained(base_model)
+        tokenizer = AutoTokenizer.from_pretrained(base_model)
     except (OSError, ValueError) as error:
         raise _unusable(base_model) from error
+    if chat_template is not None:
+        tokenizer.chat_template = _template_text(chat_template)
+    return tokenizer
+
+
+def _template_text(chat_template: str) -> str:
+    """Read the template, which may be given as itself. Raises `JobError`."""
+    if "{" in chat_template or "\n" in chat_template:
+        return chat_template
+    try:
+        return Path(chat_template).read_text(encoding="utf-8")
+    except OSError as error:
+        raise JobError(
+            f"chat_template: cannot read {chat_template} ({error.strerror}); "
+            "name the file that engine.chat_template names"
+        ) from error
 
 
 def vocabulary_size(base_model: str) -> int:

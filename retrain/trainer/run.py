@@ -43,7 +43,7 @@ def run(job: Job, events: EventWriter, scratch: Path) -> None:
     if job.hyper.threads:
         torch.set_num_threads(job.hyper.threads)
     device = pick_device(job.hyper)
-    tokenizer = load_tokenizer(job.base_model)
+    tokenizer = load_tokenizer(job.base_model, job.chat_template)
     prepared = read_job_pairs(job, tokenizer)
     _announce(job, device, prepared, events)
 
