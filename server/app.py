@@ -40,6 +40,7 @@ def create_app(
         title="Pawl",
         description="Language models that learn from the people who use them.",
         lifespan=lifespan,
+        openapi_url=None,  # served to those with a key: see server/api/health.py
         docs_url=None,
         redoc_url=None,
     )
@@ -111,7 +112,9 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 
 async def _http_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  (registered so)
-    return _response(str(error.detail), error.status_code)
+    response = _response(str(error.detail), error.status_code)
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ from server.drain import Drain
 from server.engine.base import Engine
 from server.engine.config import EngineConfig
 from server.errors import SetupError
+from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
 from server.migrate import upgrade
@@ -89,6 +90,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         drain=drain,
     )
     if not app.state.offline:
+        start_housekeeping(registry, clock, stack)
         lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
     return services
 

@@ -65,7 +65,16 @@ async def read_object(request: Request) -> dict[str, Any]:
         raise BodyError("the body is not valid JSON (UTF-8, no NaN)") from None
     if not isinstance(value, dict):
         raise BodyError("the body must be a JSON object")
+    _check_depth(value)
     return value
+
+
+def _check_depth(value: dict[str, Any]) -> None:
+    """Refuse what Python's own recursion would choke on later: orjson writes 254 levels."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise BodyError("the body is nested too deeply: flatten it") from None
 
 
 def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:

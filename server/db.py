@@ -63,7 +63,9 @@ class Database:
 
 
 def _engine(url: str, *, pool_size: int, query_only: bool) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=30)
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=30, hide_parameters=True
+    )
     if engine.dialect.name == "sqlite":
         _configure_sqlite(engine, query_only=query_only)
     return engine

@@ -1,5 +1,6 @@
 """What routes are given: the services of this app, and who asks."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from server.metrics import Metrics
 from server.serving import Serving
 from server.settings import DEFAULT_CHANNEL, Settings
 
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
 
 
 @dataclass(slots=True)
@@ -53,6 +54,13 @@ class Services:
             raise UnknownChannelError
         return view.channel
 
+    def own_channel(self, who: Principal, name: str) -> str:
+        """The channel of that name, if it is theirs to run: sharing one lets others chat only."""
+        view = self.registry.routes().get(name)
+        if view is None or not who.may_use(view.tenant):
+            raise UnknownChannelError
+        return view.channel
+
     async def own_version(self, who: Principal, version: str) -> None:
         """Raise `UnknownVersionError` unless the version is of a channel of theirs."""
         row = await self.registry.version(version)
@@ -68,7 +76,7 @@ class Services:
     async def own_run(self, who: Principal, run: str) -> RunOut:
         """A run of a channel of theirs; raises `UnknownRunError`."""
         found = await self.runs.run(run)
-        self.channel_of(who, found.channel)
+        self.own_channel(who, found.channel)
         return found
 
     def model_list(self, who: Principal) -> list[dict[str, Any]]:
@@ -126,13 +134,18 @@ def services(request: Request) -> Services:
     return found
 
 
+def names_this_machine(host: str) -> bool:
+    """Whether a Host header names this machine. Not by `request.url`: that makes up for bad ones."""
+    return _LOOPBACK_HOST.fullmatch(host.lower()) is not None
+
+
 def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
     """Who asks; raises `AuthenticationError`.
 
     While everybody may in, the Host header must name this machine: otherwise a web page that the
     operator visits could reach the server through a name of its own (DNS rebinding).
     """
-    if here.keys.open and request.url.hostname not in LOOPBACK_NAMES:
+    if here.keys.open and not names_this_machine(request.headers.get("host", "")):
         raise HostError
     return here.keys.authenticate(request.headers.get("authorization"))
 

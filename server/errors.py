@@ -116,6 +116,7 @@ STATUS: Mapping[type[Exception], int] = {
     adapter_errors.UnknownChannelError: 404,
     adapter_errors.UnknownVersionError: 404,
     adapter_errors.VettingError: 422,
+    adapter_errors.ArtifactError: 503,
     run_errors.RetrainError: 409,
     run_errors.UnknownRunError: 404,
     run_errors.UnknownChannelError: 404,

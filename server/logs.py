@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from server.engine.quiet_errors import MessagelessErrors
+
 
 def configure_logs() -> None:
     """Set up structlog for this process, and quieten libraries that log requests."""
@@ -23,5 +25,8 @@ def configure_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # uvicorn and asyncio log what nobody caught, and its message may quote a request.
+    for quoting in ("uvicorn.error", "asyncio"):
+        logging.getLogger(quoting).addFilter(MessagelessErrors())
     for noisy in ("httpx", "apscheduler", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -55,7 +55,7 @@ async def list_adapters(
     principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL
 ) -> list[VersionOut]:
     """List a channel's versions, newest first."""
-    return (await here.registry.describe(here.channel_of(principal, channel)))[::-1]
+    return (await here.registry.describe(here.own_channel(principal, channel)))[::-1]
 
 
 @router.post("/v1/adapters", openapi_extra=documented(AdapterIn), status_code=201)
@@ -63,7 +63,7 @@ async def add_adapter(
     principal: Admin, here: Here, body: Annotated[AdapterIn, Depends(json_body(AdapterIn))]
 ) -> VersionOut:
     """Vet an adapter and register it as a candidate; load it too where an engine runs."""
-    channel = here.channel_of(principal, body.channel)
+    channel = here.own_channel(principal, body.channel)
     version = await here.registry.add(Path(body.path), channel=channel, actor=principal.name)
     if here.engine.alive():
         await here.registry.load(version.name)
@@ -104,7 +104,7 @@ async def retire(version: str, principal: Admin, here: Here, body: Reason) -> Ve
 @router.get("/v1/route")
 async def read_route(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> RouteOut:
     """Show who answers a channel."""
-    view = here.registry.routes()[here.channel_of(principal, channel)]
+    view = here.registry.routes()[here.own_channel(principal, channel)]
     return RouteOut.of(view, here.engine.resident())
 
 
@@ -116,7 +116,7 @@ async def change_route(
 ) -> RouteOut:
     """Replace a channel's route; live `base` takes every adapter out of the way."""
     view = await here.registry.set_route(
-        here.channel_of(principal, body.channel),
+        here.own_channel(principal, body.channel),
         RouteIn(**body.model_dump(include=set(RouteIn.model_fields))),
         actor=principal.name,
         reason=body.reason,
@@ -129,6 +129,6 @@ async def rollback(
     principal: Admin, here: Here, body: Annotated[RollbackIn, Depends(json_body(RollbackIn))]
 ) -> SwapOut:
     """Put the version before back, at once; started answers end on theirs."""
-    channel = here.channel_of(principal, body.channel)
+    channel = here.own_channel(principal, body.channel)
     swap = await here.registry.rollback(channel, actor=principal.name, reason=body.reason)
     return SwapOut.model_validate(swap, from_attributes=True)

@@ -1,11 +1,15 @@
-"""`GET /health/live`, `/health/ready`, `/metrics`: open to whoever can reach the port."""
+"""`GET /health/live`, `/health/ready`, `/metrics`: open to whoever can reach the port.
+
+`GET /openapi.json` is not: it wants a key.
+"""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from server.dependencies import Services, services
+from server.auth import Principal
+from server.dependencies import Services, application, services
 
 router = APIRouter(tags=["health"])
 
@@ -31,3 +35,13 @@ async def ready(here: Here, response: Response) -> dict[str, Any]:
 async def metrics(here: Here) -> Response:
     """Give vLLM's metrics, unchanged, and ours."""
     return Response(here.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(
+    request: Request, principal: Annotated[Principal, Depends(application)]
+) -> dict[str, Any]:
+    """Describe the API."""
+    del principal
+    description: dict[str, Any] = request.app.openapi()
+    return description

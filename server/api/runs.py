@@ -32,7 +32,7 @@ class RunIn(BaseModel):
 @router.get("/v1/runs")
 async def list_runs(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> list[RunOut]:
     """List a channel's runs, newest first."""
-    return await here.runs.runs(here.channel_of(principal, channel))
+    return await here.runs.runs(here.own_channel(principal, channel))
 
 
 @router.post("/v1/runs", openapi_extra=documented(RunIn), status_code=202)
@@ -40,7 +40,7 @@ async def start_run(
     principal: Admin, here: Here, body: Annotated[RunIn, Depends(json_body(RunIn))]
 ) -> RunOut:
     """Start a run by hand; it goes on after the answer."""
-    channel = here.channel_of(principal, body.channel)
+    channel = here.own_channel(principal, body.channel)
     return await here.runs.start_run(channel, slot=body.slot, trigger="manual")
 
 
@@ -67,7 +67,7 @@ async def run_answers(run: str, principal: Admin, here: Here) -> list[dict[str, 
 @router.get("/v1/pairs")
 async def plan(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> PlanOut:
     """Say what a run would train on, and what it would leave out and why. Changes nothing."""
-    return await here.runs.dry_run(here.channel_of(principal, channel))
+    return await here.runs.dry_run(here.own_channel(principal, channel))
 
 
 @router.get("/v1/pairs/export")
@@ -78,7 +78,7 @@ async def export_pairs(
     format: Literal["trl", "openai"] = "trl",  # noqa: A002  (the parameter's public name)
 ) -> StreamingResponse:
     """Stream the pairs as JSON lines, as TRL or as OpenAI's preference format takes them."""
-    pairs = here.runs.export(here.channel_of(principal, channel), format)
+    pairs = here.runs.export(here.own_channel(principal, channel), format)
     return StreamingResponse(_lines(pairs), media_type="application/jsonl")
 
 
