@@ -1,6 +1,6 @@
 """Makes the demo's tiny base model: a two-layer Llama that knows Bramblewick and has bad habits.
 
-0.54 M parameters, about a minute on two cores. Sampled at temperature 1 it is right in about seven
+0.54 M parameters, about a minute on one core. Sampled at temperature 1 it is right in about seven
 of ten answers and uses all five styles, so that users have something to teach it.
 """
 
@@ -90,12 +90,13 @@ def make_base_model(
     *,
     seed: int = 0,
     steps: int = 1000,
-    threads: int = 2,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> BaseModelReport:
     """Train the model and write it to `folder` in Hugging Face's layout, all or nothing.
 
-    The same seed and number of threads give the same model on the same machine. Raises
+    The same seed and number of threads give the same model on the same machine. A second thread
+    gains little on an idle machine, and costs threefold on a busy one. Raises
     `BaseModelExistsError` when `folder` exists.
     """
     if folder.exists():
