@@ -34,7 +34,7 @@ from server.demo.week import (
 MONDAY, HOUR = 0, 3
 """When the week's run is due: the default of `retrain.cron`, in UTC."""
 RUN_SECONDS = 900.0
-EXAM_QUESTIONS = 300
+EXAM_QUESTIONS = 350
 EXAMPLES = 5
 
 

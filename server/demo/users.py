@@ -7,7 +7,7 @@ then; a few rate at random. All noise comes from the random generator that is pa
 import math
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from itertools import combinations
 from typing import Literal
@@ -136,9 +136,17 @@ class Town:
         """A visit whose feedback may be trained on. Raises IndexError when all are held out."""
         return _visit(self.training_users, self._train_questions, rng)
 
-    def held_out_visit(self, rng: random.Random) -> Visit:
-        """A visit of a held-out user. Raises IndexError when there is none."""
-        return _visit(self.held_out_users, self._held_out_questions, rng)
+    def held_out_visits(self, rng: random.Random) -> Iterator[Visit]:
+        """Visits of held-out users, without end; they ask every held-out question equally often.
+
+        Otherwise chance would make one week's questions harder than another's, and weeks could not
+        be compared. Raises IndexError when nobody is held out.
+        """
+        questions = list(self._held_out_questions)
+        while True:
+            rng.shuffle(questions)
+            for question in questions:
+                yield _visit(self.held_out_users, [question], rng)
 
 
 def make_users(

@@ -13,7 +13,7 @@ from server.demo.world import Question
 
 VISITS = 320
 ANSWERS = 4
-HELD_OUT_QUESTIONS = 440
+HELD_OUT_QUESTIONS = 420
 AT_ONCE = 16
 
 Asked = dict[str, Question]
@@ -49,9 +49,10 @@ async def live_through(
 def distinct(town: Town, rng: random.Random, count: int) -> list[Visit]:
     """Visits of held-out users, each with a text of its own (the gate counts a question once)."""
     found: dict[str, Visit] = {}
-    while len(found) < count:
-        visit = town.held_out_visit(rng)
+    for visit in town.held_out_visits(rng):
         found.setdefault(normalise(visit.text), visit)
+        if len(found) == count:
+            break
     return list(found.values())
 
 

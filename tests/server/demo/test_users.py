@@ -1,4 +1,6 @@
 import random
+from collections import Counter
+from itertools import islice
 from statistics import fmean
 
 import pytest
@@ -113,6 +115,15 @@ def test_held_out_users_ask_held_out_wordings_and_others_never_do() -> None:
         visit = town.training_visit(rng)
         assert not visit.user.name.endswith("7")
         assert visit.question in train
-        visit = town.held_out_visit(rng)
+    for visit in islice(town.held_out_visits(rng), 200):
         assert visit.user.name.endswith("7")
         assert visit.question in held_out
+
+
+def test_every_held_out_question_is_asked_equally_often() -> None:
+    town = Town(USERS, lambda name: name.endswith("7"))
+    held_out = split()[1]
+    visits = islice(town.held_out_visits(random.Random(1)), 3 * len(held_out))
+    asked = Counter(visit.question for visit in visits)
+    assert set(asked.values()) == {3}
+    assert asked.keys() == set(held_out)
