@@ -1,4 +1,4 @@
-"""The demo's base model, really trained: a few steps for its files, half of them for its manners."""
+"""The demo's base model, really trained: a few steps for its files, many to see its manners."""
 
 import random
 from collections import Counter
