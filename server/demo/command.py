@@ -16,6 +16,9 @@ def demo(
     weeks: Annotated[int, typer.Option(min=1, max=52, help="Weeks to live through.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds, other users and questions.")] = 0,
     out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("pawl-data/demo"),
+    random_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Users who rate at random; 1: nothing to learn.")
+    ] = 0.1,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
 ) -> None:
@@ -37,7 +40,7 @@ def demo(
     server = LocalServer(out, out / "model", seed=seed)
     finished = False
     try:
-        report = asyncio.run(run_demo(Demo(out, weeks, seed, screen), server))
+        report = asyncio.run(run_demo(Demo(out, weeks, seed, screen, random_share), server))
         finished = True
     finally:
         if not (keep and finished):

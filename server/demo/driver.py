@@ -30,6 +30,7 @@ from server.demo.week import (
     live_through,
     week_report,
 )
+from server.settings import DEFAULT_TENANT
 
 MONDAY, HOUR = 0, 3
 """When the week's run is due: the default of `retrain.cron`, in UTC."""
@@ -46,6 +47,8 @@ class Demo:
     weeks: int
     seed: int
     screen: Screen
+    random_share: float = 0.1
+    """Users who rate at random: at 1 there is nothing to learn, and the gate has to refuse."""
     asked: Asked = field(default_factory=dict)
     reports: list[WeekReport] = field(default_factory=list)
     base: AnswerFigures | None = None
@@ -84,7 +87,7 @@ def make_model(folder: Path, screen: Screen) -> None:
 
 
 async def _weeks(demo: Demo, client: DemoClient) -> None:
-    town = _town(demo.seed)
+    town = _town(demo)
     rng = random.Random(demo.seed)
     for week in range(1, demo.weeks + 1):
         with demo.screen.bar(
@@ -95,9 +98,10 @@ async def _weeks(demo: Demo, client: DemoClient) -> None:
         await _note(demo, client, run)
 
 
-def _town(seed: int) -> Town:
+def _town(demo: Demo) -> Town:
     share = PairsConfig().held_out_share
-    return Town(make_users(seed=seed), lambda name: held_out("default", name, share))
+    users = make_users(seed=demo.seed, random_share=demo.random_share)
+    return Town(users, lambda name: held_out(DEFAULT_TENANT, name, share))
 
 
 async def _next_run(demo: Demo, client: DemoClient, week: int) -> Mapping[str, Any]:
@@ -135,7 +139,7 @@ async def _note(demo: Demo, client: DemoClient, run: Mapping[str, Any]) -> None:
 
 async def _exam(demo: Demo, client: DemoClient) -> tuple[WinRate, tuple[Example, ...]]:
     """Ask live and base the same held-out questions, once more, for the last line."""
-    visits = distinct(_town(demo.seed), random.Random(f"exam-{demo.seed}"), EXAM_QUESTIONS)
+    visits = distinct(_town(demo), random.Random(f"exam-{demo.seed}"), EXAM_QUESTIONS)
     arms: list[list[str]] = []
     for model in ("pawl@live", "pawl@base"):
         jobs = [client.chat(visit, answers=1, model=model) for visit in visits]
