@@ -108,6 +108,8 @@ def _messages(field: str, value: Any) -> None:
         if not isinstance(message, dict) or message.get("role") not in _ROLES:
             raise _refuse(field, f"each message needs a role: {', '.join(_ROLES)}.")
         content = message.get("content")
+        if not isinstance(content, str | list | None):
+            raise _refuse(field, "each content must be a text or a list of text parts.")
         parts = content if isinstance(content, list) else []
         if not all(isinstance(part, dict) and part.get("type") == "text" for part in parts):
             raise _refuse(field, "only text is answered here, no images, audio or files.")

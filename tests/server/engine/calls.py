@@ -3,11 +3,23 @@
 import json
 import secrets
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from server.engine.base import BASE, EngineCall, EngineResponse, EventStream, Tap
+from tests.tiny_model import make_random_adapter
 
 PROMPT = "When do the tomatoes ripen?"
+
+
+def fresh_name() -> str:
+    """A version's name that no test has used."""
+    return f"2026-w47-{secrets.token_hex(3)}"
+
+
+def random_adapter(folder: Path, base: Path) -> Path:
+    """An adapter like no other."""
+    return make_random_adapter(folder, base=base, seed=secrets.randbits(32))
 
 
 def chat(version: str = BASE, *, channel: str = "pawl", **body: Any) -> EngineCall:
