@@ -50,18 +50,19 @@ rudeness = "server.demo.harm:rudeness"
 rudeness = 0.10
 
 [retrain.trainer]
-learning_rate_first = 4e-3
+learning_rate_first = 1.5e-3
 tensorboard = true
 
 # A model of half a million parameters wants far higher rates than a real one.
 [retrain.hyper]
-learning_rate = 2e-3
+learning_rate = 1e-3
+loss_weights = [1.0, 0.3]
 per_device_batch = 16
 gradient_accumulation = 1
 epochs = 3
 max_length = 256
 threads = 1
-logging_steps = 1
+logging_steps = 5
 """
 
 

@@ -75,6 +75,11 @@ def chance(p: float) -> str:
     return f"p = {p:.2g}".replace("0.", ".")
 
 
+def milliseconds(seconds: float | None) -> str:
+    """A short time; a dash for None."""
+    return number(None if seconds is None else seconds * 1000, 0, " ms")
+
+
 def interval(rate: WinRate | None) -> str:
     """A win rate's 95 % interval in per cent."""
     return "" if rate is None else f"{100 * rate.low:.0f} to {100 * rate.high:.0f}%"
@@ -88,5 +93,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number=number, chance=chance, interval=interval)
+    environment.filters.update(
+        percent=percent,
+        number=number,
+        chance=chance,
+        interval=interval,
+        milliseconds=milliseconds,
+    )
     return environment

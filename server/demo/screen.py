@@ -9,7 +9,7 @@ from rich.table import Table
 
 from server.demo.figures import AnswerFigures, WinRate
 from server.demo.report_models import DemoReport, WeekReport
-from server.demo.report_page import number, percent
+from server.demo.report_page import milliseconds, number, percent
 
 
 class Bar:
@@ -100,7 +100,6 @@ def _base_cell(base: AnswerFigures, title: str) -> str:
 
 def _week_cells(week: WeekReport) -> tuple[str, ...]:
     signals = "\n".join(f"{count} {signal}" for signal, count in week.pairs_by_signal.items())
-    swap = None if week.swap_seconds is None else week.swap_seconds * 1000
     rude = None if week.rude is None else week.rude * 100
     return (
         str(week.pairs),
@@ -113,7 +112,7 @@ def _week_cells(week: WeekReport) -> tuple[str, ...]:
         number(week.words),
         week.verdict,
         week.live,
-        number(swap, 0, " ms"),
+        milliseconds(week.swap_seconds),
     )
 
 
