@@ -109,8 +109,12 @@ class Serving:
                 return Response(status_code=CLIENT_CLOSED_REQUEST, headers=exchange.headers)
             raise
         if response.stream is not None:
-            stream = self._relay(exchange, response.stream)
-            return RecordedStream(stream, lambda: self._abandon(exchange), exchange.headers)
+            return RecordedStream(
+                self._relay(exchange, response.stream),
+                source=response.stream,
+                abandon=lambda: self._abandon(exchange),
+                headers=exchange.headers,
+            )
         return await self._json(exchange, response)
 
     async def _engine_answer(self, request: Request, exchange: Exchange) -> EngineResponse:
@@ -185,10 +189,16 @@ class RecordedStream(StreamingResponse):
     """A stream whose record is written even if nobody ever reads from it."""
 
     def __init__(
-        self, stream: AsyncGenerator[str], abandon: Callable[[], None], headers: Mapping[str, str]
+        self,
+        stream: AsyncGenerator[str],
+        *,
+        source: EventStream,
+        abandon: Callable[[], None],
+        headers: Mapping[str, str],
     ) -> None:
         super().__init__(stream, media_type="text/event-stream", headers=dict(headers))
         self._stream = stream
+        self._source = source
         self._abandon = abandon
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,6 +207,8 @@ class RecordedStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._stream.aclose()
+            # A generator that was never started closes nothing.
+            await self._source.aclose()
             self._abandon()
 
 
