@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -34,8 +33,3 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     made.add_argument("--seed", type=int, default=0)
     return made
-
-
-def folder_argument(made: argparse.ArgumentParser) -> None:
-    """Add `--model`: without one a benchmark makes a tiny model of its own."""
-    made.add_argument("--model", type=Path, help="a model folder; default: a tiny random one")
