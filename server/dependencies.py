@@ -15,6 +15,7 @@ from adapters.service import Registry
 from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
+from retrain.errors import UnknownRunError
 from retrain.schemas import RunOut
 from retrain.service import RunService
 from server.auth import KeyRing, Principal
@@ -76,7 +77,9 @@ class Services:
     async def own_run(self, who: Principal, run: str) -> RunOut:
         """A run of a channel of theirs; raises `UnknownRunError`."""
         found = await self.runs.run(run)
-        self.own_channel(who, found.channel)
+        if not who.may_use(self.registry.routes()[found.channel].tenant):
+            # In the words of `runs.run`: what is not theirs is not there.
+            raise UnknownRunError("there is no such run: 'pawl runs list' shows them")
         return found
 
     def model_list(self, who: Principal) -> list[dict[str, Any]]:

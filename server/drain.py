@@ -12,6 +12,7 @@ class Drain:
         self._seconds = seconds
         self._deadline: float | None = None
         self._open: set[asyncio.Timeout] = set()
+        self._over = asyncio.Event()
 
     @property
     def draining(self) -> bool:
@@ -29,6 +30,15 @@ class Drain:
         self._deadline = now if self.draining else now + self._seconds
         for timeout in self._open:
             timeout.reschedule(self._deadline)
+        self._note_end()
+
+    async def over(self) -> None:
+        """Return once the end has begun and no request is being answered any more."""
+        await self._over.wait()
+
+    def _note_end(self) -> None:
+        if self.draining and not self._open:
+            self._over.set()
 
     @asynccontextmanager
     async def bounded(self) -> AsyncIterator[None]:
@@ -39,3 +49,4 @@ class Drain:
                 yield
             finally:
                 self._open.discard(timeout)
+                self._note_end()

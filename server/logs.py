@@ -25,8 +25,15 @@ def configure_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.getLogger("uvicorn.error").addFilter(_told_already)
     # uvicorn and asyncio log what nobody caught, and its message may quote a request.
     for quoting in ("uvicorn.error", "asyncio"):
         logging.getLogger(quoting).addFilter(MessagelessErrors())
     for noisy in ("httpx", "apscheduler", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _told_already(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's traceback of an app that did not start: `server.process` says why."""
+    text = record.getMessage()
+    return not text.startswith(("Traceback", "Application startup failed"))

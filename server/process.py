@@ -38,6 +38,7 @@ class PawlServer(uvicorn.Server):
 
     _loop: asyncio.AbstractEventLoop
     watch: asyncio.Task[None] | None = None
+    drained: asyncio.Task[None] | None = None
     engine_died = False
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
@@ -50,6 +51,7 @@ class PawlServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self.watch = asyncio.create_task(self._end_with_engine(), name="engine watch")
+            self.drained = asyncio.create_task(self._end_after_drain(), name="drain watch")
 
     async def _end_with_engine(self) -> None:
         """End the server when the engine dies. Streams get their error events first."""
@@ -60,6 +62,12 @@ class PawlServer(uvicorn.Server):
         services.drain.begin()
         self.engine_died = self.should_exit = True
 
+    async def _end_after_drain(self) -> None:
+        """Listen until the last request is answered: what comes meanwhile is told 503."""
+        services: Services = self._app.state.services
+        await services.drain.over()
+        self.should_exit = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the drain; a second signal ends it at once.
 
@@ -67,9 +75,10 @@ class PawlServer(uvicorn.Server):
         would not be 0.
         """
         del sig, frame
-        self.should_exit = True
         services: Services | None = getattr(self._app.state, "services", None)
-        if services is not None:
+        if services is None:
+            self.should_exit = True
+        else:
             self._loop.call_soon_threadsafe(services.drain.begin)
 
 
@@ -98,13 +107,26 @@ async def _serve(settings: Settings) -> int:
         server_header=False,
     )
     server = PawlServer(config, app)
-    await server.serve(sockets=[listener])
-    if server.watch is not None:
-        server.watch.cancel()
-    failed: Exception | None = getattr(app.state, "failed", None)
+    failed = await _until_told(server, listener, app)
+    for task in (server.watch, server.drained):
+        if task is not None:
+            task.cancel()
     if failed is not None:
         raise failed
     return EXIT_ENGINE_DEAD if server.engine_died else 0
+
+
+async def _until_told(
+    server: PawlServer, listener: socket.socket, app: FastAPI
+) -> Exception | None:
+    """Serve; returns why the app did not start, which uvicorn turns into an exit of its own."""
+    try:
+        await server.serve(sockets=[listener])
+    except SystemExit:
+        if getattr(app.state, "failed", None) is None:
+            raise
+    failed: Exception | None = getattr(app.state, "failed", None)
+    return failed
 
 
 def _listen(settings: Settings) -> socket.socket:

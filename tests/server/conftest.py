@@ -1,0 +1,15 @@
+"""A running app for the server's tests."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.running_app import RunningApp, running_app
+
+
+@pytest.fixture
+async def running(anyio_backend: object, tmp_path: Path) -> AsyncIterator[RunningApp]:
+    """An app on the fake engine, without keys: open to this machine."""
+    async with running_app(tmp_path / "data") as app:
+        yield app
