@@ -4,9 +4,9 @@ from argparse import Namespace
 from collections.abc import Collection, MutableMapping
 from pathlib import Path
 
-from server.engine import parent_death
 from server.engine.config import EngineConfig
 from server.engine.errors import EngineStartError
+from server.engine.plugin import require_plugin
 
 _GIB = 1024**3
 _FORBIDDEN = (
@@ -22,7 +22,7 @@ _FORBIDDEN = (
 def prepare_environment(environment: MutableMapping[str, str], *, cpu: bool) -> None:
     """Set the variables that vLLM reads when it starts.
 
-    Raises `EngineStartError` when the engine would outlive this process (`parent_death`).
+    Raises `EngineStartError` when the engine would outlive this process (`plugin`).
     """
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     # Both would let a request name what no registry has vetted.
@@ -32,7 +32,7 @@ def prepare_environment(environment: MutableMapping[str, str], *, cpu: bool) -> 
         # vLLM compiles nothing of a model with LoRA on a CPU, but a helper of its logprobs: 15 s of
         # C++ compilation that would stall every stream at the first request for logprobs.
         environment.setdefault("TORCHDYNAMO_DISABLE", "1")
-    parent_death.require(environment)
+    require_plugin(environment)
 
 
 def require_generation(model: str, tasks: Collection[str]) -> None:

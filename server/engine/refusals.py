@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from server.engine.base import EngineCall
 from server.engine.errors import RequestRefusedError
 
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens")
@@ -56,10 +57,7 @@ def refusal(message: str, *, status: int, param: str | None = None) -> RequestRe
             param="tool_choice",
         )
     if param is None and status == HTTPStatus.BAD_REQUEST and _STRUCTURE.search(message):
-        return RequestRefusedError(
-            "response_format: the engine cannot follow this schema or grammar.",
-            param="response_format",
-        )
+        return _no_structure()
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return RequestRefusedError("The engine is busy; try again later.", status=status)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -70,6 +68,24 @@ def refusal(message: str, *, status: int, param: str | None = None) -> RequestRe
         f"{field}: the engine does not take this value." if field else "The engine refused this.",
         param=field,
         status=status,
+    )
+
+
+def unless_structure(refused: RequestRefusedError, call: EngineCall) -> RequestRefusedError:
+    """`refused`, or the request's own fault where the engine failed on a grammar made from it.
+
+    VLLM compiles some in its engine only, and reports those that fail as its own errors.
+    """
+    asked = any(call.body.get(name) for name in ("response_format", "structured_outputs", "tools"))
+    failed = refused.status == HTTPStatus.INTERNAL_SERVER_ERROR
+    ended = all(choice.finish_reason == "error" for choice in call.tap.choices.values())
+    return _no_structure() if asked and failed and ended else refused
+
+
+def _no_structure() -> RequestRefusedError:
+    return RequestRefusedError(
+        "response_format: the engine cannot follow this schema or grammar.",
+        param="response_format",
     )
 
 

@@ -8,11 +8,11 @@ names imported here are what a newer one may have moved.
 import asyncio
 import logging
 import os
+import sys
 from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NoReturn, TypeAlias
@@ -63,7 +63,7 @@ from server.engine.errors import (
 from server.engine.fingerprint import model_fingerprint, model_folder
 from server.engine.liveness import unless, until
 from server.engine.quiet_errors import leave_out_messages
-from server.engine.refusals import invalid, refusal, template_refusal
+from server.engine.refusals import invalid, refusal, template_refusal, unless_structure
 from server.engine.request_rules import Limits, accepted_fields, overruled
 from server.engine.residency import AdapterBooks
 from server.engine.stream import AnswerStream
@@ -86,6 +86,10 @@ class TappedLLM(AsyncLLM):
         """As vLLM's. A plain function, so that it reads the context of the task that calls it."""
         outputs: AsyncGenerator[RequestOutput, None] = super().generate(*args, **kwargs)
         return tapped(outputs)
+
+    def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _finalizing():  # then vLLM's own modules are gone, and its processes with them
+            super().__del__()
 
 
 class LabelledModels(OpenAIServingModels):
@@ -119,7 +123,6 @@ class VllmEngine(AdapterBooks):
         self._limits = Limits(seed=info.device != "cpu")
         self._adapters = asyncio.Lock()
         self._probe_timeout = config.probe_timeout_seconds
-        self._probes = count()
         self._closing: asyncio.Task[None] | None = None
 
     @property
@@ -157,7 +160,7 @@ class VllmEngine(AdapterBooks):
             first = await self._first_event(answer)
         except BaseException as error:  # noqa: BLE001  (it always raises, a cancelled call as well)
             await current.release()
-            self._translate(error)
+            self._translate(error, call)
         finally:
             current_call.reset(token)
         stream = AnswerStream(
@@ -195,18 +198,18 @@ class VllmEngine(AdapterBooks):
             _raise_refusal(ErrorResponse.model_validate_json(first.removeprefix("data: ")))
         return first
 
-    def _translate(self, error: BaseException) -> NoReturn:
+    def _translate(self, error: BaseException, call: EngineCall) -> NoReturn:
         """Raise what `error` means to a caller; vLLM's message may quote the request."""
         if not isinstance(error, Exception):
             raise error
         if self._llm.errored:
             raise EngineDeadError from error
         if isinstance(error, RequestRefusedError):
-            raise error
+            raise unless_structure(error, call) from None
         if any(kind.__name__ == "TemplateError" for kind in type(error).__mro__):
             raise template_refusal() from None
         if not isinstance(error, VLLMError | ValueError | TypeError | OverflowError):
-            log.error("engine_request_failed", error=type(error).__name__)
+            log.error("engine_request_failed", id=call.id, error=type(error).__name__)
         _raise_refusal(create_error_response(error))
 
     def _error_event(self, _event: str) -> str:
@@ -263,7 +266,7 @@ class VllmEngine(AdapterBooks):
         outputs = self._llm.generate(
             tokens_input([0]),
             SamplingParams(max_tokens=1, temperature=0.0, detokenize=False),
-            f"probe-{next(self._probes)}-{uuid4().hex}",
+            f"probe-{uuid4().hex}",
             priority=_PROBE_PRIORITY,
         )
         async with aclosing(outputs):

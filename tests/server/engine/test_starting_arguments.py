@@ -59,7 +59,7 @@ def test_a_folder_is_served_by_its_last_name(tmp_path: Path) -> None:
 def test_the_plug_in_joins_those_that_are_listed() -> None:
     environment = {"VLLM_PLUGINS": "mine", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     prepare_environment(environment, cpu=True)
-    assert environment["VLLM_PLUGINS"] == "mine,pawl_parent_death"
+    assert environment["VLLM_PLUGINS"] == "mine,pawl"
     assert environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "0"
 
 

@@ -98,6 +98,7 @@ async def test_a_seed_is_refused_on_a_cpu(real_engine: "VllmEngine") -> None:
     assert (response.status, body_of(response)["error"]["param"]) == (400, "seed")
 
 
+UNCOMPILABLE = {"title": SECRET, "type": "array", "minItems": 3, "items": False}
 BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {"type": "json_schema"}}, "response_format"),
     ({"response_format": {"type": SECRET}}, "response_format"),
@@ -108,6 +109,15 @@ BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
             "response_format": {
                 "type": "json_schema",
                 "json_schema": {"name": SECRET, "schema": {"type": SECRET}},
+            }
+        },
+        "response_format",
+    ),
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": SECRET, "schema": UNCOMPILABLE},
             }
         },
         "response_format",
