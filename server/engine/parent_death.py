@@ -19,10 +19,26 @@ def die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is None or not sys.platform.startswith("linux"):
         return
+    _ask_kernel()
+    if not parent.is_alive():
+        # It died before the kernel was asked, so no signal will come.
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with(parent: int) -> None:
+    """Tie this process to its parent, of the process id `parent`.
+
+    Raises `OSError` where the kernel refuses.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    _ask_kernel()
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ask_kernel() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    if not parent.is_alive():
-        # It died before the kernel was asked, so no signal will come.
-        os.kill(os.getpid(), signal.SIGKILL)
