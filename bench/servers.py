@@ -1,5 +1,6 @@
 """Servers of a benchmark's own: started, waited for, and ended by process id."""
 
+import ctypes
 import http
 import json
 import os
@@ -15,18 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from server.engine.parent_death import die_with
 from server.lock import RunningServer
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 40.0
 POLL_SECONDS = 0.05
+LOG_TAIL = 2000
 
 Found = TypeVar("Found")
 
 
 class ServerFailedError(Exception):
-    """A server ended or did not become ready; the message says where its log is."""
+    """A server ended or did not become ready; the message holds the end of its log."""
 
 
 @dataclass(slots=True)
@@ -94,10 +95,10 @@ def start_vllm(
     """Start vLLM's own server on `model` and wait until it is ready; its log is in `folder`."""
     port = _free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry"]
-    command += ["--model", str(model), "--served-model-name", "model"]
-    command += ["--host", "127.0.0.1", "--port", str(port), *arguments]
+    command += [*arguments, "--model", str(model), "--served-model-name", "model"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     log = folder / f"{name}.log"
-    process = _start(command, log, {})
+    process = _start(command, log, {"TORCHDYNAMO_DISABLE": "1"})  # as Pawl does on a CPU
     url = f"http://127.0.0.1:{port}"
     _wait(process, log, lambda: _answers(f"{url}/health") or None)
     return ServerProcess(name, url, process.pid, "model", process)
@@ -118,7 +119,6 @@ def _start(
     """Start `command`, which dies with this process."""
     quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **quiet, **settings}
-    parent = os.getpid()
     with log.open("ab") as file:
         return subprocess.Popen(
             command,
@@ -126,8 +126,17 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  (it only asks the kernel)
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  (it only asks the kernel)
         )
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this new process when the benchmark ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, ask: Callable[[], Found | None]) -> Found:
@@ -143,7 +152,8 @@ def _wait(process: subprocess.Popen[bytes], log: Path, ask: Callable[[], Found |
         process.kill()
         raise
     process.kill()
-    raise ServerFailedError(f"the server ended, or was not ready in time: see {log}")
+    end = log.read_text(errors="replace")[-LOG_TAIL:]
+    raise ServerFailedError(f"the server ended, or was not ready in time; its log ends:\n{end}")
 
 
 def _pawl(note: Path) -> RunningServer | None:
