@@ -138,7 +138,7 @@ def services(request: Request) -> Services:
 
 
 def names_this_machine(host: str) -> bool:
-    """Whether a Host header names this machine. Not by `request.url`: that makes up for bad ones."""
+    """Whether a Host header names this machine (`request.url` would make up for a bad one)."""
     return _LOOPBACK_HOST.fullmatch(host.lower()) is not None
 
 

@@ -120,10 +120,14 @@ async def test_only_hashes_of_keys_are_kept(tmp_path: Path) -> None:
     async with running_app(tmp_path) as running:
         key = await running.key("admin")
         token = running.services.operator_token
-    files = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    files = contents(tmp_path)
     secret = key.split("_", 2)[2].encode()
     assert not [name for name, data in files.items() if secret in data or token.encode() in data]
     assert hash_key(key).encode() in b"".join(files.values())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])  # noqa: S104
