@@ -2,18 +2,22 @@
 
 import asyncio
 import sys
+import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
+import httpx
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
+from rich.text import Text
 
 from server import terminal
 from server.client import Api, open_api
 from server.demo.command import app as demo
-from server.errors import ServerError
+from server.errors import ServerError, SetupError
 from server.settings import Settings
 from server.supervisor import EXIT_SETUP, Supervisor, server_command
 
@@ -40,12 +44,21 @@ Reason = Annotated[str, typer.Option(help="Why; kept with the change.")]
 
 
 def main() -> None:
-    """Run the command line; domain errors become one line and exit status 1."""
+    """Run the command line; what can go wrong becomes one line and exit status 1 or 2."""
     try:
         app()
+    except SetupError as error:
+        fail(str(error), EXIT_SETUP)
     except ServerError as error:
-        errors.print(f"[red]error:[/] {error}", highlight=False)
-        raise SystemExit(1) from None
+        fail(str(error), 1)
+    except httpx.HTTPError as error:
+        fail(f"the server does not answer ({type(error).__name__}): is it still running?", 1)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what is wrong, in one line, and end."""
+    errors.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
+    raise SystemExit(code) from None
 
 
 def checked(read: Callable[[], Settings]) -> Settings:
@@ -55,8 +68,12 @@ def checked(read: Callable[[], Settings]) -> Settings:
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
             field = ".".join(str(part) for part in problem["loc"])
-            errors.print(f"[red]setting {field}:[/] {problem['msg']}", highlight=False)
+            errors.print(Text(f"setting {field}: {problem['msg']}", "red"), soft_wrap=True)
         raise SystemExit(EXIT_SETUP) from None
+    except tomllib.TOMLDecodeError as error:
+        fail(f"pawl.toml is not TOML: {error}", EXIT_SETUP)
+    except SettingsError as error:
+        fail(f"{error}: it must be JSON", EXIT_SETUP)
 
 
 def ask(question: Callable[[Api], Awaitable[Any]]) -> Any:
