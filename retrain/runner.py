@@ -91,6 +91,7 @@ class Runner:
         context = self._context
         names = list(STEPS)
         for name in names[names.index(context.run.step) :]:
+            await self._check_stopped()
             await context.save(step=name)
             context.world.observer.run_state(context.run.channel, "running", name)
             _log.info("run_step", run=context.run.id, step=name)
@@ -102,9 +103,18 @@ class Runner:
                 return ending
         raise AssertionError("the last step always ends the run")
 
-    async def _step(self, name: str) -> Ending | None:
-        if self._stopped.done():
+    async def _check_stopped(self) -> None:
+        """Raise where the run is to stop; one that had begun to roll out is finished instead."""
+        await self._look_for_cancel()
+        if self._stopped.done() and self._context.run.step != ROLL_OUT:
             raise _StoppedError(self._stopped.result())
+
+    async def _look_for_cancel(self) -> None:
+        """Another process may have left word, even while nobody held the run."""
+        if (await self._context.world.runs.get(self._context.run.id)).cancel_requested:
+            self.stop(Stop.CANCELLED)
+
+    async def _step(self, name: str) -> Ending | None:
         task = asyncio.ensure_future(STEPS[name](self._context))
         watched: set[asyncio.Future[Any]] = {task}
         if name != ROLL_OUT:
@@ -159,8 +169,7 @@ class Runner:
             try:
                 await world.runs.renew(context.lease, world.clock(), seconds)
                 seen = monotonic()
-                if (await world.runs.get(context.run.id)).cancel_requested:
-                    self.stop(Stop.CANCELLED)
+                await self._look_for_cancel()
             except LeaseLostError:
                 self.stop(Stop.LEASE_LOST)
             except SQLAlchemyError as error:

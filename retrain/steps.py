@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
+from adapters.lifecycle import State
 from retrain.assertions import load_suite
 from retrain.context import ACTOR, ADAPTER, BASE, Ending, RunContext, World
 from retrain.dataset import (
@@ -185,7 +186,8 @@ async def roll_out(context: RunContext) -> Ending | None:
     figures = _version_figures(context, verdict)
     if not verdict.promoted:
         await world.registry.set_figures(version, figures)
-        await world.registry.reject(version, actor=ACTOR, reason=reason)
+        if (await world.registry.version(version)).state != State.REJECTED:
+            await world.registry.reject(version, actor=ACTOR, reason=reason)
         return Ending("rejected", reason)
     live = world.registry.routes()[context.run.channel].live
     if live not in (version, context.live):

@@ -55,6 +55,22 @@ async def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, step: str) 
     house.clock.forward(minutes=5)
 
 
+async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Leave a run behind whose owner died when `step` was done and nothing said so yet."""
+    original = STEPS[step]
+
+    async def dies(context: Any) -> None:
+        await original(context)
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(STEPS, step, dies)
+        service = house.service()
+        await service.start_run(CHANNEL)
+        await service.wait(RUN)
+    house.clock.forward(minutes=5)
+
+
 async def reached(house: House, service: RunService, folder_entry: str, run: str = RUN) -> None:
     """Wait for a file of the run."""
     path = house.folder / run / folder_entry
@@ -341,22 +357,44 @@ async def test_a_run_whose_process_died_goes_on_where_it_was(
 async def test_a_step_that_died_at_its_end_is_repeated_without_harm(
     house: House, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    original = STEPS[step]
-
-    async def dies(context: Any) -> None:
-        await original(context)
-        raise asyncio.CancelledError
-
-    with monkeypatch.context() as patch:
-        patch.setitem(STEPS, step, dies)
-        service = house.service()
-        await service.start_run(CHANNEL)
-        await service.wait(RUN)
-    house.clock.forward(minutes=5)
+    await interrupted_after(house, monkeypatch, step)
     service = house.service()
     await service.resume()
     assert (await service.wait(RUN)).state == "promoted"
     assert len(house.registry.called("add")) == len(house.registry.called("promote")) == 1
+
+
+async def test_a_refusal_whose_process_died_is_still_a_refusal(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.chat.candidate = "bad words"
+    await interrupted_after(house, monkeypatch, "roll out")
+    service = house.service()
+    await service.resume()
+    assert (await service.wait(RUN)).state == "rejected"
+
+
+async def test_a_run_cancelled_while_nobody_held_it_takes_no_further_step(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted(house, monkeypatch, "decide")
+    service = house.service()
+    await service.cancel(RUN)
+    await service.resume()
+    ended = await service.wait(RUN)
+    assert ended.state == "cancelled"
+    assert house.registry.route.live == "base"
+    assert house.registry.called("reject") == [ended.version]
+
+
+async def test_a_cancelled_run_that_had_begun_to_roll_out_is_finished(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted_after(house, monkeypatch, "roll out")
+    service = house.service()
+    await service.cancel(RUN)
+    await service.resume()
+    assert (await service.wait(RUN)).state == "promoted"
 
 
 async def test_a_snapshot_that_was_changed_is_not_evaluated_on(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base_model import BaseModelInfo
+from adapters.lifecycle import State, check_transition
 from adapters.models import Channel, Version
 from adapters.route import RouteView
 from retrain.config import PairsConfig, RetrainConfig, TrainerConfig
@@ -97,12 +98,18 @@ class FakeRegistry:
 
     async def promote(self, version: str, *, actor: str, reason: str) -> Swapped:
         self.calls.append(("promote", version))
+        self._move(version, State.LIVE)
         self.route = replace(self.route, live=version)
         return Swapped()
 
     async def reject(self, version: str, *, actor: str, reason: str) -> None:
         self.calls.append(("reject", version))
-        self.rows[version].state = "rejected"
+        self._move(version, State.REJECTED)
+
+    def _move(self, version: str, state: State) -> None:
+        """As strict as the real one: what has ended cannot end again."""
+        check_transition(version, State(self.rows[version].state), state)
+        self.rows[version].state = state.value
 
     async def set_figures(self, version: str, figures: dict[str, Any]) -> None:
         self.rows[version].figures = {**self.rows[version].figures, **figures}
