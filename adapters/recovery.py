@@ -67,7 +67,7 @@ class Recovery:
         while (name := getattr(self._ledger.view(channel), role)) not in (None, BASE):
             try:
                 version = await self._ledger.version(name)
-                await self._residency.load(version, self._ledger.wanted)
+                await self._residency.load(version)
             except CorruptArtifactError:
                 moves = {name: State.REJECTED} if role == "shadow" else {}
                 await self._take_out(channel, {name}, moves, "its files are damaged")

@@ -12,6 +12,8 @@ from adapters.models import Version
 from adapters.ports import AdapterHost, RegistryObserver
 
 Sleep = Callable[[float], Awaitable[None]]
+Wanted = Callable[[], Mapping[str, str]]
+"""Gives the versions that may still answer, and so are not unloaded for others: their states."""
 Monotonic = Callable[[], float]
 
 
@@ -24,6 +26,7 @@ class Residency:
         store: ArtifactStore,
         config: AdaptersConfig,
         observer: RegistryObserver,
+        wanted: Wanted,
         *,
         sleep: Sleep,
         monotonic: Monotonic,
@@ -32,6 +35,7 @@ class Residency:
         self._store = store
         self._config = config
         self._observer = observer
+        self._wanted = wanted
         self._sleep = sleep
         self._monotonic = monotonic
         self._loading = asyncio.Lock()
@@ -42,19 +46,24 @@ class Residency:
         """The versions that can answer now."""
         return self._host.resident()
 
-    async def load(self, version: Version, wanted: Mapping[str, str]) -> None:
-        """Make `version` resident; at once if it is already.
+    async def load(self, version: Version) -> None:
+        """Make `version` resident; at once if it is already, whatever else is being loaded.
 
-        `wanted` maps the versions that may not be unloaded for it to their states. Raises
-        `NoFreeSlotError`, `ArtifactError` or `AdapterRefusedError`; what is resident is unchanged.
+        Raises `NoFreeSlotError`, `ArtifactError` or `AdapterRefusedError`; what is resident is
+        unchanged.
         """
+        if self._stays(version.name):
+            return
         async with self._loading:
             await self._end_of_drain(version.name)
-            if version.name in self._host.resident():
+            if self._stays(version.name):
                 return
             await self._verify(version)
-            await self._make_room(version.name, wanted)
+            await self._make_room(version.name)
             await self._host_load(version)
+
+    def _stays(self, version: str) -> bool:
+        return version in self._host.resident() and version not in self._drains
 
     async def drain(self, version: str) -> None:
         """Wait until `version` has no requests (or the deadline), then unload it.
@@ -89,14 +98,17 @@ class Residency:
             self._log.error("adapter_files_damaged", version=version.name, channel=version.channel)
             raise
 
-    async def _make_room(self, incoming: str, wanted: Mapping[str, str]) -> None:
+    async def _make_room(self, incoming: str) -> None:
         """Let go of versions that nobody wants until there is a slot."""
         while len(self._host.resident()) >= self._host.slots:
+            wanted = self._wanted()
             unwanted = sorted(self._host.resident() - wanted.keys())
             if not unwanted:
                 held = {name: wanted[name] for name in self._host.resident()}
                 raise NoFreeSlotError(incoming, self._host.slots, held)
-            await self.drain(unwanted[0])
+            await asyncio.wait({self.drain_later(unwanted[0])})
+            if unwanted[0] in self._host.resident():
+                raise AdapterRefusedError(incoming, f"{unwanted[0]} could not be unloaded for it.")
 
     async def _host_load(self, version: Version) -> None:
         try:
@@ -112,7 +124,7 @@ class Residency:
     async def _end_of_drain(self, version: str) -> None:
         task = self._drains.get(version)
         if task is not None:
-            await asyncio.shield(task)
+            await asyncio.wait({task})
 
     async def _drain(self, version: str) -> None:
         in_time = await self._is_quiet(version)

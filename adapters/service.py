@@ -17,7 +17,7 @@ from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import AdaptersError, TransitionError, UnknownVersionError
 from adapters.ledger import Author, Change, Ledger
-from adapters.lifecycle import ADDRESSABLE, RESIDENT, State, check_transition, lineage
+from adapters.lifecycle import ADDRESSABLE, State, check_transition, lineage
 from adapters.models import Version, VersionEvent
 from adapters.names import BASE
 from adapters.ports import AdapterHost, Clock, Database, RegistryObserver
@@ -43,7 +43,8 @@ class Swap:
 class Registry:
     """All changes to versions and routes go through here, one at a time per channel.
 
-    A change that has begun is finished even if its caller is cancelled. What goes wrong is an
+    Versions are loaded before their change's turn, so that a rollback never waits for a load. A
+    change that has begun is finished even if its caller is cancelled. What goes wrong is an
     `AdaptersError`, or what the database raised; what served before serves on.
     """
 
@@ -61,7 +62,15 @@ class Registry:
         monotonic: Monotonic = time.perf_counter,
     ) -> None:
         self._ledger = Ledger(database, clock, observer)
-        self._residency = Residency(host, store, config, observer, sleep=sleep, monotonic=monotonic)
+        self._residency = Residency(
+            host,
+            store,
+            config,
+            observer,
+            lambda: self._ledger.wanted,
+            sleep=sleep,
+            monotonic=monotonic,
+        )
         self._admission = Admission(self._ledger, store, clock, config, base)
         self._recovery = Recovery(self._ledger, self._residency, base, observer)
         self._host = host
@@ -130,20 +139,11 @@ class Registry:
 
     async def load(self, version: str) -> None:
         """Make a version resident that may still answer; raises what `Residency.load` does."""
-        row = await self._ledger.version(version)
-        await self._change(row.channel, lambda: self._load(version))
-
-    async def unload(self, version: str) -> None:
-        """Drain a candidate and take it out of the engine; its state stays."""
-        row = await self._ledger.version(version)
-        await self._change(row.channel, lambda: self._begin_unload(version))
-        await self._residency.drain(version)
+        await self._finish(self._load(version))
 
     async def promote(self, version: str, *, actor: str, reason: str) -> Swap:
         """Make `version` live: loaded first, then the route flips in one transaction."""
-        row = await self._ledger.version(version)
-        author = Author(actor, reason)
-        return await self._change(row.channel, lambda: self._promote(version, author))
+        return await self._finish(self._promote(version, Author(actor, reason)))
 
     async def reject(self, version: str, *, actor: str, reason: str) -> None:
         """End a candidate or shadow that is not good enough; unloaded once it is drained."""
@@ -171,8 +171,7 @@ class Registry:
         self, channel: str, wanted: RouteIn, *, actor: str, reason: str
     ) -> RouteView:
         """Replace the whole route in one transaction, after loading what it names."""
-        author = Author(actor, reason)
-        return await self._change(channel, lambda: self._set_route(channel, wanted, author))
+        return await self._finish(self._set_route(channel, wanted, Author(actor, reason)))
 
     async def version(self, version: str) -> Version:
         """One version; raises `UnknownVersionError`."""
@@ -206,31 +205,35 @@ class Registry:
         moment = now - timedelta(days=self._config.grace_days)
         purged = []
         for row in await self._ledger.ended_before(moment):
-            if row.name not in self._host.resident() and self._store.exists(row):
+            if not self._used(row.name) and self._store.exists(row):
                 await asyncio.to_thread(self._store.remove, row)
                 self._log.info("adapter_files_removed", version=row.name)
                 purged.append(row.name)
         return purged
 
+    def _used(self, version: str) -> bool:
+        """A request that outlived its drain is still answered from the files."""
+        return version in self._host.resident() or self._host.in_flight(version) > 0
+
     async def _load(self, version: str) -> None:
         row = await self._ledger.version(version)
         if State(row.state) not in ADDRESSABLE:
             raise TransitionError(version, row.state, "loaded", "choose a version that may answer")
-        await self._residency.load(row, self._ledger.wanted)
-
-    async def _begin_unload(self, version: str) -> None:
-        """On the channel's turn, so that no promotion of `version` is under way."""
-        row = await self._ledger.version(version)
-        if State(row.state) in RESIDENT:
-            raise TransitionError(version, row.state, "unloaded", "take it out of the route first")
-        if version in self._host.resident():
-            self._residency.drain_later(version)
+        await self._residency.load(row)
+        self._let_go()  # it may have ended meanwhile
 
     async def _promote(self, version: str, author: Author) -> Swap:
         row = await self._ledger.version(version)
         check_transition(version, State(row.state), State.LIVE)
-        before, began = self._ledger.view(row.channel), self._monotonic()
-        await self._residency.load(row, self._ledger.wanted)
+        began = self._monotonic()
+        await self._load(version)
+        return await self._alone(row.channel, lambda: self._make_live(version, author, began))
+
+    async def _make_live(self, version: str, author: Author, began: float) -> Swap:
+        row = await self._ledger.version(version)
+        check_transition(version, State(row.state), State.LIVE)
+        before = self._ledger.view(row.channel)
+        await self._residency.load(row)
         return await self._swap(Change(before, with_live(before, version)), author, began)
 
     async def _rollback(self, channel: str, author: Author) -> Swap:
@@ -263,17 +266,32 @@ class Registry:
         self._let_go()
 
     async def _set_route(self, channel: str, wanted: RouteIn, author: Author) -> RouteView:
+        began, change = self._monotonic(), self._next_route(channel, wanted)
+        for name in change.after.roles.keys() - change.before.roles.keys():
+            await self._load(name)
+        return await self._alone(channel, lambda: self._replace(channel, wanted, author, began))
+
+    async def _replace(
+        self, channel: str, wanted: RouteIn, author: Author, began: float
+    ) -> RouteView:
+        change = self._next_route(channel, wanted)
+        if change.after == change.before:
+            return change.before
+        for name in change.after.roles:
+            await self._load(name)
+        if change.after.live != change.before.live:
+            await self._swap(change, author, began)
+        else:
+            await self._ledger.commit(change, author)
+            self._let_go()
+        return self._ledger.view(channel)
+
+    def _next_route(self, channel: str, wanted: RouteIn) -> Change:
         before = self._ledger.view(channel)
         after = changed_route(before, wanted)
-        if after == before:
-            return before
         if not after.roles.keys() <= before.versions:
             raise UnknownVersionError
-        for name in after.roles:
-            await self._load(name)
-        view = await self._ledger.commit(Change(before, after), author)
-        self._let_go()
-        return view
+        return Change(before, after)
 
     def _let_go(self) -> None:
         """Drain in the background what no route and no candidate needs."""

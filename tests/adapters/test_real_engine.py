@@ -55,6 +55,6 @@ async def test_adapters_go_through_their_life_on_the_real_engine(
     await registry.rollback("pawl", **WHO)
     assert registry.resolve("pawl").version == "base"
     for version in (first, second):
-        await registry.unload(version.name)
+        await registry._residency.drain(version.name)
     assert not {first.name, second.name} & real_engine.resident()
     await registry.close()

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from adapters.errors import AdapterRefusedError
-from tests.adapters.world import WHO, World
+from tests.adapters.world import WHO, HeldLoads, World
 
 pytestmark = pytest.mark.anyio
+
+
+async def fail(version: str) -> None:
+    raise RuntimeError("engine")
 
 
 async def test_a_load_that_hangs_is_given_up(
@@ -32,10 +36,6 @@ async def test_an_unload_that_fails_leaves_the_version_and_the_rollback_stands(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = await world.promoted()
-
-    async def fail(version: str) -> None:
-        raise RuntimeError("engine")
-
     monkeypatch.setattr(world.host, "unload", fail)
     await world.registry.rollback("pawl", **WHO)
     await world.settled()
@@ -82,3 +82,37 @@ async def test_routes_can_be_read_beside_no_engine(world: World) -> None:
     await world.registry.read_routes()
     assert world.registry.routes()["pawl"].live == version
     assert world.host.loaded == []
+
+
+async def test_undo_goes_to_the_base_model_when_no_slot_can_be_freed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.restart(slots=2)
+    first = await world.promoted()
+    await world.promoted()
+    await world.host.unload(first)
+    stuck = await world.add()
+    await world.registry.load(stuck.name)
+    monkeypatch.setattr(world.host, "unload", fail)
+    await world.registry.reject(stuck.name, **WHO)
+    assert (await world.registry.rollback("pawl", **WHO)).version == "base"
+
+
+async def test_a_load_that_waited_lets_go_of_what_ended_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.restart(slots=2)
+    await world.registry.ensure_channel("shop", "default")
+    ended, loaded, waiting = await world.add(), await world.add(), await world.add("shop")
+    await world.registry.load(ended.name)
+    world.host.flying[ended.name] = 1
+    held = HeldLoads(world, monkeypatch)
+    first = asyncio.create_task(world.registry.load(loaded.name))
+    await held.begun.wait()
+    second = asyncio.create_task(world.registry.load(waiting.name))
+    await world.settled()
+    await world.registry.reject(ended.name, **WHO)
+    held.go_on.set()
+    await first
+    await second
+    assert world.host.resident() == {loaded.name, waiting.name}

@@ -1,7 +1,9 @@
 """The registry: promote, roll back, reject, retire, and what is refused."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from adapters.errors import (
     UnknownVersionError,
 )
 from adapters.schemas import RouteIn
-from tests.adapters.world import WHO, World
+from tests.adapters.world import WHO, HeldLoads, World
 
 pytestmark = pytest.mark.anyio
 
@@ -226,21 +228,6 @@ async def test_a_full_engine_first_lets_go_of_what_nobody_wants(world: World) ->
     assert world.host.resident() == {other.name}
 
 
-async def test_a_candidate_can_be_unloaded_and_loaded_again(world: World) -> None:
-    version = await world.add()
-    await world.registry.load(version.name)
-    await world.registry.unload(version.name)
-    assert world.host.resident() == frozenset()
-    await world.registry.load(version.name)
-    assert world.host.resident() == {version.name}
-
-
-async def test_live_cannot_be_unloaded(world: World) -> None:
-    version = await world.promoted()
-    with pytest.raises(TransitionError, match="take it out of the route"):
-        await world.registry.unload(version)
-
-
 async def test_the_same_content_twice_is_refused_by_name(world: World) -> None:
     first = await world.registry.add(world.adapter(seed=7), channel="pawl", actor="a")
     with pytest.raises(DuplicateAdapterError, match=first.name):
@@ -413,23 +400,78 @@ async def test_a_promotion_whose_caller_leaves_is_finished(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = await world.add()
-    load, loading, may_load = world.host.load, asyncio.Event(), asyncio.Event()
-
-    async def held(name: str, path: Path) -> None:
-        loading.set()
-        await may_load.wait()
-        await load(name, path)
-
-    monkeypatch.setattr(world.host, "load", held)
+    held = HeldLoads(world, monkeypatch)
     task = asyncio.create_task(world.registry.promote(version.name, **WHO))
-    await loading.wait()
+    await held.begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    may_load.set()
+    held.go_on.set()
     await world.registry.close()
     assert world.registry.resolve("pawl").version == version.name
     assert await world.state(version.name) == "live"
+
+
+@pytest.mark.parametrize("channel", ["pawl", "shop"])
+@pytest.mark.parametrize("change", ["load", "promote", "set_route"])
+async def test_a_rollback_waits_for_no_load(
+    world: World, monkeypatch: pytest.MonkeyPatch, channel: str, change: str
+) -> None:
+    await world.registry.ensure_channel("shop", "default")
+    first = await world.promoted()
+    await world.promoted()
+    version = (await world.add(channel)).name
+    changes: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "load": lambda: world.registry.load(version),
+        "promote": lambda: world.registry.promote(version, **WHO),
+        "set_route": lambda: world.registry.set_route(channel, RouteIn(live=version), **WHO),
+    }
+    held = HeldLoads(world, monkeypatch)
+    task = asyncio.create_task(changes[change]())
+    await held.begun.wait()
+    async with asyncio.timeout(10):
+        swap = await world.registry.rollback("pawl", **WHO)
+    assert swap.version == first
+    assert world.registry.resolve("pawl").version == first
+    held.go_on.set()
+    await task
+    assert version in world.host.resident()
+
+
+async def test_a_version_rejected_while_it_is_loaded_is_let_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = (await world.add()).name
+    held = HeldLoads(world, monkeypatch)
+    task = asyncio.create_task(world.registry.promote(version, **WHO))
+    await held.begun.wait()
+    await world.registry.reject(version, **WHO)
+    held.go_on.set()
+    with pytest.raises(TransitionError, match="is rejected and cannot become live"):
+        await task
+    await world.settled()
+    assert world.host.resident() == frozenset()
+    assert world.registry.resolve("pawl").version == "base"
+
+
+async def test_a_new_live_in_the_route_counts_as_a_swap(world: World) -> None:
+    version = await world.add()
+    await world.registry.set_route("pawl", RouteIn(live=version.name), **WHO)
+    assert [channel for channel, _ in world.observer.swaps] == ["pawl"]
+
+
+async def test_files_of_an_answer_that_outlived_its_drain_stay(unstarted: World) -> None:
+    unstarted.config = unstarted.config.model_copy(update={"grace_days": 0.0})
+    unstarted.make()
+    await unstarted.registry.start()
+    version = await unstarted.promoted()
+    unstarted.host.flying[version] = 1
+    await unstarted.registry.rollback("pawl", **WHO)
+    await unstarted.settled()
+    assert version not in unstarted.host.resident()
+    assert await unstarted.registry.purge(unstarted.clock.now()) == []
+    unstarted.host.flying[version] = 0
+    assert await unstarted.registry.purge(unstarted.clock.now()) == [version]
 
 
 async def test_files_go_after_the_grace_period_and_not_before(world: World) -> None:

@@ -80,10 +80,6 @@ class RegistryMachine(RuleBasedStateMachine):
     def load(self, pick: int) -> None:
         self.ask(self.world.registry.load(self.picked(pick)))
 
-    @rule(pick=PICK)
-    def unload(self, pick: int) -> None:
-        self.ask(self.world.registry.unload(self.picked(pick)))
-
     @rule()
     def rollback(self) -> None:
         self.ask(self.world.registry.rollback("pawl", **WHO))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
@@ -59,6 +61,20 @@ class RecordingObserver:
 
     def drained(self, version: str, *, in_time: bool) -> None:
         self.drains.append((version, in_time))
+
+
+class HeldLoads:
+    """The world's engine, whose loads wait until `go_on` is set; `begun` says that one does."""
+
+    def __init__(self, world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self._load = world.host.load
+        monkeypatch.setattr(world.host, "load", self.load)
+
+    async def load(self, version: str, path: Path) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await self._load(version, path)
 
 
 class World:
