@@ -125,7 +125,8 @@ async def judged_conversations(
 ) -> AsyncIterator[JudgedConversation]:
     """Stream the conversations that were judged in the window, by tenant and conversation.
 
-    At most `events_per_rater` words of a rater count in an ISO week (UTC), the earliest first.
+    At most `events_per_rater` words of a rater count in an ISO week (UTC), the earliest first; what
+    that week brought before the window opened is counted too.
     """
     async with database.read() as session:
         connection = await session.connection()

@@ -1,8 +1,8 @@
 """The queries behind `judged.py`: one code path for SQLite and PostgreSQL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -68,7 +68,10 @@ def _in_window(
 
 
 def _words(window: LogWindow) -> Select[Any]:
-    """Each word with its rater, and how many later words its rater has on the same thing."""
+    """Each word with its rater, and how many later words its rater has on the same thing.
+
+    What a program says of a request without naming a rater is not the word of the request's user.
+    """
     anonymous = and_(col(Feedback.rater).is_(None), col(Interaction.user).is_(None))
     rater = func.coalesce(col(Feedback.rater), _asker())
     # Two preferences of one rater for an answer over two others are two words.
@@ -77,6 +80,7 @@ def _words(window: LogWindow) -> Select[Any]:
     recency = func.row_number().over(
         partition_by=(
             col(Feedback.tenant),
+            col(Feedback.source),
             anonymous,
             rater,
             col(Feedback.interaction_id),
@@ -122,11 +126,12 @@ _WORD_COLUMNS: tuple[Mapped[Any], ...] = (
 
 
 def words_of(window: LogWindow) -> Select[Any]:
-    """Each word with its place among its rater's words of that week."""
-    word = _words(window).subquery()
+    """Each word with its place among its rater's words of that week, the whole week's."""
+    word = _words(_from_monday(window)).subquery()
     rank = func.row_number().over(
         partition_by=(
             word.c.tenant,
+            word.c.source,
             word.c.anonymous,
             word.c.rater_name,
             _week(word.c.received_at),
@@ -134,9 +139,19 @@ def words_of(window: LogWindow) -> Select[Any]:
         ),
         order_by=(word.c.received_at, word.c.id),
     )
-    return select(word, rank.label("rank_in_week")).order_by(
-        word.c.tenant, word.c.conversation, word.c.received_at, word.c.id
+    ranked = select(word, rank.label("rank_in_week")).subquery()
+    found = select(ranked).order_by(
+        ranked.c.tenant, ranked.c.conversation, ranked.c.received_at, ranked.c.id
     )
+    return found if window.since is None else found.where(ranked.c.received_at > window.since)
+
+
+def _from_monday(window: LogWindow) -> LogWindow:
+    """The window from the beginning of the week it opens in, which is inclusive."""
+    if window.since is None:
+        return window
+    day = window.since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return replace(window, since=day - timedelta(days=day.weekday()) - timedelta.resolution)
 
 
 def prompts_of(window: LogWindow) -> Select[Any]:

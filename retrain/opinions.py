@@ -1,7 +1,7 @@
 """What was said about one conversation, as opinions: this text is better than that one. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import combinations
@@ -14,6 +14,8 @@ from retrain.trainer.rows import Signal
 
 Key = tuple[str, int]
 """An answer: interaction id and choice."""
+Rater = tuple[str, bool, str]
+"""Source, whether nobody is named, and the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +121,27 @@ def _judged(word: Judgement) -> Key:
     return (word.interaction_id, word.choice)
 
 
-def _rater(word: Judgement) -> tuple[bool, str]:
-    """Who spoke. A user who calls himself `anonymous:…` is not the one without a name."""
-    return (word.anonymous, word.rater)
+def _rater(word: Judgement) -> Rater:
+    """Who spoke. A user who calls himself `anonymous:…` is not the one without a name.
+
+    Nor is a program that names no rater the user whose request it judged.
+    """
+    return (word.source, word.anonymous, word.rater)
+
+
+def _last_words(desk: _Desk, metric: str, words: Sequence[Judgement]) -> Iterable[Judgement]:
+    """A rater's last word on a set of answers counts, whichever of them it was said of."""
+    last: dict[tuple[Rater, frozenset[Key]], Judgement] = {}
+    for word in _of(metric, words):
+        subject = (_rater(word), frozenset((_judged(word), *mentioned(metric, word.value))))
+        desk.filtered[Filter.SUPERSEDED] += subject in last
+        last[subject] = word
+    return last.values()
 
 
 def _preferences(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
-    """A rater's last word on two answers counts, whichever of them it was said of."""
-    last: dict[tuple[tuple[bool, str], frozenset[Key]], Judgement] = {}
-    for word in _of("preference", words):
-        subject = (_rater(word), frozenset((_judged(word), *mentioned("preference", word.value))))
-        desk.filtered[Filter.SUPERSEDED] += subject in last
-        last[subject] = word
-    for word in last.values():
+    """One pair each."""
+    for word in _last_words(desk, "preference", words):
         better = desk.side(_judged(word))
         worse = better and desk.side(mentioned("preference", word.value)[0])
         if better and worse:
@@ -140,7 +150,7 @@ def _preferences(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
 
 def _rankings(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
     """All ordered pairs of each ranking."""
-    for word in _of("ranking", words):
+    for word in _last_words(desk, "ranking", words):
         sides = [desk.side(key) for key in mentioned("ranking", word.value)]
         for better, worse in combinations([side for side in sides if side], 2):
             yield Opinion(better, worse, "ranking", word.id)
@@ -161,7 +171,7 @@ class _Votes:
     """The thumbs of all raters on one text: one vote a rater, the last one."""
 
     side: Side
-    by_rater: dict[tuple[bool, str], bool] = field(default_factory=dict)
+    by_rater: dict[Rater, bool] = field(default_factory=dict)
 
     @property
     def net(self) -> int:
@@ -206,7 +216,7 @@ def _count_votes(desk: _Desk, words: Sequence[Judgement]) -> list[_Votes]:
 
 def _ratings(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
     """Two ratings of one rater that lie far apart; a rater's scale is nobody else's."""
-    by_rater: dict[tuple[bool, str], list[tuple[int, Side, Judgement]]] = {}
+    by_rater: dict[Rater, list[tuple[int, Side, Judgement]]] = {}
     for word in _of("rating", words):
         if side := desk.side(_judged(word)):
             by_rater.setdefault(_rater(word), []).append((int(word.value), side, word))

@@ -143,6 +143,26 @@ async def test_the_cap_starts_anew_on_monday(database: SqliteDatabase, log: Log)
     assert len(await words(database, log, quota=1)) == 2
 
 
+async def test_a_week_that_a_run_cut_in_two_has_one_quota(
+    database: SqliteDatabase, log: Log
+) -> None:
+    for number in range(3):
+        log.say("thumbs", log.ask(f"before {number}", "answer"), True)
+    cut_off = log.now
+    for number in range(3):
+        log.say("thumbs", log.ask(f"after {number}", "answer"), True)
+    found = await read(database, log, quota=4, since=cut_off)
+    assert sum(len(conversation.judgements) for conversation in found) == 1
+    assert sum(conversation.left_out.get(OVER_QUOTA, 0) for conversation in found) == 2
+
+
+async def test_a_programs_word_takes_back_no_persons(database: SqliteDatabase, log: Log) -> None:
+    asked = log.ask("hours?", "nine")
+    log.say("thumbs", asked, False)
+    log.say("thumbs", asked, True, source="LLM_JUDGE")
+    assert [word.value for word in await words(database, log)] == [False, True]
+
+
 async def test_superseded_words_use_up_no_quota(database: SqliteDatabase, log: Log) -> None:
     first, second = log.ask("hours?", "nine"), log.ask("prices?", "ten")
     for _ in range(3):

@@ -239,6 +239,24 @@ def test_a_raters_later_preference_replaces_the_opposite_one() -> None:
     assert result.filtered == {Filter.SUPERSEDED: 1}
 
 
+def test_a_raters_later_ranking_replaces_one_of_the_same_answers_wherever_it_was_said() -> None:
+    result = resolve(THREE, rank(0, 0, 1, 2), rank(1, 2, 1, 0))
+    assert texts(result) == {("bad", "middling"), ("bad", "best"), ("middling", "best")}
+    assert result.filtered == {Filter.SUPERSEDED: 1}
+
+
+def test_rankings_of_other_answers_are_other_words() -> None:
+    result = resolve(THREE, rank(0, 0, 1), rank(1, 2, 1))
+    assert texts(result) == {("best", "middling"), ("bad", "middling")}
+
+
+def test_a_programs_word_does_not_replace_a_persons() -> None:
+    person, program = prefer(0, 0, 1), replace(prefer(1, 1, 0), source="LLM_JUDGE")
+    config = PairsConfig(held_out_share=0, sources=frozenset({"HUMAN"}))
+    assert texts(resolve(THREE, person, program, config=config)) == {("best", "middling")}
+    assert resolve(THREE, person, program).filtered == {Filter.CONTRADICTION: 2}
+
+
 def test_what_the_log_left_out_is_counted_along() -> None:
     found = pairs_of(conversation(THREE, [], {"over_quota": 3}), NOBODY_HELD_OUT, KNOWN)
     assert found.filtered == {Filter.OVER_QUOTA: 3}
