@@ -26,7 +26,7 @@ OVERCROWDED = "overcrowded"
 """A word beyond what one conversation may bring."""
 
 CONVERSATION_MAX = 500
-"""Words about one conversation; bounds what is held in memory."""
+"""Words about one conversation, and about a batch of them but for its last; bounds memory."""
 
 _BATCH = 50
 _CHUNK = 500
@@ -134,7 +134,7 @@ async def judged_conversations(
         async for row in await connection.stream(words_of(window)):
             key = (row.tenant, row.conversation)
             if not batch or (batch[-1].tenant, batch[-1].conversation) != key:
-                if len(batch) == _BATCH:
+                if _is_full(batch):
                     for conversation in await _complete(connection, window, batch):
                         yield conversation
                     batch = []
@@ -142,6 +142,12 @@ async def judged_conversations(
             batch[-1].add(row, events_per_rater)
         for conversation in await _complete(connection, window, batch):
             yield conversation
+
+
+def _is_full(batch: Sequence[_Group]) -> bool:
+    """A few crowded conversations are as much as many that one user judged."""
+    words = sum(len(group.judgements) for group in batch)
+    return len(batch) >= _BATCH or words >= CONVERSATION_MAX
 
 
 async def asked_prompts(

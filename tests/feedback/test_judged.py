@@ -1,5 +1,6 @@
 """The log as training reads it."""
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from feedback.judged import (
     judged_conversations,
 )
 from feedback.judged_queries import LogWindow
+from feedback.records import pack
 from tests.database_fixture import SqliteDatabase, make_database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
@@ -73,6 +75,48 @@ async def test_more_conversations_than_a_batch_come_in_order(
     assert len(found) == 120
     assert [c.conversation for c in found] == sorted(c.conversation for c in found)
     assert all(len(c.answers) == len(c.judgements) == 1 for c in found)
+
+
+async def peak_of_reading(database: SqliteDatabase, log: Log) -> int:
+    """Bytes held at most while all that was ever said is read."""
+    stream = judged_conversations(database, window(log), events_per_rater=25)
+    tracemalloc.start()
+    try:
+        assert [True async for _ in stream]
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+async def test_memory_does_not_grow_with_the_log(database: SqliteDatabase, log: Log) -> None:
+    async def peak(conversations: int) -> int:
+        for number in range(conversations):
+            asked = log.ask(f"{log.prefix} question {number}", "answer" * 100, user=f"u{number}")
+            log.say("demonstration", asked, "better" * 100)
+        await log.write(database)
+        log.rows.clear()
+        return await peak_of_reading(database, log)
+
+    few = await peak(100)
+    log.prefix = "more"
+    assert await peak(900) < 2 * few
+
+
+async def test_crowded_conversations_do_not_pile_up_in_memory(
+    database: SqliteDatabase, log: Log
+) -> None:
+    async def peak(questions: int) -> int:
+        for number in range(questions * 100):
+            asked = log.ask(f"{log.prefix} {number % questions}", "answer", user=f"u{number}")
+            log.rows[-2].prompt_token_ids = pack(list(range(1000, 1500)))
+            log.say("thumbs", asked, True)
+        await log.write(database)
+        log.rows.clear()
+        return await peak_of_reading(database, log)
+
+    few = await peak(5)
+    log.prefix = "more"
+    assert await peak(20) < 2 * few
 
 
 @pytest.mark.parametrize("mode", ["shadow", "evaluation"])
