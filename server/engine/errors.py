@@ -19,6 +19,13 @@ class EngineDeadError(EngineError):
         super().__init__(message)
 
 
+class RequestAbortedError(EngineError):
+    """The engine gave a request up: it is being closed."""
+
+    def __init__(self) -> None:
+        super().__init__("The engine gave the request up: send it again.")
+
+
 class AdapterLoadError(EngineError):
     """The engine refused an adapter. It stays up, and so do the adapters it already has."""
 

@@ -73,5 +73,7 @@ class AdapterBooks:
             if not ended:
                 ended = True
                 self._in_flight[version] -= 1
+                if not self._in_flight[version]:
+                    del self._in_flight[version]
 
         return leave

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Protocol, TypeVar
 
 from server.engine.base import EngineCall, Tap, TappedChoice
+from server.engine.errors import RequestAbortedError
 
 
 class TokenTimes(Protocol):
@@ -42,6 +43,11 @@ class Output(Protocol):
     @property
     def metrics(self) -> TokenTimes | None:
         """None where statistics are off."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is the request's last."""
         ...
 
     @property
@@ -108,4 +114,7 @@ async def _feeding(
     async with aclosing(outputs):  # so that closing the answer aborts the request
         async for output in outputs:
             feed(tap, output)
+            if output.finished and any(one.finish_reason == "abort" for one in output.outputs):
+                # The engine shuts down; passed on, it would look like an answer's own end.
+                raise RequestAbortedError
             yield output

@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final, NoReturn, TypeAlias
@@ -76,7 +77,7 @@ _PROBE_PRIORITY: Final = -1_000_000
 
 _Request: TypeAlias = ChatCompletionRequest | CompletionRequest
 _Answer: TypeAlias = Any
-"""An error, a response model, or an async generator of event strings."""
+"""A response model, or an async generator of event strings."""
 
 
 class TappedLLM(AsyncLLM):
@@ -153,8 +154,6 @@ class VllmEngine(AdapterBooks):
         token = current_call.set(current)
         try:
             answer = await self._create(call, request)
-            if isinstance(answer, ErrorResponse):
-                _raise_refusal(answer)
             if not request.stream:
                 return EngineResponse(status=200, body=answer.model_dump_json())
             first = await self._first_event(answer)
@@ -190,30 +189,33 @@ class VllmEngine(AdapterBooks):
         if task is not None and task.cancelling():
             # vLLM turns a cancelled task into an error response.
             raise asyncio.CancelledError
+        if isinstance(answer, ErrorResponse):
+            raise _refusal(answer)
         return answer
 
     async def _first_event(self, events: AsyncGenerator[str, None]) -> str:
         first = await anext(events)
         if first.startswith(ERROR_PREFIX):
-            _raise_refusal(ErrorResponse.model_validate_json(first.removeprefix("data: ")))
+            raise _refusal(ErrorResponse.model_validate_json(first.removeprefix("data: ")))
         return first
 
     def _translate(self, error: BaseException, call: EngineCall) -> NoReturn:
         """Raise what `error` means to a caller; vLLM's message may quote the request."""
         if not isinstance(error, Exception):
             raise error
-        if self._llm.errored:
+        if not self.alive():
             raise EngineDeadError from error
-        if isinstance(error, RequestRefusedError):
-            raise unless_structure(error, call) from None
         if any(kind.__name__ == "TemplateError" for kind in type(error).__mro__):
             raise template_refusal() from None
-        if not isinstance(error, VLLMError | ValueError | TypeError | OverflowError):
-            log.error("engine_request_failed", id=call.id, error=type(error).__name__)
-        _raise_refusal(create_error_response(error))
+        refused = error
+        if not isinstance(refused, RequestRefusedError):
+            refused = _refusal(create_error_response(error))
+            if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                log.warning("engine_request_failed", id=call.id, error=type(error).__name__)
+        raise unless_structure(refused, call) from None
 
     def _error_event(self, _event: str) -> str:
-        if self._llm.errored:
+        if not self.alive():
             return error_event(str(EngineDeadError()), status=503)
         return error_event("The engine failed on this request.")
 
@@ -291,9 +293,9 @@ class VllmEngine(AdapterBooks):
             raise EngineDeadError
 
 
-def _raise_refusal(answer: ErrorResponse) -> NoReturn:
+def _refusal(answer: ErrorResponse) -> RequestRefusedError:
     error = answer.error
-    raise refusal(error.message, status=error.code, param=error.param)
+    return refusal(error.message, status=error.code, param=error.param)
 
 
 def _parse(config: EngineConfig, *, cpu: bool) -> Namespace:

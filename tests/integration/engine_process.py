@@ -2,7 +2,7 @@
 
 `python -m tests.integration.engine_process MODEL spawn|fork`: prints a line of JSON when four
 streams have begun, goes on streaming until the engine dies, prints what that looked like, and ends
-with status 3. A line on standard input makes it close the engine instead and end with status 0.
+with status 3. A line on standard input makes it close the engine, and end with status 0.
 """
 
 import asyncio
@@ -53,41 +53,52 @@ async def failed_stream(engine: VllmEngine, begun: asyncio.Event) -> list[str] |
             return events[-2:]
 
 
-async def died(engine: VllmEngine) -> dict[str, Any]:
+async def begin_streams(engine: VllmEngine) -> "asyncio.Task[list[list[str]]]":
+    """Four streams at a time; the task gives the ends of those that failed."""
     begun = [asyncio.Event() for _ in range(4)]
-    streams = asyncio.gather(*(failed_stream(engine, one) for one in begun))
+
+    async def ends() -> list[list[str]]:
+        found = await asyncio.gather(*(failed_stream(engine, one) for one in begun))
+        return [end for end in found if end]
+
+    streams = asyncio.ensure_future(ends())
     for one in begun:
         await one.wait()
-    say(ready=True)
-    ends = await streams
-    await engine.wait_dead()
-    facts: dict[str, Any] = {"ends": [end for end in ends if end], "alive": engine.alive()}
+    return streams
+
+
+async def told() -> None:
+    """Return when a line arrives."""
+    line = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, line.set)
+    await line.wait()
+    asyncio.get_running_loop().remove_reader(sys.stdin)
+
+
+async def what_is_left(engine: VllmEngine) -> dict[str, Any]:
+    facts: dict[str, Any] = {"alive": engine.alive(), "in_flight": engine.in_flight(BASE)}
     for name, work in (("answer", engine.answer(call())), ("probe", engine.probe())):
         try:
             await work
         except EngineDeadError:
             facts[name] = "EngineDeadError"
-    return facts | {"in_flight": engine.in_flight(BASE)}
+    return facts
 
 
 async def main(model: str, method: str) -> int:
     engine = await start_vllm(tiny_engine_config(Path(model)), fast_start=method == "fork")
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_reader(sys.stdin, told.set)
-    order = asyncio.ensure_future(told.wait())
-    death = asyncio.ensure_future(died(engine))
+    streams = await begin_streams(engine)
+    order, death = asyncio.create_task(told()), asyncio.create_task(engine.wait_dead())
+    say(ready=True)
     await asyncio.wait({order, death}, return_when=asyncio.FIRST_COMPLETED)
-    asyncio.get_running_loop().remove_reader(sys.stdin)
-    if death.done():
-        say(**death.result())
-    else:
-        death.cancel()
-        await asyncio.gather(death, return_exceptions=True)
-    await engine.close()
+    if order.done():
+        await engine.close()
+    say(ends=await streams, **await what_is_left(engine))
     await engine.close()
     say(closed=True)
-    order.cancel()
-    return 0 if told.is_set() else 3
+    for task in (order, death):
+        task.cancel()
+    return 0 if order.done() else 3
 
 
 if __name__ == "__main__":

@@ -120,24 +120,32 @@ def test_a_killed_server_leaves_no_process(tiny_model: Path, method: str) -> Non
 def test_a_dead_engine_is_noticed_everywhere(tiny_model: Path, method: str, victim: str) -> None:
     with engine_process(tiny_model, method) as one:
         os.kill(one.named(victim), signal.SIGKILL)
-        facts = one.line()
-        ends = facts.pop("ends")
-        assert ends
-        assert all(error.startswith('data: {"error"') for error, _ in ends)
-        assert {end for _, end in ends} == {"data: [DONE]\n\n"}
-        assert facts == {
-            "alive": False,
-            "answer": "EngineDeadError",
-            "probe": "EngineDeadError",
-            "in_flight": 0,
-        }
+        assert_over(one.line())
         assert one.line() == {"closed": True}
         assert one.process.wait(PATIENCE_SECONDS) == 3
 
 
-def test_closing_ends_every_process_at_once(tiny_model: Path) -> None:
+def test_closing_ends_streams_with_an_error_and_leaves_no_process(tiny_model: Path) -> None:
     with engine_process(tiny_model, "fork") as one:
         below = one.below()
-        one.process.communicate("close\n", timeout=PATIENCE_SECONDS)
-        assert one.process.returncode == 0
+        assert one.process.stdin is not None
+        one.process.stdin.write("close\n")
+        one.process.stdin.flush()
+        assert_over(one.line())
+        assert one.line() == {"closed": True}
+        assert one.process.wait(PATIENCE_SECONDS) == 0
         assert wait_gone(below) == []
+
+
+def assert_over(facts: dict[str, Any]) -> None:
+    """Streams in flight ended with an error event, and nothing else is answered."""
+    ends = facts.pop("ends")
+    assert ends
+    assert all(error.startswith('data: {"error"') for error, _ in ends)
+    assert {end for _, end in ends} == {"data: [DONE]\n\n"}
+    assert facts == {
+        "alive": False,
+        "in_flight": 0,
+        "answer": "EngineDeadError",
+        "probe": "EngineDeadError",
+    }

@@ -163,6 +163,15 @@ async def test_what_vllm_refuses_is_named_and_neither_echoed_nor_logged(
     assert real_engine.in_flight(BASE) == 0
 
 
+async def test_a_schema_that_fails_in_the_engine_is_the_requests_fault(
+    real_engine: "VllmEngine",
+) -> None:
+    schema = {"type": "array", "minItems": 3}  # no items: its grammar does not compile
+    wanted = {"type": "json_schema", "json_schema": {"name": "three", "schema": schema}}
+    response = await real_engine.answer(chat(response_format=wanted))
+    assert (response.status, body_of(response)["error"]["param"]) == (400, "response_format")
+
+
 async def test_closing_a_stream_takes_the_request_out_of_the_engine(
     real_engine: "VllmEngine",
 ) -> None:
