@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -56,7 +57,8 @@ class FeedbackCallback(BaseCallbackHandler):
     Give it either `record` (the server's recorder: in process) or `url` (a Pawl server, with
     `api_key`, and `channel`, under which other models' answers are filed). An application's user is
     read from the run's metadata (`{"user": …}`) or the model's `user` parameter. Nothing LangChain
-    calls here raises or waits for the network; `counts` tells what was dropped or failed.
+    calls here raises or waits for the network; `counts` tells what was dropped or failed. A handler
+    with a `url` may be made before a fork; a `client` of your own must be made after it.
     """
 
     run_inline = True  # called where the run is: no thread hop, no reordering
@@ -78,8 +80,10 @@ class FeedbackCallback(BaseCallbackHandler):
         self._channel = channel
         self._tags = dict(tags or {})
         if record is None:
-            client = client or client_for(url or "", api_key)
-            self._reporter: Reporter | None = Reporter(client, channel=channel, queue_max=queue_max)
+            connect = partial(client_for, url or "", api_key) if client is None else lambda: client
+            self._reporter: Reporter | None = Reporter(
+                connect, channel=channel, queue_max=queue_max
+            )
         else:
             self._reporter = None
         self._records: dict[UUID, InteractionRecord] = {}

@@ -18,10 +18,12 @@ _REMEMBERED = 10_000
 class Reporter:
     """Sends what other models answered, remembers ids by run, and rates. Nothing here waits."""
 
-    def __init__(self, client: httpx.Client, *, channel: str, queue_max: int) -> None:
+    def __init__(
+        self, connect: Callable[[], httpx.Client], *, channel: str, queue_max: int
+    ) -> None:
         self._channel = channel
         self._ids: Recent[str, str] = Recent(_REMEMBERED)
-        self.sender = Sender(client, queue_max=queue_max)
+        self.sender = Sender(connect, queue_max=queue_max)
 
     def report(self, runs: Sequence[str], body: Callable[[], Mapping[str, Any]]) -> None:
         """Post an interaction; `runs` will then have its id. `body` is made in the background."""
