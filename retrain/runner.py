@@ -3,7 +3,9 @@
 import asyncio
 from contextlib import suppress
 from enum import StrEnum
+from pathlib import Path
 from time import monotonic
+from traceback import extract_tb
 from typing import Any
 
 import structlog
@@ -63,7 +65,7 @@ class Runner:
             await self._to_the_end()
         except LeaseLostError:
             _log.warning("run_taken_over", run=self._context.run.id)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:  # the database or the disk is away
             # The row stays `running`; whoever finds its lease expired goes on with it.
             _log.error("run_interrupted", run=self._context.run.id, error=type(error).__name__)
         finally:
@@ -83,8 +85,11 @@ class Runner:
                 return
             ending = Ending("cancelled", f"cancelled during the step {context.run.step}")
         except Exception as error:  # noqa: BLE001 - whatever it was: no result, no promotion
-            _log.warning("run_failed", run=context.run.id, error=type(error).__name__)
-            ending = Ending("failed", explained(error))
+            cause = first_cause(error)
+            _log.warning(
+                "run_failed", run=context.run.id, error=type(cause).__name__, at=place(cause)
+            )
+            ending = Ending("failed", explained(cause))
         await self._finish(ending)
 
     async def _steps(self) -> Ending:
@@ -180,9 +185,20 @@ class Runner:
 
 def explained(error: BaseException) -> str:
     """An error in one line that quotes nobody: our own messages, else the class alone."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
     name = type(error).__name__
     if isinstance(error, TOLD):
         return f"{name}: {error}"
     return f"{name}: unexpected; look at the server's log"
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The first error of a task group's, at whatever depth; any other as it is."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def place(error: BaseException) -> str:
+    """Where an error was raised, as `file.py:line`: all that a log may say of an unknown one."""
+    frames = extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

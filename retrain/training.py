@@ -1,8 +1,11 @@
 """Starting the trainer on a run's snapshot, and what it said."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from retrain.context import ADAPTER, JOB, RunContext
 from retrain.dataset import PAIRS
@@ -22,6 +25,8 @@ async def train_adapter(context: RunContext) -> None:
 
     Raises `TrainingError` with the trainer's reason.
     """
+    # First of all: a trainer that was left behind may finish while we look.
+    await context.world.launcher.end_leftover(context.folder / JOB)
     if not (context.folder / ADAPTER).is_dir():
         await _train(context)
     await context.note(**training_figures(list(_kept_events(context.folder))))
@@ -29,7 +34,6 @@ async def train_adapter(context: RunContext) -> None:
 
 async def _train(context: RunContext) -> None:
     launcher, path = context.world.launcher, context.folder / JOB
-    await launcher.end_leftover(path)
     job = _job(context, await _live_folder(context))
     write_whole(path, job.model_dump_json(indent=2).encode())
     await context.note(hyper=job.hyper.model_dump(mode="json"))
@@ -93,9 +97,11 @@ async def _listen(process: TrainerProcess, folder: Path) -> Failed | None:
 
 
 def _kept_events(folder: Path) -> Iterator[Event]:
+    """What was kept; a line that was torn as the machine went down is passed over."""
     with (folder / EVENTS).open("rb") as lines:
         for line in lines:
-            yield parse_event(line)
+            with suppress(ValidationError):
+                yield parse_event(line)
 
 
 def training_figures(events: Sequence[Event]) -> dict[str, Any]:

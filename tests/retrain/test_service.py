@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlmodel import col, select
+from structlog.testing import capture_logs
 
 from retrain.errors import (
     InvalidSlotError,
@@ -19,7 +20,7 @@ from retrain.errors import (
 from retrain.held_out import held_out
 from retrain.models import Run, TrainedText
 from retrain.ports import ChatUnavailableError
-from retrain.runner import explained
+from retrain.runner import explained, first_cause
 from retrain.schemas import RunOut
 from retrain.service import OWNERS_MAX, RunService
 from retrain.steps import STEPS
@@ -230,9 +231,48 @@ async def test_an_unexpected_error_leaves_its_class_alone(house: House) -> None:
     assert run.reason == "ValueError: unexpected; look at the server's log"
 
 
+async def test_an_unexpected_error_is_logged_with_its_place_and_no_text(house: House) -> None:
+    house.chat.error = ValueError("what the user said")
+    with capture_logs() as logs:
+        await ran(house)
+    (failed,) = [line for line in logs if line["event"] == "run_failed"]
+    assert failed["error"] == "ValueError"
+    assert failed["at"].startswith("world.py:")
+    assert "what the user said" not in str(logs)
+
+
+async def test_a_report_that_cannot_be_written_leaves_the_run_to_its_next_owner(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    service = house.service()
+    with monkeypatch.context() as patch:
+        patch.setattr("retrain.runner.write_report", full)
+        await service.start_run(CHANNEL)
+        assert (await service.wait(RUN)).state == "running"
+        await service.close()
+    house.clock.forward(minutes=5)
+    assert await service.resume() == [RUN]
+    assert (await service.wait(RUN)).state == "promoted"
+
+
+async def test_an_event_that_a_power_cut_tore_does_not_end_the_run(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted_after(house, monkeypatch, "train")
+    with (house.folder / RUN / "events.jsonl").open("ab") as events:
+        events.write(b'{"event": "sa')
+    service = house.service()
+    await service.resume()
+    ended = await service.wait(RUN)
+    assert (ended.state, ended.figures["train_seconds"]) == ("promoted", 1.5)
+
+
 def test_an_error_of_a_task_group_is_looked_into() -> None:
     group = ExceptionGroup("several", [ExceptionGroup("more", [ChatUnavailableError("busy")])])
-    assert explained(group) == "ChatUnavailableError: busy"
+    assert explained(first_cause(group)) == "ChatUnavailableError: busy"
 
 
 async def test_a_live_version_that_moved_meanwhile_is_not_replaced(
