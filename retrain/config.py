@@ -41,6 +41,9 @@ class TrainerConfig(BaseModel):
 
     command: tuple[str, ...] = Field(default=DEFAULT_COMMAND, min_length=1)
     """The job file is appended, for instance to `accelerate launch -m retrain.trainer`."""
+    descendant: bool = True
+    """Whether that trainer is below the server in the process tree, and so can die with it; false
+    where the command has it run in a container or on another machine."""
     terminate_seconds: float = Field(default=10, gt=0)
     """A trainer that is told to stop is killed after so long."""
     learning_rate_first: float | None = Field(default=None, gt=0)

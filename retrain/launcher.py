@@ -1,9 +1,9 @@
 """Trainers as subprocesses of this process.
 
 Each leads a process group of its own, so that whatever it starts ends with it, and the terminal's
-Ctrl-C reaches the server alone. The default command dies with this process (the trainer asks the
-kernel for it, by the job's `parent_pid`). Under a launcher in between that is not possible: what an
-earlier process left behind is found by its pid file and killed before the job is started again.
+Ctrl-C reaches the server alone. A trainer below this process dies with it, a launcher in between or
+not (it watches the job's `parent_pid`). What an earlier process left behind all the same is found
+by its pid file and killed before the job is started again.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from retrain.config import DEFAULT_COMMAND, TrainerConfig
+from retrain.config import TrainerConfig
 from retrain.errors import TrainingError
 from retrain.files import write_whole
 from retrain.trainer.events import Event, parse_event
@@ -38,8 +38,8 @@ class SubprocessLauncher:
 
     @property
     def parent_pid(self) -> int | None:
-        """Our own pid, where nothing stands between us and the trainer."""
-        return os.getpid() if self._config.command == DEFAULT_COMMAND else None
+        """Our own pid, where the trainer is below us in the process tree."""
+        return os.getpid() if self._config.descendant else None
 
     async def launch(self, job_path: Path) -> "SubprocessTrainer":
         """See `Launcher`; standard error is kept in `trainer.log` beside the job."""

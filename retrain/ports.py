@@ -75,7 +75,7 @@ class Launcher(Protocol):
 
     @property
     def parent_pid(self) -> int | None:
-        """The process that the trainer must die with; None where that is not its parent."""
+        """The process that the trainer must die with; None where it is not below that."""
         ...
 
     async def launch(self, job_path: Path) -> TrainerProcess:

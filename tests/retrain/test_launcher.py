@@ -108,10 +108,15 @@ async def test_a_command_that_is_not_there_says_so(job: Path) -> None:
         await missing.launch(job)
 
 
-def test_only_a_direct_child_can_die_with_its_parent() -> None:
-    assert SubprocessLauncher(TrainerConfig()).parent_pid == os.getpid()
-    under = TrainerConfig(command=("accelerate", "launch", "-m", "retrain.trainer"))
-    assert SubprocessLauncher(under).parent_pid is None
+def test_a_trainer_dies_with_us_under_a_launcher_too() -> None:
+    under = ("accelerate", "launch", "-m", "retrain.trainer")
+    for config in (TrainerConfig(), TrainerConfig(command=under)):
+        assert SubprocessLauncher(config).parent_pid == os.getpid()
+
+
+def test_a_trainer_elsewhere_cannot_die_with_us() -> None:
+    elsewhere = TrainerConfig(command=("srun", "python", "-m", "retrain.trainer"), descendant=False)
+    assert SubprocessLauncher(elsewhere).parent_pid is None
 
 
 def test_our_settings_stay_with_us() -> None:
