@@ -50,6 +50,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
     stack.push_async_callback(registry.close)
     await _open_registry(app, registry)
+    metrics.expect(registry.routes())
     recorder = Recorder(database, settings.feedback, metrics.recorder)
     await recorder.start()
     stack.push_async_callback(recorder.close)

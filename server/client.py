@@ -4,6 +4,7 @@ One way in for both: without a running server the same routes answer in this pro
 database, with no engine. What needs an engine then says so.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import httpx
 
 from server.errors import ServerError
 from server.lock import running_server
+from server.logs import configure_logs
 from server.settings import Settings
 
 TIMEOUT = httpx.Timeout(600, connect=5)
@@ -34,7 +36,7 @@ class Api:
         if not response.is_success:
             raise ApiError(_message(response))
         is_json = response.headers.get("content-type", "").startswith("application/json")
-        return response.json() if is_json else response.text
+        return response.json() if is_json and response.content else response.text
 
     async def lines(self, path: str, **parts: Any) -> AsyncIterator[str]:
         """Stream the lines of a response."""
@@ -64,6 +66,8 @@ async def _offline(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     from server.app import create_app, lifespan  # noqa: PLC0415  (slow to import, seldom needed)
     from server.engine.offline import start_offline  # noqa: PLC0415
 
+    # What goes wrong is in the answer; what is printed must stay what was asked for.
+    configure_logs(least=logging.CRITICAL)
     app = create_app(settings, start_engine=start_offline, offline=True)
     async with lifespan(app):
         transport = httpx.ASGITransport(app)

@@ -7,11 +7,15 @@ command line can go through the API of a running server without a key.
 import fcntl
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
 from server.errors import SetupError
+
+PATIENCE_SECONDS = 1.0
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +34,21 @@ class DataLock:
         self._data_dir = data_dir
         self._file: IO[str] | None = None
 
-    def acquire(self) -> Self:
-        """Take the lock; raises `SetupError` when another process has it."""
+    def acquire(self, *, patience_seconds: float = PATIENCE_SECONDS) -> Self:
+        """Take the lock; raises `SetupError` when another process has it.
+
+        Whoever asks `running_server` holds it for a moment: that alone must not stop a start.
+        """
         self._data_dir.mkdir(parents=True, exist_ok=True)
         file = (self._data_dir / "server.lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise SetupError(
-                f"another server works on {self._data_dir}: stop it, or choose another data_dir"
-            ) from None
+        deadline = time.monotonic() + patience_seconds
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                file.close()
+                raise SetupError(
+                    f"another server works on {self._data_dir}: stop it, or choose another data_dir"
+                )
+            time.sleep(POLL_SECONDS)
         self._file = file
         return self
 
@@ -62,10 +70,18 @@ class DataLock:
         self._file = None
 
 
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 def running_server(data_dir: Path) -> RunningServer | None:
     """Tell where the server of this folder listens; None when nothing holds the lock."""
     try:
-        DataLock(data_dir).acquire().release()
+        DataLock(data_dir).acquire(patience_seconds=0).release()
     except SetupError:
         note = data_dir / "server.json"
         return RunningServer(**json.loads(note.read_text())) if note.exists() else None

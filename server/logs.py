@@ -8,7 +8,7 @@ import structlog
 from server.engine.quiet_errors import MessagelessErrors
 
 
-def configure_logs() -> None:
+def configure_logs(*, least: int = logging.INFO) -> None:
     """Set up structlog for this process, and quieten libraries that log requests."""
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
@@ -21,7 +21,7 @@ def configure_logs() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -1,6 +1,6 @@
 """What `/metrics` shows of ours, beside vLLM's own. No label ever names a user or holds a text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from prometheus_client import (
@@ -12,6 +12,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from adapters.names import BASE
+from feedback.config import BUILT_IN_METRICS
+from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedError
 from feedback.records import InteractionRecord
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -52,6 +55,15 @@ class ServingMetrics:
             "Answers that left before their interaction was durable (law 3)",
             registry=registry,
         )
+
+    def expect(self, channel: str) -> None:
+        """Show zeros for what a channel has not had yet: a rate needs two samples."""
+        for status in ("complete", "aborted", "failed"):
+            self.requests.labels(channel, BASE, "live", "live", "chat", status)
+        for direction in ("prompt", "completion"):
+            self.tokens.labels(channel, BASE, direction)
+        self.first_token.labels(channel, BASE)
+        self.duration.labels(channel, BASE)
 
     def answered(self, record: InteractionRecord) -> None:
         """Count one request; its times only where users waited for it."""
@@ -101,6 +113,13 @@ class RecorderMetrics:
             ["metric", "version"],
             registry=registry,
         )
+
+    def expect(self) -> None:
+        """Show zeros."""
+        for reason in (RecorderFullError, RecorderClosedError, RowRejectedError):
+            self.failures.labels(reason.__name__)
+        for metric in BUILT_IN_METRICS:
+            self.feedback.labels(metric, BASE)
 
     def queue_depth(self, rows: int) -> None:
         """Rows that wait or are being written now."""
@@ -155,6 +174,13 @@ class RegistryMetrics:
             "pawl_adapter_drains", "Versions unloaded", ["in_time"], registry=registry
         )
         self._live: dict[str, str] = {}
+
+    def expect(self, channel: str) -> None:
+        """Show zeros."""
+        self.swaps.labels(channel)
+        self.fallbacks.labels(channel)
+        for in_time in ("true", "false"):
+            self.drains.labels(in_time)
 
     def route_changed(self, channel: str, epoch: int, live: str) -> None:
         """The channel's route is another one now."""
@@ -215,22 +241,26 @@ class RunMetrics:
             registry=registry,
         )
 
+    def expect(self, channel: str) -> None:
+        """Show zeros."""
+        for state in ("promoted", "rejected", "skipped", "failed", "cancelled"):
+            self.runs.labels(channel, state)
+        for outcome in ("promote", "reject"):
+            self.decisions.labels(channel, outcome)
+
     def run_state(self, channel: str, state: str, step: str | None) -> None:
         """A run began a step or ended."""
-        self.running.clear()
-        if state == "running":
-            self.running.labels(channel, step or "").set(1)
-        else:
+        running = state == "running"
+        _replace(self.running, channel, {step or "": 1} if running else {})
+        if not running:
             self.runs.labels(channel, state).inc()
 
     def run_pairs(
         self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
     ) -> None:
         """A snapshot was frozen."""
-        for signal, count in by_signal.items():
-            self.pairs.labels(channel, signal).set(count)
-        for name, count in left_out.items():
-            self.left_out.labels(channel, name).set(count)
+        _replace(self.pairs, channel, by_signal)
+        _replace(self.left_out, channel, left_out)
 
     def gate_decided(self, channel: str, outcome: str) -> None:
         """The gate spoke."""
@@ -239,6 +269,13 @@ class RunMetrics:
     def run_succeeded(self, channel: str, at: datetime) -> None:
         """A run ended as it should."""
         self.success.labels(channel).set(at.timestamp())
+
+
+def _replace(gauge: Gauge, channel: str, values: Mapping[str, int]) -> None:
+    """Show these values of a channel and none from before."""
+    gauge.remove_by_labels({"channel": channel})
+    for name, value in values.items():
+        gauge.labels(channel, name).set(value)
 
 
 class Metrics:
@@ -250,6 +287,14 @@ class Metrics:
         self.recorder = RecorderMetrics(self._registry, self.serving)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
+
+    def expect(self, channels: Iterable[str]) -> None:
+        """Show zeros for these channels from the start."""
+        self.recorder.expect()
+        for channel in channels:
+            self.serving.expect(channel)
+            self.adapters.expect(channel)
+            self.runs.expect(channel)
 
     def exposition(self) -> bytes:
         """Ours, then what vLLM and the process itself put into the default registry."""

@@ -12,6 +12,7 @@ from retrain.schemas import PlanOut, RunOut
 from server.auth import Principal
 from server.body import documented, json_body
 from server.dependencies import Services, administrator, services
+from server.errors import NotRunningError
 from server.settings import DEFAULT_CHANNEL
 
 router = APIRouter(tags=["runs"])
@@ -41,6 +42,8 @@ async def start_run(
 ) -> RunOut:
     """Start a run by hand; it goes on after the answer."""
     channel = here.own_channel(principal, body.channel)
+    if not here.engine.alive():
+        raise NotRunningError("a run")  # it would fail where it is evaluated, hours later
     return await here.runs.start_run(channel, slot=body.slot, trigger="manual")
 
 

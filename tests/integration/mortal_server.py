@@ -29,5 +29,5 @@ def supervise() -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "supervise":
         sys.exit(supervise())
-    FakeEngine.answer = _answer_or_die  # type: ignore[method-assign]
+    FakeEngine.answer = _answer_or_die  # type: ignore[method-assign,assignment]
     typer.run(main)

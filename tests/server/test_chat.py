@@ -89,7 +89,7 @@ async def test_a_name_that_is_none_is_not_echoed(running: RunningApp, model: str
     assert SECRET not in answer.text
 
 
-REFUSED = {
+REFUSED: dict[str, Any] = {
     "n": 9,
     "top_logprobs": 21,
     "use_beam_search": True,
