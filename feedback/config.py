@@ -45,8 +45,9 @@ class FeedbackConfig(BaseModel):
 
     queue_max: int = Field(default=20_000, ge=1)
     """Rows that wait or are being written; past it new ones are refused and counted."""
-    group_max: int = Field(default=256, ge=1, le=1024)
-    """Rows that share one transaction and its sync."""
+    group_max: int = Field(default=256, ge=1, le=256)
+    """Rows that share one transaction and its sync. With `ranking_max` it bounds how many ids one
+    query looks for: SQLite takes 32 766."""
     commit_wait_seconds: float = Field(default=0.25, ge=0)
     """How long an answer's last byte waits for the commit of its row (law 3)."""
     acknowledge_seconds: float = Field(default=5.0, gt=0)
@@ -63,7 +64,7 @@ class FeedbackConfig(BaseModel):
     name_max: int = Field(default=256, ge=1)
     """A rater, a user, a model, a client's id, a tag's key or value."""
     tags_max: int = Field(default=16, ge=0)
-    ranking_max: int = Field(default=32, ge=2)
+    ranking_max: int = Field(default=32, ge=2, le=100)
     choices_max: int = Field(default=16, ge=1)
     """Answers in one interaction that an application sends."""
 

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import InternalError, OperationalError, StatementError
+from sqlalchemy.exc import IntegrityError, InternalError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from feedback.config import FeedbackConfig
@@ -147,11 +147,16 @@ class Recorder:
 
     async def _write_patiently(self, group: list[_Waiting]) -> list[tuple[_Waiting, Outcome]]:
         """Write the group, waiting as long as it takes for a database that is away or locked."""
-        pause = self._config.retry_seconds
+        pause, refused = self._config.retry_seconds, False
         while True:
             wanted = [waiting for waiting in group if not waiting.withdrawn]
             try:
                 return await self._transaction(wanted)
+            except IntegrityError:
+                if refused:
+                    raise
+                refused = True  # another server may have written a row since it was looked for
+                continue
             except Exception as error:
                 if not is_outage(error):
                     raise

@@ -3,6 +3,8 @@ from pydantic import ValidationError
 
 from feedback.config import FeedbackConfig, MetricConfig
 
+SQLITE_VARIABLES = 32_766
+
 
 @pytest.mark.parametrize(
     "metric",
@@ -31,3 +33,11 @@ def test_metrics_come_from_settings() -> None:
         {"metrics": {"tone": {"type": "category", "values": ["kind", "cold"]}}}
     )
     assert config.metrics["tone"].values == ("kind", "cold")
+
+
+def test_a_groups_ids_fit_into_one_query_of_sqlite() -> None:
+    largest = FeedbackConfig(group_max=256, ranking_max=100)
+    assert largest.group_max * (largest.ranking_max + 1) < SQLITE_VARIABLES
+    for field, value in (("group_max", 257), ("ranking_max", 101)):
+        with pytest.raises(ValidationError, match=field):
+            FeedbackConfig.model_validate({field: value})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,7 +22,9 @@ from feedback.errors import (
 )
 from feedback.models import Choice, Feedback, Interaction
 from feedback.recorder import Recorder
-from feedback.records import unpack
+from feedback.records import FeedbackRecord, unpack
+from feedback.repository import write_feedback
+from feedback.upserts import Stored
 from tests.database_fixture import SqliteDatabase
 from tests.feedback.examples import (
     CountingObserver,
@@ -54,6 +56,25 @@ class FailingDatabase:
             raise OperationalError("", {}, sqlite3.OperationalError("database is locked"))
         async with self._database.write() as session:
             yield session
+
+
+class RacingDatabase:
+    """Another server writes `row` between our first look for it and our insert."""
+
+    def __init__(self, database: SqliteDatabase, row: FeedbackRecord) -> None:
+        self._database = database
+        self._row: FeedbackRecord | None = row
+        self.read = database.read
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        async with self._database.write() as session:
+            if self._row is None:
+                yield session
+                return
+            await write_feedback(session, [self._row])
+        self._row = None
+        raise IntegrityError("", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
 
 
 async def ids_of(database: SqliteDatabase) -> list[str]:
@@ -118,6 +139,19 @@ async def test_a_row_that_the_database_itself_refuses_fails_alone(
             return_exceptions=True,
         )
     assert isinstance(ends[0], RowRejectedError)
+    assert await count_feedback(database) == 1
+
+
+@pytest.mark.parametrize(
+    ("theirs", "end"), [("one", Stored("f", new=False)), ("two", ConflictError)]
+)
+async def test_what_another_server_writes_at_that_moment_is_not_refused_as_unfit(
+    database: SqliteDatabase, theirs: str, end: object
+) -> None:
+    racing = RacingDatabase(database, judgement("f", digest=theirs))
+    async with running_service(racing) as (_, recorder):
+        (came,) = await asyncio.gather(recorder.store(judgement("f")), return_exceptions=True)
+    assert end in (came, type(came))
     assert await count_feedback(database) == 1
 
 
