@@ -34,10 +34,6 @@ class RecorderObserver(Protocol):
         """One group is durable; `seconds` is the time of its transaction."""
         ...
 
-    def late(self) -> None:
-        """An answer left before its row was committed."""
-        ...
-
     def retried(self, rows: int) -> None:
         """The database failed a group; it will be tried again."""
         ...
@@ -58,9 +54,6 @@ class SilentObserver:
         """Nothing."""
 
     def committed(self, rows: int, seconds: float) -> None:
-        """Nothing."""
-
-    def late(self) -> None:
         """Nothing."""
 
     def retried(self, rows: int) -> None:
