@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import structlog
 from adapters.artifacts import ArtifactStore, Manifest, content_digest, manifest_of
 from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
-from adapters.errors import DuplicateAdapterError
+from adapters.errors import DuplicateAdapterError, FolderError, VettingError
 from adapters.ledger import Author, Ledger
 from adapters.lifecycle import State
 from adapters.models import Version
@@ -86,10 +86,21 @@ class Admission:
         manifest = manifest_of(vetted, self._base, channel=candidate.channel, version=name)
         place = await asyncio.to_thread(self._store.publish, vetted.folder, manifest)
         version = self._version(manifest, place, candidate)
+        await asyncio.to_thread(self._vet_copy, version, vetted)
         reason = "imported" if candidate.run is None else f"trained by run {candidate.run}"
         await self._ledger.register(version, Author(candidate.actor, reason))
         self._log.info("adapter_added", version=name, channel=candidate.channel, rank=vetted.rank)
         return version
+
+    def _vet_copy(self, version: Version, vetted: Vetted) -> None:
+        """Vet what was published: others may write to the folder that it came from."""
+        try:
+            copy = vet(self._store.path(version), self._base, self._config)
+            if replace(copy, folder=vetted.folder) != vetted:
+                raise FolderError("the adapter changed while it was added: add it again")
+        except VettingError:
+            self._store.remove(version)
+            raise
 
     def _version(self, manifest: Manifest, place: str, candidate: Candidate) -> Version:
         return Version(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapters.artifacts import Manifest
 from adapters.errors import (
     AdapterRefusedError,
     ChannelTakenError,
@@ -19,7 +20,9 @@ from adapters.errors import (
     UnknownChannelError,
     UnknownModelError,
     UnknownVersionError,
+    VettingError,
 )
+from adapters.peft_config import PeftConfig, read_config
 from adapters.schemas import RouteIn
 from tests.adapters.world import WHO, HeldLoads, World
 
@@ -257,6 +260,31 @@ async def test_a_rejected_adapter_does_not_come_in_again(world: World) -> None:
     await world.registry.reject(first.name, **WHO)
     with pytest.raises(DuplicateAdapterError, match="rejected"):
         await world.registry.add(world.adapter(seed=7), channel="pawl", actor="a")
+
+
+async def test_weights_that_are_swapped_only_while_they_are_vetted_stay_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = world.adapter()
+    weights = folder / "adapter_model.safetensors"
+    good, bad = weights.read_bytes(), b"no weights at all"
+    weights.write_bytes(bad)
+    publish = world.store.publish
+
+    def swap(vetted: Path) -> PeftConfig:
+        weights.write_bytes(good)
+        return read_config(vetted)
+
+    def swap_back(vetted: Path, manifest: Manifest) -> str:
+        weights.write_bytes(bad)
+        return publish(vetted, manifest)
+
+    monkeypatch.setattr("adapters.vetting.read_config", swap)
+    monkeypatch.setattr(world.store, "publish", swap_back)
+    with pytest.raises(VettingError):
+        await world.registry.add(folder, channel="pawl", actor="a")
+    assert await world.registry.versions("pawl") == []
+    assert list((world.root / "pawl").iterdir()) == []
 
 
 async def test_two_channels_may_hold_the_same_content(world: World) -> None:
