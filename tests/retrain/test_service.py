@@ -1,8 +1,7 @@
-"""A run, from the log to the verdict, and what may go wrong on the way."""
+"""A run, from the log to the verdict; those that do not get there are in test_interrupted_runs."""
 
-import asyncio
 import json
-import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,69 +17,15 @@ from retrain.errors import (
     UnknownRunError,
 )
 from retrain.held_out import held_out
-from retrain.models import Run, TrainedText
+from retrain.models import TrainedText
 from retrain.ports import ChatUnavailableError
 from retrain.runner import explained, first_cause
-from retrain.schemas import RunOut
-from retrain.service import OWNERS_MAX, RunService
 from retrain.steps import STEPS
-from tests.retrain.log import CHANNEL
+from tests.retrain.log import CHANNEL, TENANT, Log
+from tests.retrain.runs import RUN, ran
 from tests.retrain.world import SATURDAY, House, make_config, version_row, week
 
 pytestmark = pytest.mark.anyio
-RUN = "pawl-2026-w47.1"
-
-
-async def ran(house: House, **more: Any) -> RunOut:
-    service = house.service()
-    started = await service.start_run(CHANNEL, **more)
-    return await service.wait(started.id)
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Have the process die as it begins a step: what is written by then stays."""
-
-    async def dies(context: object) -> None:
-        raise asyncio.CancelledError
-
-    monkeypatch.setitem(STEPS, name, dies)
-
-
-async def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Leave a run behind whose owner died at `step`, long enough ago."""
-    with monkeypatch.context() as patch:
-        stop_at(patch, step)
-        service = house.service()
-        run = await service.start_run(CHANNEL)
-        await service.wait(run.id)
-    house.clock.forward(minutes=5)
-
-
-async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Leave a run behind whose owner died when `step` was done and nothing said so yet."""
-    original = STEPS[step]
-
-    async def dies(context: Any) -> None:
-        await original(context)
-        raise asyncio.CancelledError
-
-    with monkeypatch.context() as patch:
-        patch.setitem(STEPS, step, dies)
-        service = house.service()
-        await service.start_run(CHANNEL)
-        await service.wait(RUN)
-    house.clock.forward(minutes=5)
-
-
-async def reached(house: House, service: RunService, folder_entry: str, run: str = RUN) -> None:
-    """Wait for a file of the run."""
-    path = house.folder / run / folder_entry
-    while not await asyncio.to_thread(_filled, path):  # noqa: ASYNC110 - another process fills it
-        await asyncio.sleep(0.02)
-
-
-def _filled(path: Path) -> bool:
-    return path.exists() and b"dropped" in path.read_bytes()
 
 
 def _read(path: Path) -> Any:
@@ -241,35 +186,6 @@ async def test_an_unexpected_error_is_logged_with_its_place_and_no_text(house: H
     assert "what the user said" not in str(logs)
 
 
-async def test_a_report_that_cannot_be_written_leaves_the_run_to_its_next_owner(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError("no space left")
-
-    service = house.service()
-    with monkeypatch.context() as patch:
-        patch.setattr("retrain.runner.write_report", full)
-        await service.start_run(CHANNEL)
-        assert (await service.wait(RUN)).state == "running"
-        await service.close()
-    house.clock.forward(minutes=5)
-    assert await service.resume() == [RUN]
-    assert (await service.wait(RUN)).state == "promoted"
-
-
-async def test_an_event_that_a_power_cut_tore_does_not_end_the_run(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await interrupted_after(house, monkeypatch, "train")
-    with (house.folder / RUN / "events.jsonl").open("ab") as events:
-        events.write(b'{"event": "sa')
-    service = house.service()
-    await service.resume()
-    ended = await service.wait(RUN)
-    assert (ended.state, ended.figures["train_seconds"]) == ("promoted", 1.5)
-
-
 def test_an_error_of_a_task_group_is_looked_into() -> None:
     group = ExceptionGroup("several", [ExceptionGroup("more", [ChatUnavailableError("busy")])])
     assert explained(first_cause(group)) == "ChatUnavailableError: busy"
@@ -334,195 +250,6 @@ async def test_an_unknown_run_is_not_found(house: House) -> None:
         await house.service().cancel("pawl-2020-w01")
 
 
-# ---- cancelling, dying, resuming
-
-
-async def test_cancelling_stops_the_trainer(house: House) -> None:
-    house.config = make_config("hangs")
-    service = house.service()
-    run = await service.start_run(CHANNEL)
-    await reached(house, service, "events.jsonl")
-    pid = int((house.folder / run.id / "trainer.pid").read_text().split()[0])
-    ended = await service.cancel(run.id)
-    assert (ended.state, ended.reason) == ("cancelled", "cancelled during the step train")
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-async def test_another_process_can_have_a_run_cancelled(house: House) -> None:
-    house.config = make_config("hangs", lease_seconds=0.3)
-    service = house.service()
-    run = await service.start_run(CHANNEL)
-    await house.service().cancel(run.id)
-    assert (await service.wait(run.id)).state == "cancelled"
-
-
-async def test_cancelling_refuses_the_candidate(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    began = asyncio.Event()
-
-    async def waits(context: object) -> None:
-        began.set()
-        await asyncio.Event().wait()
-
-    monkeypatch.setitem(STEPS, "evaluate", waits)
-    service = house.service()
-    run = await service.start_run(CHANNEL)
-    await began.wait()
-    ended = await service.cancel(run.id)
-    assert ended.state == "cancelled"
-    assert house.registry.called("reject") == [ended.version]
-
-
-async def test_cancelling_a_run_that_ended_changes_nothing(house: House) -> None:
-    run = await ran(house)
-    assert (await house.service().cancel(run.id)).state == "promoted"
-
-
-@pytest.mark.parametrize("step", list(STEPS))
-async def test_a_run_whose_process_died_goes_on_where_it_was(
-    house: House, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    await interrupted(house, monkeypatch, step)
-    service = house.service()
-    assert (await service.run(RUN)).step == step
-    assert await service.resume() == [RUN]
-    ended = await service.wait(RUN)
-    assert ended.state == "promoted"
-    assert len(house.registry.called("add")) == len(house.registry.called("promote")) == 1
-
-
-@pytest.mark.parametrize("step", list(STEPS))
-async def test_a_step_that_died_at_its_end_is_repeated_without_harm(
-    house: House, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    await interrupted_after(house, monkeypatch, step)
-    service = house.service()
-    await service.resume()
-    assert (await service.wait(RUN)).state == "promoted"
-    assert len(house.registry.called("add")) == len(house.registry.called("promote")) == 1
-
-
-async def test_a_refusal_whose_process_died_is_still_a_refusal(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    house.chat.candidate = "bad words"
-    await interrupted_after(house, monkeypatch, "roll out")
-    service = house.service()
-    await service.resume()
-    assert (await service.wait(RUN)).state == "rejected"
-
-
-async def test_a_run_cancelled_while_nobody_held_it_takes_no_further_step(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await interrupted(house, monkeypatch, "decide")
-    service = house.service()
-    await service.cancel(RUN)
-    await service.resume()
-    ended = await service.wait(RUN)
-    assert ended.state == "cancelled"
-    assert house.registry.route.live == "base"
-    assert house.registry.called("reject") == [ended.version]
-
-
-async def test_a_cancelled_run_that_had_begun_to_roll_out_is_finished(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await interrupted_after(house, monkeypatch, "roll out")
-    service = house.service()
-    await service.cancel(RUN)
-    await service.resume()
-    assert (await service.wait(RUN)).state == "promoted"
-
-
-async def test_a_snapshot_that_was_changed_is_not_evaluated_on(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await interrupted(house, monkeypatch, "evaluate")
-    with (house.folder / RUN / "snapshot" / "held_out.jsonl").open("a") as file:
-        file.write("\n")
-    service = house.service()
-    await service.resume()
-    ended = await service.wait(RUN)
-    assert (ended.state, str(ended.reason).split(":")[0]) == ("failed", "SnapshotError")
-
-
-async def test_a_run_that_is_held_is_not_taken_over(house: House) -> None:
-    house.config = make_config("hangs")
-    service = house.service()
-    run = await service.start_run(CHANNEL)
-    assert await house.service().resume() == []
-    await service.cancel(run.id)
-
-
-async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_lease_alive(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await interrupted(house, monkeypatch, "train")
-    house.clock.forward(days=-14)
-    service = house.service()
-    assert await service.resume() == [RUN]
-    await service.wait(RUN)
-
-
-async def test_an_owner_that_wakes_up_late_writes_nothing(house: House) -> None:
-    house.config = make_config("hangs")
-    asleep = house.service()
-    await asleep.start_run(CHANNEL)
-    await reached(house, asleep, "events.jsonl")
-    house.clock.forward(minutes=5)
-    house.config = make_config("good")
-    awake = house.service()
-    await awake.resume()
-    assert (await awake.wait(RUN)).state == "promoted"
-    assert (await asleep.wait(RUN)).state == "promoted"
-    assert len(house.registry.called("promote")) == 1
-
-
-async def test_a_shutdown_leaves_the_run_for_the_next_process(house: House) -> None:
-    house.config = make_config("hangs")
-    service = house.service()
-    await service.start_run(CHANNEL)
-    await reached(house, service, "events.jsonl")
-    await service.close()
-    assert (await service.run(RUN)).state == "running"
-    house.config = make_config("good")
-    heir = house.service()
-    await heir.start()
-    assert (await heir.wait(RUN)).state == "promoted"
-
-
-async def test_a_run_that_no_process_survives_is_given_up(house: House) -> None:
-    async with house.database.write() as session:
-        session.add(
-            Run(
-                id=RUN,
-                channel=CHANNEL,
-                tenant="shop",
-                slot="2026-w47",
-                attempt=1,
-                trigger="manual",
-                state="running",
-                step="train",
-                created_at=SATURDAY,
-                fence=OWNERS_MAX,
-                figures={},
-            )
-        )
-    service = house.service()
-    assert await service.resume() == []
-    assert (await service.run(RUN)).state == "failed"
-
-
-async def test_the_last_success_is_told_at_start(house: House) -> None:
-    await ran(house)
-    house.watcher.successes.clear()
-    await house.service().start()
-    assert house.watcher.successes == [SATURDAY]
-
-
 # ---- looking first
 
 
@@ -535,6 +262,18 @@ async def test_a_dry_run_shows_what_a_run_would_use_and_writes_nothing(house: Ho
     assert await house.service().runs(CHANNEL) == []
     run = await ran(house)
     assert run.figures["pairs_by_signal"] == plan.pairs_by_signal
+
+
+async def test_answers_of_another_base_models_versions_are_not_trained_on(house: House) -> None:
+    house.registry.rows["old"] = version_row("old")
+    house.registry.rows["old"].base_fingerprint = "0" * 64
+    log = Log(SATURDAY - timedelta(hours=1), prefix="old")
+    learner = next(f"user {n}" for n in range(40) if not held_out(TENANT, f"user {n}", 0.5))
+    better = log.ask("another question", "good answer", user=learner, version="old")
+    log.prefer(better, log.ask("another question", "bad answer", user=learner))
+    await log.write(house.database)
+    plan = await house.service().dry_run(CHANNEL)
+    assert plan.filters["foreign"] == 1
 
 
 async def test_pairs_are_exported_as_others_take_them(house: House) -> None:

@@ -1,0 +1,86 @@
+"""Runs for tests: taken to their end, or left behind on the way."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrain.models import Run
+from retrain.schemas import RunOut
+from retrain.service import RunService
+from retrain.steps import STEPS
+from tests.retrain.log import CHANNEL
+from tests.retrain.world import SATURDAY, House
+
+RUN = "pawl-2026-w47.1"
+
+
+def left_run(**more: Any) -> Run:
+    """A row of a run under way that nobody holds."""
+    values: dict[str, Any] = {
+        "id": RUN,
+        "channel": CHANNEL,
+        "tenant": "shop",
+        "slot": "2026-w47",
+        "attempt": 1,
+        "trigger": "manual",
+        "state": "running",
+        "step": "snapshot",
+        "created_at": SATURDAY,
+        "fence": 1,
+        "figures": {},
+    }
+    return Run(**{**values, **more})
+
+
+async def ran(house: House, **more: Any) -> RunOut:
+    service = house.service()
+    started = await service.start_run(CHANNEL, **more)
+    return await service.wait(started.id)
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the process die as it begins a step: what is written by then stays."""
+
+    async def dies(context: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setitem(STEPS, name, dies)
+
+
+async def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Leave a run behind whose owner died at `step`, long enough ago."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        service = house.service()
+        run = await service.start_run(CHANNEL)
+        await service.wait(run.id)
+    house.clock.forward(minutes=5)
+
+
+async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Leave a run behind whose owner died when `step` was done and nothing said so yet."""
+    original = STEPS[step]
+
+    async def dies(context: Any) -> None:
+        await original(context)
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(STEPS, step, dies)
+        service = house.service()
+        await service.start_run(CHANNEL)
+        await service.wait(RUN)
+    house.clock.forward(minutes=5)
+
+
+async def reached(house: House, service: RunService, folder_entry: str, run: str = RUN) -> None:
+    """Wait for a file of the run."""
+    path = house.folder / run / folder_entry
+    while not await asyncio.to_thread(_filled, path):  # noqa: ASYNC110 - another process fills it
+        await asyncio.sleep(0.02)
+
+
+def _filled(path: Path) -> bool:
+    return path.exists() and b"dropped" in path.read_bytes()
