@@ -12,6 +12,7 @@ Needs langchain-core and httpx, and nothing else of Pawl's.
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 RECORD = "pawl_record"
 """The key in a run's metadata under which the server passes its record."""
 HEADER = "x-pawl-interaction"
+
+_ANSWERED_BY_PAWL = re.compile(
+    r"[a-z][a-z0-9_-]*@(base|([0-9]{4}-w[0-9]{2}(\.[0-9]+)?|import)-[0-9a-f]{6,64})"
+)
+"""`<channel>@<version>`, and not other makers' `model@date`."""
 
 _log = logging.getLogger(__name__)
 _NOTHING = LLMResult(generations=[])
@@ -255,7 +261,11 @@ class FeedbackCallback(BaseCallbackHandler):
         models = (said.get("model_name"), said.get("model"), _requested(params))
         return HEADER in _headers(said) or any(
             isinstance(model, str)
-            and (model == self._channel or model.startswith(f"{self._channel}@"))
+            and (
+                model == self._channel
+                or model.startswith(f"{self._channel}@")
+                or _ANSWERED_BY_PAWL.fullmatch(model)
+            )
             for model in models
         )
 

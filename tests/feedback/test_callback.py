@@ -95,6 +95,29 @@ def test_an_answer_that_was_not_streamed_needs_no_headers(
     assert callback.interaction_id(str(run_id)) == "chatcmpl-0"
 
 
+@pytest.mark.parametrize(
+    "version", ["base", "2026-w47-3f9c1a", "2026-w47.12-3f9c1a", "import-0a1b2c"]
+)
+def test_an_answer_on_any_channel_of_pawl_is_not_reported_again(
+    pawl: StandIn, callback: FeedbackCallback, version: str
+) -> None:
+    pawl.model = f"shop@{version}"
+    run_id, config = run_of(callback)
+    chat(pawl, model="shop").invoke("hi", config)
+    assert callback.flush()
+    assert pawl.interactions == []
+    assert callback.interaction_id(run_id) == "chatcmpl-0"
+
+
+def test_another_makers_model_may_have_an_at_in_its_name(
+    other: StandIn, callback: FeedbackCallback
+) -> None:
+    other.model = "claude-3-5-sonnet@20240620"
+    chat(other).invoke("hi", run_of(callback)[1])
+    assert callback.flush()
+    assert [reported["model"] for reported in other.interactions] == [other.model]
+
+
 def test_several_choices_are_one_interaction(pawl: StandIn, callback: FeedbackCallback) -> None:
     run_id, config = run_of(callback)
     chat(pawl, n=2).invoke("hi", config)
