@@ -8,13 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from server.lock import RunningServer
 
@@ -27,7 +28,17 @@ Found = TypeVar("Found")
 
 
 class ServerFailedError(Exception):
-    """A server ended or did not become ready; the message holds the end of its log."""
+    """A server ended or did not become ready."""
+
+    def __init__(self, end_of_log: str) -> None:
+        super().__init__(f"the server ended, or was not ready in time; its log ends:\n{end_of_log}")
+
+
+class Started(NamedTuple):
+    """A process and its folder for temporary files: vLLM leaves sockets and ports there."""
+
+    process: subprocess.Popen[bytes]
+    scratch: tempfile.TemporaryDirectory[str]
 
 
 @dataclass(slots=True)
@@ -38,7 +49,7 @@ class ServerProcess:
     url: str
     pid: int
     model: str
-    process: subprocess.Popen[bytes]
+    started: Started
     token: str | None = None
 
     @property
@@ -48,19 +59,18 @@ class ServerProcess:
 
     def kill(self) -> None:
         """End it as `kill -9` does."""
-        if self.process.poll() is None:
+        if self.started.process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
-        self.process.wait()
+        self.started.process.wait()
+        self.started.scratch.cleanup()
 
     def stop(self) -> None:
         """End it well; after a while, at once."""
-        if self.process.poll() is not None:
-            return
-        os.kill(self.pid, signal.SIGTERM)
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self.started.process.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.started.process.wait(STOP_SECONDS)
+        self.kill()
 
 
 def start_pawl(
@@ -84,9 +94,9 @@ def start_pawl(
     command += ["--data-dir", str(data_dir), "--port", "0"]
     log, note = data_dir.parent / "server.log", data_dir / "server.json"
     note.unlink(missing_ok=True)  # of a server that was killed
-    process = _start([*prefix, *command], log, settings or {})
-    running = _wait(process, log, lambda: _pawl(note))
-    return ServerProcess("pawl", running.url, running.pid, "pawl", process, running.token)
+    started = _start([*prefix, *command], log, settings or {})
+    running = _wait(started, log, lambda: _pawl(note))
+    return ServerProcess("pawl", running.url, running.pid, "pawl", started, running.token)
 
 
 def start_vllm(
@@ -98,10 +108,10 @@ def start_vllm(
     command += [*arguments, "--model", str(model), "--served-model-name", "model"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     log = folder / f"{name}.log"
-    process = _start(command, log, {"TORCHDYNAMO_DISABLE": "1"})  # as Pawl does on a CPU
+    started = _start(command, log, {"TORCHDYNAMO_DISABLE": "1"})  # as Pawl does on a CPU
     url = f"http://127.0.0.1:{port}"
-    _wait(process, log, lambda: _answers(f"{url}/health") or None)
-    return ServerProcess(name, url, process.pid, "model", process)
+    _wait(started, log, lambda: _answers(f"{url}/health") or None)
+    return ServerProcess(name, url, started.process.pid, "model", started)
 
 
 @contextmanager
@@ -113,14 +123,14 @@ def stopping(server: ServerProcess) -> Iterator[ServerProcess]:
         server.stop()
 
 
-def _start(
-    command: Sequence[str], log: Path, settings: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], log: Path, settings: Mapping[str, str]) -> Started:
     """Start `command`, which dies with this process."""
+    scratch = tempfile.TemporaryDirectory(prefix="pawl-", ignore_cleanup_errors=True)
     quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **quiet, **settings}
+    own = {"OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
+    environment = {**os.environ, **own, **quiet, **settings}
     with log.open("ab") as file:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -128,6 +138,7 @@ def _start(
             stderr=file,
             preexec_fn=_die_with_parent,  # noqa: PLW1509  (it only asks the kernel)
         )
+    return Started(process, scratch)
 
 
 _LIBC = ctypes.CDLL(None)
@@ -139,21 +150,31 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _wait(process: subprocess.Popen[bytes], log: Path, ask: Callable[[], Found | None]) -> Found:
+def _wait(started: Started, log: Path, ask: Callable[[], Found | None]) -> Found:
     """Ask until there is an answer; raises `ServerFailedError`, with the process ended."""
-    deadline = time.monotonic() + READY_SECONDS
+    found = None
     try:
-        while time.monotonic() < deadline and process.poll() is None:
-            found = ask()
-            if found is not None:
-                return found
-            time.sleep(POLL_SECONDS)
-    except BaseException:
-        process.kill()
-        raise
-    process.kill()
-    end = log.read_text(errors="replace")[-LOG_TAIL:]
-    raise ServerFailedError(f"the server ended, or was not ready in time; its log ends:\n{end}")
+        found = _first_answer(started.process, ask)
+    finally:
+        if found is None:
+            started.process.kill()
+            started.process.wait()
+            started.scratch.cleanup()
+    if found is None:
+        raise ServerFailedError(log.read_text(errors="replace")[-LOG_TAIL:])
+    return found
+
+
+def _first_answer(
+    process: subprocess.Popen[bytes], ask: Callable[[], Found | None]
+) -> Found | None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        found = ask()
+        if found is not None:
+            return found
+        time.sleep(POLL_SECONDS)
+    return None
 
 
 def _pawl(note: Path) -> RunningServer | None:
