@@ -29,7 +29,6 @@ from retrain.ports import Answer, Chat, ChatError, ChatUnavailableError
 from retrain.prompts import HeldOutPrompt
 from retrain.retry import with_retries
 
-OnProgress = Callable[[int, int], None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -83,7 +82,6 @@ async def evaluate(
     judge: Judge,
     suite: Suite | None,
     config: EvaluationConfig,
-    on_progress: OnProgress = lambda _done, _total: None,
 ) -> Evaluation:
     """Let all arms answer all prompts (candidate and live the suite too), and judge.
 
@@ -94,7 +92,6 @@ async def evaluate(
         judge: Compares candidate with live, and with base where base is asked; both ways round.
         suite: Assertions for candidate and live, or None.
         config: Limits of the evaluation.
-        on_progress: Called with (done, total) after each prompt or case.
 
     Raises:
         EvaluationError: More than `max_failed_share` of the prompts or of the cases failed.
@@ -102,10 +99,9 @@ async def evaluate(
 
     """
     cases = suite.cases if suite else []
-    progress = _Progress(len(prompts) + len(cases), on_progress)
     work = _Work(chat, judge, config, arms.models())
-    rows = await _each(prompts, work.row, progress)
-    checked = await _each(cases, work.case, progress)
+    rows = await _each(prompts, work.row)
+    checked = await _each(cases, work.case)
     _enough(rows.failed, len(prompts), "prompts", config)
     _enough(checked.failed, len(cases), "assertion cases", config)
     return Evaluation(
@@ -115,17 +111,6 @@ async def evaluate(
         failed=dict(rows.failed + checked.failed),
         suite=_suite_result(checked.kept) if suite else None,
     )
-
-
-@dataclass
-class _Progress:
-    total: int
-    report: OnProgress
-    done: int = 0
-
-    def step(self) -> None:
-        self.done += 1
-        self.report(self.done, self.total)
 
 
 @dataclass
@@ -230,9 +215,7 @@ def _or_raise(answer: Answer | BaseException) -> Answer:
     return answer
 
 
-async def _each(
-    items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], progress: _Progress
-) -> _Kept[Result]:
+async def _each(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> _Kept[Result]:
     """Work on all items at once (the semaphores bound it); results in the order of the items."""
     failed: Counter[str] = Counter()
 
@@ -242,8 +225,6 @@ async def _each(
         except (ChatError, JudgeError) as error:
             failed[type(error).__name__] += 1
             return None
-        finally:
-            progress.step()
 
     async with asyncio.TaskGroup() as tasks:
         started = [tasks.create_task(one(item)) for item in items]

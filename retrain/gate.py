@@ -150,15 +150,6 @@ class Verdict(_Record):
         """Whether the candidate may go on."""
         return self.outcome == "promote"
 
-    def to_json(self) -> str:
-        """The verdict as JSON; `from_json` gives it back unchanged."""
-        return self.model_dump_json()
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. Raises pydantic's ValidationError on anything else."""
-        return cls.model_validate_json(text)
-
 
 def decide(evidence: Evidence, config: GateConfig) -> Verdict:
     """Weigh the evidence: promote only if every test and every guardrail passes."""

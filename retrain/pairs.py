@@ -6,7 +6,7 @@ may only be the worse one: training towards it would teach the model to stop in 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -175,8 +175,3 @@ def _completion(side: Side) -> CompletionRow:
     if side.token_ids is None:
         return CompletionRow(text=side.text)
     return CompletionRow(token_ids=list(side.token_ids))
-
-
-def by_signal(pairs: Iterable[Pair]) -> Mapping[Signal, int]:
-    """How many pairs each signal brought."""
-    return Counter(pair.signal for pair in pairs)

@@ -83,11 +83,9 @@ class RunRepository:
         async with self._database.read() as session:
             return list((await session.exec(query)).all())
 
-    async def running(self, channel: str | None = None) -> list[Run]:
+    async def running(self) -> list[Run]:
         """The runs that have not ended, the oldest first."""
         query = select(Run).where(Run.state == "running").order_by(col(Run.created_at))
-        if channel is not None:
-            query = query.where(Run.channel == channel)
         async with self._database.read() as session:
             return list((await session.exec(query)).all())
 

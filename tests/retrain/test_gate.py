@@ -175,7 +175,7 @@ def test_a_loss_turned_into_a_win_only_lowers_p(wins: int, losses: int) -> None:
 @given(evidences)
 def test_a_verdict_survives_json(found: Evidence) -> None:
     verdict = decide(found, GateConfig(harm_ceilings={"rude": 0.1}))
-    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
 
 
 @settings(deadline=None)
