@@ -5,6 +5,7 @@ and the database decides who starts it (the slot's one row). So it does not matt
 schedulers there are, whether a tick is late, or how the clock jumps. All in UTC: no summer time.
 """
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -79,6 +80,7 @@ class Schedule:
         self._config = config
         self._trigger = cron_trigger(config.cron)
         self._scheduler = AsyncIOScheduler(timezone=UTC)
+        self._ticking = asyncio.Lock()
 
     def start(self) -> None:
         """Look at once, and every `poll_seconds` from then on."""
@@ -98,8 +100,19 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
+    async def finish(self) -> None:
+        """As `close`, once a tick under way has ended: APScheduler would cancel it at its query."""
+        if self._scheduler.running:
+            self._scheduler.pause()
+        async with self._ticking:
+            self.close()
+
     async def tick(self) -> list[str]:
         """Resume what was left behind and start what is due; returns the ids of started runs."""
+        async with self._ticking:
+            return await self._tick()
+
+    async def _tick(self) -> list[str]:
         try:
             await self._service.resume()
             return await self._start_due() if self._config.enabled else []

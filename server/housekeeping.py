@@ -1,5 +1,6 @@
 """What is done once a day beside the weekly run: files that nobody needs any more go."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
@@ -16,11 +17,21 @@ EVERY_HOURS = 24
 
 def start_housekeeping(registry: Registry, clock: Clock, stack: AsyncExitStack) -> None:
     """Purge now and every day; ends with `stack`."""
-    scheduler = AsyncIOScheduler(timezone=UTC)
+    scheduler, at_work = AsyncIOScheduler(timezone=UTC), asyncio.Lock()
+
+    async def purge_alone() -> None:
+        async with at_work:
+            await purge(registry, clock)
+
+    async def end() -> None:
+        """APScheduler would cancel the purge at its query: let it end."""
+        scheduler.pause()
+        async with at_work:
+            scheduler.shutdown(wait=False)
+
     scheduler.add_job(
-        purge,
+        purge_alone,
         "interval",
-        [registry, clock],
         hours=EVERY_HOURS,
         next_run_time=datetime.now(UTC),
         max_instances=1,
@@ -28,7 +39,7 @@ def start_housekeeping(registry: Registry, clock: Clock, stack: AsyncExitStack) 
         misfire_grace_time=None,
     )
     scheduler.start()
-    stack.callback(scheduler.shutdown, wait=False)
+    stack.push_async_callback(end)
 
 
 async def purge(registry: Registry, clock: Clock) -> None:

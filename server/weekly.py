@@ -59,7 +59,7 @@ async def _begin(service: RunService, world: World, stack: AsyncExitStack) -> No
     await service.start()
     schedule = Schedule(service, world.runs, world.config, world.clock)
     schedule.start()
-    stack.callback(schedule.close)
+    stack.push_async_callback(schedule.finish)
 
 
 async def _judge(settings: Settings, stack: AsyncExitStack) -> Judge | None:

@@ -17,7 +17,7 @@ import httpx
 from server.lock import RunningServer
 from tests.integration.test_engine_process import parent_of
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 180.0
 SERVE = (sys.executable, "-m", "server.cli", "serve")
 UNSUPERVISED = (sys.executable, "-m", "server.process")
 QUESTION = {"role": "user", "content": "When do the tomatoes ripen?"}

@@ -34,9 +34,9 @@ MORTAL = (sys.executable, "-m", "tests.integration.mortal_server")
 class OpenStream:
     """A stream that somebody reads, in a thread."""
 
-    def __init__(self, server: Serving, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, server: Serving, pool: ThreadPoolExecutor, **fields: Any) -> None:
         self.client = server.client()
-        self._context = self.client.stream("POST", CHAT, json=chat_body(stream=True))
+        self._context = self.client.stream("POST", CHAT, json=chat_body(stream=True, **fields))
         self.response = self._context.__enter__()
         self.lines: Future[list[str]] = pool.submit(self._read)
 
@@ -53,9 +53,9 @@ class OpenStream:
 
 
 @contextmanager
-def open_streams(server: Serving, number: int) -> Iterator[list[OpenStream]]:
+def open_streams(server: Serving, number: int, **fields: Any) -> Iterator[list[OpenStream]]:
     with ThreadPoolExecutor(number) as pool:
-        yield [OpenStream(server, pool) for _ in range(number)]
+        yield [OpenStream(server, pool, **fields) for _ in range(number)]
 
 
 def stored(server: Serving, identifier: str) -> tuple[str, str | None, int] | None:

@@ -1,0 +1,80 @@
+"""`pawl serve` with the real engine: deaths that it must survive, and orphans it must not leave."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.serving_process import Serving, chat_body, serving
+from tests.integration.test_engine_process import name_of, wait_gone
+from tests.integration.test_server_process import error_of, open_streams, stored
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("engine"),
+    pytest.mark.timeout(400),
+]
+
+CHAT = "/v1/chat/completions"
+ENGINE = {"PAWL_ENGINE__DTYPE": "float32", "PAWL_ENGINE__KV_CACHE_GIB": "0.25"}
+LONG = {"max_tokens": 400, "ignore_eos": True}
+
+
+@contextmanager
+def engine_server(model: Path, data_dir: Path) -> Iterator[Serving]:
+    with serving(data_dir, model=model, settings=ENGINE) as server:
+        yield server
+
+
+def engine_core(server: Serving) -> int:
+    """The process that computes."""
+    named = {pid: name_of(pid) for pid in server.family()}
+    return next(pid for pid, name in named.items() if name.startswith("VLLM::Engin"))
+
+
+def test_a_killed_engine_is_told_to_streams_and_replaced(tiny_model: Path, tmp_path: Path) -> None:
+    with engine_server(tiny_model, tmp_path / "data") as server:
+        family = set(server.family())
+        with open_streams(server, 2, **LONG) as streams:
+            os.kill(engine_core(server), signal.SIGKILL)
+            for stream in streams:
+                error, end = stream.lines.result()[-2:]
+                assert (bool(error_of(error)), end) == (True, "data: [DONE]")
+        server.wait_ready()
+        assert {(stored(server, stream.id) or ("",))[0] for stream in streams} == {"failed"}
+        with server.client() as client:
+            assert client.post(CHAT, json=chat_body(max_tokens=5)).status_code == 200
+        assert wait_gone(sorted(family - {server.process.pid})) == []
+
+
+def test_a_killed_server_is_replaced_and_its_engine_is_gone(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    with engine_server(tiny_model, tmp_path / "data") as server:
+        below = sorted(set(server.family()) - {server.process.pid})
+        os.kill(server.server.pid, signal.SIGKILL)
+        assert wait_gone(below) == []
+        server.wait_ready()
+        with server.client() as client:
+            assert client.post(CHAT, json=chat_body(max_tokens=5)).status_code == 200
+        family = server.family()
+        os.kill(server.process.pid, signal.SIGKILL)
+        assert wait_gone(family) == []
+
+
+def test_a_server_that_is_told_to_end_ends_well_and_takes_its_engine_along(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    with engine_server(tiny_model, tmp_path / "data") as server:
+        family = server.family()
+        with open_streams(server, 2, **LONG) as streams:
+            server.process.send_signal(signal.SIGTERM)
+            for stream in streams:
+                lines = stream.lines.result()
+                assert ("error" in lines[-2], lines[-1]) == (False, "data: [DONE]")
+        assert server.process.wait(60) == 0
+        assert wait_gone(family) == []

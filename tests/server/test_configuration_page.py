@@ -1,0 +1,8 @@
+"""docs/configuration.md says every setting, with the default that holds."""
+
+from docs.settings_table import PAGE, page
+
+
+def test_the_tables_are_the_settings_own() -> None:
+    text = PAGE.read_text()
+    assert page(text) == text, "run: python -m docs.settings_table"
