@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from sqlalchemy import Connection
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+Result = TypeVar("Result")
 
 Clock = Callable[[], datetime]
 """Gives the time now, aware, in UTC."""
@@ -20,6 +23,13 @@ class Database(Protocol):
 
     def write(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        ...
+
+    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction, in another thread: one change of threads, not one a query.
+
+        It is made durable or rolled back even if the caller is cancelled meanwhile.
+        """
         ...
 
 

@@ -176,9 +176,12 @@ class Recorder:
             else:
                 judged.append((waiting, waiting.row))
         started = perf_counter()
-        async with self._database.write() as session:
-            outcomes = await write_interactions(session, [record for _, record in asked])
-            outcomes += await write_feedback(session, [record for _, record in judged])
+        outcomes = await self._database.transaction(
+            lambda connection: [
+                *write_interactions(connection, [record for _, record in asked]),
+                *write_feedback(connection, [record for _, record in judged]),
+            ]
+        )
         self._observer.committed(len(group), perf_counter() - started)
         waiters = [waiting for waiting, _ in (*asked, *judged)]
         return list(zip(waiters, outcomes, strict=True))

@@ -1,8 +1,8 @@
-"""Queries of the log. They run in the caller's session and commit nothing."""
+"""Queries of the log. They run in the caller's transaction and commit nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import delete, func, insert, or_
+from sqlalchemy import Connection, delete, func, insert, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,47 +13,41 @@ from feedback.upserts import KnownInteraction, Outcome, plan_feedback, plan_inte
 from feedback.validation import StoredAnswers
 
 
-async def write_interactions(
-    session: AsyncSession, records: Sequence[InteractionRecord]
+def write_interactions(
+    connection: Connection, records: Sequence[InteractionRecord]
 ) -> list[Outcome]:
     """Write the records that are to be written (`upserts`); an outcome for each, in order."""
     if not records:
         return []
-    plan = plan_interactions(records, await _known(session, records))
+    plan = plan_interactions(records, _known(connection, records))
     if not plan.write:
         return plan.outcomes
-    connection = await session.connection()
     if plan.replaced:
-        await connection.execute(
-            delete(Choice).where(col(Choice.interaction_id).in_(plan.replaced))
-        )
-        await connection.execute(delete(Interaction).where(col(Interaction.id).in_(plan.replaced)))
+        connection.execute(delete(Choice).where(col(Choice.interaction_id).in_(plan.replaced)))
+        connection.execute(delete(Interaction).where(col(Interaction.id).in_(plan.replaced)))
     written = plan.write.values()
-    await connection.execute(insert(Interaction), [interaction_row(record) for record in written])
+    connection.execute(insert(Interaction), [interaction_row(record) for record in written])
     choices = [row for record in written for row in choice_rows(record)]
     if choices:
-        await connection.execute(insert(Choice), choices)
+        connection.execute(insert(Choice), choices)
     return plan.outcomes
 
 
-async def write_feedback(session: AsyncSession, records: Sequence[FeedbackRecord]) -> list[Outcome]:
+def write_feedback(connection: Connection, records: Sequence[FeedbackRecord]) -> list[Outcome]:
     """Write the judgements that are new and fit what they judge; an outcome for each, in order."""
     if not records:
         return []
     ids = {record.id for record in records}
     query = select(Feedback.tenant, Feedback.id, Feedback.digest).where(col(Feedback.id).in_(ids))
-    digests = {(tenant, id_): digest for tenant, id_, digest in await session.exec(query)}
+    digests = {(tenant, id_): digest for tenant, id_, digest in connection.execute(query)}
     judged = {subject.id for record in records for subject in record.subjects}
-    new, outcomes = plan_feedback(records, digests, await stored_answers(session, judged))
+    new, outcomes = plan_feedback(records, digests, stored_answers(connection, judged))
     if new:
-        connection = await session.connection()
-        await connection.execute(insert(Feedback), [feedback_row(record) for record in new])
+        connection.execute(insert(Feedback), [feedback_row(record) for record in new])
     return outcomes
 
 
-async def stored_answers(
-    session: AsyncSession, ids: Collection[str]
-) -> Mapping[str, StoredAnswers]:
+def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str, StoredAnswers]:
     """What the log knows of these interactions, by id; those it does not know are left out.
 
     The ids must have been found authentic for the tenant: an id belongs to one tenant only.
@@ -66,10 +60,10 @@ async def stored_answers(
         .where(col(Choice.interaction_id).in_(ids))
         .group_by(col(Choice.interaction_id))
     )
-    last = dict((await session.exec(last_choice)).all())
+    last = {row[0]: row[1] for row in connection.execute(last_choice)}
     return {
         id_: StoredAnswers(conversation, last.get(id_, 0) + 1, version)
-        for id_, conversation, version in await session.exec(interactions)
+        for id_, conversation, version in connection.execute(interactions)
     }
 
 
@@ -91,16 +85,13 @@ async def read_interaction(
     )
 
 
-async def _known(
-    session: AsyncSession, records: Sequence[InteractionRecord]
-) -> list[KnownInteraction]:
+def _known(connection: Connection, records: Sequence[InteractionRecord]) -> list[KnownInteraction]:
     wanted = [col(Interaction.id).in_({record.id for record in records})]
     runs = {record.run_id for record in records if record.run_id is not None}
     if runs:
         wanted.append(col(Interaction.run_id).in_(runs))
-    connection = await session.connection()
     columns = (Interaction.id, Interaction.tenant, Interaction.mode)
-    rows = await connection.execute(
+    rows = connection.execute(
         select(*columns, Interaction.run_id)
         .add_columns(col(Interaction.received_at))
         .where(or_(*wanted))

@@ -2,15 +2,13 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import func
+from sqlalchemy import Connection, func
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from feedback.config import FeedbackConfig
 from feedback.errors import (
@@ -21,6 +19,7 @@ from feedback.errors import (
     StoreUnavailableError,
 )
 from feedback.models import Choice, Feedback, Interaction
+from feedback.ports import Result
 from feedback.recorder import Recorder
 from feedback.records import FeedbackRecord, unpack
 from feedback.repository import write_feedback
@@ -45,17 +44,16 @@ class FailingDatabase:
         self._database = database
         self.failures = failures
         self.read = database.read
+        self.write = database.write
         self.gate = asyncio.Event()
         self.gate.set()
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
         await self.gate.wait()
         if self.failures > 0:
             self.failures -= 1
             raise OperationalError("", {}, sqlite3.OperationalError("database is locked"))
-        async with self._database.write() as session:
-            yield session
+        return await self._database.transaction(work)
 
 
 class RacingDatabase:
@@ -65,15 +63,13 @@ class RacingDatabase:
         self._database = database
         self._row: FeedbackRecord | None = row
         self.read = database.read
+        self.write = database.write
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
-        async with self._database.write() as session:
-            if self._row is None:
-                yield session
-                return
-            await write_feedback(session, [self._row])
-        self._row = None
+    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
+        if self._row is None:
+            return await self._database.transaction(work)
+        row, self._row = self._row, None
+        await self._database.transaction(lambda connection: write_feedback(connection, [row]))
         raise IntegrityError("", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
 
 

@@ -72,8 +72,12 @@ async def test_feedback_may_come_before_its_interaction(database: SqliteDatabase
         assert len((await service.interaction(TENANT, id_)).feedback) == 1
 
 
-@pytest.mark.parametrize("id_", ["nonsense", new_id("other"), "chatcmpl-" + "a" * 36])
-async def test_what_is_not_the_tenants_is_not_found(database: SqliteDatabase, id_: str) -> None:
+ANOTHERS = "another tenant's"
+
+
+@pytest.mark.parametrize("given", ["nonsense", ANOTHERS, "chatcmpl-" + "a" * 36])
+async def test_what_is_not_the_tenants_is_not_found(database: SqliteDatabase, given: str) -> None:
+    id_ = new_id("other") if given == ANOTHERS else given
     async with running_service(database) as (service, _):
         with pytest.raises(InteractionNotFoundError, match="inference_id"):
             await service.submit(TENANT, None, said(id_))
