@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, get_peft_model
+from sqlmodel import select
 from transformers import AutoModelForCausalLM
 
+from feedback.models import Interaction
 from retrain.config import PairsConfig, RetrainConfig
 from retrain.dataset import PAIRS, About, PairLog, freeze
 from retrain.trainer.dpo import PairTrainer, switch_off_dropout
@@ -112,7 +114,10 @@ async def _freeze(data_dir: Path, folder: Path, version: str) -> None:
     folder.parent.mkdir()
     database = Database(sqlite_url(data_dir / "pawl.db"))
     try:
-        await freeze(folder, about, PairLog(database, about, config, {version}), config)
+        async with database.read() as session:
+            sampled = select(Interaction.base_fingerprint).where(Interaction.version == version)
+            base = (await session.exec(sampled)).first()
+        await freeze(folder, about, PairLog(database, about, config, base or ""), config)
     finally:
         await database.close()
 

@@ -48,6 +48,7 @@ class LoggedAnswer:
     finish_reason: str | None
     status: str
     version: str | None
+    base_fingerprint: str | None
     mode: str
     asker: str
     thread: str
@@ -262,6 +263,7 @@ def _answer(row: Row[Any]) -> LoggedAnswer:
         finish_reason=row.finish_reason,
         status=row.status,
         version=row.version,
+        base_fingerprint=row.base_fingerprint,
         mode=row.mode,
         asker=row.asker,
         thread=row.thread,

@@ -182,6 +182,7 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
     col(Interaction.prompt_token_ids),
     col(Interaction.status),
     col(Interaction.version),
+    col(Interaction.base_fingerprint),
     col(Interaction.mode),
     col(Interaction.thread),
     col(Interaction.received_at),

@@ -37,6 +37,9 @@ class Interaction(SQLModel, table=True):
     requested_model: str
     model: str
     version: str | None
+    base_fingerprint: str | None = None
+    """Which base model answered (`EngineInfo.model_fingerprint`): its token ids mean nothing to
+    another."""
     user: str | None
     key_id: str | None
     parent: str | None = None

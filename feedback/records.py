@@ -45,6 +45,7 @@ class InteractionRecord:
     conversation: str
     thread: str
     request: Mapping[str, Any]
+    base_fingerprint: str | None = None
     user: str | None = None
     key_id: str | None = None
     parent: str | None = None

@@ -21,6 +21,7 @@ def interaction_row(record: InteractionRecord) -> Row:
         "requested_model": storable(record.requested_model),
         "model": storable(record.model),
         "version": record.version,
+        "base_fingerprint": record.base_fingerprint,
         "user": None if record.user is None else storable(record.user),
         "key_id": record.key_id,
         "parent": record.parent,

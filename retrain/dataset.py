@@ -9,7 +9,7 @@ for each pair that may be kept.
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -91,7 +91,7 @@ class PairLog:
     database: Database
     about: About
     config: RetrainConfig
-    known_versions: Collection[str]
+    base_fingerprint: str
 
     async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
         """See `Log`."""
@@ -100,7 +100,7 @@ class PairLog:
         async for conversation in judged_conversations(
             self.database, window, events_per_rater=quota
         ):
-            result = pairs_of(conversation, self.config.pairs, self.known_versions)
+            result = pairs_of(conversation, self.config.pairs, self.base_fingerprint)
             yield result.pairs, result.filtered
 
     async def prompts(self) -> AsyncIterator[AskedPrompt]:

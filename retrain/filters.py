@@ -26,7 +26,7 @@ class Filter(StrEnum):
     INCOMPLETE = "incomplete"
     """Of an answer that was aborted or failed."""
     FOREIGN = "foreign"
-    """Of an answer that no known version gave, or whose token ids are not known."""
+    """Of an answer of another model than the base served now, or one without token ids."""
     EMPTY = "empty"
     """Of an answer, or with a demonstration, without text."""
     TIE = "tie"

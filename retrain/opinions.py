@@ -1,7 +1,7 @@
 """What was said about one conversation, as opinions: this text is better than that one. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import combinations
@@ -47,12 +47,12 @@ class Opinion:
 def opinions_of(
     conversation: JudgedConversation,
     config: PairsConfig,
-    known_versions: Collection[str],
+    base_fingerprint: str,
     filtered: Counter[str],
 ) -> list[Opinion]:
     """Everything that compares two answers; what cannot be used is counted in `filtered`."""
     answers = {(answer.interaction_id, answer.choice): answer for answer in conversation.answers}
-    desk = _Desk(conversation.tenant, config, known_versions, answers, filtered)
+    desk = _Desk(conversation.tenant, config, base_fingerprint, answers, filtered)
     judgements = sorted(conversation.judgements, key=lambda word: (word.received_at, word.id))
     heard = [word for word in judgements if desk.hears(word)]
     return [
@@ -70,7 +70,7 @@ class _Desk:
 
     tenant: str
     config: PairsConfig
-    known_versions: Collection[str]
+    base_fingerprint: str
     answers: Mapping[Key, LoggedAnswer]
     filtered: Counter[str]
 
@@ -105,7 +105,7 @@ class _Desk:
         if answer.status != "complete":
             return Filter.INCOMPLETE
         if (
-            answer.version not in self.known_versions
+            answer.base_fingerprint != self.base_fingerprint
             or not answer.token_ids
             or not answer.prompt_token_ids
         ):

@@ -6,7 +6,7 @@ may only be the worse one: training towards it would teach the model to stop in 
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -62,19 +62,19 @@ class PairsResult:
 
 
 def pairs_of(
-    conversation: JudgedConversation, config: PairsConfig, known_versions: Collection[str]
+    conversation: JudgedConversation, config: PairsConfig, base_fingerprint: str
 ) -> PairsResult:
     """Turn everything that was said about one conversation into pairs.
 
     Args:
         conversation: The answers and the judgements.
         config: Which judgements count.
-        known_versions: Versions of the base model that is served now, `base` among them; others'
-            token ids mean nothing to it.
+        base_fingerprint: The base model that is served now; the token ids that another sampled
+            mean nothing to it.
 
     """
     filtered: Counter[str] = Counter(conversation.left_out)
-    opinions = opinions_of(conversation, config, known_versions, filtered)
+    opinions = opinions_of(conversation, config, base_fingerprint, filtered)
     usable = _usable(opinions, filtered)
     grouped: dict[frozenset[str], list[Opinion]] = {}
     for opinion in usable:

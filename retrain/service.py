@@ -149,7 +149,7 @@ class RunService:
         """What a run would train on now; writes nothing but a temporary folder."""
         world = self._world
         about = await about_now(world, f"{channel}-dry", channel)
-        log = await pair_log(world, about)
+        log = pair_log(world, about)
         with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
             manifest = await freeze(Path(folder) / "snapshot", about, log, world.config)
         return PlanOut(
@@ -170,7 +170,7 @@ class RunService:
     ) -> AsyncIterator[dict[str, Any]]:
         """The pairs that a run would draw from, as TRL or OpenAI's preference format take them."""
         about = await about_now(self._world, f"{channel}-export", channel)
-        log = await pair_log(self._world, about)
+        log = pair_log(self._world, about)
         async for pairs, _ in log.pairs():
             for pair in pairs:
                 row = exported(pair, style)

@@ -65,7 +65,7 @@ async def _freeze(context: RunContext) -> Manifest:
     world = context.world
     about = await about_now(world, context.run.id, context.run.channel)
     await context.save(parent=about.parent, cut_off=about.cut_off)
-    return await freeze(context.snapshot, about, await pair_log(world, about), world.config)
+    return await freeze(context.snapshot, about, pair_log(world, about), world.config)
 
 
 async def about_now(world: World, run: str, channel_name: str) -> About:
@@ -86,11 +86,9 @@ async def about_now(world: World, run: str, channel_name: str) -> About:
     )
 
 
-async def pair_log(world: World, about: About) -> PairLog:
-    """The log as a run reads it: only versions of the base model that is served count."""
-    versions = await world.registry.versions(about.channel)
-    known = {v.name for v in versions if v.base_fingerprint == world.base.fingerprint}
-    return PairLog(world.database, about, world.config, known | {BASE})
+def pair_log(world: World, about: About) -> PairLog:
+    """The log as a run reads it: only answers of the base model that is served count."""
+    return PairLog(world.database, about, world.config, world.base.fingerprint)
 
 
 async def train(context: RunContext) -> Ending | None:

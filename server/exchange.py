@@ -75,7 +75,7 @@ class Exchange:
         ]
 
 
-def new_record(
+def new_record(  # noqa: PLR0913  (each is a part of the record)
     identifier: str,
     *,
     received_at: datetime,
@@ -83,6 +83,7 @@ def new_record(
     body: Mapping[str, Any],
     principal: Principal,
     resolved: Resolved,
+    base_fingerprint: str,
     mode: Mode,
 ) -> InteractionRecord:
     """The record of a request that has just arrived."""
@@ -97,6 +98,7 @@ def new_record(
         requested_model=str(body.get("model", "")),
         model=resolved.model_label,
         version=resolved.version,
+        base_fingerprint=base_fingerprint,
         user=_text(body.get("user")),
         key_id=principal.key_id,
         conversation=conversation_hash(principal.tenant, body),

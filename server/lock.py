@@ -42,7 +42,7 @@ class DataLock:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         file = (self._data_dir / "server.lock").open("w")
         deadline = time.monotonic() + patience_seconds
-        while not _locked(file):
+        while not _locked(file, fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
                 file.close()
                 raise SetupError(
@@ -70,9 +70,9 @@ class DataLock:
         self._file = None
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(file: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -80,9 +80,10 @@ def _locked(file: IO[str]) -> bool:
 
 def running_server(data_dir: Path) -> RunningServer | None:
     """Tell where the server of this folder listens; None when nothing holds the lock."""
-    try:
-        DataLock(data_dir).acquire(patience_seconds=0).release()
-    except SetupError:
-        note = data_dir / "server.json"
-        return RunningServer(**json.loads(note.read_text())) if note.exists() else None
-    return None
+    lock, note = data_dir / "server.lock", data_dir / "server.json"
+    if not lock.exists():
+        return None
+    with lock.open() as file:
+        if _locked(file, fcntl.LOCK_SH) or not note.exists():
+            return None
+        return RunningServer(**json.loads(note.read_text()))

@@ -89,8 +89,7 @@ class ServingMetrics:
 class RecorderMetrics:
     """What happens to the log. Satisfies `feedback.ports.RecorderObserver`."""
 
-    def __init__(self, registry: CollectorRegistry, serving: ServingMetrics) -> None:
-        self._serving = serving
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.queue = Gauge(
             "pawl_recorder_queue_rows", "Rows that wait for their commit", registry=registry
         )
@@ -129,10 +128,6 @@ class RecorderMetrics:
         """One group is durable."""
         self.rows.inc(rows)
         self.commits.observe(seconds)
-
-    def late(self) -> None:
-        """An answer left before its row was committed."""
-        self._serving.commit_was_late()
 
     def retried(self, rows: int) -> None:
         """The database failed a group."""
@@ -284,7 +279,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.serving = ServingMetrics(self._registry)
-        self.recorder = RecorderMetrics(self._registry, self.serving)
+        self.recorder = RecorderMetrics(self._registry)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
 

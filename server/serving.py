@@ -69,11 +69,10 @@ class Serving:
         """Answer one request; raises the rooms' errors for what cannot be answered."""
         if self._drain.draining:
             raise DrainingError
-        exchange = self._begin(endpoint, body, principal, mode)
         if mode == "live":
-            return await self._serve(request, exchange)
-        async with self._evaluations:
-            return await self._serve(request, exchange)
+            return await self._serve(request, self._begin(endpoint, body, principal, mode))
+        async with self._evaluations:  # what answers is settled only once it is this request's turn
+            return await self._serve(request, self._begin(endpoint, body, principal, mode))
 
     def _begin(
         self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
@@ -88,6 +87,7 @@ class Serving:
             body=body,
             principal=principal,
             resolved=resolved,
+            base_fingerprint=self._engine.info.model_fingerprint,
             mode=mode,
         )
         exchange = Exchange(record, endpoint, body, resolved)

@@ -4,7 +4,8 @@ _TURN = """\
 <|im_start|>{{ m['role'] }}{{ '\\n' }}
 {%- if m['content'] %}{{ m['content'] }}{% endif %}
 {%- for call in m['tool_calls'] or [] %}
-{{- '' }}<tool_call>{{ call['function'] | tojson }}</tool_call>
+{{- '' }}<tool_call>{"name": {{ call['function']['name'] | tojson }}, "arguments": \
+{{ call['function']['arguments'] | tojson }}}</tool_call>
 {%- endfor %}<|im_end|>"""
 
 _TOOLS = "{{ '\\nTools: ' }}{{ tools | tojson }}"

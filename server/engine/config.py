@@ -1,8 +1,16 @@
 """The engine's section of the settings."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _from_text(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+LoraRank = Annotated[Literal[8, 16, 32, 64, 128, 256, 512], BeforeValidator(_from_text)]
+"""The ranks that vLLM allots room for; environment variables are texts."""
 
 
 class EngineConfig(BaseModel):
@@ -19,7 +27,7 @@ class EngineConfig(BaseModel):
     dtype: str = "auto"
     adapter_slots: int = Field(default=8, ge=4, le=64)
     """Adapters resident at once. Four is the least: live, incoming, canary, shadow."""
-    max_lora_rank: Literal[8, 16, 32, 64, 128, 256, 512] = 64
+    max_lora_rank: LoraRank = 64
     max_queued_requests: int = Field(default=512, ge=1)
     """Requests waiting or running; beyond it a request gets 503."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)

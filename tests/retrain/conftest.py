@@ -16,4 +16,4 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     house = House(database, tmp_path / "runs", make_config())
     await house.open()
     yield house
-    await database.close()
+    await house.close()

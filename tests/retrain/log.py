@@ -37,6 +37,7 @@ class Log:
             "requested_model": "pawl",
             "model": "pawl@base",
             "version": "base",
+            "base_fingerprint": "f" * 64,
             "user": user,
             "key_id": None,
             "conversation": conversation_hash(self.tenant, request),

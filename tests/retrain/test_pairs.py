@@ -19,7 +19,7 @@ from retrain.pairs import Pair, PairsResult, pairs_of
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 NOBODY_HELD_OUT = PairsConfig(held_out_share=0)
-KNOWN = frozenset({"base", "2026-w46-abcdef"})
+SERVED = "f" * 64
 MESSAGES = [{"role": "user", "content": "hours?"}]
 
 
@@ -33,6 +33,7 @@ def answer(number: int, text: str, **more: Any) -> LoggedAnswer:
         "finish_reason": "stop",
         "status": "complete",
         "version": "base",
+        "base_fingerprint": SERVED,
         "mode": "live",
         "asker": "asker",
         "thread": "t",
@@ -82,7 +83,7 @@ def conversation(
 def resolve(
     answers: list[LoggedAnswer], *words: Judgement, config: PairsConfig = NOBODY_HELD_OUT
 ) -> PairsResult:
-    return pairs_of(conversation(answers, list(words)), config, KNOWN)
+    return pairs_of(conversation(answers, list(words)), config, SERVED)
 
 
 def texts(result: PairsResult) -> set[tuple[str, str]]:
@@ -176,8 +177,8 @@ def test_ratings_near_each_other_or_of_different_raters_are_none() -> None:
     [
         ({"status": "aborted"}, Filter.INCOMPLETE),
         ({"status": "failed"}, Filter.INCOMPLETE),
-        ({"version": None, "mode": "external"}, Filter.FOREIGN),
-        ({"version": "2026-w01-000000"}, Filter.FOREIGN),
+        ({"base_fingerprint": None, "mode": "external"}, Filter.FOREIGN),
+        ({"base_fingerprint": "0" * 64}, Filter.FOREIGN),
         ({"token_ids": None}, Filter.FOREIGN),
         ({"prompt_token_ids": None}, Filter.FOREIGN),
         ({"text": " \n"}, Filter.EMPTY),
@@ -258,7 +259,7 @@ def test_a_programs_word_does_not_replace_a_persons() -> None:
 
 
 def test_what_the_log_left_out_is_counted_along() -> None:
-    found = pairs_of(conversation(THREE, [], {"over_quota": 3}), NOBODY_HELD_OUT, KNOWN)
+    found = pairs_of(conversation(THREE, [], {"over_quota": 3}), NOBODY_HELD_OUT, SERVED)
     assert found.filtered == {Filter.OVER_QUOTA: 3}
 
 

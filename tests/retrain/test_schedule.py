@@ -216,7 +216,7 @@ async def _walk(jumps: list[tuple[int, timedelta]]) -> tuple[Counter[str], set[s
             seen.add(str(due_slot(MONDAY, house.clock.now, WEEK)))
             for service in services:
                 await asyncio.gather(*(service.wait(identifier) for identifier in ids))
-        await database.close()
+        await house.close()
         return started, seen
 
 

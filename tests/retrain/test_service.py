@@ -264,12 +264,10 @@ async def test_a_dry_run_shows_what_a_run_would_use_and_writes_nothing(house: Ho
     assert run.figures["pairs_by_signal"] == plan.pairs_by_signal
 
 
-async def test_answers_of_another_base_models_versions_are_not_trained_on(house: House) -> None:
-    house.registry.rows["old"] = version_row("old")
-    house.registry.rows["old"].base_fingerprint = "0" * 64
+async def test_answers_of_another_base_model_are_not_trained_on(house: House) -> None:
     log = Log(SATURDAY - timedelta(hours=1), prefix="old")
     learner = next(f"user {n}" for n in range(40) if not held_out(TENANT, f"user {n}", 0.5))
-    better = log.ask("another question", "good answer", user=learner, version="old")
+    better = log.ask("another question", "good answer", user=learner, base_fingerprint="0" * 64)
     log.prefer(better, log.ask("another question", "bad answer", user=learner))
     await log.write(house.database)
     plan = await house.service().dry_run(CHANNEL)

@@ -213,6 +213,7 @@ class House:
     folder: Path
     config: RetrainConfig
     clock: Clock = field(default_factory=Clock)
+    services: list[RunService] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.registry = FakeRegistry(self.clock)
@@ -222,7 +223,15 @@ class House:
 
     def service(self) -> RunService:
         """Another process, as it were: a service of its own over the same house."""
-        return RunService(self.world())
+        service = RunService(self.world())
+        self.services.append(service)
+        return service
+
+    async def close(self) -> None:
+        """Let no run outlive its house."""
+        for service in self.services:
+            await service.close()
+        await self.database.close()
 
     def world(self) -> World:
         return World(

@@ -51,7 +51,9 @@ def test_the_running_server_is_found_and_a_dead_one_is_not(
 ) -> None:
     assert running_server(tmp_path) == RunningServer("http://127.0.0.1:1", "t", 1)
     _kill(holder)
+    before = sorted(path.name for path in tmp_path.iterdir())
     assert running_server(tmp_path) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_the_note_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("requested_model", sa.String(), nullable=False),
         sa.Column("model", sa.String(), nullable=False),
         sa.Column("version", sa.String(), nullable=True),
+        sa.Column("base_fingerprint", sa.String(), nullable=True),
         sa.Column("user", sa.String(), nullable=True),
         sa.Column("key_id", sa.String(), nullable=True),
         sa.Column("parent", sa.String(), nullable=True),

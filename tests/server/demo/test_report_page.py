@@ -66,7 +66,7 @@ def test_the_json_gives_the_report_back_and_win_rates_have_five_figures(tmp_path
 def test_the_page_shows_every_week_with_its_figures(tmp_path: Path) -> None:
     _, page = write_report(tmp_path, REPORT)
     html = page.read_text(encoding="utf-8")
-    for shown in ("2026-w47-3f9c1a", "356", "31 s", "0.41 s", "83%", "skipped", "p is under alpha"):
+    for shown in ("2026-w47-3f9c1a", "356", "31 s", "410 ms", "83%", "skipped", "p is under alpha"):
         assert shown in html
     assert "72% → 83%" in html
 

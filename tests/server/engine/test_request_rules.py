@@ -85,3 +85,21 @@ def test_deep_nesting_is_refused() -> None:
         deep = [deep]
     with pytest.raises(RequestRefusedError):
         accepted_fields({"messages": MESSAGES, "tools": deep}, "chat")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("stop", ""),
+        ("stop", [1]),
+        ("stop", {"a": 1}),
+        ("tools", "all"),
+        ("tools", [{"type": "function"}]),
+        ("tool_choice", "often"),
+        ("tool_choice", {"function": {"name": 3}}),
+    ],
+)
+def test_what_no_engine_understands_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(RequestRefusedError) as refused:
+        accepted_fields({"messages": MESSAGES, field: value}, "chat")
+    assert refused.value.param == field
