@@ -49,9 +49,7 @@ class LoggedAnswer:
     status: str
     version: str | None
     base_fingerprint: str | None
-    mode: str
     asker: str
-    thread: str
     received_at: datetime
 
 
@@ -83,7 +81,6 @@ class JudgedConversation:
 
     tenant: str
     conversation: str
-    endpoint: str
     messages: list[dict[str, Any]] | None
     tools: list[dict[str, Any]] | None
     answers: tuple[LoggedAnswer, ...]
@@ -228,13 +225,12 @@ def _named_by(judgement: Judgement) -> list[str]:
 def _conversation(
     group: _Group,
     answers: Sequence[LoggedAnswer],
-    requests: Mapping[str, tuple[str, dict[str, Any]]],
+    requests: Mapping[str, dict[str, Any]],
 ) -> JudgedConversation:
-    endpoint, request = requests[answers[0].interaction_id] if answers else ("chat", {})
+    request = requests[answers[0].interaction_id] if answers else {}
     return JudgedConversation(
         tenant=group.tenant,
         conversation=group.conversation,
-        endpoint=endpoint,
         messages=request.get("messages"),
         tools=request.get("tools"),
         answers=tuple(answers),
@@ -264,9 +260,7 @@ def _answer(row: Row[Any]) -> LoggedAnswer:
         status=row.status,
         version=row.version,
         base_fingerprint=row.base_fingerprint,
-        mode=row.mode,
         asker=row.asker,
-        thread=row.thread,
         received_at=row.received_at,
     )
 
@@ -275,14 +269,11 @@ def _unpacked(blob: bytes | None) -> tuple[int, ...] | None:
     return tuple(unpack(blob)) if blob else None
 
 
-async def _requests(
-    connection: AsyncConnection, ids: Sequence[str]
-) -> dict[str, tuple[str, dict[str, Any]]]:
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+async def _requests(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     for chunk in _chunks(ids):
         rows = (await connection.execute(requests_of(chunk))).all()
-        for identifier, endpoint, request in rows:
-            found[identifier] = (endpoint, request)
+        found.update((row.id, row.request) for row in rows)
     return found
 
 
@@ -297,7 +288,7 @@ async def _with_requests(
             conversation=row.conversation,
             asker=row.asker,
             received_at=row.received_at,
-            request=requests[row.id][1],
+            request=requests[row.id],
         )
         for row in rows
     ]

@@ -183,8 +183,6 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
     col(Interaction.status),
     col(Interaction.version),
     col(Interaction.base_fingerprint),
-    col(Interaction.mode),
-    col(Interaction.thread),
     col(Interaction.received_at),
     col(Choice.index).label("choice_index"),
     col(Choice.text),
@@ -208,6 +206,5 @@ def answers_of(window: LogWindow, ids: Sequence[str]) -> Select[Any]:
 
 
 def requests_of(ids: Sequence[str]) -> Select[Any]:
-    """Id, endpoint and request of these interactions."""
-    columns = (col(Interaction.id), col(Interaction.endpoint), col(Interaction.request))
-    return select(*columns).where(col(Interaction.id).in_(ids))
+    """Id and request of these interactions."""
+    return select(col(Interaction.id), col(Interaction.request)).where(col(Interaction.id).in_(ids))

@@ -95,7 +95,7 @@ class SwapResult(Protocol):
 
     @property
     def seconds(self) -> float:
-        """How long requests may have met either version."""
+        """From the start of the load to the active route."""
         ...
 
 

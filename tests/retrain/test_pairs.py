@@ -34,9 +34,7 @@ def answer(number: int, text: str, **more: Any) -> LoggedAnswer:
         "status": "complete",
         "version": "base",
         "base_fingerprint": SERVED,
-        "mode": "live",
         "asker": "asker",
-        "thread": "t",
         "received_at": START,
     }
     return LoggedAnswer(**{**values, **more})
@@ -71,7 +69,6 @@ def conversation(
     return JudgedConversation(
         tenant="shop",
         conversation="c",
-        endpoint="chat",
         messages=MESSAGES,
         tools=None,
         answers=tuple(answers),
@@ -177,7 +174,7 @@ def test_ratings_near_each_other_or_of_different_raters_are_none() -> None:
     [
         ({"status": "aborted"}, Filter.INCOMPLETE),
         ({"status": "failed"}, Filter.INCOMPLETE),
-        ({"base_fingerprint": None, "mode": "external"}, Filter.FOREIGN),
+        ({"base_fingerprint": None}, Filter.FOREIGN),
         ({"base_fingerprint": "0" * 64}, Filter.FOREIGN),
         ({"token_ids": None}, Filter.FOREIGN),
         ({"prompt_token_ids": None}, Filter.FOREIGN),
