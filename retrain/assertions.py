@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import orjson
-import regex  # type: ignore[import-untyped]
+import regex
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
