@@ -1,0 +1,172 @@
+"""How often the online gate errs: `python -m bench.online_gate`.
+
+Users are clusters and base rates drift (`bench/canaries.py`). For equal versions the table shows
+false promotions and rollbacks at fixed shares and over a ramp on which the base rate falls; for
+unequal ones the right decisions, and how many users had rated when the decision fell.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.stats import beta
+
+from bench.canaries import World, make_canary, make_events
+from retrain.evidence_process import crossed, rare_event_path
+from retrain.online_gate import OnlineGateConfig, decision
+
+RAMP = ((0.0, 0.01), (2.0, 0.05), (5.0, 0.25), (9.0, 0.5))
+USERS = 8_000
+ALARM = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One line of the table."""
+
+    name: str
+    world: World
+    canaries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What the gate decided over a cell's canaries; `rated` are mean rated users at the end."""
+
+    name: str
+    canaries: int
+    promoted: float
+    rolled_back: float
+    expired: float
+    rated: float
+
+    def interval(self, share: float) -> tuple[float, float]:
+        """The 95 % Clopper-Pearson interval of a share of the canaries."""
+        hits = round(share * self.canaries)
+        low = 0.0 if hits == 0 else float(beta.ppf(0.025, hits, self.canaries - hits + 1))
+        high = (
+            1.0 if hits == self.canaries else float(beta.ppf(0.975, hits + 1, self.canaries - hits))
+        )
+        return low, high
+
+
+def cells(equal: int, unequal: int) -> Iterator[Cell]:
+    """All lines."""
+    for share in (0.5, 0.1, 0.05):
+        yield Cell(f"equal, {share:.0%} share", _at(share), equal)
+    yield Cell(
+        "equal, ramp 1-5-25-50 %, rates fall by .2",
+        World(users=USERS, stages=RAMP, slope=-0.2),
+        equal,
+    )
+    for live, canary in ((0.5, 0.6), (0.5, 0.56), (0.6, 0.5)):
+        world = World(live=live, canary=canary, users=USERS)
+        yield Cell(f"{live:.2f} -> {canary:.2f}, 50 % share", world, unequal)
+
+
+def simulate(cell: Cell, seed: int, workers: int) -> Outcomes:
+    """Run the gate over one cell's canaries."""
+    seeds = np.random.SeedSequence(seed).spawn(cell.canaries)
+    with ProcessPoolExecutor(workers) as pool:
+        ends = pool.map(_end, [cell.world] * cell.canaries, seeds, chunksize=25)
+        seen = list(track(ends, cell.name, total=cell.canaries, console=Console(stderr=True)))
+    counted = Counter(outcome for outcome, _ in seen)
+    return Outcomes(
+        name=cell.name,
+        canaries=cell.canaries,
+        promoted=counted["promoted"] / cell.canaries,
+        rolled_back=counted["rolled back"] / cell.canaries,
+        expired=counted["expired"] / cell.canaries,
+        rated=float(np.mean([rated for _, rated in seen])),
+    )
+
+
+def _end(world: World, seed: np.random.SeedSequence) -> tuple[str, int]:
+    """How one canary ends, and how many users had rated by then."""
+    evidence = make_canary(world, np.random.default_rng(seed))
+    config = OnlineGateConfig(longest_days=world.days)
+    found, _ = decision(evidence, config)
+    if found is None or found.at >= world.days * 86_400:
+        return "expired", len(evidence.first)
+    rated = sum(timed.at <= found.at for timed in evidence.first)
+    return ("promoted" if found.promotes else "rolled back"), rated
+
+
+def alarms(share: float, rates: tuple[float, float], canaries: int, seed: int) -> float:
+    """How often a guardrail fires within 10,000 users at these rates of a rare event."""
+    rng = np.random.default_rng(seed)
+    fired = 0
+    for _ in range(canaries):
+        events = [(one.canary, one.share) for one in make_events(10_000, share, rates, rng)]
+        fired += crossed(rare_event_path(events), ALARM) is not None
+    return fired / canaries
+
+
+def _at(share: float) -> World:
+    return World(users=USERS, stages=((0.0, share),))
+
+
+def _table(rows: list[Outcomes]) -> Table:
+    table = Table("canaries", "n", "promoted", "rolled back", "undecided", "rated users")
+    for row in rows:
+        low, high = row.interval(row.promoted)
+        below, above = row.interval(row.rolled_back)
+        table.add_row(
+            row.name,
+            str(row.canaries),
+            f"{row.promoted:.4f} [{low:.4f}, {high:.4f}]",
+            f"{row.rolled_back:.4f} [{below:.4f}, {above:.4f}]",
+            f"{row.expired:.3f}",
+            f"{row.rated:.0f}",
+        )
+    return table
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--equal", type=int, default=2_000, help="canaries of equal versions a line"
+    )
+    parser.add_argument("--unequal", type=int, default=500, help="canaries of unequal ones a line")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the tables."""
+    options = _options()
+    rows = [
+        simulate(cell, options.seed, options.workers)
+        for cell in cells(options.equal, options.unequal)
+    ]
+    rare: dict[str, float] = {
+        f"{before:.1%} -> {after:.1%}, {share:.0%} share": alarms(
+            share, (before, after), options.equal, options.seed
+        )
+        for share in (0.05, 0.5)
+        for before, after in ((0.01, 0.01), (0.002, 0.01))
+    }
+    if options.json:
+        found: dict[str, Any] = {"canaries": [asdict(row) for row in rows], "alarms": rare}
+        print(json.dumps(found, indent=2))
+        return
+    console = Console()
+    console.print(_table(rows))
+    table = Table("rare event", "guardrail fired within 10,000 users")
+    for name, share in rare.items():
+        table.add_row(name, f"{share:.4f}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
