@@ -229,7 +229,7 @@ def _set_route(route: Route, view: RouteView, author: Author, now: datetime) -> 
         return
     route.live, route.standby = view.live, view.standby
     route.canary, route.canary_share = view.canary, view.canary_share
-    route.canary_salt = view.canary_salt
+    route.holdback_share, route.trial = view.holdback_share, view.trial
     route.shadow, route.shadow_share = view.shadow, view.shadow_share
     route.epoch = view.epoch
     route.changed_at, route.changed_by, route.reason = now, author.actor, author.reason

@@ -72,6 +72,7 @@ class RouteOut(BaseModel):
     standby: str | None
     canary: str | None
     canary_share: float
+    holdback_share: float
     shadow: str | None
     shadow_share: float
     epoch: int
@@ -86,6 +87,7 @@ class RouteOut(BaseModel):
             standby=view.standby,
             canary=view.canary,
             canary_share=view.canary_share,
+            holdback_share=view.holdback_share,
             shadow=view.shadow,
             shadow_share=view.shadow_share,
             epoch=view.epoch,

@@ -23,8 +23,17 @@ from adapters.names import BASE
 from adapters.ports import AdapterHost, Clock, Database, RegistryObserver
 from adapters.recovery import Recovery
 from adapters.residency import Monotonic, Residency, Sleep
-from adapters.route import Resolved, RouteView, resolve, with_live, with_rollback, without
-from adapters.route_change import changed_route
+from adapters.route import (
+    Resolved,
+    RouteView,
+    resolve,
+    watch_of,
+    with_live,
+    with_rollback,
+    without,
+    without_trial,
+)
+from adapters.route_change import changed_route, new_trial
 from adapters.schemas import RouteIn, VersionOut
 
 _T = TypeVar("_T")
@@ -107,9 +116,10 @@ class Registry:
         """Every channel's route as last committed; for the hot path."""
         return self._ledger.routes
 
-    def resolve(self, model: str, *, tenant: str | None = None) -> Resolved:
-        """Who answers a request's `model`; see `adapters.route.resolve`."""
-        return resolve(model, self._ledger.routes, self._host.resident(), tenant=tenant)
+    def resolve(self, model: str, *, tenant: str | None = None, user: str = "") -> Resolved:
+        """Who answers a request's `model` of a `user`; see `adapters.route.resolve`."""
+        routes, resident = self._ledger.routes, self._host.resident()
+        return resolve(model, routes, resident, tenant=tenant, user=user)
 
     async def ensure_channel(self, name: str, tenant: str, *, shared: bool = False) -> None:
         """Create the channel, answered by `base`, if it is not there; set `shared`."""
@@ -141,9 +151,43 @@ class Registry:
         """Make a version resident that may still answer; raises what `Residency.load` does."""
         await self._finish(self._load(version))
 
-    async def promote(self, version: str, *, actor: str, reason: str) -> Swap:
-        """Make `version` live: loaded first, then the route flips in one transaction."""
-        return await self._finish(self._promote(version, Author(actor, reason)))
+    async def promote(
+        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+    ) -> Swap:
+        """Make `version` live: loaded first, then the route flips in one transaction.
+
+        So many of the users stay on the version before, and a new trial watches both.
+        """
+        return await self._finish(self._promote(version, Author(actor, reason), holdback_share))
+
+    async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        """Let the version answer so many of its channel's requests, into the log only."""
+        channel = (await self._ledger.version(version)).channel
+        view = self._ledger.view(channel)
+        wanted = RouteIn(
+            canary=view.canary,
+            canary_share=view.canary_share,
+            shadow=version,
+            shadow_share=share,
+        )
+        return await self.set_route(channel, wanted, actor=actor, reason=reason)
+
+    async def set_canary(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        """Let the version answer so many of its channel's users; a new canary is a new trial."""
+        channel = (await self._ledger.version(version)).channel
+        view = self._ledger.view(channel)
+        wanted = RouteIn(
+            canary=version,
+            canary_share=share,
+            shadow=None if view.shadow == version else view.shadow,
+            shadow_share=0.0 if view.shadow == version else view.shadow_share,
+        )
+        return await self.set_route(channel, wanted, actor=actor, reason=reason)
+
+    async def end_trial(self, channel: str, *, actor: str, reason: str) -> RouteView:
+        """Let live answer everybody again: the canary is rolled back, or a watch is over."""
+        author = Author(actor, reason)
+        return await self._change(channel, lambda: self._end_trial(channel, author))
 
     async def reject(self, version: str, *, actor: str, reason: str) -> None:
         """End a candidate or shadow that is not good enough; unloaded once it is drained."""
@@ -222,19 +266,37 @@ class Registry:
         await self._residency.load(row)
         self._let_go()  # it may have ended meanwhile
 
-    async def _promote(self, version: str, author: Author) -> Swap:
+    async def _promote(self, version: str, author: Author, holdback_share: float) -> Swap:
         row = await self._ledger.version(version)
         check_transition(version, State(row.state), State.LIVE)
         began = self._monotonic()
         await self._load(version)
-        return await self._alone(row.channel, lambda: self._make_live(version, author, began))
+        return await self._alone(
+            row.channel, lambda: self._make_live(version, author, began, holdback_share)
+        )
 
-    async def _make_live(self, version: str, author: Author, began: float) -> Swap:
+    async def _make_live(
+        self, version: str, author: Author, began: float, holdback_share: float
+    ) -> Swap:
         row = await self._ledger.version(version)
         check_transition(version, State(row.state), State.LIVE)
         before = self._ledger.view(row.channel)
         await self._residency.load(row)
-        return await self._swap(Change(before, with_live(before, version)), author, began)
+        trial = watch_of(before.trial if before.canary == version else new_trial())
+        after = with_live(
+            before,
+            version,
+            holdback_share=holdback_share,
+            trial=trial if holdback_share else "",
+        )
+        return await self._swap(Change(before, after), author, began)
+
+    async def _end_trial(self, channel: str, author: Author) -> RouteView:
+        before = self._ledger.view(channel)
+        if before.trial:
+            await self._ledger.commit(Change(before, without_trial(before)), author)
+            self._let_go()
+        return self._ledger.view(channel)
 
     async def _rollback(self, channel: str, author: Author) -> Swap:
         before, began = self._ledger.view(channel), self._monotonic()

@@ -46,7 +46,8 @@ class LogWindow:
     until: datetime
 
 
-def _asker() -> ColumnElement[str]:
+def asker() -> ColumnElement[str]:
+    """Who asked: the request's user, else a name for the conversation's beginning."""
     return func.coalesce(col(Interaction.user), literal(ANONYMOUS) + col(Interaction.thread))
 
 
@@ -73,7 +74,7 @@ def _words(window: LogWindow) -> Select[Any]:
     What a program says of a request without naming a rater is not the word of the request's user.
     """
     anonymous = and_(col(Feedback.rater).is_(None), col(Interaction.user).is_(None))
-    rater = func.coalesce(col(Feedback.rater), _asker())
+    rater = func.coalesce(col(Feedback.rater), asker())
     # Two preferences of one rater for an answer over two others are two words.
     preference = col(Feedback.metric_name) == "preference"
     subject = case((preference, cast(col(Feedback.value), String)), else_="")
@@ -157,7 +158,7 @@ def _from_monday(window: LogWindow) -> LogWindow:
 def prompts_of(window: LogWindow) -> Select[Any]:
     """The complete live chat requests with who asked, by tenant and time."""
     return (
-        select(*_PROMPT_COLUMNS, _asker().label("asker"))
+        select(*_PROMPT_COLUMNS, asker().label("asker"))
         .where(
             _in_window(window, col(Interaction.tenant), col(Interaction.received_at)),
             col(Interaction.mode) == "live",
@@ -194,7 +195,7 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
 def answers_of(window: LogWindow, ids: Sequence[str]) -> Select[Any]:
     """The choices of these interactions, as far as they belong to the window's channel."""
     return (
-        select(*_ANSWER_COLUMNS, _asker().label("asker"))
+        select(*_ANSWER_COLUMNS, asker().label("asker"))
         .join(Choice, col(Choice.interaction_id) == col(Interaction.id))
         .where(
             col(Interaction.id).in_(ids),

@@ -21,6 +21,7 @@ class Interaction(SQLModel, table=True):
         Index("interaction_time", "tenant", "channel", "mode", "received_at", "id"),
         Index("interaction_conversation", "tenant", "conversation"),
         Index("interaction_user", "tenant", "user"),
+        Index("interaction_trial", "trial", "received_at"),
         Index("interaction_run_id", "tenant", "run_id", unique=True),
     )
 
@@ -44,6 +45,10 @@ class Interaction(SQLModel, table=True):
     key_id: str | None
     parent: str | None = None
     """The live interaction that a shadow answer belongs to."""
+    trial: str | None = None
+    """The canary or watch that the request took part in (`adapters.route.RouteView.trial`)."""
+    trial_share: float | None = None
+    """The newer version's share of the users as it was then."""
     run_id: str | None = None
     """LangChain's run id, where a callback of an application sent it."""
     conversation: str

@@ -49,6 +49,8 @@ class InteractionRecord:
     user: str | None = None
     key_id: str | None = None
     parent: str | None = None
+    trial: str | None = None
+    trial_share: float | None = None
     run_id: str | None = None
     prompt_token_ids: Sequence[int] | None = None
     cached_tokens: int = 0

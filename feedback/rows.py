@@ -25,6 +25,8 @@ def interaction_row(record: InteractionRecord) -> Row:
         "user": None if record.user is None else storable(record.user),
         "key_id": record.key_id,
         "parent": record.parent,
+        "trial": record.trial,
+        "trial_share": record.trial_share,
         "run_id": record.run_id,
         "conversation": record.conversation,
         "thread": record.thread,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from retrain.canary_config import CanaryConfig
 from retrain.evaluate import EvaluationConfig
 from retrain.gate import GateConfig
 from retrain.judges import JudgeEndpoint
@@ -73,8 +74,10 @@ class RetrainConfig(BaseModel):
     lease_seconds: float = Field(default=60, gt=0)
     """A run whose owner has not shown itself for so long is taken over."""
     seed: int = Field(default=0, ge=0)
-    approval: Literal["auto"] = "auto"
-    """Who has the last word after the gate."""
+    rollout: Literal["direct", "canary"] = "direct"
+    """What follows the gate: live at once, or shadow and canary first (`retrain.canary`)."""
+    approval: Literal["auto", "manual"] = "auto"
+    """Who has the last word before a version answers everybody."""
     pairs: PairsConfig = PairsConfig()
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
@@ -84,6 +87,12 @@ class RetrainConfig(BaseModel):
     """A file of assertions that candidate and live must satisfy."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
+    canary: CanaryConfig = CanaryConfig()
+
+    @property
+    def staged(self) -> bool:
+        """Whether more than the gate stands between a candidate and all users."""
+        return self.rollout == "canary" or self.approval == "manual"
 
     @field_validator("cron")
     @classmethod

@@ -14,6 +14,7 @@ from retrain.judges import Judge
 from retrain.models import Run
 from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
 from retrain.repository import Lease, RunRepository
+from retrain.rollout_service import RolloutService
 
 BASE = "base"
 ACTOR = "retrain"
@@ -44,9 +45,13 @@ class World:
     chat_template: str | None = None
     training: asyncio.Lock = field(default_factory=asyncio.Lock)
     runs: RunRepository = field(init=False)
+    rollouts: RolloutService = field(init=False)
 
     def __post_init__(self) -> None:
         self.runs = RunRepository(self.database)
+        self.rollouts = RolloutService(
+            self.database, self.registry, self.config, self.clock, self.observer
+        )
 
 
 @dataclass(slots=True)

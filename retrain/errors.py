@@ -45,5 +45,17 @@ class NoJudgeError(RetrainError):
     """No judge is configured: no result, no promotion."""
 
 
+class RolloutUnderWayError(RetrainError):
+    """The channel, or the version, has a rollout already."""
+
+
+class UnknownRolloutError(RetrainError):
+    """There is no such rollout."""
+
+
+class NotAwaitedError(RetrainError):
+    """The rollout waits for nobody's word."""
+
+
 class LiveMovedError(RetrainError):
     """Another version went live while the run was under way."""

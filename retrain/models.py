@@ -62,3 +62,50 @@ class TrainedText(SQLModel, table=True):
 
     version: str = Field(primary_key=True)
     text_key: str = Field(primary_key=True)
+
+
+class Rollout(SQLModel, table=True):
+    """A version on its way to all users; there is one at most for a version.
+
+    `settings` are those in force when it began: nothing of them changes while it lasts.
+    """
+
+    __tablename__ = "rollout"
+    __table_args__ = (Index("rollout_channel", "channel", "began_at"),)
+
+    version: str = Field(primary_key=True)
+    channel: str
+    previous: str
+    """Live when it began; `base` without an adapter."""
+    run: str | None = None
+    phase: str
+    """`retrain.rollout.Phase`."""
+    trial: str = ""
+    """The canary's name in the route and in the log, once there is one."""
+    began_at: datetime
+    stages: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    """When each phase or share began: `{"phase", "at", "share"}`, times in ISO 8601."""
+    settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    verdict: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    """The online gate's last one."""
+    ended_at: datetime | None = None
+    reason: str = ""
+
+
+class RolloutEvent(SQLModel, table=True):
+    """A decision about a rollout, with the numbers that it was made on."""
+
+    __tablename__ = "rollout_event"
+    __table_args__ = (Index("rollout_event_version", "version", "at"),)
+
+    id: str = Field(primary_key=True)
+    """Sorts events of one moment in the order in which they were made."""
+    version: str
+    channel: str
+    at: datetime
+    move: str
+    phase: str
+    """The phase it led to."""
+    actor: str
+    reason: str
+    numbers: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

@@ -136,8 +136,26 @@ class AdapterRegistry(Protocol):
         """Make it answerable by name."""
         ...
 
-    async def promote(self, version: str, *, actor: str, reason: str) -> SwapResult:
-        """Make it live."""
+    async def promote(
+        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+    ) -> SwapResult:
+        """Make it live; so many of the users stay on the version before."""
+        ...
+
+    async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        """Have it answer so many of its channel's requests unseen."""
+        ...
+
+    async def set_canary(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        """Have it answer so many of its channel's users."""
+        ...
+
+    async def end_trial(self, channel: str, *, actor: str, reason: str) -> RouteView:
+        """Let live answer everybody again."""
+        ...
+
+    async def rollback(self, channel: str, *, actor: str, reason: str) -> object:
+        """Undo the last promotion."""
         ...
 
     async def reject(self, version: str, *, actor: str, reason: str) -> object:
@@ -167,7 +185,15 @@ class RunObserver(Protocol):
         ...
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
-        """A run ended as it should: promoted, rejected or skipped."""
+        """A run ended as it should: promoted, rolling out, rejected or skipped."""
+        ...
+
+    def rollout_moved(self, channel: str, phase: str) -> None:
+        """A rollout came to a phase (`retrain.rollout.Phase`)."""
+        ...
+
+    def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
+        """What users have shown in the trial under way, by name; empty where there is none."""
         ...
 
 
@@ -186,4 +212,10 @@ class SilentObserver:
         """Nothing."""
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
+        """Nothing."""
+
+    def rollout_moved(self, channel: str, phase: str) -> None:
+        """Nothing."""
+
+    def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
         """Nothing."""

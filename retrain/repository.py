@@ -1,6 +1,6 @@
 """The runs in the database. Each write of a run's owner is guarded by its fence."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from retrain.errors import (
 )
 from retrain.models import Run, TrainedText
 
-FINISHED = ("promoted", "rejected")
+FINISHED = ("promoted", "rolling_out", "rejected")
 """A verdict was reached: the slot is not run again."""
 
 _CHUNK = 500
@@ -89,11 +89,9 @@ class RunRepository:
         async with self._database.read() as session:
             return list((await session.exec(query)).all())
 
-    async def last_cut_off(self, channel: str) -> datetime | None:
-        """Up to when the channel's feedback has been used by a run that was promoted."""
-        query = select(func.max(col(Run.cut_off))).where(
-            Run.channel == channel, Run.state == "promoted"
-        )
+    async def cut_off_of(self, versions: Collection[str]) -> datetime | None:
+        """Up to when the runs that made these versions have used the feedback."""
+        query = select(func.max(col(Run.cut_off))).where(col(Run.version).in_(versions))
         async with self._database.read() as session:
             return (await session.exec(query)).one()
 

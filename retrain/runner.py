@@ -29,7 +29,7 @@ TOLD = (RetrainError, AdaptersError, ChatError, JudgeError, EvaluationError, Sui
 Of all others only the class is kept.
 """
 
-SUCCEEDED = ("promoted", "rejected", "skipped")
+SUCCEEDED = ("promoted", "rolling_out", "rejected", "skipped")
 BEATS_PER_LEASE = 3
 
 

@@ -115,6 +115,7 @@ class Schedule:
     async def _tick(self) -> list[str]:
         try:
             await self._service.resume()
+            await self._service.rollouts.tick()
             return await self._start_due() if self._config.enabled else []
         except SQLAlchemyError as error:  # the database is away: the next tick looks again
             _log.warning("schedule_interrupted", error=type(error).__name__)

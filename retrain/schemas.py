@@ -1,11 +1,12 @@
 """Wire types of the weekly runs."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from retrain.models import Run
+from retrain.models import Rollout, RolloutEvent, Run
 
 ExportFormat = Literal["trl", "openai"]
 
@@ -36,6 +37,45 @@ class RunOut(BaseModel):
     def of(cls, run: Run) -> Self:
         """The run as the outside sees it: without its lease."""
         return cls.model_validate(run)
+
+
+class RolloutEventOut(BaseModel):
+    """One decision about a rollout, with the online gate's numbers where it decided."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    move: str
+    phase: str
+    actor: str
+    reason: str
+    numbers: dict[str, Any]
+
+
+class RolloutOut(BaseModel):
+    """One version on its way to all users. `verdict` is the online gate's last one."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    version: str
+    channel: str
+    previous: str
+    run: str | None
+    phase: str
+    began_at: datetime
+    ended_at: datetime | None
+    stages: list[dict[str, Any]]
+    settings: dict[str, Any]
+    verdict: dict[str, Any] | None
+    reason: str
+    events: list[RolloutEventOut] = []
+
+    @classmethod
+    def of(cls, rollout: Rollout, events: Sequence[RolloutEvent] = ()) -> Self:
+        """The rollout as the outside sees it."""
+        shown = cls.model_validate(rollout)
+        decided = [RolloutEventOut.model_validate(event) for event in events]
+        return shown.model_copy(update={"events": decided})
 
 
 class PlanOut(BaseModel):

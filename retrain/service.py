@@ -18,6 +18,7 @@ from retrain.files import PRIVATE_FOLDER
 from retrain.models import Run
 from retrain.repository import FINISHED, Lease
 from retrain.results import read_rows
+from retrain.rollout_service import RolloutService
 from retrain.runner import SUCCEEDED, Runner, Stop
 from retrain.schemas import ExportFormat, PlanOut, RunOut
 from retrain.slots import check_slot, run_id, slot_of
@@ -37,6 +38,11 @@ class RunService:
         self._world = world
         self._owner = uuid4().hex
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
+
+    @property
+    def rollouts(self) -> RolloutService:
+        """What becomes of the versions that the gate let through."""
+        return self._world.rollouts
 
     async def start(self) -> None:
         """Tell the observer of the last successes, and take over what was left behind."""

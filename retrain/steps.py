@@ -36,7 +36,10 @@ Step = Callable[[RunContext], Awaitable[Ending | None]]
 
 
 async def snapshot(context: RunContext) -> Ending | None:
-    """Freeze pairs and held-out questions; too few pairs end the run."""
+    """Freeze pairs and held-out questions; too few pairs end the run, as does a rollout."""
+    ending = await _no_rollout(context)
+    if ending is not None:
+        return ending
     try:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
@@ -61,6 +64,14 @@ def too_few(manifest: Manifest, minimum: int) -> Ending | None:
     return Ending("skipped", f"{manifest.pairs} pairs, fewer than the minimum of {minimum}")
 
 
+async def _no_rollout(context: RunContext) -> Ending | None:
+    """A canary is compared with live: nothing new is trained until it has been decided about."""
+    under_way = await context.world.rollouts.under_way(context.run.channel)
+    if under_way is None:
+        return None
+    return Ending("skipped", f"{under_way} is being rolled out: its end comes first")
+
+
 async def _freeze(context: RunContext) -> Manifest:
     world = context.world
     about = await about_now(world, context.run.id, context.run.channel)
@@ -73,7 +84,9 @@ async def about_now(world: World, run: str, channel_name: str) -> About:
     channel = await world.runs.channel(channel_name)
     live = world.registry.routes()[channel.name].live
     now = world.clock()
-    last = await world.runs.last_cut_off(channel.name)
+    # What a version has learned from that was rolled back since is looked at again.
+    known = [] if live == BASE else await world.registry.lineage(live)
+    last = await world.runs.cut_off_of(known)
     return About(
         run=run,
         channel=channel.name,
@@ -194,10 +207,13 @@ async def roll_out(context: RunContext) -> Ending | None:
         )
     await world.runs.replace_trained_texts(version, read_question_keys(context.snapshot))
     await context.save(step=ROLL_OUT)  # the last look at the lease before anybody is answered
+    await world.registry.set_figures(version, figures)
+    if world.config.staged:
+        await world.rollouts.begin(version, context.run.channel, context.run.id, reason)
+        return Ending("rolling_out", reason)
     if live != version:
         swap = await world.registry.promote(version, actor=ACTOR, reason=reason)
         await context.note(swap_seconds=swap.seconds)
-    await world.registry.set_figures(version, figures)
     return Ending("promoted", reason)
 
 

@@ -28,11 +28,13 @@ app = typer.Typer(
 )
 adapters = typer.Typer(help="Adapter versions: list, add, promote, reject, retire.")
 runs = typer.Typer(help="Weekly runs: list, show, cancel.")
+rollouts = typer.Typer(help="Versions on their way to all users: list, show, approve, refuse.")
 keys = typer.Typer(help="Keys of applications and administrators.")
 database = typer.Typer(help="The database.")
 app.add_typer(demo, name="demo")
 app.add_typer(adapters, name="adapters", no_args_is_help=True)
 app.add_typer(runs, name="runs", no_args_is_help=True)
+app.add_typer(rollouts, name="rollouts", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
 app.add_typer(database, name="db", no_args_is_help=True)
 
@@ -238,6 +240,38 @@ def runs_show(run: str, *, as_json: AsJson = False) -> None:
 def runs_cancel(run: str, *, as_json: AsJson = False) -> None:
     """Stop a run at whatever step it is."""
     terminal.show_run(ask(lambda api: api.call("POST", f"/v1/runs/{run}/cancel")), as_json=as_json)
+
+
+@rollouts.command("list")
+def rollouts_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None:
+    """List the rollouts, newest first."""
+    found = ask(lambda api: api.call("GET", "/v1/rollouts", params={"channel": channel}))
+    terminal.show_rollouts(found, as_json=as_json)
+
+
+@rollouts.command("show")
+def rollouts_show(version: str, *, as_json: AsJson = False) -> None:
+    """Show what users have decided so far about a version, and how far the evidence is."""
+    found = ask(lambda api: api.call("GET", f"/v1/rollouts/{version}"))
+    terminal.show_rollout(found, as_json=as_json)
+
+
+def _say(word: str, version: str, reason: str, *, as_json: bool) -> None:
+    path = f"/v1/rollouts/{version}/{word}"
+    found = ask(lambda api: api.call("POST", path, json={"reason": reason}))
+    terminal.show_rollout(found, as_json=as_json)
+
+
+@rollouts.command("approve")
+def rollouts_approve(version: str, reason: Reason = "by hand", *, as_json: AsJson = False) -> None:
+    """Let a version through that waits for your word (`retrain.approval = "manual"`)."""
+    _say("approve", version, reason, as_json=as_json)
+
+
+@rollouts.command("refuse")
+def rollouts_refuse(version: str, reason: Reason = "by hand", *, as_json: AsJson = False) -> None:
+    """End a rollout at whatever phase it is: what was live before answers everybody."""
+    _say("refuse", version, reason, as_json=as_json)
 
 
 @keys.command("create")

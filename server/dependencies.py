@@ -131,7 +131,11 @@ def _card(name: str, root: str, parent: str | None) -> dict[str, Any]:
     }
 
 
-def services(request: Request) -> Services:
+# Routes' dependencies are coroutines though they wait for nothing: FastAPI would give each call of
+# a plain function to a thread.
+
+
+async def services(request: Request) -> Services:
     """The services of the app that got the request."""
     found: Services = request.app.state.services
     return found
@@ -142,7 +146,7 @@ def names_this_machine(host: str) -> bool:
     return _LOOPBACK_HOST.fullmatch(host.lower()) is not None
 
 
-def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
+async def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
     """Who asks; raises `AuthenticationError`.
 
     While everybody may in, the Host header must name this machine: otherwise a web page that the
@@ -153,13 +157,13 @@ def principal(request: Request, here: Annotated[Services, Depends(services)]) ->
     return here.keys.authenticate(request.headers.get("authorization"))
 
 
-def application(who: Annotated[Principal, Depends(principal)]) -> Principal:
+async def application(who: Annotated[Principal, Depends(principal)]) -> Principal:
     """Somebody with the role `app`."""
     who.require("app")
     return who
 
 
-def administrator(who: Annotated[Principal, Depends(principal)]) -> Principal:
+async def administrator(who: Annotated[Principal, Depends(principal)]) -> Principal:
     """Somebody with the role `admin`."""
     who.require("admin")
     return who

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from adapters.route import Resolved
-from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash, thread_hash
+from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
 from server.auth import Principal
 from server.engine.base import Endpoint, EngineCall, Tap
 
@@ -84,6 +84,7 @@ def new_record(  # noqa: PLR0913  (each is a part of the record)
     principal: Principal,
     resolved: Resolved,
     base_fingerprint: str,
+    thread: str,
     mode: Mode,
 ) -> InteractionRecord:
     """The record of a request that has just arrived."""
@@ -99,13 +100,17 @@ def new_record(  # noqa: PLR0913  (each is a part of the record)
         model=resolved.model_label,
         version=resolved.version,
         base_fingerprint=base_fingerprint,
-        user=_text(body.get("user")),
+        user=user_of(body),
         key_id=principal.key_id,
         conversation=conversation_hash(principal.tenant, body),
-        thread=thread_hash(principal.tenant, principal.key_id, body),
+        thread=thread,
+        trial=resolved.trial,
+        trial_share=resolved.share,
         request=body,
     )
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def user_of(body: Mapping[str, Any]) -> str | None:
+    """Whom the client says it asks for."""
+    user = body.get("user")
+    return user if isinstance(user, str) and user else None

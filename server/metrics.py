@@ -235,10 +235,19 @@ class RunMetrics:
             ["channel"],
             registry=registry,
         )
+        self.rollouts = Counter(
+            "pawl_rollouts", "Phases that rollouts came to", ["channel", "phase"], registry=registry
+        )
+        self.evidence = Gauge(
+            "pawl_rollout_evidence",
+            "E values of the canary or watch under way; the gate's thresholds are settings",
+            ["channel", "claim"],
+            registry=registry,
+        )
 
     def expect(self, channel: str) -> None:
         """Show zeros."""
-        for state in ("promoted", "rejected", "skipped", "failed", "cancelled"):
+        for state in ("promoted", "rolling_out", "rejected", "skipped", "failed", "cancelled"):
             self.runs.labels(channel, state)
         for outcome in ("promote", "reject"):
             self.decisions.labels(channel, outcome)
@@ -264,6 +273,16 @@ class RunMetrics:
     def run_succeeded(self, channel: str, at: datetime) -> None:
         """A run ended as it should."""
         self.success.labels(channel).set(at.timestamp())
+
+    def rollout_moved(self, channel: str, phase: str) -> None:
+        """A rollout came to a phase."""
+        self.rollouts.labels(channel, phase).inc()
+
+    def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
+        """What users have shown in the trial under way."""
+        self.evidence.remove_by_labels({"channel": channel})
+        for name, value in evidence.items():
+            self.evidence.labels(channel, name).set(value)
 
 
 def _replace(gauge: Gauge, channel: str, values: Mapping[str, int]) -> None:

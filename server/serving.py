@@ -13,18 +13,18 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from adapters.route import Resolved
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
+from feedback.records import thread_hash
 from server.auth import Principal
 from server.config import LimitsConfig
 from server.drain import Drain
 from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
 from server.engine.error_body import STREAM_END, error_event
 from server.errors import DrainingError
-from server.exchange import Exchange, Mode, Status, new_record
+from server.exchange import Exchange, Mode, Status, new_record, user_of
 from server.metrics import ServingMetrics
 
 CLIENT_CLOSED_REQUEST = 499
@@ -77,7 +77,12 @@ class Serving:
     def _begin(
         self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
     ) -> Exchange:
-        resolved = self._resolve(str(body.get("model", "")), principal)
+        thread = thread_hash(principal.tenant, principal.key_id, body)
+        resolved = self._registry.resolve(
+            str(body.get("model", "")),
+            tenant=None if principal.operator else principal.tenant,
+            user=user_of(body) or thread,
+        )
         now = self._clock()
         prefix: Literal["chatcmpl", "cmpl"] = "chatcmpl" if endpoint == "chat" else "cmpl"
         record = new_record(
@@ -88,16 +93,12 @@ class Serving:
             principal=principal,
             resolved=resolved,
             base_fingerprint=self._engine.info.model_fingerprint,
+            thread=thread,
             mode=mode,
         )
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
         return exchange
-
-    def _resolve(self, model: str, principal: Principal) -> Resolved:
-        return self._registry.resolve(
-            model, tenant=None if principal.operator else principal.tenant
-        )
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
         try:

@@ -114,6 +114,65 @@ def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
         out.print(f"  - {reason}", highlight=False)
 
 
+def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Rollouts, newest first."""
+    if as_json:
+        _json(rollouts)
+        return
+    _table(
+        "Rollouts",
+        ["version", "before", "phase", "began", "ended", "reason"],
+        [
+            (
+                rollout["version"],
+                rollout["previous"],
+                rollout["phase"],
+                rollout["began_at"][:16],
+                (rollout["ended_at"] or "")[:16],
+                rollout["reason"],
+            )
+            for rollout in rollouts
+        ],
+    )
+
+
+def show_rollout(rollout: Mapping[str, Any], *, as_json: bool) -> None:
+    """One rollout: the gate's numbers, then every decision."""
+    if as_json:
+        _json(rollout)
+        return
+    out.print(f"{rollout['version']}: {rollout['phase']} (before: {rollout['previous']})")
+    out.print(rollout["reason"])
+    if rollout["verdict"]:
+        _show_evidence(rollout["verdict"])
+    if rollout["events"]:
+        _table(
+            "Decisions",
+            ["when", "move", "phase", "by", "reason"],
+            [
+                (event["at"][:16], event["move"], event["phase"], event["actor"], event["reason"])
+                for event in rollout["events"]
+            ],
+        )
+
+
+def _show_evidence(verdict: Mapping[str, Any]) -> None:
+    low, high = verdict["low"], verdict["high"]
+    out.print(
+        f"rated users: {verdict['canary_users']} on the newer version, {verdict['live_users']} on "
+        f"the older; difference in votes between {low:+.2f} and {high:+.2f}"
+    )
+    votes = [
+        (f"votes ({name})", figures["users"], f"{figures['better']:.3g}", f"{figures['worse']:.3g}")
+        for name, figures in verdict["streams"].items()
+    ]
+    alarms = [
+        (name, figures["users"], "", f"{figures['evidence']:.3g}")
+        for name, figures in verdict["guardrails"].items()
+    ]
+    _table("Evidence (E values)", ["of", "users", "better", "worse"], [*votes, *alarms])
+
+
 def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     """What a run would train on."""
     if as_json:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from server.api.limits import check_limits
 from server.auth import Principal
 from server.body import read_object
-from server.dependencies import Services, administrator, application, services
+from server.dependencies import Services, application, services
 from server.engine.base import Endpoint
 from server.errors import LeftOutError, LimitError
 from server.exchange import Mode
@@ -52,7 +52,7 @@ def _mode(request: Request, principal: Principal) -> Mode:
     purpose = request.headers.get(PURPOSE_HEADER)
     if purpose is None:
         return "live"
-    administrator(principal)
+    principal.require("admin")
     if purpose != "evaluation":
         raise LimitError(PURPOSE_HEADER, "must be 'evaluation' or be left out")
     return "evaluation"

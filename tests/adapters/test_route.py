@@ -214,8 +214,8 @@ def test_a_new_canary_draws_a_new_salt() -> None:
     first = changed_route(RouteView("pawl", "t"), RouteIn(canary=NAMES[0], canary_share=0.1))
     wider = changed_route(first, RouteIn(canary=NAMES[0], canary_share=0.5))
     second = changed_route(wider, RouteIn(canary=NAMES[1], canary_share=0.5))
-    assert first.canary_salt == wider.canary_salt != ""
-    assert second.canary_salt != first.canary_salt
+    assert first.trial == wider.trial != ""
+    assert second.trial != first.trial
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])

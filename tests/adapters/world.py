@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
@@ -17,7 +18,14 @@ from tests.adapters.adapter_files import BASE, make_adapter
 from tests.adapters.fake_host import FakeHost
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
-WHO = {"actor": "admin", "reason": "a test"}
+
+
+class Who(TypedDict):
+    actor: str
+    reason: str
+
+
+WHO: Who = {"actor": "admin", "reason": "a test"}
 
 
 class HandClock:

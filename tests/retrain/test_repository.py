@@ -76,12 +76,13 @@ async def test_a_run_that_ended_is_not_written_any_more(runs: RunRepository) -> 
         await runs.write(lease, state="promoted")
 
 
-async def test_the_last_cut_off_is_that_of_a_promoted_run(runs: RunRepository) -> None:
-    assert await runs.last_cut_off(CHANNEL) is None
-    for week, state in ((45, "promoted"), (46, "rejected"), (47, "failed")):
+async def test_the_cut_off_of_versions_is_that_of_their_latest_run(runs: RunRepository) -> None:
+    assert await runs.cut_off_of([]) is None
+    for week in (45, 46, 47):
         cut_off = SATURDAY + timedelta(weeks=week)
-        await runs.insert(run(f"2026-w{week}", state=state, cut_off=cut_off))
-    assert await runs.last_cut_off(CHANNEL) == SATURDAY + timedelta(weeks=45)
+        made = run(f"2026-w{week}", state="promoted", version=f"v{week}", cut_off=cut_off)
+        await runs.insert(made)
+    assert await runs.cut_off_of(["v45", "v46", "elsewhere"]) == SATURDAY + timedelta(weeks=46)
 
 
 async def test_the_texts_of_a_version_are_replaced_as_a_whole(runs: RunRepository) -> None:

@@ -8,7 +8,7 @@ they are told.
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,17 @@ from typing import Any
 from adapters.base_model import BaseModelInfo
 from adapters.lifecycle import State, check_transition
 from adapters.models import Channel, Version
-from adapters.route import RouteView
+from adapters.route import (
+    RouteView,
+    state_changes,
+    watch_of,
+    with_canary,
+    with_live,
+    with_rollback,
+    with_shadow,
+    without,
+    without_trial,
+)
 from retrain.config import PairsConfig, RetrainConfig, TrainerConfig
 from retrain.context import World
 from retrain.evaluate import EvaluationConfig
@@ -96,14 +106,40 @@ class FakeRegistry:
     async def load(self, version: str) -> None:
         self.calls.append(("load", version))
 
-    async def promote(self, version: str, *, actor: str, reason: str) -> Swapped:
+    async def promote(
+        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+    ) -> Swapped:
         self.calls.append(("promote", version))
-        self._move(version, State.LIVE)
-        self.route = replace(self.route, live=version)
+        trial = watch_of(self.route.trial or "salt") if holdback_share else ""
+        self._to(with_live(self.route, version, holdback_share=holdback_share, trial=trial))
         return Swapped()
+
+    async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        self.calls.append(("shadow", version))
+        return self._to(with_shadow(self.route, version, share))
+
+    async def set_canary(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        self.calls.append(("canary", version))
+        trial = self.route.trial if self.route.canary == version else f"trial-{version}"
+        return self._to(with_canary(self.route, version, share, trial))
+
+    async def end_trial(self, channel: str, *, actor: str, reason: str) -> RouteView:
+        self.calls.append(("end_trial", channel))
+        return self._to(without_trial(self.route))
+
+    async def rollback(self, channel: str, *, actor: str, reason: str) -> None:
+        self.calls.append(("rollback", channel))
+        self._to(with_rollback(self.route))
+
+    def _to(self, route: RouteView) -> RouteView:
+        for name, state in state_changes(self.route, route).items():
+            self._move(name, state)
+        self.route = route
+        return route
 
     async def reject(self, version: str, *, actor: str, reason: str) -> None:
         self.calls.append(("reject", version))
+        self.route = without(self.route, {version})
         self._move(version, State.REJECTED)
 
     def _move(self, version: str, state: State) -> None:
@@ -174,6 +210,8 @@ class Watcher:
         self.pairs: Mapping[str, int] = {}
         self.decisions: list[str] = []
         self.successes: list[datetime] = []
+        self.phases: list[str] = []
+        self.evidence: Mapping[str, float] = {}
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
         self.states.append((state, step))
@@ -188,6 +226,12 @@ class Watcher:
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
         self.successes.append(at)
+
+    def rollout_moved(self, channel: str, phase: str) -> None:
+        self.phases.append(phase)
+
+    def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
+        self.evidence = evidence
 
 
 def make_config(behaviour: str = "good", **more: Any) -> RetrainConfig:

@@ -68,6 +68,8 @@ def upgrade() -> None:
         sa.Column("user", sa.String(), nullable=True),
         sa.Column("key_id", sa.String(), nullable=True),
         sa.Column("parent", sa.String(), nullable=True),
+        sa.Column("trial", sa.String(), nullable=True),
+        sa.Column("trial_share", sa.Float(), nullable=True),
         sa.Column("run_id", sa.String(), nullable=True),
         sa.Column("conversation", sa.String(), nullable=False),
         sa.Column("thread", sa.String(), nullable=False),
@@ -88,7 +90,43 @@ def upgrade() -> None:
         batch_op.create_index(
             "interaction_time", ["tenant", "channel", "mode", "received_at", "id"], unique=False
         )
+        batch_op.create_index("interaction_trial", ["trial", "received_at"], unique=False)
         batch_op.create_index("interaction_user", ["tenant", "user"], unique=False)
+
+    op.create_table(
+        "rollout",
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("previous", sa.String(), nullable=False),
+        sa.Column("run", sa.String(), nullable=True),
+        sa.Column("phase", sa.String(), nullable=False),
+        sa.Column("trial", sa.String(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("stages", sa.JSON(), nullable=False),
+        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.Column("verdict", sa.JSON(), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("version"),
+    )
+    with op.batch_alter_table("rollout", schema=None) as batch_op:
+        batch_op.create_index("rollout_channel", ["channel", "began_at"], unique=False)
+
+    op.create_table(
+        "rollout_event",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("move", sa.String(), nullable=False),
+        sa.Column("phase", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("numbers", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("rollout_event", schema=None) as batch_op:
+        batch_op.create_index("rollout_event_version", ["version", "at"], unique=False)
 
     op.create_table(
         "run",
@@ -184,7 +222,8 @@ def upgrade() -> None:
         sa.Column("standby", sa.String(), nullable=True),
         sa.Column("canary", sa.String(), nullable=True),
         sa.Column("canary_share", sa.Float(), nullable=False),
-        sa.Column("canary_salt", sa.String(), nullable=False),
+        sa.Column("holdback_share", sa.Float(), nullable=False),
+        sa.Column("trial", sa.String(), nullable=False),
         sa.Column("shadow", sa.String(), nullable=True),
         sa.Column("shadow_share", sa.Float(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),

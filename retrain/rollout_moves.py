@@ -1,0 +1,80 @@
+"""What a rollout's steps do to the route. Each may be done again after a crash."""
+
+from typing import TypedDict
+
+from adapters.lifecycle import State
+from retrain.canary_config import CanaryConfig
+from retrain.ports import AdapterRegistry
+from retrain.rollout import Move, Phase
+
+
+class Who(TypedDict):
+    """Who changes the route, and why."""
+
+    actor: str
+    reason: str
+
+
+class RolloutMoves:
+    """The moves of one version on its channel; each returns the phase that it leads to."""
+
+    def __init__(
+        self, registry: AdapterRegistry, version: str, channel: str, config: CanaryConfig
+    ) -> None:
+        self._registry = registry
+        self._version = version
+        self._channel = channel
+        self._config = config
+
+    async def make(self, move: Move, who: Who) -> Phase:
+        """Change the route as the move says; raises what the registry raises."""
+        moves = {
+            "shadow": self._shadow,
+            "canary": self._canary,
+            "widen": self._widen,
+            "ask": self._ask,
+            "promote": self._promote,
+            "keep": self._keep,
+            "roll_back": self._roll_back,
+        }
+        return await moves[move](who)
+
+    async def _shadow(self, who: Who) -> Phase:
+        await self._registry.set_shadow(self._version, self._config.shadow_share, **who)
+        return Phase.SHADOW
+
+    async def _canary(self, who: Who) -> Phase:
+        config = self._config
+        share = config.first_share if config.first_requests else config.share
+        await self._registry.set_canary(self._version, share, **who)
+        return Phase.CANARY
+
+    async def _widen(self, who: Who) -> Phase:
+        await self._registry.set_canary(self._version, self._config.share, **who)
+        return Phase.CANARY
+
+    async def _ask(self, who: Who) -> Phase:
+        del who  # nothing changes until somebody says so
+        return Phase.PROMOTION
+
+    async def _promote(self, who: Who) -> Phase:
+        held = self._config.holdback_share if self._config.watch_days else 0.0
+        await self._registry.promote(self._version, holdback_share=held, **who)
+        return Phase.WATCH if held else Phase.KEPT
+
+    async def _keep(self, who: Who) -> Phase:
+        await self._registry.end_trial(self._channel, **who)
+        return Phase.KEPT
+
+    async def _roll_back(self, who: Who) -> Phase:
+        """Put back what was there before, whatever the version has become meanwhile."""
+        route = self._registry.routes()[self._channel]
+        if route.live == self._version:
+            await self._registry.rollback(self._channel, **who)
+        elif route.canary == self._version:
+            await self._registry.end_trial(self._channel, **who)
+        else:
+            state = State((await self._registry.version(self._version)).state)
+            if state in (State.CANDIDATE, State.SHADOW):
+                await self._registry.reject(self._version, **who)
+        return Phase.ROLLED_BACK
