@@ -19,10 +19,11 @@ TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a visit got: the interaction's id and its answers."""
+    """What a visit got: the interaction's id, its answers, and what answered (`pawl@base`)."""
 
     id: str
     texts: list[str]
+    model: str = ""
 
 
 class DemoClient:
@@ -43,7 +44,8 @@ class DemoClient:
             temperature=1.0,
         )
         ordered = sorted(completion.choices, key=lambda choice: choice.index)
-        return Answers(completion.id, [choice.message.content or "" for choice in ordered])
+        texts = [choice.message.content or "" for choice in ordered]
+        return Answers(completion.id, texts, completion.model)
 
     async def rate(self, visit: Visit, answers: Answers, judgements: Sequence[Judgement]) -> None:
         """Send everything that the user has to say."""
@@ -80,6 +82,11 @@ class DemoClient:
     async def evaluation(self, run: str) -> list[dict[str, Any]]:
         """What the arms of a run's evaluation answered."""
         found: list[dict[str, Any]] = read_json(await self._http.get(f"/v1/runs/{run}/answers"))
+        return found
+
+    async def rollout(self, version: str) -> dict[str, Any]:
+        """A version's rollout: its phase, the online gate's numbers, and every decision."""
+        found: dict[str, Any] = read_json(await self._http.get(f"/v1/rollouts/{version}"))
         return found
 
     async def route(self) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A server of the demo's own: settings in a file, a process, and a way to find it."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -11,59 +10,12 @@ from typing import Any
 
 import httpx
 
+from server.demo.settings import RolloutChoice, demo_settings
 from server.errors import ServerError
 from server.lock import running_server
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 40.0
-
-SETTINGS = """\
-# What `pawl demo` ran with. `cd` into this folder and `pawl serve` serves the result.
-data_dir = "data"
-
-[server]
-port = 0
-adjustable_clock = true   # weeks pass by POST /v1/clock
-
-[engine]
-model = {model}
-max_model_len = 512
-max_lora_rank = 16
-
-[retrain]
-poll_seconds = 0.5
-minimum_pairs = 50
-max_pairs = 800
-judge = "server.demo.panel:panel"   # five other users, noisy, never asked for feedback
-
-[retrain.pairs]
-events_per_rater = 60
-
-[retrain.evaluation]
-concurrency = 16
-first_pause = 0.1
-
-[retrain.evaluation.harms]
-rudeness = "server.demo.harm:rudeness"
-
-[retrain.gate.harm_ceilings]
-rudeness = 0.10
-
-[retrain.trainer]
-learning_rate_first = 1.5e-3
-tensorboard = true
-
-# A model of half a million parameters wants far higher rates than a real one.
-[retrain.hyper]
-learning_rate = 1e-3
-loss_weights = [1.0, 0.3]
-per_device_batch = 16
-gradient_accumulation = 1
-epochs = 3
-max_length = 256
-threads = 1
-logging_steps = 5
-"""
 
 
 class DemoServerError(ServerError):
@@ -73,12 +25,13 @@ class DemoServerError(ServerError):
 class LocalServer:
     """`pawl serve` on the folder `out`, in a process of its own."""
 
-    def __init__(self, out: Path, model: Path, *, seed: int) -> None:
+    def __init__(
+        self, out: Path, model: Path, *, seed: int, rollout: RolloutChoice = RolloutChoice.DIRECT
+    ) -> None:
         self._out = out
         self._data = out / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        text = SETTINGS.format(model=json.dumps(str(model.resolve())))
-        (out / "pawl.toml").write_text(text.replace("[retrain]", f"[retrain]\nseed = {seed}", 1))
+        (out / "pawl.toml").write_text(demo_settings(model, seed, rollout))
 
     @property
     def log(self) -> Path:

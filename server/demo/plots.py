@@ -47,7 +47,7 @@ _LOOK: dict[Any, Any] = {
 
 def win_rate_plot(report: DemoReport) -> str:
     """Each week's candidate against base and against the version then live, with intervals."""
-    with _style("win-rate"):
+    with plot_style("win-rate"):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         _win_rates(axes, report.weeks, "win_vs_base", "against base", BASE_COLOUR, -0.07)
@@ -59,12 +59,12 @@ def win_rate_plot(report: DemoReport) -> str:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.grid(axis="y", color=INK, alpha=0.12)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def training_plot(report: DemoReport) -> str:
     """Reward margin and accuracy over each week's training steps."""
-    with _style("training"):
+    with plot_style("training"):
         figure = Figure(figsize=(13.2, 3.8), layout="constrained")
         margin, accuracy = figure.subplots(1, 2)
         for index, week in enumerate(report.weeks):
@@ -83,14 +83,14 @@ def training_plot(report: DemoReport) -> str:
             axes.grid(axis="y", color=INK, alpha=0.12)
         if report.weeks:
             accuracy.legend(loc="lower right")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def style_plot(report: DemoReport) -> str:
     """The mix of answering styles: base, then each week's candidate."""
     mixes = [report.base.style_mix, *(week.style_mix for week in report.weeks)]
     names = ["base", *_week_names(report.weeks)]
-    with _style("styles"):
+    with plot_style("styles"):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         bottoms = [0.0] * len(mixes)
@@ -104,7 +104,7 @@ def style_plot(report: DemoReport) -> str:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         handles, texts = axes.get_legend_handles_labels()
         axes.legend(handles[::-1], texts[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _win_rates(
@@ -147,12 +147,13 @@ def _styles_from_best() -> list[str]:
     return [style for style in STYLE_COLOURS if style in STYLE_SHARES]
 
 
-def _style(name: str) -> Any:
+def plot_style(name: str) -> Any:
     """The look, for one plot; `name` keeps its SVG ids apart from other plots' on the page."""
     return mpl.rc_context(_LOOK | {"svg.hashsalt": name})
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """The figure as SVG without a size of its own, for the page's colour to show through."""
     FigureCanvasSVG(figure)
     out = StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict
 
 from server.demo.figures import AnswerFigures, WinRate
+from server.demo.rollout_models import RolloutReport
 
 
 class _Frozen(BaseModel):
@@ -63,6 +64,7 @@ class DemoReport(_Frozen):
     seconds: float
     base: AnswerFigures
     weeks: tuple[WeekReport, ...]
+    rollouts: tuple[RolloutReport, ...] = ()
     live_vs_base: WinRate | None = None
     examples: tuple[Example, ...] = ()
     libraries: Mapping[str, str] = {}

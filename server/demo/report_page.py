@@ -10,6 +10,7 @@ from markupsafe import Markup
 from server.demo.figures import WinRate
 from server.demo.plots import style_plot, training_plot, win_rate_plot
 from server.demo.report_models import DemoReport
+from server.demo.rollout_plot import rollout_plot
 
 LIBRARIES = (
     "vllm",
@@ -44,7 +45,9 @@ def render(report: DemoReport) -> str:
         "styles": style_plot(report),
     }
     svgs = {name: Markup(svg) for name, svg in plots.items()}  # noqa: S704 - matplotlib escapes
-    return _environment().get_template("report.html.j2").render(report=report, plots=svgs)
+    rollouts = [Markup(rollout_plot(rollout)) for rollout in report.rollouts]  # noqa: S704 - as above
+    template = _environment().get_template("report.html.j2")
+    return template.render(report=report, plots=svgs, rollout_plots=rollouts)
 
 
 def library_versions(names: Iterable[str] = LIBRARIES) -> Mapping[str, str]:
@@ -80,6 +83,11 @@ def milliseconds(seconds: float | None) -> str:
     return number(None if seconds is None else seconds * 1000, 0, " ms")
 
 
+def evidence(value: float) -> str:
+    """An E value as it is read: `0.031`, `118`, `2.1e+07`."""
+    return f"{value:.3g}"
+
+
 def interval(rate: WinRate | None) -> str:
     """A win rate's 95 % interval in per cent."""
     return "" if rate is None else f"{100 * rate.low:.0f} to {100 * rate.high:.0f}%"
@@ -97,6 +105,7 @@ def _environment() -> Environment:
         percent=percent,
         number=number,
         chance=chance,
+        evidence=evidence,
         interval=interval,
         milliseconds=milliseconds,
     )

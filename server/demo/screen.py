@@ -1,7 +1,8 @@
 """What the demo shows at the terminal: bars while it works, a table when it is done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -9,7 +10,9 @@ from rich.table import Table
 
 from server.demo.figures import AnswerFigures, WinRate
 from server.demo.report_models import DemoReport, WeekReport
-from server.demo.report_page import milliseconds, number, percent
+from server.demo.report_page import evidence, milliseconds, number, percent
+from server.demo.rollout_models import EvidencePoint, RolloutReport
+from server.demo.rollout_plot import name_of
 
 
 class Bar:
@@ -61,6 +64,16 @@ class Screen:
         for reason in week.reasons:
             self.say(f"  - {reason}")
 
+    def show_rollout(self, rollout: RolloutReport) -> None:
+        """What was decided and why, then the running evidence."""
+        ended = rollout.ended.replace("_", " ")
+        self.say(f"[bold]{rollout.version}[/] against {rollout.previous}: {ended}")
+        for decision in rollout.decisions:
+            self.say(f"  - {decision.at:%a %d %b %H:%M} {name_of(decision)}: {decision.reason}")
+        self.console.print(_evidence_table(rollout))
+        for version, thumbs in rollout.thumbs.items():
+            self.say(f"  thumbs up for {version}: {percent(thumbs.share)} of {thumbs.given}")
+
     def show_report(self, report: DemoReport) -> None:
         """The table: a column a week, so that it fits a narrow terminal."""
         table = Table("", "base", *(week.slot for week in report.weeks))
@@ -87,6 +100,36 @@ ROWS = (
     "live",
     "swap",
 )
+
+
+EVIDENCE_ROWS = 12
+"""At most so many looks stand in the terminal; the page has them all."""
+
+
+def _evidence_table(rollout: RolloutReport) -> Table:
+    """The stronger stream's evidence over time."""
+    title = f"E+ promotes at {rollout.better_at:g}, E- rolls back at {rollout.worse_at:g}"
+    table = Table("day", "phase", "rated, new / old", "E+", "E-", title=title)
+    for look in spread_out(rollout.evidence, EVIDENCE_ROWS):
+        table.add_row(
+            number(look.hours / 24),
+            look.phase,
+            f"{look.newer_users} / {look.older_users}",
+            evidence(look.better),
+            evidence(look.worse),
+        )
+    return table
+
+
+def spread_out(looks: Sequence[EvidencePoint], most: int) -> list[EvidencePoint]:
+    """At most `most` of the looks, evenly spread, the last of each phase among them."""
+    lasts = [
+        here
+        for here, after in pairwise((*looks, None))
+        if here and (after is None or after.phase != here.phase)
+    ]
+    step = max(1, -(-len(looks) // max(1, most - len(lasts))))
+    return [look for index, look in enumerate(looks) if index % step == 0 or look in lasts]
 
 
 def _base_cell(base: AnswerFigures, title: str) -> str:

@@ -136,6 +136,11 @@ class Town:
         """A visit whose feedback may be trained on. Raises IndexError when all are held out."""
         return _visit(self.training_users, self._train_questions, rng)
 
+    def visit_of(self, user: User, rng: random.Random) -> Visit:
+        """A visit of one of the users, who asks what is theirs to ask."""
+        held = user in self.held_out_users
+        return _visit([user], self._held_out_questions if held else self._train_questions, rng)
+
     def held_out_visits(self, rng: random.Random) -> Iterator[Visit]:
         """Visits of held-out users, without end; they ask every held-out question equally often.
 

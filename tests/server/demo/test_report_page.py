@@ -9,6 +9,8 @@ from server.demo.figures import AnswerFigures, win_rate_of
 from server.demo.plots import style_plot, training_plot, win_rate_plot
 from server.demo.report_models import DemoReport, Example, StepReport, WeekReport
 from server.demo.report_page import chance, library_versions, render, write_report
+from server.demo.rollout_report import Looks, rollout_report
+from tests.server.demo.rollout_documents import WORSE, rollout
 
 BASE = AnswerFigures(
     n=400,
@@ -101,6 +103,33 @@ def test_a_plot_is_well_formed_takes_the_pages_colour_and_is_reproducible(plot: 
     assert ElementTree.fromstring(svg).tag.endswith("svg")  # noqa: S314 (our own)
     assert "currentColor" in svg
     assert svg == plot(REPORT)
+
+
+WITH_ROLLOUT = REPORT.model_copy(
+    update={"rollouts": (rollout_report(rollout(), Looks(), "2026-w49"),)}
+)
+
+
+def test_the_page_shows_when_and_why_a_rollout_ended_and_its_plot() -> None:
+    html = render(WITH_ROLLOUT)
+    for shown in (WORSE, "Tue 24 Nov 09:00", "rolled back", "E+, first vote", "worse: 20"):
+        assert shown in html
+
+
+def test_the_json_holds_the_rollouts(tmp_path: Path) -> None:
+    figures, _ = write_report(tmp_path, WITH_ROLLOUT)
+    assert DemoReport.model_validate_json(figures.read_bytes()) == WITH_ROLLOUT
+
+
+def test_a_rollouts_texts_are_escaped_too() -> None:
+    document = rollout() | {"reason": "<script>alert(2)</script>"}
+    report = rollout_report(document, Looks(), "2026-w49")
+    html = render(REPORT.model_copy(update={"rollouts": (report,)}))
+    assert "<script>alert(2)" not in html
+
+
+def test_without_a_rollout_the_page_says_nothing_of_one() -> None:
+    assert "What users decided" not in render(REPORT)
 
 
 def test_live_is_base_until_something_is_promoted() -> None:

@@ -127,3 +127,14 @@ def test_every_held_out_question_is_asked_equally_often() -> None:
     asked = Counter(visit.question for visit in visits)
     assert set(asked.values()) == {3}
     assert asked.keys() == set(held_out)
+
+
+def test_a_user_asks_what_is_held_out_only_where_the_user_is() -> None:
+    held = {user.name for user in USERS[:5]}
+    town = Town(USERS, held.__contains__)
+    held_out_wordings = set(split()[1])
+    rng = random.Random(0)
+    for user in USERS[:10]:
+        visit = town.visit_of(user, rng)
+        assert visit.user == user
+        assert (visit.question in held_out_wordings) == (user.name in held)
