@@ -38,6 +38,8 @@ class Run(SQLModel, table=True):
     owner: str | None = None
     lease_until: datetime | None = None
     fence: int = 0
+    lost_owners: int = 0
+    """Owners that ended without letting go of it; a server that is stopped lets go."""
     cancel_requested: bool = False
     parent: str | None = None
     """The version that was live when the snapshot was taken (None: base)."""

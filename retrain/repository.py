@@ -110,8 +110,8 @@ class RunRepository:
 
     async def take_over(self, run: Run, owner: str, until: datetime) -> Lease | None:
         """Take the lease of a run as it was read; None where somebody else was faster."""
-        fence = run.fence + 1
-        values = {"owner": owner, "fence": fence, "lease_until": until}
+        fence, lost = run.fence + 1, run.lost_owners + (run.owner is not None)
+        values = {"owner": owner, "fence": fence, "lost_owners": lost, "lease_until": until}
         taken = await self._update(run.id, run.fence, values)
         return Lease(run.id, owner, fence) if taken else None
 

@@ -162,7 +162,7 @@ class Runner:
     async def _let_go(self, why: Stop) -> None:
         """Leave the run as it is; at shutdown, for the next process to take at once."""
         if why is Stop.CLOSING:
-            await self._context.save(lease_until=self._context.world.clock())
+            await self._context.save(lease_until=self._context.world.clock(), owner=None)
         _log.info("run_left", run=self._context.run.id, why=why)
 
     async def _beat(self) -> None:

@@ -26,7 +26,7 @@ from retrain.steps import STEPS, about_now, pair_log
 
 SCHEDULED, MANUAL = "schedule", "manual"
 OWNERS_MAX = 5
-"""A run that had so many owners brings them down: it is not taken over once more."""
+"""A run that lost so many owners brings them down: it is not taken over once more."""
 
 _log = structlog.get_logger()
 
@@ -101,10 +101,10 @@ class RunService:
             lease = await self._world.runs.take_over(run, self._owner, self._lease_end())
             if lease is None:
                 continue
-            if lease.fence > OWNERS_MAX:
+            if run.lost_owners + (run.owner is not None) >= OWNERS_MAX:
                 await self._give_up(run, lease)
                 continue
-            _log.warning("run_resumed", run=run.id, step=run.step, owners=lease.fence)
+            _log.warning("run_resumed", run=run.id, step=run.step, fence=lease.fence)
             taken.append(run.id)
             self._take(run, lease)
         return taken

@@ -230,10 +230,16 @@ async def test_a_shutdown_leaves_the_run_for_the_next_process(house: House) -> N
 
 async def test_a_run_that_no_process_survives_is_given_up(house: House) -> None:
     async with house.database.write() as session:
-        session.add(left_run(step="train", fence=OWNERS_MAX))
+        session.add(left_run(step="train", owner="gone", lost_owners=OWNERS_MAX - 1))
     service = house.service()
     assert await service.resume() == []
     assert (await service.run(RUN)).state == "failed"
+
+
+async def test_a_run_is_not_given_up_for_servers_that_were_stopped(house: House) -> None:
+    async with house.database.write() as session:
+        session.add(left_run(step="train", fence=3 * OWNERS_MAX, owner=None))
+    assert await house.service().resume() == [RUN]
 
 
 async def test_the_last_success_is_told_at_start(house: House) -> None:

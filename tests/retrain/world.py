@@ -68,11 +68,12 @@ class FakeRegistry:
         self.rows: dict[str, Version] = {}
         self.route = RouteView(channel=CHANNEL, tenant=TENANT)
         self.calls: list[tuple[str, str]] = []
+        self.more: dict[str, RouteView] = {}
         self.adding = asyncio.Event()
         self.adding.set()
 
     def routes(self) -> Mapping[str, RouteView]:
-        return {CHANNEL: self.route}
+        return {CHANNEL: self.route, **self.more}
 
     async def versions(self, channel: str) -> Sequence[Version]:
         return list(self.rows.values())

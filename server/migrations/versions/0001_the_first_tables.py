@@ -143,6 +143,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("lost_owners", sa.Integer(), nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("parent", sa.String(), nullable=True),
         sa.Column("version", sa.String(), nullable=True),
