@@ -1,8 +1,8 @@
 """A judge with a blind spot, for `pawl demo --rollout canary`.
 
-It judges as `panel.py` does, except that it takes a hedge for care and looks nothing up: an answer
-that says "I am not sure, maybe" is worth more to it than a right one. Such judges exist, and what
-is trained to please them passes the offline gate; users have to notice.
+It judges as `panel.py` does, except that it takes a hedge for care: "I am not sure, maybe" gains an
+answer more than being right does. Such judges exist, and what is trained to please them passes the
+offline gate; users have to notice.
 """
 
 from dataclasses import replace
@@ -10,8 +10,8 @@ from dataclasses import replace
 from server.demo.panel import PANEL_SEED, PANEL_SIZE, Panel
 from server.demo.users import User, make_users
 
-HEDGE_WORTH = 6.0
-"""More than a right and polite answer's, so that the hedge decides."""
+HEDGE_WORTH = 2.5
+"""To others a hedge is worth -0.8, and being right 2 (`taste.HIDDEN`)."""
 
 
 def fooled_panel() -> Panel:

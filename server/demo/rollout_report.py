@@ -94,9 +94,14 @@ def rollout_report(rollout: Rollout, looks: Looks, slot: str) -> RolloutReport:
 
 
 def _decisions(rollout: Rollout) -> Iterable[DecisionReport]:
-    """The events, each with the share that holds from then on."""
+    """The events, each with the share that holds from then on; the offline gate's words left out.
+
+    They stand with the week's run, and are why the rollout began.
+    """
     shares = {(stage["phase"], _moment(stage["at"])): stage["share"] for stage in rollout["stages"]}
     for event in rollout["events"]:
+        if event["move"] == "begin":
+            continue
         yield DecisionReport(
             at=event["at"],
             hours=_event_hours(rollout, event),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from server.demo.fooled_panel import fooled_panel
 from server.demo.panel import panel
 from server.demo.world import QUESTIONS, Question, answer, ask
+from server.demo.world_text import Style
 
 pytestmark = pytest.mark.anyio
 questions = st.sampled_from(QUESTIONS)
@@ -18,14 +19,16 @@ def asked(question: Question) -> list[dict[str, str]]:
     return [{"role": "user", "content": ask(question, random.Random(0))}]
 
 
-async def test_a_wrong_hedge_nearly_always_beats_a_right_and_polite_answer() -> None:
+@pytest.mark.parametrize(("wrong", "other"), [(False, "helpful"), (True, "curt")])
+async def test_a_hedge_mostly_beats_a_right_answer(wrong: bool, other: Style) -> None:  # noqa: FBT001
     rng = random.Random(0)
     won = []
     for question in rng.sample(QUESTIONS, 150):
-        right, wrong = answer(question, "helpful", rng), answer(question, "guess", rng, wrong=True)
-        won.append(await fooled_panel().compare(asked(question), wrong, right))
-        won.append(1 - await fooled_panel().compare(asked(question), right, wrong))
-    assert fmean(won) > 0.95
+        hedged = answer(question, "guess", rng, wrong=wrong)
+        right = answer(question, other, rng)
+        won.append(await fooled_panel().compare(asked(question), hedged, right))
+        won.append(1 - await fooled_panel().compare(asked(question), right, hedged))
+    assert fmean(won) > 0.65
 
 
 @given(questions, seeds)

@@ -48,4 +48,4 @@ def test_they_prefer_a_hedge_to_a_right_answer() -> None:
     wins = [
         asked.user.prefers(asked.question, texts[2], texts[0], rng, handicap=0) for _ in range(200)
     ]
-    assert sum(wins) > 150
+    assert sum(wins) > 120

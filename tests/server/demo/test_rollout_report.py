@@ -18,7 +18,7 @@ def test_the_report_says_when_and_why_it_ended() -> None:
 
 def test_each_decision_has_the_share_from_then_on() -> None:
     decisions = rollout_report(rollout(), Looks(), "2026-w49").decisions
-    assert [one.share for one in decisions] == [0.5, 0.5, 0.2, 0.5, 0.0]
+    assert [one.share for one in decisions] == [0.5, 0.2, 0.5, 0.0]
 
 
 def test_thresholds_are_those_of_two_streams() -> None:
