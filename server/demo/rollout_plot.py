@@ -5,7 +5,7 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from server.demo.plots import INK, as_svg, plot_style
 from server.demo.rollout_models import DecisionReport, EvidencePoint, RolloutReport
@@ -37,6 +37,7 @@ def rollout_plot(report: RolloutReport) -> str:
         axes.set_xlim(left=0)
         axes.set_xlabel("days since the rollout began")
         axes.set_ylabel("evidence (E value)")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y", color=INK, alpha=0.12)
         if report.evidence:
@@ -55,6 +56,9 @@ def _evidence(axes: Axes, looks: Sequence[EvidencePoint], *, labelled: bool) -> 
             color=colour,
             linestyle=dashes,
             linewidth=2,
+            marker="o",
+            markevery=[-1],
+            markersize=5,
             label=label if labelled else "_",
         )
 
@@ -68,14 +72,15 @@ def _decisions(axes: Axes, decisions: Sequence[DecisionReport]) -> None:
     """A line at each moment, named at the top; of several at one moment the last is named."""
     last = {round(one.hours, 2): one for one in decisions}
     for one in last.values():
+        ends = one is decisions[-1]  # named on its left, where the plot still is
         axes.axvline(one.hours / _DAY, color=INK, linewidth=1, alpha=0.5)
         axes.text(
             one.hours / _DAY,
             MOST / 1.4,
-            f" {name_of(one)}",
+            f" {name_of(one)} ",
             rotation=90,
             va="top",
-            ha="right",
+            ha="right" if ends else "left",
             fontsize=10,
         )
 

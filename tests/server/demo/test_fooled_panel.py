@@ -20,7 +20,7 @@ def asked(question: Question) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("wrong", "other"), [(False, "helpful"), (True, "curt")])
-async def test_a_hedge_mostly_beats_a_right_answer(wrong: bool, other: Style) -> None:  # noqa: FBT001
+async def test_a_hedge_mostly_beats_a_right_answer(wrong: bool, other: Style) -> None:
     rng = random.Random(0)
     won = []
     for question in rng.sample(QUESTIONS, 150):
