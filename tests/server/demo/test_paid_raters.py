@@ -7,9 +7,10 @@ from server.demo.paid_raters import EDITS, RATERS, make_paid_raters, paid_judgem
 from server.demo.taste import features
 from server.demo.users import Visit, make_users
 from server.demo.world import QUESTIONS, answer, ask
+from server.demo.world_text import Style
 
 PAID = make_paid_raters(0)
-STYLES = ("helpful", "curt", "guess", "long")
+STYLES: tuple[Style, ...] = ("helpful", "curt", "guess", "long")
 randoms = st.integers(0, 10**9).map(random.Random)
 
 

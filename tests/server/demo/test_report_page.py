@@ -147,3 +147,9 @@ def test_p_values_are_read_as_usual(p: float, text: str) -> None:
 
 def test_libraries_that_are_not_installed_are_left_out() -> None:
     assert set(library_versions(["pydantic", "no-such-library"])) == {"pydantic"}
+
+
+def test_the_page_tells_of_paid_raters_only_where_their_adapter_was_rolled_back() -> None:
+    kept = rollout_report(rollout(phase="kept"), Looks(), "2026-w49")
+    assert "paid by the piece" in render(WITH_ROLLOUT)
+    assert "paid by the piece" not in render(REPORT.model_copy(update={"rollouts": (kept,)}))
