@@ -10,7 +10,7 @@ from markupsafe import Markup
 from server.demo.figures import WinRate
 from server.demo.plots import style_plot, training_plot, win_rate_plot
 from server.demo.report_models import DemoReport
-from server.demo.rollout_plot import rollout_plot
+from server.demo.rollout_plot import name_of, rollout_plot
 
 LIBRARIES = (
     "vllm",
@@ -106,6 +106,7 @@ def _environment() -> Environment:
         number=number,
         chance=chance,
         evidence=evidence,
+        decision_name=name_of,
         interval=interval,
         milliseconds=milliseconds,
     )
