@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from random import SystemRandom
 
 from fastapi import FastAPI
 
@@ -17,6 +18,7 @@ from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from server.auth import KeyRing
+from server.comparisons import Comparisons
 from server.db import Database
 from server.dependencies import Services
 from server.drain import Drain
@@ -56,6 +58,17 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(recorder.close)
     ids = InteractionIds(await id_secret(database))
     drain = Drain(settings.server.drain_seconds)
+    serving = Serving(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=FeedbackCallback(recorder.record),
+        drain=drain,
+        clock=clock,
+        metrics=metrics.serving,
+        limits=settings.server.limits,
+        commit_wait_seconds=settings.feedback.commit_wait_seconds,
+    )
     services = Services(
         settings=settings,
         clock=clock,
@@ -66,16 +79,15 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         registry=registry,
         recorder=recorder,
         feedback=FeedbackService(database, recorder, ids, settings.feedback, clock),
-        serving=Serving(
+        serving=serving,
+        comparisons=Comparisons(
+            serving=serving,
             engine=engine,
             registry=registry,
             ids=ids,
-            callback=FeedbackCallback(recorder.record),
             drain=drain,
             clock=clock,
-            metrics=metrics.serving,
-            limits=settings.server.limits,
-            commit_wait_seconds=settings.feedback.commit_wait_seconds,
+            random=SystemRandom(),
         ),
         runs=await start_runs(
             app,
