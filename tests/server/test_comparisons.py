@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,38 +10,28 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.ports import AdapterHost
 from feedback.comparisons import decided_comparisons
 from feedback.ids import issued_at
 from server.engine.base import EngineCall, EngineResponse
 from server.engine.fake import FakeEngine
 from server.engine.fake_answer import sentinel
-from tests.adapters.adapter_files import make_adapter
+from tests.server.comparing import (
+    PATH,
+    SECRET,
+    WHO,
+    compare,
+    events,
+    ids_of,
+    recorded,
+    shown,
+    text_of,
+    version,
+    vote,
+)
 from tests.server.running_app import QUESTION, RunningApp, chat_body
-from tests.server.test_disconnect import SCOPE, Caller, statuses
-from tests.server.test_last_byte import database_of, locked, rows, until
+from tests.server.test_last_byte import database_of, rows
 
 pytestmark = pytest.mark.anyio
-
-PATH = "/v1/comparisons"
-SECRET = "the-clients-own-words"
-WHO = {"actor": "a test", "reason": "a test"}
-
-
-async def version(running: RunningApp, folder: Path, seed: int) -> str:
-    """A new candidate."""
-    adapter = make_adapter(folder / f"adapter {seed}", seed=seed)
-    added = await running.operator.post("/v1/adapters", json={"path": str(adapter)})
-    name: str = added.json()["name"]
-    return name
-
-
-@pytest.fixture
-async def canary(running: RunningApp, tmp_path: Path) -> str:
-    """The channel's canary; live is the base model."""
-    name = await version(running, tmp_path, 1)
-    await running.services.registry.set_canary(name, 0.5, **WHO)
-    return name
 
 
 @pytest.fixture
@@ -50,48 +39,6 @@ async def shadow(running: RunningApp, tmp_path: Path) -> str:
     name = await version(running, tmp_path, 2)
     await running.services.registry.set_shadow(name, 1.0, **WHO)
     return name
-
-
-async def compare(running: RunningApp, **fields: Any) -> httpx.Response:
-    return await running.anyone.post(PATH, json=chat_body(**fields))
-
-
-def text_of(side: dict[str, Any]) -> str:
-    found: str = side["response"]["choices"][0]["message"]["content"]
-    return found
-
-
-def events(text: str) -> list[Any]:
-    """The data of a stream's events, decoded; without the end, which must be there."""
-    *found, end = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
-    assert end == "[DONE]"
-    return [json.loads(line) for line in found]
-
-
-def ids_of(answer: httpx.Response) -> list[str]:
-    """Both interactions, a's first."""
-    if answer.headers["content-type"] == "application/json":
-        return [side["interaction"] for side in answer.json()["sides"]]
-    found = {event["side"]: event["chunk"]["id"] for event in events(answer.text)}
-    return [found["a"], found["b"]]
-
-
-async def shown(running: RunningApp, identifier: str) -> dict[str, Any]:
-    found = await running.anyone.get(f"/v1/interactions/{identifier}")
-    assert found.status_code == 200
-    row: dict[str, Any] = found.json()
-    return row
-
-
-async def vote(running: RunningApp, winner: str, loser: str, **fields: Any) -> None:
-    word = {"metric_name": "preference", "value": {"over": loser}, **fields}
-    told = await running.anyone.post("/v1/feedback", json={"inference_id": winner, **word})
-    assert told.status_code == 200
-
-
-def recorded(running: RunningApp, column: str) -> dict[str, Any]:
-    """A column of the interactions, by id."""
-    return dict(rows(database_of(running), f"SELECT id, {column} FROM interaction"))  # noqa: S608
 
 
 async def test_two_sides_answer_under_ids_of_their_own(running: RunningApp, canary: str) -> None:
@@ -314,158 +261,6 @@ async def test_who_answers_first_does_not_decide_who_is_first(
     versions = recorded(running, "version")
     assert [versions[one] for one in found] == expected
 
-
-# Streams.
-
-
-async def test_both_sides_stream_at_once(running: RunningApp, canary: str) -> None:
-    running.engine.faults.token_delay_seconds = 0.001
-    found = events((await compare(running, stream=True)).text)
-    order = "".join(event["side"] for event in found)
-    assert set(order[:4]) == {"a", "b"}
-    for side in "ab":
-        chunks = [event["chunk"] for event in found if event["side"] == side]
-        assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
-
-
-async def test_the_end_waits_for_both_rows(
-    running: RunningApp, canary: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(running.services.serving, "_commit_wait", 60)
-    for stream in (False, True):
-        with locked(database_of(running)):
-            asked = asyncio.ensure_future(compare(running, stream=stream))
-            await until(lambda: running.services.recorder.depth == 2)
-            assert not asked.done()
-        identifiers = ids_of(await asked)
-        stored = recorded(running, "status")
-        assert [stored[one] for one in identifiers] == ["complete", "complete"]
-
-
-async def test_a_side_that_fails_on_the_way_says_so_and_the_other_goes_on(
-    running: RunningApp, canary: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = FakeEngine.answer
-
-    async def cut_off(engine: FakeEngine, call: EngineCall) -> EngineResponse:
-        response = await answer(engine, call)
-        if call.version == canary and response.stream is not None:
-            response.stream = Broken(response.stream)
-        return response
-
-    monkeypatch.setattr(FakeEngine, "answer", cut_off)
-    response = await compare(running, stream=True)
-    found = events(response.text)
-    (failed,) = [event for event in found if "error" in event]
-    assert canary not in json.dumps(failed)
-    (*_, last) = [event["chunk"] for event in found if event["side"] != failed["side"]]
-    assert last["choices"][0]["finish_reason"] == "stop"
-    states = dict(rows(database_of(running), "SELECT version, status FROM interaction"))
-    assert states == {"base": "complete", canary: "failed"}
-
-
-class Broken:
-    """A stream that fails after its first event."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream, self._places = stream, count()
-
-    def __aiter__(self) -> "Broken":
-        return self
-
-    async def __anext__(self) -> str:
-        place = next(self._places)
-        if place == 0:
-            first: str = await anext(self._stream)
-            return first
-        if place == 1:
-            return 'data: {"error": {"message": "no"}}\n\n'
-        return "data: [DONE]\n\n"
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_dead_engine_fails_both(running: RunningApp, canary: str, stream: bool) -> None:
-    running.engine.die()
-    answer = await compare(running, stream=stream)
-    assert answer.status_code == 503
-    await until(lambda: not running.services.recorder.depth)
-    assert set(recorded(running, "status").values()) <= {"failed", "aborted"}
-    assert len(recorded(running, "status")) == 2
-
-
-async def test_a_side_that_is_refused_alone_does_not_tell_why(
-    running: RunningApp, canary: str
-) -> None:
-    running.engine._resident.discard(canary)
-    running.services.comparisons._engine = _Believing(running.engine, canary)
-    answer = await compare(running)
-    assert answer.status_code == 503
-    assert canary not in answer.text
-    assert running.engine.in_flight("base") == 0
-
-
-class _Believing:
-    """An engine whose version goes between the choice and the answer."""
-
-    def __init__(self, engine: AdapterHost, version: str) -> None:
-        self._engine, self._version = engine, version
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def resident(self) -> frozenset[str]:
-        return self._engine.resident() | {self._version}
-
-
-class Comparer(Caller):
-    """A caller of comparisons."""
-
-    def __init__(self, running: RunningApp, **fields: Any) -> None:
-        scope = {**SCOPE, "path": PATH, "raw_path": PATH.encode()}
-        super().__init__(running, scope=scope, **fields)
-
-
-async def test_a_client_that_leaves_stops_both_streams(running: RunningApp, canary: str) -> None:
-    running.engine.faults.token_delay_seconds = 0.01
-    caller = Comparer(running, stream=True)
-    await until(lambda: len(caller.chunks) >= 4)
-    running.engine.hang()
-    caller.gone.set()
-    await caller.task
-    assert (running.engine.in_flight("base"), running.engine.in_flight(canary)) == (0, 0)
-    assert b"[DONE]" not in b"".join(caller.chunks)
-    assert [status for status, _ in await statuses(running)] == ["aborted", "aborted"]
-
-
-async def test_a_client_that_leaves_before_the_answers_stops_both(
-    running: RunningApp, canary: str
-) -> None:
-    running.engine.hang()
-    caller = Comparer(running)
-    engine = running.engine
-    await until(lambda: engine.in_flight("base") == engine.in_flight(canary) == 1)
-    caller.gone.set()
-    await caller.task
-    assert (engine.in_flight("base"), engine.in_flight(canary)) == (0, 0)
-    assert await statuses(running) == [("aborted", 0), ("aborted", 0)]
-
-
-async def test_a_drain_ends_both_sides_with_an_error(running: RunningApp, canary: str) -> None:
-    running.engine.faults.token_delay_seconds = 0.01
-    asked = asyncio.ensure_future(compare(running, stream=True))
-    await until(lambda: running.services.drain.open_requests == 2)
-    running.engine.hang()
-    for _ in range(2):
-        running.services.drain.begin()
-    found = events((await asked).text)
-    assert {event["side"] for event in found if "error" in event} == {"a", "b"}
-    assert (await compare(running)).status_code == 503
-
-
-# What is refused.
 
 REFUSED: dict[str, Any] = {
     "between": "live",
