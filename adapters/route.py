@@ -10,9 +10,9 @@ from adapters.errors import NothingToRollBackError, RouteChangeError, UnknownMod
 from adapters.lifecycle import State
 from adapters.names import BASE
 
-Role = Literal["live", "canary", "holdback", "pinned"]
+Role = Literal["live", "canary", "holdback", "pinned", "comparison"]
 """Why a version answers: it is live, it is the canary, it is the one before (held back for some
-users while a new live one is watched), or the request named it."""
+users while a new live one is watched), the request named it, or it is one side of a comparison."""
 
 _PRINTABLE = re.compile(r"[A-Za-z0-9._@/-]{1,80}")
 

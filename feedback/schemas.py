@@ -142,7 +142,10 @@ class FeedbackOut(BaseModel):
 
 
 class InteractionOut(BaseModel):
-    """One interaction with its answers and all feedback on it, oldest first."""
+    """One interaction with its answers and all feedback on it, oldest first.
+
+    Of an undecided comparison: see `comparisons.blinded`.
+    """
 
     id: str
     received_at: datetime
@@ -154,6 +157,7 @@ class InteractionOut(BaseModel):
     version: str | None
     user: str | None
     parent: str | None
+    comparison: str | None
     run_id: str | None
     request: dict[str, Any]
     prompt_tokens: int

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from feedback.comparisons import blinded, is_blind
 from feedback.config import FeedbackConfig
 from feedback.errors import (
     InteractionNotFoundError,
@@ -88,14 +89,19 @@ class FeedbackService:
         return (await self._durable(self._recorder.record(record))).id
 
     async def interaction(self, tenant: str, interaction_id: str) -> InteractionOut:
-        """One interaction of the tenant with its feedback. Raises `InteractionNotFoundError`."""
+        """One interaction of the tenant with its feedback. Raises `InteractionNotFoundError`.
+
+        A side of a comparison that is not decided yet does not tell its version.
+        """
         if not self._ids.authentic(interaction_id, tenant):
             raise InteractionNotFoundError("id")
         async with self._reading() as session:
             found = await read_interaction(session, tenant, interaction_id)
+            blind = found is not None and await is_blind(await session.connection(), found[0])
         if found is None:
             raise InteractionNotFoundError("id")
-        return _interaction_out(*found)
+        shown = _interaction_out(*found)
+        return blinded(shown) if blind else shown
 
     def _check_ids(self, tenant: str, judgement: Judgement) -> None:
         judged, *others = judgement.subjects

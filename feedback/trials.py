@@ -1,7 +1,8 @@
 """Who took part in a trial (a canary, a watch) and what they thought: the log, read by user.
 
 One query each, in order of time; a user is a tenant's asker. Only live requests count, and only
-what people said of what they asked themselves.
+what people said of what they asked themselves. Comparisons are apart (`comparisons.py`): their
+sides belong to no trial, and thumbs on them are no votes on live.
 """
 
 from collections.abc import Collection, Sequence
@@ -125,6 +126,7 @@ async def paces_before(
         .where(
             col(Interaction.channel) == channel,
             col(Interaction.mode) == LIVE,
+            col(Interaction.comparison).is_(None),
             col(Interaction.version) == version,
             col(Interaction.status) == "complete",
             col(Interaction.received_at) > since,
@@ -238,6 +240,7 @@ def _votes(metrics: Collection[str]) -> Select[Any]:
         )
         .where(
             col(Interaction.mode) == LIVE,
+            col(Interaction.comparison).is_(None),
             col(Feedback.source) == HUMAN,
             col(Feedback.metric_name).in_(sorted(metrics)),
             func.coalesce(col(Feedback.rater), asker()) == asker(),

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from feedback.comparisons import Decided
 from feedback.trials import Exposure, Pace, Vote
 from retrain.evidence_process import Unit
-from retrain.online_evidence import CanaryEvidence, Happened, Timed
+from retrain.online_evidence import CanaryEvidence, Compared, Happened, Timed
 
 User = tuple[str, str]
 
@@ -36,7 +37,8 @@ class Stage:
 class TrialLog:
     """What the log holds of a trial; `events` are users and moments by name, oldest first.
 
-    `votes_before` and `paces_before` are live's, of the week and of the day before.
+    `votes_before` and `paces_before` are live's, of the week and of the day before. `comparisons`
+    are those of the trial's two versions, of which `newer` is the one on trial.
     """
 
     exposures: Sequence[Exposure]
@@ -44,6 +46,8 @@ class TrialLog:
     events: Mapping[str, Sequence[tuple[User, datetime]]] = field(default_factory=dict)
     votes_before: Sequence[Vote] = ()
     paces_before: Sequence[Pace] = ()
+    comparisons: Sequence[Decided] = ()
+    newer: str = ""
 
 
 def trial_evidence(
@@ -54,6 +58,7 @@ def trial_evidence(
     return CanaryEvidence(
         first=_sorted(_first_votes(users, log.votes)),
         day=_sorted(_day_votes(users, log.votes, now)),
+        compared=list(_compared(log, stages[0].at)),
         events={name: _first_events(users, seen) for name, seen in log.events.items()},
         ranks=_ranks(users, log.exposures, log.paces_before),
         rate=_rate(log.votes_before),
@@ -118,6 +123,15 @@ def _day_votes(users: _Users, votes: Iterable[Vote], now: datetime) -> Iterable[
         unit = users.unit(user, closes[user], sum(said) / len(said))
         if unit is not None and closes[user] <= now:
             yield unit
+
+
+def _compared(log: TrialLog, began: datetime) -> Iterable[Compared]:
+    """Each user's first decided comparison since the trial began: the user is the unit."""
+    heard: set[User] = set()
+    for one in log.comparisons:
+        if one.at >= began and one.user not in heard:
+            heard.add(one.user)
+            yield Compared((one.at - began).total_seconds(), one.version == log.newer)
 
 
 def _first_events(users: _Users, seen: Iterable[tuple[User, datetime]]) -> list[Happened]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from feedback.comparisons import decided_comparisons
 from feedback.ports import Database
 from feedback.trials import (
     Pace,
@@ -52,12 +53,17 @@ class TrialReader:
     async def read(self, rollout: Rollout, trial: str, config: CanaryConfig) -> TrialLog:
         """What the log holds of `trial`, with live's of the time before the rollout."""
         failed = [(one.user, one.at) for one in await failures(self._database, trial)]
+        versions = (rollout.previous, rollout.version)
         return TrialLog(
             exposures=await exposures(self._database, trial),
             votes=await votes(self._database, trial, config.votes),
             events={FAILURE: failed, **await self._harmful(trial)},
             votes_before=await self._votes_before(rollout, config),
             paces_before=await self._paces_before(rollout),
+            comparisons=await decided_comparisons(
+                self._database, rollout.channel, versions, rollout.began_at
+            ),
+            newer=rollout.version,
         )
 
     async def _votes_before(self, rollout: Rollout, config: CanaryConfig) -> Sequence[Vote]:

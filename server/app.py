@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from feedback.ports import Clock
-from server.api import adapters, chat, feedback, health, keys, rollouts, runs
+from server.api import adapters, chat, comparisons, feedback, health, keys, rollouts, runs
 from server.api import clock as clock_api
 from server.assembly import StartEngine, assemble
 from server.body import BodyLimit
@@ -63,7 +63,7 @@ def _clock(settings: Settings) -> Clock:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    for module in (chat, feedback, adapters, runs, rollouts, keys, health):
+    for module in (chat, comparisons, feedback, adapters, runs, rollouts, keys, health):
         app.include_router(module.router)
     if settings.server.adjustable_clock:
         app.include_router(clock_api.router)

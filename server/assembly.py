@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from random import SystemRandom
 
 from fastapi import FastAPI
 
@@ -18,6 +19,7 @@ from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from server.auth import KeyRing
+from server.comparisons import Comparisons
 from server.db import Database
 from server.dependencies import Services
 from server.drain import Drain
@@ -58,6 +60,16 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(recorder.close)
     ids = InteractionIds(await id_secret(database))
     drain = Drain(settings.server.drain_seconds)
+    serving = _serving(
+        app,
+        stack,
+        engine=engine,
+        registry=registry,
+        recorder=recorder,
+        ids=ids,
+        drain=drain,
+        metrics=metrics,
+    )
     services = Services(
         settings=settings,
         clock=clock,
@@ -68,15 +80,15 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         registry=registry,
         recorder=recorder,
         feedback=FeedbackService(database, recorder, ids, settings.feedback, clock),
-        serving=_serving(
-            app,
-            stack,
+        serving=serving,
+        comparisons=Comparisons(
+            serving=serving,
             engine=engine,
             registry=registry,
-            recorder=recorder,
             ids=ids,
             drain=drain,
-            metrics=metrics,
+            clock=clock,
+            random=SystemRandom(),
         ),
         runs=await start_runs(
             app,

@@ -19,6 +19,7 @@ from retrain.errors import UnknownRunError
 from retrain.schemas import RunOut
 from retrain.service import RunService
 from server.auth import KeyRing, Principal
+from server.comparisons import Comparisons
 from server.db import Database
 from server.drain import Drain
 from server.engine.base import Engine
@@ -44,6 +45,7 @@ class Services:
     recorder: Recorder
     feedback: FeedbackService
     serving: Serving
+    comparisons: Comparisons
     runs: RunService
     metrics: Metrics
     drain: Drain

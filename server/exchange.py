@@ -40,13 +40,19 @@ class Exchange:
         return EngineCall(
             id=self.record.id,
             endpoint=self.endpoint,
-            model=self.resolved.model_label,
+            model=self.shown_model,
             version=self.resolved.version,
             body=self.body,
             tap=self.tap,
             priority=_PRIORITY[self.record.mode],
             cache_salt=self.record.tenant,
         )
+
+    @property
+    def shown_model(self) -> str:
+        """What the response's `model` says: for a side of a comparison only the channel."""
+        blind = self.record.comparison is not None
+        return self.resolved.channel if blind else self.resolved.model_label
 
     @property
     def headers(self) -> dict[str, str]:

@@ -67,8 +67,12 @@ class ServingMetrics:
         self.duration.labels(channel, BASE)
 
     def answered(self, record: InteractionRecord) -> None:
-        """Count one request; its times only where users waited for it."""
-        labels = (record.channel, record.version or "")
+        """Count one request; its times only where users waited for it.
+
+        A comparison's sides are counted without their versions: their lengths would tell them.
+        """
+        version = "" if record.comparison else record.version or ""
+        labels = (record.channel, version)
         self.requests.labels(
             *labels, record.role, record.mode, record.endpoint, record.status
         ).inc()

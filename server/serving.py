@@ -5,19 +5,20 @@ The last byte (before `[DONE]`, before a JSON body) waits for the interaction's 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from adapters.route import Resolved
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
-from feedback.records import thread_hash
+from feedback.records import InteractionRecord, thread_hash
 from server.auth import Principal
 from server.config import LimitsConfig
 from server.drain import Drain
@@ -27,6 +28,8 @@ from server.errors import DrainingError
 from server.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.metrics import ServingMetrics
 from server.shadow import Shadow
+
+Answer = TypeVar("Answer")
 
 CLIENT_CLOSED_REQUEST = 499
 ERROR_STATUS = 400
@@ -98,51 +101,57 @@ class Serving:
             thread=thread,
             mode=mode,
         )
+        return self.begin(record, body, resolved)
+
+    def begin(
+        self, record: InteractionRecord, body: Mapping[str, Any], resolved: Resolved
+    ) -> Exchange:
+        """Begin an exchange; whoever does sees to it that it is finished."""
+        endpoint: Endpoint = "chat" if record.endpoint == "chat" else "completion"
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
-        if mode == "live":
+        if record.mode == "live":
             self._shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
         try:
-            response = await self._engine_answer(request, exchange)
+            response = await self.while_connected(request, self._engine.answer(exchange.call))
         except BaseException as error:
-            exchange.record.error = type(error).__name__
-            self._finish(exchange, "aborted" if _client_left(error) else "failed")
-            if isinstance(error, _ClientLeftError):
+            self.give_up(exchange, error)
+            if isinstance(error, ClientLeftError):
                 return Response(status_code=CLIENT_CLOSED_REQUEST, headers=exchange.headers)
             raise
         if response.stream is not None:
             return RecordedStream(
-                self._relay(exchange, response.stream),
-                source=response.stream,
-                abandon=lambda: self._abandon(exchange),
+                self.relay(exchange, response.stream),
+                sources=(response.stream,),
+                abandon=lambda: self.abandon(exchange),
                 headers=exchange.headers,
             )
         return await self._json(exchange, response)
 
-    async def _engine_answer(self, request: Request, exchange: Exchange) -> EngineResponse:
-        """Wait for the engine, unless the client leaves or the drain's deadline passes first."""
-        answer = asyncio.ensure_future(self._engine.answer(exchange.call))
+    async def while_connected(self, request: Request, answering: Awaitable[Answer]) -> Answer:
+        """Wait for the engine, unless the client leaves or the drain's deadline passes first.
+
+        Raises `ClientLeftError` and `DrainingError`; what answered is cancelled then.
+        """
+        answer = asyncio.ensure_future(answering)
         left = asyncio.ensure_future(_disconnected(request))
         try:
             async with self._drain.bounded():
                 await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
-            raise _ClientLeftError
+            raise ClientLeftError
         except TimeoutError:
             raise DrainingError from None
         finally:
-            await _cancelled(left)
-            await _cancelled(answer)
+            await cancelled(left)
+            await cancelled(answer)
 
     async def _json(self, exchange: Exchange, response: EngineResponse) -> Response:
-        failed = response.status >= ERROR_STATUS
-        exchange.record.error = f"http_{response.status}" if failed else None
-        self._finish(exchange, exchange.status)
-        await self._committed(exchange)
+        await self.settle(exchange, response)
         self._shadow.offer(exchange)
         return Response(
             content=response.body,
@@ -151,7 +160,14 @@ class Serving:
             headers={**response.headers, **exchange.headers},
         )
 
-    async def _relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
+    async def settle(self, exchange: Exchange, response: EngineResponse) -> None:
+        """Hand a whole answer to the log and wait for its commit."""
+        failed = response.status >= ERROR_STATUS
+        exchange.record.error = f"http_{response.status}" if failed else None
+        self.finish(exchange, exchange.status)
+        await self.committed(exchange)
+
+    async def relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
         """Pass chunks on as they are; hold the last one back until the record is durable."""
         try:
             async with self._drain.bounded(), aclosing(stream):
@@ -163,17 +179,24 @@ class Serving:
             exchange.record.error = DrainingError.__name__
             yield error_event(str(DrainingError()), status=503)
         except (GeneratorExit, asyncio.CancelledError):
-            self._abandon(exchange)
+            self.abandon(exchange)
             raise
-        self._finish(exchange, exchange.status)
-        await self._committed(exchange)
+        self.finish(exchange, exchange.status)
+        await self.committed(exchange)
         yield STREAM_END
         self._shadow.offer(exchange)
 
-    def _abandon(self, exchange: Exchange) -> None:
-        self._finish(exchange, "aborted")
+    def give_up(self, exchange: Exchange, error: BaseException) -> None:
+        """Hand the record of a request without an answer to the log."""
+        exchange.record.error = type(error).__name__
+        left = isinstance(error, ClientLeftError | asyncio.CancelledError)
+        self.finish(exchange, "aborted" if left else "failed")
 
-    def _finish(self, exchange: Exchange, status: Status) -> None:
+    def abandon(self, exchange: Exchange) -> None:
+        """Hand the record of an answer that was cut off to the log, unless it is there."""
+        self.finish(exchange, "aborted")
+
+    def finish(self, exchange: Exchange, status: Status) -> None:
         """Hand the record to the log, once."""
         if exchange.run_id is None:
             return
@@ -184,7 +207,7 @@ class Serving:
         if exchange.record.mode == "live":
             self._shadow.ended()
 
-    async def _committed(self, exchange: Exchange) -> None:
+    async def committed(self, exchange: Exchange) -> None:
         """Wait for the commit, no longer than the law allows."""
         recorded = exchange.recorded
         if recorded is None:
@@ -201,13 +224,13 @@ class RecordedStream(StreamingResponse):
         self,
         stream: AsyncGenerator[str],
         *,
-        source: EventStream,
+        sources: Sequence[EventStream],
         abandon: Callable[[], None],
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(stream, media_type="text/event-stream", headers=dict(headers))
         self._stream = stream
-        self._source = source
+        self._sources = sources
         self._abandon = abandon
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -217,16 +240,13 @@ class RecordedStream(StreamingResponse):
         finally:
             await self._stream.aclose()
             # A generator that was never started closes nothing.
-            await self._source.aclose()
+            for source in self._sources:
+                await source.aclose()
             self._abandon()
 
 
-class _ClientLeftError(Exception):
+class ClientLeftError(Exception):
     """The client closed the connection before there was an answer."""
-
-
-def _client_left(error: BaseException) -> bool:
-    return isinstance(error, _ClientLeftError | asyncio.CancelledError)
 
 
 async def _disconnected(request: Request) -> None:
@@ -234,7 +254,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _cancelled(task: asyncio.Future[Any]) -> None:
+async def cancelled(task: asyncio.Future[Any]) -> None:
     """Cancel what still runs and wait for it, so that the engine has heard of it."""
     if task.done():
         return
