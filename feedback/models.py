@@ -22,6 +22,7 @@ class Interaction(SQLModel, table=True):
         Index("interaction_conversation", "tenant", "conversation"),
         Index("interaction_user", "tenant", "user"),
         Index("interaction_trial", "trial", "received_at"),
+        Index("interaction_version", "channel", "version", "mode", "received_at"),
         Index("interaction_run_id", "tenant", "run_id", unique=True),
     )
 
