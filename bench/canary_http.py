@@ -9,6 +9,7 @@ Time is the app's own clock, moved from hour to hour.
 """
 
 import asyncio
+import logging
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -38,6 +39,7 @@ from server.app import create_app, lifespan
 from server.config import ChannelConfig
 from server.engine.config import EngineConfig
 from server.engine.fake import FakeEngine
+from server.logs import configure_logs
 from server.settings import Settings
 from tests.adapters.adapter_files import make_adapter
 
@@ -351,6 +353,7 @@ def main() -> None:
     made.add_argument("--users", type=int, default=600)
     made.add_argument("--better", action="store_true", help="live .50, canary .65")
     arguments = made.parse_args()
+    configure_logs(least=logging.ERROR)
     world = World(canary=0.65 if arguments.better else 0.5, users=arguments.users)
     with tempfile.TemporaryDirectory(prefix="pawl-canaries-") as folder:
         outcome = asyncio.run(drive(Path(folder), world, arguments.canaries, arguments.seed))
