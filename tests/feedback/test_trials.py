@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from tests.retrain.world import SATURDAY
 
 pytestmark = pytest.mark.anyio
 
-CANARY = {"trial": "salt", "trial_share": 0.05, "role": "canary"}
+CANARY: dict[str, Any] = {"trial": "salt", "trial_share": 0.05, "role": "canary"}
 METRICS = frozenset({"thumbs", "rating"})
 
 

@@ -176,8 +176,8 @@ async def test_what_was_rolled_back_is_never_live_again(stage: Stage) -> None:
 
 async def test_failures_end_a_canary_whatever_users_say(stage: Stage) -> None:
     await stage.to_wide()
-    now, half = stage.house.clock.now, {"trial": TRIAL, "share": 0.5}
-    await stage.traffic.users(60, now, "canary", status="failed", **half)
+    now = stage.house.clock.now
+    await stage.traffic.users(60, now, "canary", trial=TRIAL, share=0.5, status="failed")
     assert await stage.tick(hours=1) == Phase.ROLLED_BACK
     assert "failed answer" in (await stage.row()).reason
 
@@ -200,9 +200,8 @@ async def test_nothing_is_decided_under_two_hundred_rated_users(stage: Stage) ->
 async def test_a_watched_version_is_rolled_back_by_those_who_were_held_back(stage: Stage) -> None:
     await stage.to_watch()
     now, trial = stage.house.clock.now, watch_of(TRIAL)
-    watch = {"trial": trial, "share": 0.95}
-    await stage.traffic.users(1_500, now, "live", likes=0.2, **watch)
-    await stage.traffic.users(80, now, "holdback", likes=0.95, **watch)
+    await stage.traffic.users(1_500, now, "live", trial=trial, share=0.95, likes=0.2)
+    await stage.traffic.users(80, now, "holdback", trial=trial, share=0.95, likes=0.95)
     assert await stage.tick(hours=2) == Phase.ROLLED_BACK
     assert (stage.route.live, stage.route.holdback_share) == (OLD, 0.0)
 
@@ -239,8 +238,8 @@ async def test_what_waits_for_a_person_is_still_guarded(stage: Stage) -> None:
     await stage.to_wide()
     await stage.vote(0.9, 0.3)
     assert await stage.tick(hours=1) == Phase.PROMOTION
-    now, half = stage.house.clock.now, {"trial": TRIAL, "share": 0.5}
-    await stage.traffic.users(60, now, "canary", status="failed", **half)
+    now = stage.house.clock.now
+    await stage.traffic.users(60, now, "canary", trial=TRIAL, share=0.5, status="failed")
     assert await stage.tick(hours=1) == Phase.ROLLED_BACK
 
 

@@ -97,13 +97,13 @@ async def test_an_approved_version_is_live(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", "/approve", "/refuse"])
 async def test_what_is_not_there_is_a_404(running: RunningApp, tmp_path: Path, path: str) -> None:
     method = "POST" if path else "GET"
-    body = {"json": {"reason": ""}} if path else {}
+    body = {"reason": ""} if path else None
     url = f"/v1/rollouts/nope{path}"
-    assert (await running.operator.request(method, url, **body)).status_code == 404
+    assert (await running.operator.request(method, url, json=body)).status_code == 404
     added = {"path": str(make_adapter(tmp_path / "adapter"))}
     version = (await running.operator.post("/v1/adapters", json=added)).json()["name"]
     url = f"/v1/rollouts/{version}{path}"
-    assert (await running.operator.request(method, url, **body)).status_code == 404
+    assert (await running.operator.request(method, url, json=body)).status_code == 404
 
 
 async def test_a_rollout_of_another_tenant_is_not_there(
