@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, or_
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -11,6 +11,18 @@ from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.rows import choice_rows, feedback_row, interaction_row
 from feedback.upserts import KnownInteraction, Outcome, plan_feedback, plan_interactions
 from feedback.validation import StoredAnswers
+
+# Statements of the hot path are made once: making them costs more than the database does.
+_INSERT_INTERACTIONS = insert(Interaction)
+_INSERT_CHOICES = insert(Choice)
+_INSERT_FEEDBACK = insert(Feedback)
+_ID_KNOWN = col(Interaction.id).in_(bindparam("ids", expanding=True))
+_RUN_KNOWN = col(Interaction.run_id).in_(bindparam("runs", expanding=True))
+_KNOWN = select(Interaction.id, Interaction.tenant, Interaction.mode).add_columns(
+    col(Interaction.run_id), col(Interaction.received_at)
+)
+_KNOWN_BY_ID = _KNOWN.where(_ID_KNOWN)
+_KNOWN_BY_ID_OR_RUN = _KNOWN.where(or_(_ID_KNOWN, _RUN_KNOWN))
 
 
 def write_interactions(
@@ -26,10 +38,10 @@ def write_interactions(
         connection.execute(delete(Choice).where(col(Choice.interaction_id).in_(plan.replaced)))
         connection.execute(delete(Interaction).where(col(Interaction.id).in_(plan.replaced)))
     written = plan.write.values()
-    connection.execute(insert(Interaction), [interaction_row(record) for record in written])
+    connection.execute(_INSERT_INTERACTIONS, [interaction_row(record) for record in written])
     choices = [row for record in written for row in choice_rows(record)]
     if choices:
-        connection.execute(insert(Choice), choices)
+        connection.execute(_INSERT_CHOICES, choices)
     return plan.outcomes
 
 
@@ -43,7 +55,7 @@ def write_feedback(connection: Connection, records: Sequence[FeedbackRecord]) ->
     judged = {subject.id for record in records for subject in record.subjects}
     new, outcomes = plan_feedback(records, digests, stored_answers(connection, judged))
     if new:
-        connection.execute(insert(Feedback), [feedback_row(record) for record in new])
+        connection.execute(_INSERT_FEEDBACK, [feedback_row(record) for record in new])
     return outcomes
 
 
@@ -86,14 +98,9 @@ async def read_interaction(
 
 
 def _known(connection: Connection, records: Sequence[InteractionRecord]) -> list[KnownInteraction]:
-    wanted = [col(Interaction.id).in_({record.id for record in records})]
-    runs = {record.run_id for record in records if record.run_id is not None}
+    values: dict[str, object] = {"ids": [record.id for record in records]}
+    query = _KNOWN_BY_ID
+    runs = [record.run_id for record in records if record.run_id is not None]
     if runs:
-        wanted.append(col(Interaction.run_id).in_(runs))
-    columns = (Interaction.id, Interaction.tenant, Interaction.mode)
-    rows = connection.execute(
-        select(*columns, Interaction.run_id)
-        .add_columns(col(Interaction.received_at))
-        .where(or_(*wanted))
-    )
-    return [KnownInteraction(*row) for row in rows]
+        query, values["runs"] = _KNOWN_BY_ID_OR_RUN, runs
+    return [KnownInteraction(*row) for row in connection.execute(query, values)]

@@ -136,6 +136,8 @@ class Schedule:
     async def _claim(self, channel: str, slot: str) -> list[str]:
         if await self._service.slot_taken(channel, slot):
             return []
+        if await self._runs.running():
+            return []  # channels take turns: two trainers on one machine starve each other
         try:
             return [(await self._service.start_run(channel, slot, SCHEDULED)).id]
         except (SlotTakenError, RunInProgressError):

@@ -2,19 +2,15 @@
 
 import asyncio
 import sys
-import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import httpx
 import typer
-from pydantic import ValidationError
-from pydantic_settings import SettingsError
-from rich.console import Console
-from rich.text import Text
 
 from server import terminal
+from server.checked_settings import checked, fail
 from server.client import Api, open_api
 from server.demo.command import app as demo
 from server.errors import ServerError, SetupError
@@ -38,7 +34,6 @@ app.add_typer(rollouts, name="rollouts", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
 app.add_typer(database, name="db", no_args_is_help=True)
 
-errors = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ChannelName = Annotated[str, typer.Option(help="The channel.")]
@@ -55,27 +50,6 @@ def main() -> None:
         fail(str(error), 1)
     except httpx.HTTPError as error:
         fail(f"the server does not answer ({type(error).__name__}): is it still running?", 1)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Say what is wrong, in one line, and end."""
-    errors.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
-    raise SystemExit(code) from None
-
-
-def checked(read: Callable[[], Settings]) -> Settings:
-    """Read the settings; a bad one ends the command and names the field, not its value."""
-    try:
-        return read()
-    except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            field = ".".join(str(part) for part in problem["loc"])
-            errors.print(Text(f"setting {field}: {problem['msg']}", "red"), soft_wrap=True)
-        raise SystemExit(EXIT_SETUP) from None
-    except tomllib.TOMLDecodeError as error:
-        fail(f"pawl.toml is not TOML: {error}", EXIT_SETUP)
-    except SettingsError as error:
-        fail(f"{error}: it must be JSON", EXIT_SETUP)
 
 
 def ask(question: Callable[[Api], Awaitable[Any]]) -> Any:

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from prometheus_client import disable_created_metrics
 
 from server.app import create_app
+from server.checked_settings import checked
 from server.dependencies import Services
 from server.engine.errors import EngineStartError
 from server.engine.parent_death import die_with
@@ -186,7 +187,9 @@ def main(
     """Serve, without supervision; with `parent`, end when that process ends."""
     if parent is not None:
         die_with(parent)
-    settings = settings_from(model=model, host=host, port=port, data_dir=data_dir, engine=engine)
+    settings = checked(
+        lambda: settings_from(model=model, host=host, port=port, data_dir=data_dir, engine=engine)
+    )
     sys.exit(run(settings))
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlmodel import update
 
 from adapters.models import Channel
+from adapters.route import RouteView
 from retrain.context import Ending
 from retrain.models import Run
 from retrain.repository import RunRepository
@@ -21,7 +22,7 @@ from retrain.service import RunService
 from retrain.slots import slot_of
 from retrain.steps import STEPS
 from tests.database_fixture import make_database
-from tests.retrain.log import CHANNEL
+from tests.retrain.log import CHANNEL, TENANT
 from tests.retrain.world import SATURDAY, House, make_config
 
 MONDAY = cron_trigger("0 3 * * mon")
@@ -105,6 +106,24 @@ async def test_a_channel_made_since_has_missed_nothing(house: House, quick: None
     assert await schedule(house).tick() == []
     house.clock.forward(days=7)
     assert await schedule(house).tick() == ["pawl-2026-w48"]
+
+
+@pytest.mark.anyio
+async def test_channels_take_turns(house: House) -> None:
+    created = SATURDAY - timedelta(days=100)
+    async with house.database.write() as session:
+        session.add(Channel(name="sales", tenant=TENANT, created_at=created))
+    house.registry.more = {"sales": RouteView("sales", TENANT)}
+    service = house.service()
+    ticking = schedule(house, service)
+    started = []
+    for _ in range(3):
+        began = await ticking.tick()
+        assert await ticking.tick() == []
+        started += began
+        for run in began:
+            await service.wait(run)
+    assert started == ["pawl-2026-w47", "sales-2026-w47"]
 
 
 @pytest.mark.anyio

@@ -68,12 +68,13 @@ class FakeRegistry:
         self.rows: dict[str, Version] = {}
         self.route = RouteView(channel=CHANNEL, tenant=TENANT)
         self.calls: list[tuple[str, str]] = []
+        self.more: dict[str, RouteView] = {}
         self.adding = asyncio.Event()
         self.adding.set()
 
     def routes(self) -> Mapping[str, RouteView]:
         named = frozenset(name for name, row in self.rows.items() if row.state in ADDRESSABLE)
-        return {CHANNEL: replace(self.route, versions=named)}
+        return {CHANNEL: replace(self.route, versions=named), **self.more}
 
     async def versions(self, channel: str) -> Sequence[Version]:
         return list(self.rows.values())
