@@ -23,6 +23,7 @@ class Interaction(SQLModel, table=True):
         Index("interaction_user", "tenant", "user"),
         Index("interaction_trial", "trial", "received_at"),
         Index("interaction_comparison", "comparison"),
+        Index("interaction_version", "channel", "version", "mode", "received_at"),
         Index("interaction_run_id", "tenant", "run_id", unique=True),
     )
 

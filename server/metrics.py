@@ -17,6 +17,7 @@ from adapters.names import BASE
 from feedback.config import BUILT_IN_METRICS
 from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedError
 from feedback.records import InteractionRecord
+from retrain.rollout import Phase
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -283,6 +284,8 @@ class RunMetrics:
             self.runs.labels(channel, state)
         for outcome in ("promote", "reject"):
             self.decisions.labels(channel, outcome)
+        for phase in Phase:
+            self.rollouts.labels(channel, phase.value)
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
         """A run began a step or ended."""

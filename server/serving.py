@@ -87,7 +87,7 @@ class Serving:
         resolved = self._registry.resolve(
             str(body.get("model", "")),
             tenant=None if principal.operator else principal.tenant,
-            user=user_of(body) or thread,
+            user=f"{principal.tenant}\0{user_of(body) or thread}",  # tenants' users are others
         )
         now = self._clock()
         record = new_record(

@@ -93,6 +93,9 @@ def upgrade() -> None:
             "interaction_time", ["tenant", "channel", "mode", "received_at", "id"], unique=False
         )
         batch_op.create_index("interaction_trial", ["trial", "received_at"], unique=False)
+        batch_op.create_index(
+            "interaction_version", ["channel", "version", "mode", "received_at"], unique=False
+        )
         batch_op.create_index("interaction_user", ["tenant", "user"], unique=False)
 
     op.create_table(
@@ -252,6 +255,8 @@ def downgrade() -> None:
     op.drop_table("version")
     op.drop_table("trained_text")
     op.drop_table("secret")
+    op.drop_table("rollout_event")
+    op.drop_table("rollout")
     with op.batch_alter_table("run", schema=None) as batch_op:
         batch_op.drop_index("run_channel")
 
