@@ -16,6 +16,7 @@ from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
+from feedback.tokens import FeedbackTokens
 from server.auth import KeyRing
 from server.db import Database
 from server.dependencies import Services
@@ -54,7 +55,8 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     recorder = Recorder(database, settings.feedback, metrics.recorder)
     await recorder.start()
     stack.push_async_callback(recorder.close)
-    ids = InteractionIds(await id_secret(database))
+    secret = await id_secret(database)
+    ids, tokens = InteractionIds(secret), FeedbackTokens(secret)
     drain = Drain(settings.server.drain_seconds)
     services = Services(
         settings=settings,
@@ -65,12 +67,12 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         engine=engine,
         registry=registry,
         recorder=recorder,
-        feedback=FeedbackService(database, recorder, ids, settings.feedback, clock),
+        feedback=FeedbackService(database, recorder, ids, tokens, settings.feedback, clock),
         serving=Serving(
             engine=engine,
             registry=registry,
             ids=ids,
-            callback=FeedbackCallback(recorder.record),
+            callback=FeedbackCallback(record=recorder.record),
             drain=drain,
             clock=clock,
             metrics=metrics.serving,
