@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -31,6 +32,7 @@ from server.migrate import upgrade
 from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
+from server.shadow import Shadow
 from server.weekly import start_runs
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
@@ -68,16 +70,15 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         registry=registry,
         recorder=recorder,
         feedback=FeedbackService(database, recorder, ids, tokens, settings.feedback, clock),
-        serving=Serving(
+        serving=_serving(
+            app,
+            stack,
             engine=engine,
             registry=registry,
+            recorder=recorder,
             ids=ids,
-            callback=FeedbackCallback(record=recorder.record),
             drain=drain,
-            clock=clock,
-            metrics=metrics.serving,
-            limits=settings.server.limits,
-            commit_wait_seconds=settings.feedback.commit_wait_seconds,
+            metrics=metrics,
         ),
         runs=await start_runs(
             app,
@@ -96,6 +97,47 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         start_housekeeping(registry, clock, stack)
         lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
     return services
+
+
+def _serving(  # noqa: PLR0913  (what it is made of)
+    app: FastAPI,
+    stack: AsyncExitStack,
+    *,
+    engine: Engine,
+    registry: Registry,
+    recorder: Recorder,
+    ids: InteractionIds,
+    drain: Drain,
+    metrics: Metrics,
+) -> Serving:
+    """What answers, and the shadow beside it."""
+    settings: Settings = app.state.settings
+    callback = FeedbackCallback(record=recorder.record)
+    shadow = Shadow(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=callback,
+        clock=app.state.clock,
+        metrics=metrics.serving,
+        outcomes=metrics.shadow,
+        config=settings.server.shadow,
+        draining=lambda: drain.draining,
+        monotonic=time.monotonic,
+    )
+    stack.push_async_callback(shadow.close)
+    return Serving(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=callback,
+        drain=drain,
+        clock=app.state.clock,
+        metrics=metrics.serving,
+        shadow=shadow,
+        limits=settings.server.limits,
+        commit_wait_seconds=settings.feedback.commit_wait_seconds,
+    )
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:

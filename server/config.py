@@ -24,6 +24,24 @@ class LimitsConfig(BaseModel):
     """Our own evaluation requests in flight at once (law 11)."""
 
 
+class ShadowConfig(BaseModel):
+    """When the shadow of a channel may answer too: never at a user's cost (law 4)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    busy_streams: int = Field(default=8, ge=0)
+    """It waits while so many live answers or more are under way; 0 lets it never answer. Raise it
+    to what the engine answers at once without slowing down."""
+    concurrency: int = Field(default=1, gt=0)
+    """Shadow answers under way at once."""
+    queue_max: int = Field(default=64, ge=0)
+    """Requests that wait for the shadow; those beyond are not answered by it."""
+    ttl_seconds: float = Field(default=10, gt=0)
+    """What has waited for so long is not answered any more."""
+    answer_seconds: float = Field(default=120, gt=0)
+    """An answer that takes longer is cut off; so long at most it can hold an adapter's drain."""
+
+
 class ServerConfig(BaseModel):
     """Where the server listens and how it ends."""
 
@@ -41,6 +59,7 @@ class ServerConfig(BaseModel):
     """Web pages of these origins (`https://shop.example.org`) may send feedback from a browser,
     with a feedback token. No page may use any other part of the API."""
     limits: LimitsConfig = LimitsConfig()
+    shadow: ShadowConfig = ShadowConfig()
 
     @property
     def loopback(self) -> bool:

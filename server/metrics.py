@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Literal, get_args
 
 from prometheus_client import (
     REGISTRY,
@@ -84,6 +85,33 @@ class ServingMetrics:
     def commit_was_late(self) -> None:
         """Count an answer that could not wait for its commit."""
         self.late_commits.inc()
+
+
+ShadowOutcome = Literal[
+    "answered", "failed", "full", "expired", "gone", "refused", "overdue", "shutdown"
+]
+"""What became of a request that the shadow was to answer too."""
+
+
+class ShadowMetrics:
+    """What became of what shadows were to answer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.outcomes = Counter(
+            "pawl_shadow",
+            "Live requests drawn for the shadow, by what became of them",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+
+    def expect(self, channel: str) -> None:
+        """Show zeros."""
+        for outcome in get_args(ShadowOutcome):
+            self.outcomes.labels(channel, outcome)
+
+    def ended(self, channel: str, outcome: ShadowOutcome) -> None:
+        """One of them is over."""
+        self.outcomes.labels(channel, outcome).inc()
 
 
 class RecorderMetrics:
@@ -298,6 +326,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.serving = ServingMetrics(self._registry)
+        self.shadow = ShadowMetrics(self._registry)
         self.recorder = RecorderMetrics(self._registry)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
@@ -307,6 +336,7 @@ class Metrics:
         self.recorder.expect()
         for channel in channels:
             self.serving.expect(channel)
+            self.shadow.expect(channel)
             self.adapters.expect(channel)
             self.runs.expect(channel)
 

@@ -7,7 +7,7 @@ The last byte (before `[DONE]`, before a JSON body) waits for the interaction's 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
@@ -24,8 +24,9 @@ from server.drain import Drain
 from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
 from server.engine.error_body import STREAM_END, error_event
 from server.errors import DrainingError
-from server.exchange import Exchange, Mode, Status, new_record, user_of
+from server.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.metrics import ServingMetrics
+from server.shadow import Shadow
 
 CLIENT_CLOSED_REQUEST = 499
 ERROR_STATUS = 400
@@ -44,6 +45,7 @@ class Serving:
         drain: Drain,
         clock: Clock,
         metrics: ServingMetrics,
+        shadow: Shadow,
         limits: LimitsConfig,
         commit_wait_seconds: float,
     ) -> None:
@@ -54,6 +56,7 @@ class Serving:
         self._drain = drain
         self._clock = clock
         self._metrics = metrics
+        self._shadow = shadow
         self._commit_wait = commit_wait_seconds
         self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
 
@@ -84,9 +87,8 @@ class Serving:
             user=user_of(body) or thread,
         )
         now = self._clock()
-        prefix: Literal["chatcmpl", "cmpl"] = "chatcmpl" if endpoint == "chat" else "cmpl"
         record = new_record(
-            self._ids.new(prefix, principal.tenant, now),
+            self._ids.new(id_prefix(endpoint), principal.tenant, now),
             received_at=now,
             endpoint=endpoint,
             body=body,
@@ -98,6 +100,8 @@ class Serving:
         )
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
+        if mode == "live":
+            self._shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
@@ -139,6 +143,7 @@ class Serving:
         exchange.record.error = f"http_{response.status}" if failed else None
         self._finish(exchange, exchange.status)
         await self._committed(exchange)
+        self._shadow.offer(exchange)
         return Response(
             content=response.body,
             status_code=response.status,
@@ -163,6 +168,7 @@ class Serving:
         self._finish(exchange, exchange.status)
         await self._committed(exchange)
         yield STREAM_END
+        self._shadow.offer(exchange)
 
     def _abandon(self, exchange: Exchange) -> None:
         self._finish(exchange, "aborted")
@@ -175,6 +181,8 @@ class Serving:
         exchange.fill(status)
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
+        if exchange.record.mode == "live":
+            self._shadow.ended()
 
     async def _committed(self, exchange: Exchange) -> None:
         """Wait for the commit, no longer than the law allows."""
