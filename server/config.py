@@ -1,13 +1,15 @@
 """The server's own section of the settings."""
 
 from ipaddress import ip_address
-
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Origin = Annotated[
-    str, StringConstraints(pattern=r"^https?://[a-z0-9.\-]+(:[0-9]{1,5})?$|^https?://\[[0-9a-f:]+\](:[0-9]{1,5})?$")
+    str,
+    StringConstraints(
+        pattern=r"^https?://[a-z0-9.\-]+(:[0-9]{1,5})?$|^https?://\[[0-9a-f:]+\](:[0-9]{1,5})?$"
+    ),
 ]
 """Scheme, host and port as browsers send them: in small letters, without a path."""
 

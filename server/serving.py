@@ -13,11 +13,13 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from adapters.route import serving
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.records import thread_hash
+from feedback.schemas import InteractionIn
 from server.auth import Principal
 from server.config import LimitsConfig
 from server.drain import Drain
@@ -26,6 +28,7 @@ from server.engine.error_body import STREAM_END, error_event
 from server.errors import DrainingError
 from server.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.metrics import ServingMetrics
+from server.reported import reported_exchange
 from server.shadow import Shadow
 
 CLIENT_CLOSED_REQUEST = 499
@@ -76,6 +79,25 @@ class Serving:
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
         async with self._evaluations:  # what answers is settled only once it is this request's turn
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
+
+    def answer_unseen(
+        self, identifier: str, channel: str, reported: InteractionIn, principal: Principal
+    ) -> None:
+        """Let the channel's live version answer what another model has answered, for the log.
+
+        In the background and when there is room (law 4). `identifier` is the report's.
+        """
+        view = self._registry.routes()[channel]
+        exchange = reported_exchange(
+            identifier,
+            reported,
+            received_at=self._clock(),
+            principal=principal,
+            channel=channel,
+            version=serving(view, self._engine.resident()),
+            base_fingerprint=self._engine.info.model_fingerprint,
+        )
+        self._shadow.offer_reported(exchange)
 
     def _begin(
         self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
