@@ -195,7 +195,7 @@ class FeedbackCallback(BaseCallbackHandler):
         if metadata is not None and RECORD in metadata:
             self._records[run_id] = metadata[RECORD]
         elif messages:
-            self._begun(list(messages[0]), run_id, parent_run_id, metadata, kwargs)
+            self._begun(messages[0], run_id, parent_run_id, metadata, kwargs)
 
     def on_llm_start(
         self,
@@ -342,9 +342,10 @@ def _begun_run(
 ) -> _Run:
     user = metadata.get("user") or params.get("user")
     named = user if isinstance(user, str) else None
-    plain = asked if isinstance(asked, str) else [vars(message) for message in asked]
+    kept = asked if isinstance(asked, str) else list(asked)  # the chain may go on with its list
+    plain = kept if isinstance(kept, str) else [vars(message) for message in kept]
     size = memory_of(plain) + memory_of(params)
-    return _Run(asked, params, named, perf_counter(), size)
+    return _Run(kept, params, named, perf_counter(), size)
 
 
 def _body(run: _Run, response: LLMResult, said: Mapping[str, Any], status: str) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Serving:
         self._drain = drain
         self._clock = clock
         self._metrics = metrics
-        self._shadow = shadow
+        self.shadow = shadow
         self._commit_wait = commit_wait_seconds
         self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
 
@@ -97,7 +97,7 @@ class Serving:
             version=serving(view, self._engine.resident()),
             base_fingerprint=self._engine.info.model_fingerprint,
         )
-        self._shadow.offer_reported(exchange)
+        self.shadow.offer_reported(exchange)
 
     def _begin(
         self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
@@ -123,7 +123,7 @@ class Serving:
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
         if mode == "live":
-            self._shadow.began()
+            self.shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
@@ -165,7 +165,7 @@ class Serving:
         exchange.record.error = f"http_{response.status}" if failed else None
         self._finish(exchange, exchange.status)
         await self._committed(exchange)
-        self._shadow.offer(exchange)
+        self.shadow.offer(exchange)
         return Response(
             content=response.body,
             status_code=response.status,
@@ -190,7 +190,7 @@ class Serving:
         self._finish(exchange, exchange.status)
         await self._committed(exchange)
         yield STREAM_END
-        self._shadow.offer(exchange)
+        self.shadow.offer(exchange)
 
     def _abandon(self, exchange: Exchange) -> None:
         self._finish(exchange, "aborted")
@@ -204,7 +204,7 @@ class Serving:
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
         if exchange.record.mode == "live":
-            self._shadow.ended()
+            self.shadow.ended()
 
     async def _committed(self, exchange: Exchange) -> None:
         """Wait for the commit, no longer than the law allows."""
