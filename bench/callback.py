@@ -1,9 +1,9 @@
 """What the callback costs an application: `python -m bench.callback [--runs 400] [--rounds 7]`.
 
-A LangChain model that answers at once is run without a handler, and with one in each mode: its
-server answering, or stopped. Rounds take turns; the table shows the median over the rounds of the
-time per run, and what the handler adds to it to the processor time of the application's own thread,
-next to LangChain's own price for a handler that does nothing. The server is a small one in a process of its own.
+A LangChain model that answers at once is run without a handler, with one that does nothing, and
+with the callback in each mode, its server answering or stopped. They take turns in rounds; the
+table shows medians over the rounds: the time per run, the processor's time in the application's own
+thread, and what the handler adds to that. The server is a small one in a process of its own.
 """
 
 import gc
@@ -37,8 +37,10 @@ STOPPED = "live, server stopped"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to run the model, and its times in microseconds a run: on the clock, and of the
-    processor in the thread that runs it."""
+    """A way to run the model, and its times in microseconds a run.
+
+    `microseconds` are the clock's, `processor` those of the thread that runs the model.
+    """
 
     name: str
     callback: BaseCallbackHandler | None
