@@ -18,6 +18,7 @@ from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
+from feedback.tokens import FeedbackTokens
 from server.auth import KeyRing
 from server.comparisons import Comparisons
 from server.db import Database
@@ -58,7 +59,8 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     recorder = Recorder(database, settings.feedback, metrics.recorder)
     await recorder.start()
     stack.push_async_callback(recorder.close)
-    ids = InteractionIds(await id_secret(database))
+    secret = await id_secret(database)
+    ids, tokens = InteractionIds(secret), FeedbackTokens(secret)
     drain = Drain(settings.server.drain_seconds)
     serving = _serving(
         app,
@@ -79,7 +81,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         engine=engine,
         registry=registry,
         recorder=recorder,
-        feedback=FeedbackService(database, recorder, ids, settings.feedback, clock),
+        feedback=FeedbackService(database, recorder, ids, tokens, settings.feedback, clock),
         serving=serving,
         comparisons=Comparisons(
             serving=serving,
@@ -122,7 +124,7 @@ def _serving(  # noqa: PLR0913  (what it is made of)
 ) -> Serving:
     """What answers, and the shadow beside it."""
     settings: Settings = app.state.settings
-    callback = FeedbackCallback(recorder.record)
+    callback = FeedbackCallback(record=recorder.record)
     shadow = Shadow(
         engine=engine,
         registry=registry,

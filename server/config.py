@@ -1,8 +1,17 @@
 """The server's own section of the settings."""
 
 from ipaddress import ip_address
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Origin = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^https?://[a-z0-9.\-]+(:[0-9]{1,5})?$|^https?://\[[0-9a-f:]+\](:[0-9]{1,5})?$"
+    ),
+]
+"""Scheme, host and port as browsers send them: in small letters, without a path."""
 
 
 class LimitsConfig(BaseModel):
@@ -48,6 +57,9 @@ class ServerConfig(BaseModel):
     """The supervising parent waits so long before it starts a dead server again (doubling)."""
     adjustable_clock: bool = False
     """Mounts `POST /v1/clock`: weeks pass on command. For demonstrations and rehearsals only."""
+    cors_origins: list[Origin] = []
+    """Web pages of these origins (`https://shop.example.org`) may send feedback from a browser,
+    with a feedback token. No page may use any other part of the API."""
     limits: LimitsConfig = LimitsConfig()
     shadow: ShadowConfig = ShadowConfig()
 

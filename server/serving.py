@@ -13,12 +13,13 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from adapters.route import Resolved
+from adapters.route import Resolved, serving
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.records import InteractionRecord, thread_hash
+from feedback.schemas import InteractionIn
 from server.auth import Principal
 from server.config import LimitsConfig
 from server.drain import Drain
@@ -27,6 +28,7 @@ from server.engine.error_body import STREAM_END, error_event
 from server.errors import DrainingError
 from server.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.metrics import ServingMetrics
+from server.reported import reported_exchange
 from server.shadow import Shadow
 
 Answer = TypeVar("Answer")
@@ -59,7 +61,7 @@ class Serving:
         self._drain = drain
         self._clock = clock
         self._metrics = metrics
-        self._shadow = shadow
+        self.shadow = shadow
         self._commit_wait = commit_wait_seconds
         self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
 
@@ -79,6 +81,25 @@ class Serving:
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
         async with self._evaluations:  # what answers is settled only once it is this request's turn
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
+
+    def answer_unseen(
+        self, identifier: str, channel: str, reported: InteractionIn, principal: Principal
+    ) -> None:
+        """Let the channel's live version answer what another model has answered, for the log.
+
+        In the background and when there is room (law 4). `identifier` is the report's.
+        """
+        view = self._registry.routes()[channel]
+        exchange = reported_exchange(
+            identifier,
+            reported,
+            received_at=self._clock(),
+            principal=principal,
+            channel=channel,
+            version=serving(view, self._engine.resident()),
+            base_fingerprint=self._engine.info.model_fingerprint,
+        )
+        self.shadow.offer_reported(exchange)
 
     def _begin(
         self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
@@ -111,7 +132,7 @@ class Serving:
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
         if record.mode == "live":
-            self._shadow.began()
+            self.shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
@@ -152,7 +173,7 @@ class Serving:
 
     async def _json(self, exchange: Exchange, response: EngineResponse) -> Response:
         await self.settle(exchange, response)
-        self._shadow.offer(exchange)
+        self.shadow.offer(exchange)
         return Response(
             content=response.body,
             status_code=response.status,
@@ -184,7 +205,7 @@ class Serving:
         self.finish(exchange, exchange.status)
         await self.committed(exchange)
         yield STREAM_END
-        self._shadow.offer(exchange)
+        self.shadow.offer(exchange)
 
     def give_up(self, exchange: Exchange, error: BaseException) -> None:
         """Hand the record of a request without an answer to the log."""
@@ -205,7 +226,7 @@ class Serving:
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
         if exchange.record.mode == "live":
-            self._shadow.ended()
+            self.shadow.ended()
 
     async def committed(self, exchange: Exchange) -> None:
         """Wait for the commit, no longer than the law allows."""

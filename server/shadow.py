@@ -25,6 +25,7 @@ from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.records import InteractionRecord
+from feedback.upserts import EXTERNAL
 from server.config import ShadowConfig
 from server.engine.base import Engine, EngineResponse
 from server.exchange import Exchange, Status, id_prefix
@@ -39,7 +40,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A live request that `version` is to answer too; `since` in seconds of a monotonic clock."""
+    """A live or reported request that `version` is to answer; `since` in monotonic seconds."""
 
     live: Exchange
     version: str
@@ -95,11 +96,18 @@ class Shadow:
         view = self._registry.routes().get(live.record.channel)
         if view is None or view.shadow is None or not eligible(live.record, view):
             return
+        self._let_in(live, view.shadow)
+
+    def offer_reported(self, reported: Exchange) -> None:
+        """Let a version of ours (`reported.resolved`) answer what another model has answered."""
+        self._let_in(reported, reported.resolved.version)
+
+    def _let_in(self, live: Exchange, version: str) -> None:
         self._drop_expired()
         if len(self._queue) >= self._config.queue_max:
-            self._outcomes.ended(view.channel, "full")
+            self._outcomes.ended(live.record.channel, "full")
         else:
-            self._queue.append(Waiting(live, view.shadow, self._monotonic()))
+            self._queue.append(Waiting(live, version, self._monotonic()))
         self._start()
 
     async def close(self) -> None:
@@ -136,7 +144,9 @@ class Shadow:
             self._outcomes.ended(waiting.live.record.channel, outcome)
 
     def _wanted(self, waiting: Waiting) -> bool:
-        """Whether the version is still the shadow and can answer."""
+        """Whether the version can answer and is still the shadow (for a report, it need not be)."""
+        if waiting.live.record.mode == EXTERNAL:
+            return waiting.version == BASE or waiting.version in self._engine.resident()
         view = self._registry.routes().get(waiting.live.record.channel)
         return (
             view is not None

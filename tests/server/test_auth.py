@@ -34,7 +34,9 @@ FOR_APPLICATIONS = {
     ("POST", "/v1/responses"),
     ("GET", "/v1/models"),
     ("POST", "/v1/feedback"),
+    ("POST", "/v1/feedback-tokens"),
     ("POST", "/v1/interactions"),
+    ("POST", "/v1/interactions/batch"),
     ("GET", "/v1/interactions/{identifier}"),
     ("GET", "/openapi.json"),
 }

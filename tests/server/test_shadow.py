@@ -391,7 +391,7 @@ def shadow_beside(running: RunningApp, clock: HandClock, **settings: Any) -> Sha
         engine=here.engine,
         registry=here.registry,
         ids=InteractionIds(b"0123456789abcdef"),
-        callback=FeedbackCallback(here.recorder.record),
+        callback=FeedbackCallback(record=here.recorder.record),
         clock=here.clock,
         metrics=here.metrics.serving,
         outcomes=here.metrics.shadow,
