@@ -48,6 +48,18 @@ class TransitionError(AdaptersError):
         super().__init__(f"{version} is {state} and cannot become {wanted}: {instead}")
 
 
+class NothingToCompareError(AdaptersError):
+    """A comparison with a role that no version of the channel has."""
+
+    field = "between"
+
+    def __init__(self, channel: str, role: str) -> None:
+        super().__init__(
+            f"the channel '{channel}' has no {role} that can answer: "
+            "leave 'between' out, or ask for 'samples'"
+        )
+
+
 class NothingToRollBackError(AdaptersError):
     """The channel's live version is the base model and nothing came before it."""
 

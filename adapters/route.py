@@ -10,10 +10,11 @@ from adapters.errors import NothingToRollBackError, RouteChangeError, UnknownMod
 from adapters.lifecycle import State
 from adapters.names import BASE
 
-Role = Literal["live", "canary", "holdback", "pinned"]
+Role = Literal["live", "canary", "holdback", "pinned", "comparison"]
 """Why a version answers: it is live, it is the canary, it is the one before (held back for some
-users while a new live one is watched), or the request named it."""
+users while a new live one is watched), the request named it, or it is one side of a comparison."""
 
+_WATCH = ".watch"
 _PRINTABLE = re.compile(r"[A-Za-z0-9._@/-]{1,80}")
 
 
@@ -141,7 +142,12 @@ def place(trial: str, user: str) -> float:
 
 def watch_of(trial: str) -> str:
     """The name of the watch after a canary: users stand where they stood."""
-    return f"{trial}.watch"
+    return f"{trial}{_WATCH}"
+
+
+def watched(trial: str) -> str:
+    """The canary whose watch `trial` is; `trial` itself where it is none."""
+    return trial.removesuffix(_WATCH)
 
 
 def serving(view: RouteView, resident: Collection[str]) -> str:

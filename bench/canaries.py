@@ -47,10 +47,10 @@ def make_canary(world: World, rng: np.random.Generator) -> CanaryEvidence:
     stage = np.searchsorted(begins, seen, side="right") - 1
     share = np.array([share for _, share in world.stages])[stage]
     canary = rng.random(world.users) < share
-    user, at = _visits(seen, rng)
+    user, at = visits(seen, rng)
     counts = at < np.append(begins[1:], world.days)[stage][user]
     user, at = user[counts], at[counts]
-    vote = (rng.random(at.size) < _rates(world, canary, user, at, rng)).astype(float)
+    vote = (rng.random(at.size) < rates(world, canary, user, at, rng)).astype(float)
     voters, place = np.unique(user, return_index=True)
     opened = at[place]
     same_day = at < (opened[np.searchsorted(voters, user)] + 1)
@@ -90,17 +90,19 @@ class _Arms:
         return [Timed(moment, Unit(arm, value, share)) for moment, arm, value, share in rows]
 
 
-def _visits(seen: Numbers, rng: np.random.Generator) -> tuple[Indices, Numbers]:
+def visits(
+    seen: Numbers, rng: np.random.Generator, *, most: int = _VOTES_MOST
+) -> tuple[Indices, Numbers]:
     """Who votes and when (days), by user and time: most on the first day, some days later."""
     count = np.rint(_VOTES_MEDIAN * np.exp(_VOTES_SPREAD * rng.normal(size=seen.size)))
-    user = np.repeat(np.arange(seen.size), np.clip(count, 1, _VOTES_MOST).astype(int))
+    user = np.repeat(np.arange(seen.size), np.clip(count, 1, most).astype(int))
     later = np.where(rng.random(user.size) < _SAME_DAY, 0.1, 4.0)
     at = seen[user] + later * rng.random(user.size)
     order = np.lexsort((at, user))
     return user[order], at[order]
 
 
-def _rates(
+def rates(
     world: World,
     canary: npt.NDArray[np.bool_],
     user: Indices,
@@ -112,5 +114,5 @@ def _rates(
     own = rng.beta(_CLUSTERING * mean, _CLUSTERING * (1 - mean))
     daily = rng.normal(0, _DAILY, int(world.days) + 5)[at.astype(int)]
     hourly = _HOURLY * np.sin(2 * np.pi * at)
-    rates = own[user] + daily + hourly + world.slope * at / world.days
-    return np.asarray(np.clip(rates, _LEAST, _MOST))
+    moved = own[user] + daily + hourly + world.slope * at / world.days
+    return np.asarray(np.clip(moved, _LEAST, _MOST))

@@ -41,11 +41,24 @@ class Load:
     first_token_p50: float
     first_token_p99: float
     api_cpu_per_request: float
+    latencies: Sequence[float] = ()
+    """From a request's beginning to the last byte of its answer, of each that was good."""
+
+    @property
+    def latency_p50(self) -> float:
+        """Their median."""
+        return percentile(self.latencies, 0.5)
+
+    @property
+    def latency_p99(self) -> float:
+        """Their 99th percentile."""
+        return percentile(self.latencies, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     first_token: float
+    seconds: float
     good: bool
 
 
@@ -114,11 +127,12 @@ async def _ask(session: aiohttp.ClientSession, body: dict[str, Any]) -> _Answer:
             good = response.status == 200 and last.startswith(STREAM_END) and first > 0
     except aiohttp.ClientError:
         good = False
-    return _Answer(first, good)
+    return _Answer(first, time.perf_counter() - started, good)
 
 
 def _summary(answers: Sequence[_Answer], seconds: float, cpu: float) -> Load:
     good = [answer.first_token for answer in answers if answer.good]
+    latencies = [answer.seconds for answer in answers if answer.good]
     return Load(
         requests=len(answers),
         errors=len(answers) - len(good),
@@ -126,4 +140,5 @@ def _summary(answers: Sequence[_Answer], seconds: float, cpu: float) -> Load:
         first_token_p50=percentile(good, 0.5),
         first_token_p99=percentile(good, 0.99),
         api_cpu_per_request=cpu / len(answers),
+        latencies=latencies,
     )

@@ -17,16 +17,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid4
 
 import httpx
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from feedback.memory import memory_of
 from feedback.recent import Recent
 from feedback.reporter import Reporter, client_for
+from feedback.sampling import sampling_of
 
 if TYPE_CHECKING:
     from feedback.records import InteractionRecord
@@ -54,46 +57,60 @@ class _Run:
     params: Mapping[str, Any]
     user: str | None
     started: float
+    size: int
+    """Bytes of memory that it holds."""
     first_token: float | None = None
 
 
 class FeedbackCallback(BaseCallbackHandler):
     """Records what a model answered. One handler serves any number of runs at once.
 
-    Give it either `record` (the server's recorder: in process) or `url` (a Pawl server, with
-    `api_key`, and `channel`, under which other models' answers are filed). An application's user is
-    read from the run's metadata (`{"user": …}`) or the model's `user` parameter. Nothing LangChain
-    calls here raises or waits for the network; `counts` tells what was dropped or failed. A handler
-    with a `url` may be made before a fork; a `client` of your own must be made after it.
+    Give it either `url` (a Pawl server, with `api_key`, and `channel`, under which other models'
+    answers are filed) or `record` (the server's recorder: in process). With `mode="shadow"` Pawl
+    also answers what other models were asked, into its log and for nobody to see. An application's
+    user is read from the run's metadata (`{"user": …}`) or the model's `user` parameter.
+
+    Nothing LangChain calls here raises or waits for the network. At most `queue_max` reports and
+    ratings of `bytes_max` bytes of memory wait to be sent, and as many bytes of runs wait for their
+    end; past either the excess is dropped. `counts` tells what became of each. Call `close` before
+    the process ends: what still waits then is lost. A handler with a `url` may be made before a
+    fork; a `client` of your own must be made after it.
     """
 
     run_inline = True  # called where the run is: no thread hop, no reordering
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (an application chooses each)
         self,
-        record: "Callable[[InteractionRecord], asyncio.Future[Any]] | None" = None,
-        *,
         url: str | None = None,
         api_key: str | None = None,
+        mode: Literal["live", "shadow"] = "live",
+        *,
+        record: "Callable[[InteractionRecord], asyncio.Future[Any]] | None" = None,
         channel: str = "pawl",
         tags: Mapping[str, str] | None = None,
         queue_max: int = 1000,
+        bytes_max: int = 32_000_000,
         client: httpx.Client | None = None,
     ) -> None:
         if (record is None) == (url is None and client is None):
             raise ValueError("give either record or url")
+        if mode not in ("live", "shadow"):
+            raise ValueError("mode is either live or shadow")
         self._record = record
         self._channel = channel
+        self._shadow = mode == "shadow"
         self._tags = dict(tags or {})
         if record is None:
             connect = partial(client_for, url or "", api_key) if client is None else lambda: client
             self._reporter: Reporter | None = Reporter(
-                connect, channel=channel, queue_max=queue_max
+                connect, channel=channel, queue_max=queue_max, bytes_max=bytes_max
             )
         else:
             self._reporter = None
         self._records: dict[UUID, InteractionRecord] = {}
-        self._runs: Recent[UUID, _Run] = Recent(_RUNS_MAX)
+        self._runs: Recent[UUID, _Run] = Recent(
+            _RUNS_MAX, weight_max=bytes_max, weigh=lambda run: run.size
+        )
         self._parents: Recent[UUID, UUID] = Recent(_RUNS_MAX)
         self._warned = False
 
@@ -132,9 +149,17 @@ class FeedbackCallback(BaseCallbackHandler):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many posts were `sent`, `failed` and `dropped` (the queue was full)."""
+        """Reports and ratings: `sent`, `waiting`, `failed` (refused, or not taken in all tries).
+
+        And `dropped`: no room, too many runs without an end, or closed. They add up to all.
+        """
         sender = self._sink().sender
-        return {"sent": sender.sent, "failed": sender.failed, "dropped": sender.dropped}
+        return {
+            "sent": sender.sent,
+            "waiting": sender.waiting,
+            "failed": sender.failed,
+            "dropped": sender.dropped,
+        }
 
     def _sink(self) -> Reporter:
         if self._reporter is None:
@@ -170,7 +195,7 @@ class FeedbackCallback(BaseCallbackHandler):
         if metadata is not None and RECORD in metadata:
             self._records[run_id] = metadata[RECORD]
         elif messages:
-            self._begun(list(messages[0]), run_id, parent_run_id, metadata, kwargs)
+            self._begun(messages[0], run_id, parent_run_id, metadata, kwargs)
 
     def on_llm_start(
         self,
@@ -225,11 +250,12 @@ class FeedbackCallback(BaseCallbackHandler):
     ) -> None:
         if self._reporter is None:
             return
-        self.on_chain_start(run_id=run_id, parent_run_id=parent_run_id)
-        params = kwargs.get("invocation_params") or {}
-        user = (metadata or {}).get("user") or params.get("user")
-        named = user if isinstance(user, str) else None
-        self._runs.put(run_id, _Run(asked, params, named, perf_counter()))
+        try:
+            self.on_chain_start(run_id=run_id, parent_run_id=parent_run_id)
+            run = _begun_run(asked, metadata or {}, kwargs.get("invocation_params") or {})
+            self._reporter.sender.count(dropped=self._runs.put(run_id, run))
+        except Exception as error:  # noqa: BLE001 - an application must not notice
+            self._not_recorded(self._reporter, error)
 
     def _ended(self, response: LLMResult, run_id: UUID, status: str) -> None:
         run = self._runs.pop(run_id)
@@ -238,16 +264,21 @@ class FeedbackCallback(BaseCallbackHandler):
         try:
             self._settle(self._reporter, run, response, self._lineage(run_id), status)
         except Exception as error:  # noqa: BLE001 - an application must not notice
-            _log.warning("a run was not recorded: %s", type(error).__name__)
+            self._not_recorded(self._reporter, error)
+
+    def _not_recorded(self, reporter: Reporter, error: Exception) -> None:
+        reporter.sender.count(failed=1)
+        _log.warning("a run was not recorded: %s", type(error).__name__)
 
     def _settle(
         self, reporter: Reporter, run: _Run, response: LLMResult, runs: list[str], status: str
     ) -> None:
-        ended = perf_counter()
         said = _said_about(response)
         if not self._is_ours(said, run.params):
-            tags = self._tags
-            reporter.report(runs, lambda: _body(run, response, said, ended, status, tags))
+            body = _body(run, response, said, status)
+            extra = {"tags": self._tags, **({"shadow": True} if self._shadow else {})}
+            size = run.size + memory_of(body)
+            reporter.report(runs, lambda: {**body, **extra, **_asked(run)}, size)
             return
         interaction_id = _interaction_id(said)
         if interaction_id is not None:
@@ -306,34 +337,43 @@ def _requested(params: Mapping[str, Any]) -> object:
     return params.get("model") or params.get("model_name")
 
 
-def _body(
-    run: _Run,
-    response: LLMResult,
-    said: Mapping[str, Any],
-    ended: float,
-    status: str,
-    tags: Mapping[str, str],
-) -> dict[str, Any]:
-    """What `POST /v1/interactions` takes."""
+def _begun_run(
+    asked: Sequence[BaseMessage] | str, metadata: Mapping[str, Any], params: Mapping[str, Any]
+) -> _Run:
+    user = metadata.get("user") or params.get("user")
+    named = user if isinstance(user, str) else None
+    kept = asked if isinstance(asked, str) else list(asked)  # the chain may go on with its list
+    plain = kept if isinstance(kept, str) else [vars(message) for message in kept]
+    size = memory_of(plain) + memory_of(params)
+    return _Run(kept, params, named, perf_counter(), size)
+
+
+def _body(run: _Run, response: LLMResult, said: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """What `POST /v1/interactions` takes of the answer."""
     model = said.get("model_name") or said.get("model") or _requested(run.params) or "unknown"
     first = None if run.first_token is None else run.first_token - run.started
-    body = {
+    return {
         "model": str(model),
-        "tools": run.params.get("tools") or None,
         "choices": [
             _choice(answer)
             for answer in (response.generations or [[]])[0]
             if answer.text or status == "complete"
         ],
         "user": run.user,
-        "tags": dict(tags),
         "status": status,
         "first_token_seconds": first,
-        "duration_seconds": ended - run.started,
+        "duration_seconds": perf_counter() - run.started,
     }
+
+
+def _asked(run: _Run) -> dict[str, Any]:
+    """What it takes of the question. Slower: made in the background."""
+    asked: dict[str, Any] = {**sampling_of(run.params)}
+    if run.params.get("tools"):
+        asked["tools"] = [convert_to_openai_tool(tool) for tool in run.params["tools"]]
     if isinstance(run.asked, str):
-        return {**body, "prompt": run.asked}
-    return {**body, "messages": convert_to_openai_messages(run.asked)}
+        return {**asked, "prompt": run.asked}
+    return {**asked, "messages": convert_to_openai_messages(run.asked)}
 
 
 def _choice(answer: Generation) -> dict[str, Any]:

@@ -47,6 +47,40 @@ class ConflictError(FeedbackError):
         super().__init__(f"{field}: already used for another content; send a new one")
 
 
+class FeedbackTokenError(FeedbackError):
+    """A feedback token that grants nothing, or not this."""
+
+    @classmethod
+    def forged(cls) -> "FeedbackTokenError":
+        """Not one of ours."""
+        return cls("this feedback token was not issued here: ask the application for one")
+
+    @classmethod
+    def expired(cls) -> "FeedbackTokenError":
+        """Its time is over."""
+        return cls("this feedback token has expired: ask the application for a new one")
+
+    @classmethod
+    def elsewhere(cls) -> "FeedbackTokenError":
+        """Sent to another route than feedback's."""
+        return cls("a feedback token is for POST /v1/feedback alone: send a key")
+
+    @classmethod
+    def needed(cls) -> "FeedbackTokenError":
+        """A page of another origin came without one."""
+        return cls("a browser rates with a feedback token: ask the application for one")
+
+
+class FeedbackTokenScopeError(FeedbackError):
+    """Feedback on another interaction than the token's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "inference_id: this feedback token is for another interaction: ask the application "
+            "for one of this interaction"
+        )
+
+
 class StoreUnavailableError(FeedbackError):
     """The database does not answer in time. Nothing is acknowledged; send it again later."""
 

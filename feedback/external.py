@@ -14,6 +14,8 @@ from feedback.schemas import InteractionIn
 from feedback.upserts import EXTERNAL
 from feedback.validation import check_length, check_tags
 
+_SAMPLING = {"temperature", "top_p", "max_tokens", "stop"}
+
 
 def check_external(interaction: InteractionIn, config: FeedbackConfig) -> None:
     """Raise `InvalidInputError` for what the types alone do not forbid."""
@@ -87,6 +89,7 @@ def _request(interaction: InteractionIn) -> Mapping[str, Any]:
         request["messages"] = _plain_json("messages", interaction.messages)
     if interaction.tools:
         request["tools"] = _plain_json("tools", interaction.tools)
+    request |= interaction.model_dump(include=_SAMPLING, exclude_none=True)
     if interaction.user is not None:
         request["user"] = interaction.user
     if interaction.tags:

@@ -22,6 +22,8 @@ class Interaction(SQLModel, table=True):
         Index("interaction_conversation", "tenant", "conversation"),
         Index("interaction_user", "tenant", "user"),
         Index("interaction_trial", "trial", "received_at"),
+        Index("interaction_comparison", "comparison"),
+        Index("interaction_version", "channel", "version", "mode", "received_at"),
         Index("interaction_run_id", "tenant", "run_id", unique=True),
     )
 
@@ -34,7 +36,7 @@ class Interaction(SQLModel, table=True):
     mode: str
     """`live`, `shadow` (nobody saw it), `evaluation` (our own traffic) or `external`."""
     role: str
-    """`live`, `canary` or `pinned`: why this version answered."""
+    """Why this version answered (`adapters.route.Role`)."""
     requested_model: str
     model: str
     version: str | None
@@ -49,6 +51,8 @@ class Interaction(SQLModel, table=True):
     """The canary or watch that the request took part in (`adapters.route.RouteView.trial`)."""
     trial_share: float | None = None
     """The newer version's share of the users as it was then."""
+    comparison: str | None = None
+    """The blind comparison that this is one of the two sides of."""
     run_id: str | None = None
     """LangChain's run id, where a callback of an application sent it."""
     conversation: str

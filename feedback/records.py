@@ -51,6 +51,7 @@ class InteractionRecord:
     parent: str | None = None
     trial: str | None = None
     trial_share: float | None = None
+    comparison: str | None = None
     run_id: str | None = None
     prompt_token_ids: Sequence[int] | None = None
     cached_tokens: int = 0

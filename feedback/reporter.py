@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 
+from feedback.memory import memory_of
 from feedback.recent import Recent
 from feedback.sender import Post, Sender
 
@@ -19,19 +20,24 @@ class Reporter:
     """Sends what other models answered, remembers ids by run, and rates. Nothing here waits."""
 
     def __init__(
-        self, connect: Callable[[], httpx.Client], *, channel: str, queue_max: int
+        self, connect: Callable[[], httpx.Client], *, channel: str, queue_max: int, bytes_max: int
     ) -> None:
         self._channel = channel
         self._ids: Recent[str, str] = Recent(_REMEMBERED)
-        self.sender = Sender(connect, queue_max=queue_max)
+        self.sender = Sender(connect, queue_max=queue_max, bytes_max=bytes_max)
 
-    def report(self, runs: Sequence[str], body: Callable[[], Mapping[str, Any]]) -> None:
-        """Post an interaction; `runs` will then have its id. `body` is made in the background."""
+    def report(self, runs: Sequence[str], body: Callable[[], Mapping[str, Any]], size: int) -> None:
+        """Post an interaction; `runs` will then have its id.
+
+        `body` is made in the background; until then it holds `size` bytes.
+        """
         self.sender.post(
             Post(
-                "/v1/interactions",
+                "/v1/interactions/batch",
                 lambda: {**body(), "run_id": runs[0], "channel": self._channel},
                 lambda reply: self.remember(runs, str(reply["inference_id"])),
+                size,
+                group="interactions",
             )
         )
 
@@ -48,7 +54,12 @@ class Reporter:
         """Post feedback on a run. A report that was made before goes out before."""
         feedback_id = uuid4().hex  # a retry is then the same feedback
         self.sender.post(
-            Post("/v1/feedback", lambda: self._feedback(run, feedback_id, fields), lambda _: None)
+            Post(
+                "/v1/feedback",
+                lambda: self._feedback(run, feedback_id, fields),
+                lambda _: None,
+                memory_of(fields),
+            )
         )
 
     def close(self, timeout: float) -> bool:

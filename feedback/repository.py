@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, or_
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -64,7 +64,9 @@ def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str,
 
     The ids must have been found authentic for the tenant: an id belongs to one tenant only.
     """
-    interactions = select(Interaction.id, Interaction.conversation, Interaction.version).where(
+    blind = col(Interaction.comparison).is_not(None)
+    version = case((blind, None), else_=col(Interaction.version))
+    interactions = select(Interaction.id, Interaction.conversation, version).where(
         col(Interaction.id).in_(ids)
     )
     last_choice = (

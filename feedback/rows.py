@@ -27,6 +27,7 @@ def interaction_row(record: InteractionRecord) -> Row:
         "parent": record.parent,
         "trial": record.trial,
         "trial_share": record.trial_share,
+        "comparison": record.comparison,
         "run_id": record.run_id,
         "conversation": record.conversation,
         "thread": record.thread,

@@ -14,11 +14,14 @@ from pydantic import (
 )
 
 from feedback.errors import FieldProblem
+from feedback.tokens import SECONDS_MAX
 
 Source = Literal["HUMAN", "LLM_JUDGE", "CODE"]
 Status = Literal["complete", "aborted", "failed"]
 
 CHOICE_MAX = 1023
+INTERACTIONS_MAX = 100
+"""How many interactions one request brings."""
 
 
 def _without_nul(text: str) -> str:
@@ -61,6 +64,21 @@ class FeedbackIn(_In):
     id: Name | None = None
 
 
+class FeedbackTokenIn(_In):
+    """For what a feedback token is wanted; `rater` as in feedback, `seconds` from now on."""
+
+    inference_id: Name
+    rater: Name | None = None
+    seconds: Annotated[int, Field(ge=1, le=SECONDS_MAX)] = 3600
+
+
+class FeedbackTokenOut(BaseModel):
+    """The bearer of `token` may judge that interaction until then."""
+
+    token: str
+    expires_at: datetime
+
+
 class FeedbackStored(BaseModel):
     """The feedback is durable."""
 
@@ -92,7 +110,9 @@ class InteractionIn(_In):
     """A request that an application made, to Pawl or to another model, and its answers.
 
     Without `id` one is issued; the same `run_id` always gets the same id. `tags` are kept as
-    OpenAI's `metadata` of the request. Times are seconds.
+    OpenAI's `metadata` of the request. Times are seconds. The sampling parameters are OpenAI's, as
+    the other model was asked. With `shadow` the channel's live version answers the same, in the
+    background and for the log only; sent again with its `run_id`, it is not answered again.
     """
 
     id: Name | None = None
@@ -102,6 +122,10 @@ class InteractionIn(_In):
     messages: list[dict[str, Any]] | None = None
     prompt: Text | None = None
     tools: list[dict[str, Any]] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
     choices: list[ChoiceIn] = Field(default_factory=list)
     user: Name | None = None
     tags: dict[Name, Text] = Field(default_factory=dict)
@@ -110,12 +134,38 @@ class InteractionIn(_In):
     first_token_seconds: Seconds | None = None
     duration_seconds: Seconds | None = None
     mode: Literal["external"] = "external"
+    shadow: bool = False
+
+
+class InteractionsIn(_In):
+    """Several interactions, each as in `InteractionIn`; one that breaks a rule fails alone."""
+
+    interactions: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=INTERACTIONS_MAX)]
 
 
 class InteractionStored(BaseModel):
     """The interaction is durable and can be rated under this id."""
 
     inference_id: str
+
+
+class RowError(BaseModel):
+    """Why one of several was refused; `param` names the field."""
+
+    message: str
+    param: str | None = None
+
+
+class InteractionRefused(BaseModel):
+    """One of several that was not stored."""
+
+    error: RowError
+
+
+class InteractionsStored(BaseModel):
+    """What became of each, in order."""
+
+    results: Sequence[InteractionStored | InteractionRefused]
 
 
 class ChoiceOut(BaseModel):
@@ -142,7 +192,10 @@ class FeedbackOut(BaseModel):
 
 
 class InteractionOut(BaseModel):
-    """One interaction with its answers and all feedback on it, oldest first."""
+    """One interaction with its answers and all feedback on it, oldest first.
+
+    Of an undecided comparison: see `comparisons.blinded`.
+    """
 
     id: str
     received_at: datetime
@@ -154,6 +207,7 @@ class InteractionOut(BaseModel):
     version: str | None
     user: str | None
     parent: str | None
+    comparison: str | None
     run_id: str | None
     request: dict[str, Any]
     prompt_tokens: int

@@ -8,8 +8,10 @@ from uuid import uuid4
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from feedback.comparisons import blinded, is_blind
 from feedback.config import FeedbackConfig
 from feedback.errors import (
+    FeedbackTokenScopeError,
     InteractionNotFoundError,
     InvalidInputError,
     RecorderClosedError,
@@ -28,11 +30,14 @@ from feedback.schemas import (
     ChoiceOut,
     FeedbackIn,
     FeedbackOut,
+    FeedbackTokenIn,
+    FeedbackTokenOut,
     InteractionIn,
     InteractionOut,
 )
+from feedback.tokens import FeedbackGrant, FeedbackTokens
 from feedback.upserts import Stored
-from feedback.validation import Judgement, check
+from feedback.validation import Judgement, check, check_length
 
 
 class FeedbackService:
@@ -43,12 +48,14 @@ class FeedbackService:
         database: Database,
         recorder: Recorder,
         ids: InteractionIds,
+        tokens: FeedbackTokens,
         config: FeedbackConfig,
         clock: Clock,
     ) -> None:
         self._database = database
         self._recorder = recorder
         self._ids = ids
+        self._tokens = tokens
         self._config = config
         self._clock = clock
 
@@ -63,10 +70,34 @@ class FeedbackService:
         record = self._feedback_record(tenant, key_id, feedback, judgement)
         return (await self._durable(self._recorder.store(record))).id
 
+    async def submit_by_token(self, grant: FeedbackGrant, feedback: FeedbackIn) -> str:
+        """As `submit`, for whoever holds a token: its rater, and a human, whatever was sent.
+
+        Raises `FeedbackTokenScopeError` for another interaction than the token's.
+        """
+        if feedback.inference_id != grant.interaction_id:
+            raise FeedbackTokenScopeError
+        own = feedback.model_copy(update={"rater": grant.rater, "source": "HUMAN"})
+        return await self.submit(grant.tenant, None, own)
+
+    def token(self, tenant: str, wanted: FeedbackTokenIn) -> FeedbackTokenOut:
+        """A feedback token. Raises `InteractionNotFoundError` and `InvalidInputError`."""
+        check_length("rater", wanted.rater, self._config.name_max)
+        if not self._ids.authentic(wanted.inference_id, tenant):
+            raise InteractionNotFoundError("inference_id")
+        token, grant = self._tokens.new(
+            tenant, wanted.inference_id, wanted.rater, self._clock(), wanted.seconds
+        )
+        return FeedbackTokenOut(token=token, expires_at=grant.expires_at)
+
+    def granted(self, token: str) -> FeedbackGrant:
+        """What a feedback token grants now. Raises `FeedbackTokenError`."""
+        return self._tokens.read(token, self._clock())
+
     async def upsert(
         self, tenant: str, key_id: str | None, channel: str, interaction: InteractionIn
-    ) -> str:
-        """Store what an application reports and return its id once it is durable.
+    ) -> Stored:
+        """Store what an application reports; its id, and whether it is new, once it is durable.
 
         What the server answered itself is left as it is. Raises `InvalidInputError`, and
         `InteractionNotFoundError` for an id that was not issued to the tenant.
@@ -85,17 +116,22 @@ class FeedbackService:
             key_id=key_id,
             received_at=now,
         )
-        return (await self._durable(self._recorder.record(record))).id
+        return await self._durable(self._recorder.record(record))
 
     async def interaction(self, tenant: str, interaction_id: str) -> InteractionOut:
-        """One interaction of the tenant with its feedback. Raises `InteractionNotFoundError`."""
+        """One interaction of the tenant with its feedback. Raises `InteractionNotFoundError`.
+
+        A side of a comparison that is not decided yet does not tell its version.
+        """
         if not self._ids.authentic(interaction_id, tenant):
             raise InteractionNotFoundError("id")
         async with self._reading() as session:
             found = await read_interaction(session, tenant, interaction_id)
+            blind = found is not None and await is_blind(await session.connection(), found[0])
         if found is None:
             raise InteractionNotFoundError("id")
-        return _interaction_out(*found)
+        shown = _interaction_out(*found)
+        return blinded(shown) if blind else shown
 
     def _check_ids(self, tenant: str, judgement: Judgement) -> None:
         judged, *others = judgement.subjects

@@ -1,13 +1,14 @@
 """Who took part in a trial (a canary, a watch) and what they thought: the log, read by user.
 
 One query each, in order of time; a user is a tenant's asker. Only live requests count, and only
-what people said of what they asked themselves.
+what people said of what they asked themselves. Comparisons are apart (`comparisons.py`): their
+sides belong to no trial, and thumbs on them are no votes on live.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Executable, Row, Select, func, select
 from sqlmodel import col
@@ -16,9 +17,18 @@ from feedback.judged_queries import asker
 from feedback.models import Choice, Feedback, Interaction
 from feedback.ports import Database
 
+_Made = TypeVar("_Made")
+
 HUMAN = "HUMAN"
 LIVE = "live"
 SHADOW = "shadow"
+
+
+Place = tuple[datetime, str]
+"""Where an answer stands in the log: (`received_at`, `id`)."""
+
+_BATCH = 1_000
+"""Rows that are taken at a time: users' requests are served in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,7 @@ class Failure:
 class TrialAnswer:
     """An answer of the trial, for harm metrics; texts leave the log for nothing else."""
 
+    id: str
     user: tuple[str, str]
     at: datetime
     request: dict[str, Any]
@@ -72,30 +83,21 @@ class Pace:
 async def exposures(database: Database, trial: str) -> list[Exposure]:
     """Every user of the trial at the first request in it."""
     query = _firsts(trial).order_by("received_at", "id")
-    return [
-        Exposure(
-            user=(row.tenant, row.asker),
-            at=row.received_at,
-            role=row.role,
-            share=row.trial_share,
-            first_token_seconds=row.first_token_seconds,
-            completion_tokens=row.completion_tokens,
-        )
-        for row in await _rows(database, query)
-    ]
+    return await _read(database, query, _exposure)
 
 
 async def failures(database: Database, trial: str) -> list[Failure]:
     """Every user's first failed request in the trial."""
     query = _firsts(trial, status="failed").order_by("received_at", "id")
-    rows = await _rows(database, query)
-    return [Failure((row.tenant, row.asker), row.received_at) for row in rows]
+    return await _read(
+        database, query, lambda row: Failure((row.tenant, row.asker), row.received_at)
+    )
 
 
 async def votes(database: Database, trial: str, metrics: Collection[str]) -> list[Vote]:
     """What the trial's users said by these metrics of their own answers in it."""
     query = _votes(metrics).where(col(Interaction.trial) == trial)
-    return [_vote(row) for row in await _rows(database, query)]
+    return await _read(database, query, _vote)
 
 
 async def votes_before(
@@ -106,14 +108,15 @@ async def votes_before(
     since: datetime,
     until: datetime,
 ) -> list[Vote]:
-    """What users said of a channel's version within a time."""
+    """What users said within a time of a channel's version's answers in it."""
     query = _votes(metrics).where(
         col(Interaction.channel) == channel,
         col(Interaction.version) == version,
         col(Interaction.received_at) > since,
         col(Interaction.received_at) <= until,
+        col(Feedback.received_at) <= until,
     )
-    return [_vote(row) for row in await _rows(database, query)]
+    return await _read(database, query, _vote)
 
 
 async def paces_before(
@@ -125,6 +128,7 @@ async def paces_before(
         .where(
             col(Interaction.channel) == channel,
             col(Interaction.mode) == LIVE,
+            col(Interaction.comparison).is_(None),
             col(Interaction.version) == version,
             col(Interaction.status) == "complete",
             col(Interaction.received_at) > since,
@@ -133,14 +137,15 @@ async def paces_before(
         .order_by(col(Interaction.received_at).desc())
         .limit(limit)
     )
-    rows = await _rows(database, query)
-    return [Pace(row.first_token_seconds, row.completion_tokens) for row in rows]
+    return await _read(
+        database, query, lambda row: Pace(row.first_token_seconds, row.completion_tokens)
+    )
 
 
 async def answers_after(
-    database: Database, trial: str, after: tuple[datetime, str] | None, limit: int
-) -> tuple[list[TrialAnswer], tuple[datetime, str] | None]:
-    """The next complete answers of a trial, and where to go on: (`received_at`, `id`)."""
+    database: Database, trial: str, after: Place | None, limit: int
+) -> tuple[list[TrialAnswer], Place | None]:
+    """The next complete answers of a trial, and where to go on."""
     query = (
         select(
             col(Interaction.id),
@@ -166,11 +171,8 @@ async def answers_after(
             (col(Interaction.received_at) > moment)
             | ((col(Interaction.received_at) == moment) & (col(Interaction.id) > identifier))
         )
-    rows = await _rows(database, query)
-    found = [
-        TrialAnswer((row.tenant, row.asker), row.received_at, row.request, row.text) for row in rows
-    ]
-    return found, (rows[-1].received_at, rows[-1].id) if rows else after
+    found = await _read(database, query, _answer)
+    return found, (found[-1].at, found[-1].id) if found else after
 
 
 async def shadow_figures(database: Database, channel: str, version: str) -> tuple[int, int]:
@@ -184,8 +186,7 @@ async def shadow_figures(database: Database, channel: str, version: str) -> tupl
         )
         .group_by(col(Interaction.status))
     )
-    rows = await _rows(database, query)
-    counted: dict[str, int] = {row.status: row.answers for row in rows}
+    counted = dict(await _read(database, query, lambda row: (str(row.status), int(row.answers))))
     return counted.get("complete", 0), counted.get("failed", 0)
 
 
@@ -196,7 +197,7 @@ async def served_in(database: Database, trial: str, role: str) -> int:
         col(Interaction.mode) == LIVE,
         col(Interaction.role) == role,
     )
-    return int((await _rows(database, query))[0][0])
+    return (await _read(database, query, lambda row: int(row[0])))[0]
 
 
 def _firsts(trial: str, *, status: str | None = None) -> Select[Any]:
@@ -238,6 +239,7 @@ def _votes(metrics: Collection[str]) -> Select[Any]:
         )
         .where(
             col(Interaction.mode) == LIVE,
+            col(Interaction.comparison).is_(None),
             col(Feedback.source) == HUMAN,
             col(Feedback.metric_name).in_(sorted(metrics)),
             func.coalesce(col(Feedback.rater), asker()) == asker(),
@@ -250,8 +252,29 @@ def _vote(row: Row[Any]) -> Vote:
     return Vote((row.tenant, row.asker), row.received_at, row.metric_name, row.value)
 
 
-async def _rows(database: Database, query: Executable) -> Sequence[Row[Any]]:
+def _exposure(row: Row[Any]) -> Exposure:
+    return Exposure(
+        user=(row.tenant, row.asker),
+        at=row.received_at,
+        role=row.role,
+        share=row.trial_share,
+        first_token_seconds=row.first_token_seconds,
+        completion_tokens=row.completion_tokens,
+    )
+
+
+def _answer(row: Row[Any]) -> TrialAnswer:
+    return TrialAnswer(row.id, (row.tenant, row.asker), row.received_at, row.request, row.text)
+
+
+async def _read(
+    database: Database, query: Executable, made: Callable[[Row[Any]], _Made]
+) -> list[_Made]:
+    """All rows, each as it is wanted, a batch at a time."""
+    found: list[_Made] = []
     async with database.read() as session:
         connection = await session.connection()
-        rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
-        return rows
+        async with connection.stream(query) as rows:
+            async for batch in rows.partitions(_BATCH):
+                found += [made(row) for row in batch]
+    return found

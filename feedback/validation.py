@@ -34,7 +34,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What the log knows of one interaction: its conversation, how many choices, which version."""
+    """What the log knows of one interaction: its conversation, how many choices, which version.
+
+    No version for a side of a comparison: counts by version would tell which it is.
+    """
 
     conversation: str
     choices: int

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -44,14 +45,14 @@ class Compared(NamedTuple):
     canary_won: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CanaryEvidence:
     """All that the online gate looks at, each sequence in order of time.
 
     `first` holds each user's first vote, `day` the mean of a user's votes in the first 24 hours.
     `rate` is live's mean vote of the week before. `events` are rare ones (errors, harms) by name;
     `ranks` are times and lengths as ranks among live's of the day before, 1 the worst. `age_days`
-    is how long the canary has lasted.
+    is how long the canary has lasted. What follows from all of that is worked out once.
     """
 
     first: Sequence[Timed] = ()
@@ -65,6 +66,23 @@ class CanaryEvidence:
     def of(self, stream: Stream) -> Sequence[Timed]:
         """The votes of one stream."""
         return self.first if stream == "first" else self.day
+
+    @cached_property
+    def votes(self) -> Mapping[Stream, Votes]:
+        """Each stream's votes as arrays."""
+        return {
+            stream: Votes.of([unit for _, unit in self.of(stream)], self.rate) for stream in STREAMS
+        }
+
+    @cached_property
+    def curves(self) -> "Mapping[Stream, StreamCurves]":
+        """Both claims about each stream; blind comparisons speak for the same one as votes do."""
+        return {stream: _stream_curves(self, stream) for stream in STREAMS}
+
+    @cached_property
+    def alarms(self) -> "Mapping[str, Curve]":
+        """The evidence against the canary of every guardrail, by name."""
+        return _guardrail_curves(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +113,8 @@ class StreamCurves:
 
 
 def stream_curves(evidence: CanaryEvidence, stream: Stream) -> StreamCurves:
-    """The evidence of a stream; blind comparisons speak for the same claim as votes do."""
-    votes = vote_curve(evidence, stream, "better")
-    return StreamCurves(
-        better=_averaged(votes, _comparisons(evidence)) if evidence.compared else votes,
-        worse=vote_curve(evidence, stream, "worse"),
-    )
+    """The evidence of a stream over time."""
+    return evidence.curves[stream]
 
 
 def vote_curve(
@@ -110,28 +124,30 @@ def vote_curve(
     margin: float = 0.0,
 ) -> Curve:
     """The evidence of a stream's votes alone (`evidence_process.Votes.path`)."""
-    return Curve(_times(evidence.of(stream)), votes_of(evidence, stream).path(direction, margin))
-
-
-def votes_of(evidence: CanaryEvidence, stream: Stream) -> Votes:
-    """A stream's votes as arrays."""
-    return Votes.of([unit for _, unit in evidence.of(stream)], evidence.rate)
-
-
-def guardrail_curves(evidence: CanaryEvidence) -> dict[str, Curve]:
-    """The evidence against the canary of every guardrail, by name."""
-    rare = {
-        name: Curve(_times(seen), rare_event_path([(one.canary, one.share) for one in seen]))
-        for name, seen in evidence.events.items()
-    }
-    ranked = {name: _rank_curve(seen) for name, seen in evidence.ranks.items()}
-    return rare | ranked
+    return Curve(_times(evidence.of(stream)), evidence.votes[stream].path(direction, margin))
 
 
 def voting_curve(evidence: CanaryEvidence) -> Curve:
     """The evidence that it depends on the arm who votes at all."""
     arms = [(unit.canary, unit.share) for _, unit in evidence.first]
     return Curve(_times(evidence.first), arm_path(arms))
+
+
+def _stream_curves(evidence: CanaryEvidence, stream: Stream) -> StreamCurves:
+    votes = vote_curve(evidence, stream, "better")
+    return StreamCurves(
+        better=_averaged(votes, _comparisons(evidence)) if evidence.compared else votes,
+        worse=vote_curve(evidence, stream, "worse"),
+    )
+
+
+def _guardrail_curves(evidence: CanaryEvidence) -> dict[str, Curve]:
+    rare = {
+        name: Curve(_times(seen), rare_event_path([(one.canary, one.share) for one in seen]))
+        for name, seen in evidence.events.items()
+    }
+    ranked = {name: _rank_curve(seen) for name, seen in evidence.ranks.items()}
+    return rare | ranked
 
 
 def _rank_curve(seen: Sequence[Timed]) -> Curve:

@@ -7,6 +7,8 @@ Pure, and a function of the whole history: whoever asks later gets the same answ
 restart. `bench/online_gate.py` simulates it.
 """
 
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from math import log
 from typing import Literal, NamedTuple
 
@@ -18,10 +20,8 @@ from retrain.online_evidence import (
     STREAMS,
     CanaryEvidence,
     Stream,
-    guardrail_curves,
     stream_curves,
     vote_curve,
-    votes_of,
     voting_curve,
 )
 
@@ -121,9 +121,9 @@ def decision(evidence: CanaryEvidence, config: OnlineGateConfig) -> tuple[Decisi
         if frozen is None or found.at <= frozen
     ]
     found = [*_alarms(evidence, config), *_worse(evidence, config), *promotions]
-    if not found and evidence.age_days >= config.longest_days:
+    if evidence.age_days >= config.longest_days:
         why = f"Nothing was shown within {config.longest_days:g} days."
-        found = [Decision(config.longest_days * DAY_SECONDS, promotes=False, reason=why)]
+        found.append(Decision(config.longest_days * DAY_SECONDS, promotes=False, reason=why))
     return min(found, default=None), frozen is not None
 
 
@@ -140,7 +140,7 @@ def _alarms(evidence: CanaryEvidence, config: OnlineGateConfig) -> list[Decision
     """Guardrails end it at once and are never weighed against quality."""
     threshold = 1 / config.alpha_guardrail
     found = []
-    for name, curve in guardrail_curves(evidence).items():
+    for name, curve in evidence.alarms.items():
         at = curve.crossing(threshold)
         if at is not None:
             reason = f"Guardrail {name}: E reached {threshold:g} against the canary."
@@ -233,7 +233,7 @@ def _guardrail_figures(
             evidence=_shown_as(curve.last),
             threshold=1 / config.alpha_guardrail,
         )
-        for name, curve in guardrail_curves(evidence).items()
+        for name, curve in evidence.alarms.items()
     }
 
 
@@ -244,14 +244,20 @@ def interval(evidence: CanaryEvidence) -> tuple[float, float]:
     no wider than the grid, from -0.3 to 0.3.
     """
     threshold = 2 / _INTERVAL_ALPHA
-    votes = votes_of(evidence, "day")
-    low, high = _DIFFERENCES[0], _DIFFERENCES[-1]
-    for difference in _DIFFERENCES:
-        if (votes.path("better", difference) >= threshold).any():
-            low = max(low, difference)
-        if (votes.path("worse", difference) >= threshold).any():
-            high = min(high, difference)
+    votes = evidence.votes["day"]
+    low = _last_denied(
+        _DIFFERENCES, lambda one: bool((votes.path("better", one) >= threshold).any())
+    )
+    high = _last_denied(
+        _DIFFERENCES[::-1], lambda one: bool((votes.path("worse", one) >= threshold).any())
+    )
     return low, high
+
+
+def _last_denied(differences: Sequence[float], denied: Callable[[float], bool]) -> float:
+    """The last difference that evidence has spoken against, else the first; it wanes along them."""
+    place = bisect_left(differences, 1, key=lambda one: 0 if denied(one) else 1)
+    return differences[max(place - 1, 0)]
 
 
 def _needed(evidence: CanaryEvidence, config: OnlineGateConfig) -> int:

@@ -3,7 +3,9 @@
 from typing import TypedDict
 
 from adapters.lifecycle import State
+from adapters.route import watch_of
 from retrain.canary_config import CanaryConfig
+from retrain.models import Rollout
 from retrain.ports import AdapterRegistry
 from retrain.rollout import Move, Phase
 
@@ -18,12 +20,11 @@ class Who(TypedDict):
 class RolloutMoves:
     """The moves of one version on its channel; each returns the phase that it leads to."""
 
-    def __init__(
-        self, registry: AdapterRegistry, version: str, channel: str, config: CanaryConfig
-    ) -> None:
+    def __init__(self, registry: AdapterRegistry, rollout: Rollout, config: CanaryConfig) -> None:
         self._registry = registry
-        self._version = version
-        self._channel = channel
+        self._version = rollout.version
+        self._channel = rollout.channel
+        self._trial = rollout.trial
         self._config = config
 
     async def make(self, move: Move, who: Who) -> Phase:
@@ -36,6 +37,7 @@ class RolloutMoves:
             "promote": self._promote,
             "keep": self._keep,
             "roll_back": self._roll_back,
+            "refuse": self._refuse,
         }
         return await moves[move](who)
 
@@ -63,8 +65,14 @@ class RolloutMoves:
         return Phase.WATCH if held else Phase.KEPT
 
     async def _keep(self, who: Who) -> Phase:
-        await self._registry.end_trial(self._channel, **who)
+        """End the watch; what another rollout has begun meanwhile is not this one's to end."""
+        if self._registry.routes()[self._channel].trial == watch_of(self._trial):
+            await self._registry.end_trial(self._channel, **who)
         return Phase.KEPT
+
+    async def _refuse(self, who: Who) -> Phase:
+        await self._roll_back(who)
+        return Phase.REFUSED
 
     async def _roll_back(self, who: Who) -> Phase:
         """Put back what was there before, whatever the version has become meanwhile."""

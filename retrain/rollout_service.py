@@ -5,6 +5,7 @@ ticks but the row: a restart loses nothing, and whoever ticks comes to the same 
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.errors import AdaptersError
-from adapters.route import RouteView, watch_of
+from adapters.route import RouteView, watch_of, watched
 from feedback.ports import Database
 from feedback.trials import served_in, shadow_figures
 from retrain.canary_config import CanaryConfig
@@ -30,11 +31,14 @@ from retrain.rollout import (
     after_canary,
     after_shadow,
     after_watch,
+    first_step,
     phase_by_route,
+    while_awaited,
 )
 from retrain.rollout_moves import RolloutMoves
 from retrain.rollout_repository import RolloutRepository
-from retrain.trial_evidence import Stage, trial_evidence
+from retrain.rollout_stages import ON_TRIAL, began, evidence_by_claim, share_moved, shares, stage
+from retrain.trial_evidence import trial_evidence
 from retrain.trial_log import TrialReader
 
 ACTOR = "rollout"
@@ -43,7 +47,11 @@ _log = structlog.get_logger()
 
 
 class RolloutService:
-    """Moves the rollouts of all channels on."""
+    """Moves the rollouts of all channels on.
+
+    The turn is taken to decide and to change, never to read the log: a person who refuses a version
+    waits for no evidence.
+    """
 
     def __init__(
         self,
@@ -61,6 +69,7 @@ class RolloutService:
         self._observer = observer
         self._reader = TrialReader(database, config)
         self._turn = asyncio.Lock()
+        self._shown: dict[str, dict[str, float]] = {}
 
     async def under_way(self, channel: str) -> str | None:
         """The version that is being rolled out on the channel and not merely watched, if any."""
@@ -70,43 +79,48 @@ class RolloutService:
     async def begin(self, version: str, channel: str, run: str | None, reason: str) -> None:
         """Start a version on its way; a second call for the same one changes nothing.
 
-        Raises `RolloutUnderWayError` where the channel has another one.
+        What keeps it from beginning is tried again at the next tick. Raises
+        `RolloutUnderWayError` where the channel has another one.
         """
-        if await self.rows.find(version) is not None:
-            return
         now, config = self._clock(), self._config
         asked = config.approval == "manual" and config.rollout == "direct"
-        phase = Phase.APPROVAL if asked else Phase.SHADOW
+        phase = Phase.APPROVAL if asked else Phase.BEGUN
+        route = self._registry.routes()[channel]
         rollout = Rollout(
             version=version,
             channel=channel,
-            previous=self._registry.routes()[channel].live,
+            previous=route.live,
             run=run,
             phase=phase,
             began_at=now,
-            stages=[_stage(phase, now, 0.0)],
+            stages=[stage(phase, now, route)],
             settings=config.canary.model_dump(mode="json"),
             reason=reason,
         )
-        await self.rows.insert(rollout, self._event(rollout, "begin", phase, ACTOR, reason, {}))
-        if phase == Phase.SHADOW:
-            await self._do(rollout, _first_step(config), None, ACTOR)
+        async with self._turn:
+            if await self.rows.find(version) is not None:
+                return
+            await self.rows.insert(rollout, self._event(rollout, Step("begin", reason), phase))
+        self._observer.rollout_moved(channel, phase)
+        await self._move_on_safely(rollout)
 
     async def tick(self) -> None:
         """Move every open rollout on; one that cannot be is tried again at the next tick."""
-        async with self._turn:
-            try:
-                open_ones = await self.rows.open()
-            except SQLAlchemyError as error:  # the database is away: the next tick looks again
-                _log.warning("rollouts_interrupted", error=type(error).__name__)
-                return
-            for rollout in open_ones:
-                await self._move_on_safely(rollout)
+        try:
+            open_ones = await self.rows.open()
+        except SQLAlchemyError as error:  # the database is away: the next tick looks again
+            _log.warning("rollouts_interrupted", error=type(error).__name__)
+            return
+        before, self._shown = self._shown, {}
+        for rollout in open_ones:
+            await self._move_on_safely(rollout)
+        for channel in before.keys() | self._shown.keys():
+            self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
 
     async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
         """Say yes where a person has the last word. Raises `NotAwaitedError`."""
         async with self._turn:
-            rollout = await self.rows.get(version)
+            rollout, _ = await self._followed(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
                 raise NotAwaitedError(f"{version} waits for nobody: it is {rollout.phase}")
             await self._do(rollout, Step("promote", reason), None, actor)
@@ -115,51 +129,67 @@ class RolloutService:
     async def refuse(self, version: str, *, actor: str, reason: str) -> Rollout:
         """End an open rollout: its version goes, and what was live before answers everybody."""
         async with self._turn:
-            rollout = await self.rows.get(version)
+            rollout, _ = await self._followed(version)
             if Phase(rollout.phase) not in OPEN:
                 raise NotAwaitedError(f"{version} is {rollout.phase} already")
-            await self._do(rollout, Step("roll_back", reason), None, actor)
+            await self._do(rollout, Step("refuse", reason), None, actor)
         return await self.rows.get(version)
 
     async def _move_on_safely(self, rollout: Rollout) -> None:
         try:
-            await self._move_on(rollout)
+            await self._move_on(rollout.version)
         except (AdaptersError, SQLAlchemyError) as error:
             _log.warning("rollout_waits", version=rollout.version, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one rollout must not stop others, nor the runs
+            _log.error("rollout_failed", version=rollout.version, error=type(error).__name__)
 
-    async def _move_on(self, rollout: Rollout) -> None:
-        route = self._registry.routes()[rollout.channel]
-        phase = phase_by_route(Phase(rollout.phase), rollout.version, route, rollout.trial)
-        if phase != rollout.phase:
-            rollout = await self._follow(rollout, phase, route)
+    async def _move_on(self, version: str) -> None:
+        async with self._turn:
+            rollout, route = await self._followed(version)
         step, verdict = await self._next(rollout, route)
-        self._observer.rollout_evidence(rollout.channel, _evidence(verdict))
-        if step.move != "stay":
-            await self._do(rollout, step, verdict, ACTOR)
-        elif verdict is not None:
-            await self.rows.write(rollout.version, verdict=verdict.model_dump(mode="json"))
+        self._shown.setdefault(rollout.channel, {}).update(evidence_by_claim(verdict))
+        async with self._turn:
+            current, route_now = await self._followed(version)
+            if (current.phase, route_now.epoch) != (rollout.phase, route.epoch):
+                return  # somebody was faster: the next tick looks again
+            if step.move != "stay":
+                await self._do(current, step, verdict, ACTOR)
+            else:
+                await self._note(current, verdict)
 
-    async def _follow(self, rollout: Rollout, phase: Phase, route: RouteView) -> Rollout:
-        """Note what the route says has happened since."""
-        actor, reason = ACTOR, "The route says so."
-        event = self._event(rollout, "follow", phase, actor, reason, {})
-        values: dict[str, Any] = {"phase": phase, "stages": self._stages(rollout, phase, route)}
-        if phase == Phase.CANARY:
-            values["trial"] = route.trial
-        if phase == Phase.ENDED:
-            values |= {"ended_at": self._clock(), "reason": "The route was changed by hand."}
-        await self.rows.write(rollout.version, event, **values)
-        return await self.rows.get(rollout.version)
+    async def _note(self, rollout: Rollout, verdict: OnlineVerdict | None) -> None:
+        """Keep the verdict, if it is another one."""
+        numbers = None if verdict is None else verdict.model_dump(mode="json")
+        if numbers not in (None, rollout.verdict):
+            await self.rows.write(rollout.version, verdict=numbers)
+
+    async def _followed(self, version: str) -> tuple[Rollout, RouteView]:
+        """The row, once it says what the route says has happened since."""
+        rollout = await self.rows.get(version)
+        route = self._registry.routes()[rollout.channel]
+        phase = phase_by_route(Phase(rollout.phase), version, route, rollout.trial)
+        if phase != rollout.phase or share_moved(rollout, phase, route):
+            step = Step("follow", "The route says so.")
+            if phase == Phase.ENDED:
+                step = Step("follow", "It is no longer in the route: changed by hand, or the base.")
+            await self._write(rollout, step, phase, ACTOR)
+            rollout = await self.rows.get(version)
+        return rollout, route
 
     async def _next(self, rollout: Rollout, route: RouteView) -> tuple[Step, OnlineVerdict | None]:
         """What to do by what users have shown."""
         config, now = CanaryConfig.model_validate(rollout.settings), self._clock()
         match Phase(rollout.phase):
+            case Phase.BEGUN:
+                return first_step(rollout.began_at, now, config), None
             case Phase.SHADOW:
                 figures = await self._shadow(rollout)
-                return after_shadow(figures, _began(rollout, Phase.SHADOW), now, config), None
+                return after_shadow(figures, began(rollout, Phase.SHADOW), now, config), None
             case Phase.CANARY:
                 return await self._after_canary(rollout, route, config, now)
+            case Phase.PROMOTION:
+                verdict, _ = await self._verdict(rollout, config, now, watch=False, awaited=True)
+                return while_awaited(verdict), verdict
             case Phase.WATCH:
                 return await self._after_watch(rollout, route, config, now)
             case _:
@@ -168,24 +198,35 @@ class RolloutService:
     async def _after_canary(
         self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
     ) -> tuple[Step, OnlineVerdict]:
-        log = await self._reader.read(rollout, rollout.trial, config)
-        stages = _shares(rollout, Phase.CANARY)
-        evidence = await asyncio.to_thread(trial_evidence, log, stages, now, watch=False)
-        verdict = await asyncio.to_thread(judge_canary, evidence, config.gate)
+        verdict, unread = await self._verdict(rollout, config, now, watch=False)
         served = await served_in(self._database, rollout.trial, "canary")
         ask = self._config.approval == "manual"
-        return after_canary(verdict, served, route.canary_share, config, ask=ask), verdict
+        step = after_canary(verdict, served, route.canary_share, config, ask=ask, unread=unread)
+        return step, verdict
 
     async def _after_watch(
         self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
     ) -> tuple[Step, OnlineVerdict]:
-        trial = watch_of(rollout.trial)
+        verdict, _ = await self._verdict(rollout, config, now, watch=True)
+        start = began(rollout, Phase.WATCH)
+        return after_watch(verdict, route, rollout.trial, start, now, config), verdict
+
+    async def _verdict(
+        self,
+        rollout: Rollout,
+        config: CanaryConfig,
+        now: datetime,
+        *,
+        watch: bool,
+        awaited: bool = False,
+    ) -> tuple[OnlineVerdict, bool]:
+        """What users have shown, and whether answers are left that no harm metric has seen."""
+        trial = watch_of(rollout.trial) if watch else rollout.trial
         log = await self._reader.read(rollout, trial, config)
-        stages = _shares(rollout, Phase.WATCH)
-        evidence = await asyncio.to_thread(trial_evidence, log, stages, now, watch=True)
-        verdict = await asyncio.to_thread(judge_watch, evidence, config.gate)
-        began = _began(rollout, Phase.WATCH)
-        return after_watch(verdict, route, rollout.trial, began, now, config), verdict
+        stages = shares(rollout, {Phase.WATCH} if watch else ON_TRIAL)
+        judge = judge_watch if watch or awaited else judge_canary
+        evidence = await asyncio.to_thread(trial_evidence, log, stages, now, watch=watch)
+        return await asyncio.to_thread(judge, evidence, config.gate), log.unread
 
     async def _shadow(self, rollout: Rollout) -> ShadowFigures:
         answered, failed = await shadow_figures(self._database, rollout.channel, rollout.version)
@@ -196,91 +237,48 @@ class RolloutService:
     ) -> None:
         """Change the route, then note it with the numbers it was decided on."""
         config = CanaryConfig.model_validate(rollout.settings)
-        moves = RolloutMoves(self._registry, rollout.version, rollout.channel, config)
+        moves = RolloutMoves(self._registry, rollout, config)
         phase = await moves.make(step.move, {"actor": actor, "reason": step.reason})
-        route = self._registry.routes()[rollout.channel]
-        numbers = {} if verdict is None else verdict.model_dump(mode="json")
+        numbers = rollout.verdict if verdict is None else verdict.model_dump(mode="json")
+        await self._write(rollout, step, phase, actor, verdict=numbers)
+
+    async def _write(
+        self, rollout: Rollout, step: Step, phase: Phase, actor: str, **more: Any
+    ) -> None:
+        """Note a phase or share that has begun, with its event."""
+        now, route = self._clock(), self._registry.routes()[rollout.channel]
         values: dict[str, Any] = {
+            **more,
             "phase": phase,
             "reason": step.reason,
-            "stages": self._stages(rollout, phase, route),
+            "stages": [*rollout.stages, stage(phase, now, route)],
         }
-        if verdict is not None:
-            values["verdict"] = numbers
-        if phase == Phase.CANARY:
-            values["trial"] = route.trial
+        if phase in (*ON_TRIAL, Phase.WATCH) and route.trial:
+            values["trial"] = watched(route.trial)
         if phase not in OPEN:
-            values["ended_at"] = self._clock()
-        event = self._event(rollout, step.move, phase, actor, step.reason, numbers)
+            values["ended_at"] = now
+        numbers = {**(more.get("verdict") or {}), **step.numbers}
+        event = self._event(rollout, step, phase, actor, numbers)
         await self.rows.write(rollout.version, event, **values)
         self._observer.rollout_moved(rollout.channel, phase)
         _log.info("rollout_moved", version=rollout.version, move=step.move, phase=phase.value)
 
-    def _stages(self, rollout: Rollout, phase: Phase, route: RouteView) -> list[dict[str, Any]]:
-        share = {
-            Phase.CANARY: route.canary_share,
-            Phase.PROMOTION: route.canary_share,
-            Phase.WATCH: 1 - route.holdback_share,
-            Phase.SHADOW: route.shadow_share,
-        }.get(phase, 0.0)
-        return [*rollout.stages, _stage(phase, self._clock(), share)]
-
     def _event(
         self,
         rollout: Rollout,
-        move: str,
+        step: Step,
         phase: Phase,
-        actor: str,
-        reason: str,
-        numbers: dict[str, Any],
+        actor: str = ACTOR,
+        numbers: Mapping[str, Any] | None = None,
     ) -> RolloutEvent:
         return RolloutEvent(
             id=self.rows.event_id(),
             version=rollout.version,
             channel=rollout.channel,
             at=self._clock(),
-            move=move,
+            move=step.move,
             phase=phase,
             actor=actor,
-            reason=reason,
-            numbers=numbers,
+            reason=step.reason,
+            numbers=dict(numbers or {}),
         )
-
-
-def _evidence(verdict: OnlineVerdict | None) -> dict[str, float]:
-    """The E values of a verdict, by claim."""
-    if verdict is None:
-        return {}
-    votes = {
-        f"{claim} ({stream})": value
-        for stream, figures in verdict.streams.items()
-        for claim, value in (("better", figures.better), ("worse", figures.worse))
-    }
-    alarms = {name: figures.evidence for name, figures in verdict.guardrails.items()}
-    return {**votes, **alarms, "voting differs": verdict.voting}
-
-
-def _first_step(config: RetrainConfig) -> Step:
-    """Where a rollout begins that needs no approval."""
-    if config.canary.shadow_answers:
-        return Step("shadow", "The offline gate let it through.")
-    return Step("canary", "The offline gate let it through; no shadow was asked for.")
-
-
-def _stage(phase: Phase, at: datetime, share: float) -> dict[str, Any]:
-    return {"phase": phase.value, "at": at.isoformat(), "share": share}
-
-
-def _began(rollout: Rollout, phase: Phase) -> datetime:
-    """When the phase began."""
-    found = [stage for stage in rollout.stages if stage["phase"] == phase.value]
-    return datetime.fromisoformat(found[0]["at"]) if found else rollout.began_at
-
-
-def _shares(rollout: Rollout, phase: Phase) -> list[Stage]:
-    """The newer version's share over the phase."""
-    return [
-        Stage(datetime.fromisoformat(stage["at"]), stage["share"])
-        for stage in rollout.stages
-        if stage["phase"] == phase.value
-    ]

@@ -1,18 +1,21 @@
 """From what the log holds of a trial to the online gate's evidence. Pure.
 
 A user belongs to the arm and the share of the first request in the trial, whatever came later. When
-the share changes, users who were there before speak no more: what some of them met has changed.
+the share changes, users who were there before speak no more: what some of them met has changed. Who
+came while the change was being noted, under one share by the request and another by the stage, does
+not count at all.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+from feedback.comparisons import Decided
 from feedback.trials import Exposure, Pace, Vote
 from retrain.evidence_process import Unit
-from retrain.online_evidence import CanaryEvidence, Happened, Timed
+from retrain.online_evidence import CanaryEvidence, Compared, Happened, Timed
 
 User = tuple[str, str]
 
@@ -36,7 +39,9 @@ class Stage:
 class TrialLog:
     """What the log holds of a trial; `events` are users and moments by name, oldest first.
 
-    `votes_before` and `paces_before` are live's, of the week and of the day before.
+    `votes_before` and `paces_before` are live's, of the week and of the day before. `comparisons`
+    are those of the trial's two versions, of which `newer` is the one on trial. `unread`: there are
+    answers that no harm metric has seen yet.
     """
 
     exposures: Sequence[Exposure]
@@ -44,6 +49,9 @@ class TrialLog:
     events: Mapping[str, Sequence[tuple[User, datetime]]] = field(default_factory=dict)
     votes_before: Sequence[Vote] = ()
     paces_before: Sequence[Pace] = ()
+    comparisons: Sequence[Decided] = ()
+    newer: str = ""
+    unread: bool = False
 
 
 def trial_evidence(
@@ -54,6 +62,7 @@ def trial_evidence(
     return CanaryEvidence(
         first=_sorted(_first_votes(users, log.votes)),
         day=_sorted(_day_votes(users, log.votes, now)),
+        compared=list(_compared(log, stages[0].at)),
         events={name: _first_events(users, seen) for name, seen in log.events.items()},
         ranks=_ranks(users, log.exposures, log.paces_before),
         rate=_rate(log.votes_before),
@@ -70,28 +79,42 @@ def vote_value(value: Any) -> float | None:
     return None
 
 
+class _Arm(NamedTuple):
+    """Where a user stands: which version, and in which stage first seen."""
+
+    newer: bool
+    stage: int
+
+
 class _Users:
     """Which arm each user belongs to, and until when the user's words count."""
 
     def __init__(
         self, exposures: Iterable[Exposure], stages: Sequence[Stage], *, watch: bool
     ) -> None:
-        newer = NEWER_ROLES[watch]
-        self._arms = {one.user: (one.role == newer, one.share) for one in exposures}
+        self._newer = NEWER_ROLES[watch]
         self._began = stages[0].at
         self._begins = [stage.at for stage in stages]
         self._shares = [stage.share for stage in stages]
+        self._arms = {one.user: arm for one in exposures if (arm := self._arm(one)) is not None}
 
     def unit(self, user: User, at: datetime, vote: float) -> Timed | None:
         """A user's unit, complete at `at`; None where it does not count."""
         arm = self._arms.get(user)
-        if arm is None or self._share(at) != arm[1]:
+        if arm is None or self._stage(at) != arm.stage:
             return None
-        return Timed((at - self._began).total_seconds(), Unit(arm[0], vote, arm[1]))
+        unit = Unit(arm.newer, vote, self._shares[arm.stage])
+        return Timed((at - self._began).total_seconds(), unit)
 
-    def _share(self, at: datetime) -> float | None:
-        place = bisect_right(self._begins, at) - 1
-        return self._shares[place] if place >= 0 else None
+    def _arm(self, exposure: Exposure) -> _Arm | None:
+        stage = self._stage(exposure.at)
+        if stage < 0 or self._shares[stage] != exposure.share:
+            return None
+        return _Arm(exposure.role == self._newer, stage)
+
+    def _stage(self, at: datetime) -> int:
+        """Which stage it was; -1 before the first."""
+        return bisect_right(self._begins, at) - 1
 
 
 def _first_votes(users: _Users, votes: Iterable[Vote]) -> Iterable[Timed]:
@@ -118,6 +141,15 @@ def _day_votes(users: _Users, votes: Iterable[Vote], now: datetime) -> Iterable[
         unit = users.unit(user, closes[user], sum(said) / len(said))
         if unit is not None and closes[user] <= now:
             yield unit
+
+
+def _compared(log: TrialLog, began: datetime) -> Iterable[Compared]:
+    """Each user's first decided comparison since the trial began: the user is the unit."""
+    heard: set[User] = set()
+    for one in log.comparisons:
+        if one.at >= began and one.user not in heard:
+            heard.add(one.user)
+            yield Compared((one.at - began).total_seconds(), one.version == log.newer)
 
 
 def _first_events(users: _Users, seen: Iterable[tuple[User, datetime]]) -> list[Happened]:

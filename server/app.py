@@ -11,14 +11,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from feedback.ports import Clock
-from server.api import adapters, chat, feedback, health, keys, rollouts, runs
+from server.api import (
+    adapters,
+    chat,
+    comparisons,
+    feedback,
+    health,
+    interactions,
+    keys,
+    rollouts,
+    runs,
+)
 from server.api import clock as clock_api
 from server.assembly import StartEngine, assemble
 from server.body import BodyLimit
 from server.clock import AdjustableClock, system_clock
+from server.cors import FeedbackCors
 from server.engine.error_body import error_body
 from server.engine.starting import start_engine as start_configured_engine
-from server.errors import STATUS, SetupError, retry_after, status_of
+from server.errors import STATUS, SetupError, field_of, retry_after, status_of
 from server.settings import Settings
 
 log = structlog.get_logger()
@@ -49,6 +60,8 @@ def create_app(
     app.state.clock = clock or _clock(settings)
     app.state.offline = offline
     app.add_middleware(BodyLimit, limit=settings.server.limits.body_bytes)
+    if settings.server.cors_origins:
+        app.add_middleware(FeedbackCors, origins=settings.server.cors_origins)
     _add_routes(app, settings)
     _add_error_handlers(app)
     return app
@@ -63,7 +76,8 @@ def _clock(settings: Settings) -> Clock:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    for module in (chat, feedback, adapters, runs, rollouts, keys, health):
+    routed = (chat, comparisons, feedback, interactions, adapters, runs, rollouts, keys, health)
+    for module in routed:
         app.include_router(module.router)
     if settings.server.adjustable_clock:
         app.include_router(clock_api.router)
@@ -94,12 +108,7 @@ async def _domain_error(_request: Request, error: Exception) -> Response:
     if isinstance(error, SQLAlchemyError):
         log.error("database_unavailable", kind=type(error).__name__)
         return _response("the database does not answer: try again", status)
-    return _response(str(error), status, _field(error))
-
-
-def _field(error: Exception) -> str | None:
-    problems = getattr(error, "problems", ())
-    return problems[0].field if problems else getattr(error, "field", None)
+    return _response(str(error), status, field_of(error))
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:

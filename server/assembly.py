@@ -3,8 +3,10 @@
 import asyncio
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from random import SystemRandom
 
 from fastapi import FastAPI
 
@@ -16,7 +18,9 @@ from feedback.ids import InteractionIds
 from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
+from feedback.tokens import FeedbackTokens
 from server.auth import KeyRing
+from server.comparisons import Comparisons
 from server.db import Database
 from server.dependencies import Services
 from server.drain import Drain
@@ -30,6 +34,7 @@ from server.migrate import upgrade
 from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
+from server.shadow import Shadow
 from server.weekly import start_runs
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
@@ -54,8 +59,19 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     recorder = Recorder(database, settings.feedback, metrics.recorder)
     await recorder.start()
     stack.push_async_callback(recorder.close)
-    ids = InteractionIds(await id_secret(database))
+    secret = await id_secret(database)
+    ids, tokens = InteractionIds(secret), FeedbackTokens(secret)
     drain = Drain(settings.server.drain_seconds)
+    serving = _serving(
+        app,
+        stack,
+        engine=engine,
+        registry=registry,
+        recorder=recorder,
+        ids=ids,
+        drain=drain,
+        metrics=metrics,
+    )
     services = Services(
         settings=settings,
         clock=clock,
@@ -65,17 +81,16 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         engine=engine,
         registry=registry,
         recorder=recorder,
-        feedback=FeedbackService(database, recorder, ids, settings.feedback, clock),
-        serving=Serving(
+        feedback=FeedbackService(database, recorder, ids, tokens, settings.feedback, clock),
+        serving=serving,
+        comparisons=Comparisons(
+            serving=serving,
             engine=engine,
             registry=registry,
             ids=ids,
-            callback=FeedbackCallback(recorder.record),
             drain=drain,
             clock=clock,
-            metrics=metrics.serving,
-            limits=settings.server.limits,
-            commit_wait_seconds=settings.feedback.commit_wait_seconds,
+            random=SystemRandom(),
         ),
         runs=await start_runs(
             app,
@@ -94,6 +109,47 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         start_housekeeping(registry, clock, stack)
         lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
     return services
+
+
+def _serving(  # noqa: PLR0913  (what it is made of)
+    app: FastAPI,
+    stack: AsyncExitStack,
+    *,
+    engine: Engine,
+    registry: Registry,
+    recorder: Recorder,
+    ids: InteractionIds,
+    drain: Drain,
+    metrics: Metrics,
+) -> Serving:
+    """What answers, and the shadow beside it."""
+    settings: Settings = app.state.settings
+    callback = FeedbackCallback(record=recorder.record)
+    shadow = Shadow(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=callback,
+        clock=app.state.clock,
+        metrics=metrics.serving,
+        outcomes=metrics.shadow,
+        config=settings.server.shadow,
+        draining=lambda: drain.draining,
+        monotonic=time.monotonic,
+    )
+    stack.push_async_callback(shadow.close)
+    return Serving(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=callback,
+        drain=drain,
+        clock=app.state.clock,
+        metrics=metrics.serving,
+        shadow=shadow,
+        limits=settings.server.limits,
+        commit_wait_seconds=settings.feedback.commit_wait_seconds,
+    )
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:

@@ -11,7 +11,9 @@ from typing import Literal
 
 from sqlmodel import col, select
 
+from feedback.errors import FeedbackTokenError
 from feedback.ports import Clock, Database
+from feedback.tokens import is_feedback_token
 from server.errors import (
     AuthenticationError,
     KeyNotFoundError,
@@ -88,8 +90,13 @@ class KeyRing:
         return self._loopback and not self._any_ever
 
     def authenticate(self, authorization: str | None) -> Principal:
-        """Tell whose key an `Authorization` header carries; raises `AuthenticationError`."""
-        token = _bearer(authorization)
+        """Tell whose key an `Authorization` header carries.
+
+        Raises `AuthenticationError`, and `FeedbackTokenError`: such a token is no key.
+        """
+        token = bearer(authorization)
+        if token is not None and is_feedback_token(token):
+            raise FeedbackTokenError.elsewhere()
         if token is not None:
             hashed = hash_key(token)
             if secrets.compare_digest(hashed, self._operator_hash):
@@ -141,7 +148,8 @@ def _principal(key: ApiKey) -> Principal:
     return Principal(tenant=key.tenant, roles=roles, key_id=key.id)
 
 
-def _bearer(authorization: str | None) -> str | None:
+def bearer(authorization: str | None) -> str | None:
+    """What an `Authorization` header bears; None for none."""
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")

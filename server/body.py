@@ -1,6 +1,6 @@
 """Reading a request's body: bounded, strict JSON, and errors that never echo it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -84,13 +84,17 @@ def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
     """
 
     async def read(request: Request) -> Model:
-        value = await read_object(request)
-        try:
-            return model.model_validate(value)
-        except ValidationError as error:
-            raise InvalidInputError(problems(error, model)) from None
+        return parsed(model, await read_object(request))
 
     return read
+
+
+def parsed(model: type[Model], value: Mapping[str, Any]) -> Model:
+    """The value as `model`; raises `InvalidInputError`, which never tells what was sent."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInputError(problems(error, model)) from None
 
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:

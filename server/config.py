@@ -1,8 +1,17 @@
 """The server's own section of the settings."""
 
 from ipaddress import ip_address
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Origin = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^https?://[a-z0-9.\-]+(:[0-9]{1,5})?$|^https?://\[[0-9a-f:]+\](:[0-9]{1,5})?$"
+    ),
+]
+"""Scheme, host and port as browsers send them: in small letters, without a path."""
 
 
 class LimitsConfig(BaseModel):
@@ -15,6 +24,24 @@ class LimitsConfig(BaseModel):
     top_logprobs: int = Field(default=20, ge=0)
     evaluation_concurrency: int = Field(default=8, gt=0)
     """Our own evaluation requests in flight at once (law 11)."""
+
+
+class ShadowConfig(BaseModel):
+    """When the shadow of a channel may answer too: never at a user's cost (law 4)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    busy_streams: int = Field(default=8, ge=0)
+    """It waits while so many live answers or more are under way; 0 lets it never answer. Raise it
+    to what the engine answers at once without slowing down."""
+    concurrency: int = Field(default=1, gt=0)
+    """Shadow answers under way at once."""
+    queue_max: int = Field(default=64, ge=0)
+    """Requests that wait for the shadow; those beyond are not answered by it."""
+    ttl_seconds: float = Field(default=10, gt=0)
+    """What has waited for so long is not answered any more."""
+    answer_seconds: float = Field(default=120, gt=0)
+    """An answer that takes longer is cut off; so long at most it can hold an adapter's drain."""
 
 
 class ServerConfig(BaseModel):
@@ -30,7 +57,11 @@ class ServerConfig(BaseModel):
     """The supervising parent waits so long before it starts a dead server again (doubling)."""
     adjustable_clock: bool = False
     """Mounts `POST /v1/clock`: weeks pass on command. For demonstrations and rehearsals only."""
+    cors_origins: list[Origin] = []
+    """Web pages of these origins (`https://shop.example.org`) may send feedback from a browser,
+    with a feedback token. No page may use any other part of the API."""
     limits: LimitsConfig = LimitsConfig()
+    shadow: ShadowConfig = ShadowConfig()
 
     @property
     def loopback(self) -> bool:

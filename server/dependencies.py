@@ -12,13 +12,16 @@ from adapters.names import BASE
 from adapters.route import RouteView, serving
 from adapters.schemas import VersionOut
 from adapters.service import Registry
+from feedback.errors import FeedbackTokenError
 from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
+from feedback.tokens import FeedbackGrant, is_feedback_token
 from retrain.errors import UnknownRunError
 from retrain.schemas import RunOut
 from retrain.service import RunService
-from server.auth import KeyRing, Principal
+from server.auth import KeyRing, Principal, bearer
+from server.comparisons import Comparisons
 from server.db import Database
 from server.drain import Drain
 from server.engine.base import Engine
@@ -44,6 +47,7 @@ class Services:
     recorder: Recorder
     feedback: FeedbackService
     serving: Serving
+    comparisons: Comparisons
     runs: RunService
     metrics: Metrics
     drain: Drain
@@ -152,9 +156,33 @@ async def principal(request: Request, here: Annotated[Services, Depends(services
     While everybody may in, the Host header must name this machine: otherwise a web page that the
     operator visits could reach the server through a name of its own (DNS rebinding).
     """
+    _check_host(request, here)
+    return here.keys.authenticate(request.headers.get("authorization"))
+
+
+def _check_host(request: Request, here: Services) -> None:
     if here.keys.open and not names_this_machine(request.headers.get("host", "")):
         raise HostError
-    return here.keys.authenticate(request.headers.get("authorization"))
+
+
+async def judge(
+    request: Request, here: Annotated[Services, Depends(services)]
+) -> Principal | FeedbackGrant:
+    """Who may send feedback: an application, or whoever holds a feedback token.
+
+    Raises `FeedbackTokenError`, too for a page of another origin that comes without a token: while
+    everybody on the machine may in, its visitors may not.
+    """
+    _check_host(request, here)
+    authorization = request.headers.get("authorization")
+    token = bearer(authorization)
+    if token is not None and is_feedback_token(token):
+        return here.feedback.granted(token)
+    if here.keys.open and request.headers.get("origin") in here.settings.server.cors_origins:
+        raise FeedbackTokenError.needed()
+    who = here.keys.authenticate(authorization)
+    who.require("app")
+    return who
 
 
 async def application(who: Annotated[Principal, Depends(principal)]) -> Principal:

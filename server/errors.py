@@ -108,6 +108,8 @@ STATUS: Mapping[type[Exception], int] = {
     engine_errors.AdapterLoadError: 409,
     feedback_errors.InvalidInputError: 422,
     feedback_errors.InteractionNotFoundError: 404,
+    feedback_errors.FeedbackTokenError: 401,
+    feedback_errors.FeedbackTokenScopeError: 403,
     feedback_errors.ConflictError: 409,
     feedback_errors.StoreUnavailableError: 503,
     adapter_errors.AdaptersError: 409,
@@ -132,6 +134,12 @@ STATUS: Mapping[type[Exception], int] = {
 def status_of(error: Exception) -> int | None:
     """The HTTP status of a domain error; None for what nobody expected."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
+def field_of(error: Exception) -> str | None:
+    """The field that a domain error is about; None where it is about none."""
+    problems = getattr(error, "problems", ())
+    return problems[0].field if problems else getattr(error, "field", None)
 
 
 UNAVAILABLE = 503

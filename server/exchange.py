@@ -14,7 +14,10 @@ from server.auth import Principal
 from server.engine.base import Endpoint, EngineCall, Tap
 
 Status = Literal["complete", "aborted", "failed"]
-Mode = Literal["live", "evaluation"]
+Mode = Literal["live", "evaluation", "shadow"]
+
+_PRIORITY = {"live": 0, "evaluation": 1, "shadow": 2}
+"""Lower goes first in the engine: our own traffic yields to the users', and shadows to all."""
 
 
 @dataclass(slots=True)
@@ -33,17 +36,23 @@ class Exchange:
 
     @property
     def call(self) -> EngineCall:
-        """The request as the engine gets it; our own traffic yields to the users'."""
+        """The request as the engine gets it."""
         return EngineCall(
             id=self.record.id,
             endpoint=self.endpoint,
-            model=self.resolved.model_label,
+            model=self.shown_model,
             version=self.resolved.version,
             body=self.body,
             tap=self.tap,
-            priority=0 if self.record.mode == "live" else 1,
+            priority=_PRIORITY[self.record.mode],
             cache_salt=self.record.tenant,
         )
+
+    @property
+    def shown_model(self) -> str:
+        """What the response's `model` says: for a side of a comparison only the channel."""
+        blind = self.record.comparison is not None
+        return self.resolved.channel if blind else self.resolved.model_label
 
     @property
     def headers(self) -> dict[str, str]:
@@ -108,6 +117,11 @@ def new_record(  # noqa: PLR0913  (each is a part of the record)
         trial_share=resolved.share,
         request=body,
     )
+
+
+def id_prefix(endpoint: Endpoint) -> Literal["chatcmpl", "cmpl"]:
+    """What the ids of an endpoint's interactions begin with."""
+    return "chatcmpl" if endpoint == "chat" else "cmpl"
 
 
 def user_of(body: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Literal, get_args
 
 from prometheus_client import (
     REGISTRY,
@@ -16,6 +17,7 @@ from adapters.names import BASE
 from feedback.config import BUILT_IN_METRICS
 from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedError
 from feedback.records import InteractionRecord
+from retrain.rollout import Phase
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -66,8 +68,12 @@ class ServingMetrics:
         self.duration.labels(channel, BASE)
 
     def answered(self, record: InteractionRecord) -> None:
-        """Count one request; its times only where users waited for it."""
-        labels = (record.channel, record.version or "")
+        """Count one request; its times only where users waited for it.
+
+        A comparison's sides are counted without their versions: their lengths would tell them.
+        """
+        version = "" if record.comparison else record.version or ""
+        labels = (record.channel, version)
         self.requests.labels(
             *labels, record.role, record.mode, record.endpoint, record.status
         ).inc()
@@ -84,6 +90,33 @@ class ServingMetrics:
     def commit_was_late(self) -> None:
         """Count an answer that could not wait for its commit."""
         self.late_commits.inc()
+
+
+ShadowOutcome = Literal[
+    "answered", "failed", "full", "expired", "gone", "refused", "overdue", "shutdown"
+]
+"""What became of a request that the shadow was to answer too."""
+
+
+class ShadowMetrics:
+    """What became of what shadows were to answer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.outcomes = Counter(
+            "pawl_shadow",
+            "Live requests drawn for the shadow, by what became of them",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+
+    def expect(self, channel: str) -> None:
+        """Show zeros."""
+        for outcome in get_args(ShadowOutcome):
+            self.outcomes.labels(channel, outcome)
+
+    def ended(self, channel: str, outcome: ShadowOutcome) -> None:
+        """One of them is over."""
+        self.outcomes.labels(channel, outcome).inc()
 
 
 class RecorderMetrics:
@@ -251,6 +284,8 @@ class RunMetrics:
             self.runs.labels(channel, state)
         for outcome in ("promote", "reject"):
             self.decisions.labels(channel, outcome)
+        for phase in Phase:
+            self.rollouts.labels(channel, phase.value)
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
         """A run began a step or ended."""
@@ -298,6 +333,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.serving = ServingMetrics(self._registry)
+        self.shadow = ShadowMetrics(self._registry)
         self.recorder = RecorderMetrics(self._registry)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
@@ -307,6 +343,7 @@ class Metrics:
         self.recorder.expect()
         for channel in channels:
             self.serving.expect(channel)
+            self.shadow.expect(channel)
             self.adapters.expect(channel)
             self.runs.expect(channel)
 

@@ -5,27 +5,33 @@ The last byte (before `[DONE]`, before a JSON body) waits for the interaction's 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from adapters.route import Resolved, serving
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
 from feedback.ports import Clock
-from feedback.records import thread_hash
+from feedback.records import InteractionRecord, thread_hash
+from feedback.schemas import InteractionIn
 from server.auth import Principal
 from server.config import LimitsConfig
 from server.drain import Drain
 from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
 from server.engine.error_body import STREAM_END, error_event
 from server.errors import DrainingError
-from server.exchange import Exchange, Mode, Status, new_record, user_of
+from server.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.metrics import ServingMetrics
+from server.reported import reported_exchange
+from server.shadow import Shadow
+
+Answer = TypeVar("Answer")
 
 CLIENT_CLOSED_REQUEST = 499
 ERROR_STATUS = 400
@@ -44,6 +50,7 @@ class Serving:
         drain: Drain,
         clock: Clock,
         metrics: ServingMetrics,
+        shadow: Shadow,
         limits: LimitsConfig,
         commit_wait_seconds: float,
     ) -> None:
@@ -54,6 +61,7 @@ class Serving:
         self._drain = drain
         self._clock = clock
         self._metrics = metrics
+        self.shadow = shadow
         self._commit_wait = commit_wait_seconds
         self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
 
@@ -74,6 +82,25 @@ class Serving:
         async with self._evaluations:  # what answers is settled only once it is this request's turn
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
 
+    def answer_unseen(
+        self, identifier: str, channel: str, reported: InteractionIn, principal: Principal
+    ) -> None:
+        """Let the channel's live version answer what another model has answered, for the log.
+
+        In the background and when there is room (law 4). `identifier` is the report's.
+        """
+        view = self._registry.routes()[channel]
+        exchange = reported_exchange(
+            identifier,
+            reported,
+            received_at=self._clock(),
+            principal=principal,
+            channel=channel,
+            version=serving(view, self._engine.resident()),
+            base_fingerprint=self._engine.info.model_fingerprint,
+        )
+        self.shadow.offer_reported(exchange)
+
     def _begin(
         self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
     ) -> Exchange:
@@ -81,12 +108,11 @@ class Serving:
         resolved = self._registry.resolve(
             str(body.get("model", "")),
             tenant=None if principal.operator else principal.tenant,
-            user=user_of(body) or thread,
+            user=f"{principal.tenant}\0{user_of(body) or thread}",  # tenants' users are others
         )
         now = self._clock()
-        prefix: Literal["chatcmpl", "cmpl"] = "chatcmpl" if endpoint == "chat" else "cmpl"
         record = new_record(
-            self._ids.new(prefix, principal.tenant, now),
+            self._ids.new(id_prefix(endpoint), principal.tenant, now),
             received_at=now,
             endpoint=endpoint,
             body=body,
@@ -96,49 +122,58 @@ class Serving:
             thread=thread,
             mode=mode,
         )
+        return self.begin(record, body, resolved)
+
+    def begin(
+        self, record: InteractionRecord, body: Mapping[str, Any], resolved: Resolved
+    ) -> Exchange:
+        """Begin an exchange; whoever does sees to it that it is finished."""
+        endpoint: Endpoint = "chat" if record.endpoint == "chat" else "completion"
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
+        if record.mode == "live":
+            self.shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
         try:
-            response = await self._engine_answer(request, exchange)
+            response = await self.while_connected(request, self._engine.answer(exchange.call))
         except BaseException as error:
-            exchange.record.error = type(error).__name__
-            self._finish(exchange, "aborted" if _client_left(error) else "failed")
-            if isinstance(error, _ClientLeftError):
+            self.give_up(exchange, error)
+            if isinstance(error, ClientLeftError):
                 return Response(status_code=CLIENT_CLOSED_REQUEST, headers=exchange.headers)
             raise
         if response.stream is not None:
             return RecordedStream(
-                self._relay(exchange, response.stream),
-                source=response.stream,
-                abandon=lambda: self._abandon(exchange),
+                self.relay(exchange, response.stream),
+                sources=(response.stream,),
+                abandon=lambda: self.abandon(exchange),
                 headers=exchange.headers,
             )
         return await self._json(exchange, response)
 
-    async def _engine_answer(self, request: Request, exchange: Exchange) -> EngineResponse:
-        """Wait for the engine, unless the client leaves or the drain's deadline passes first."""
-        answer = asyncio.ensure_future(self._engine.answer(exchange.call))
+    async def while_connected(self, request: Request, answering: Awaitable[Answer]) -> Answer:
+        """Wait for the engine, unless the client leaves or the drain's deadline passes first.
+
+        Raises `ClientLeftError` and `DrainingError`; what answered is cancelled then.
+        """
+        answer = asyncio.ensure_future(answering)
         left = asyncio.ensure_future(_disconnected(request))
         try:
             async with self._drain.bounded():
                 await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
-            raise _ClientLeftError
+            raise ClientLeftError
         except TimeoutError:
             raise DrainingError from None
         finally:
-            await _cancelled(left)
-            await _cancelled(answer)
+            await cancelled(left)
+            await cancelled(answer)
 
     async def _json(self, exchange: Exchange, response: EngineResponse) -> Response:
-        failed = response.status >= ERROR_STATUS
-        exchange.record.error = f"http_{response.status}" if failed else None
-        self._finish(exchange, exchange.status)
-        await self._committed(exchange)
+        await self.settle(exchange, response)
+        self.shadow.offer(exchange)
         return Response(
             content=response.body,
             status_code=response.status,
@@ -146,7 +181,14 @@ class Serving:
             headers={**response.headers, **exchange.headers},
         )
 
-    async def _relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
+    async def settle(self, exchange: Exchange, response: EngineResponse) -> None:
+        """Hand a whole answer to the log and wait for its commit."""
+        failed = response.status >= ERROR_STATUS
+        exchange.record.error = f"http_{response.status}" if failed else None
+        self.finish(exchange, exchange.status)
+        await self.committed(exchange)
+
+    async def relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
         """Pass chunks on as they are; hold the last one back until the record is durable."""
         try:
             async with self._drain.bounded(), aclosing(stream):
@@ -158,16 +200,24 @@ class Serving:
             exchange.record.error = DrainingError.__name__
             yield error_event(str(DrainingError()), status=503)
         except (GeneratorExit, asyncio.CancelledError):
-            self._abandon(exchange)
+            self.abandon(exchange)
             raise
-        self._finish(exchange, exchange.status)
-        await self._committed(exchange)
+        self.finish(exchange, exchange.status)
+        await self.committed(exchange)
         yield STREAM_END
+        self.shadow.offer(exchange)
 
-    def _abandon(self, exchange: Exchange) -> None:
-        self._finish(exchange, "aborted")
+    def give_up(self, exchange: Exchange, error: BaseException) -> None:
+        """Hand the record of a request without an answer to the log."""
+        exchange.record.error = type(error).__name__
+        left = isinstance(error, ClientLeftError | asyncio.CancelledError)
+        self.finish(exchange, "aborted" if left else "failed")
 
-    def _finish(self, exchange: Exchange, status: Status) -> None:
+    def abandon(self, exchange: Exchange) -> None:
+        """Hand the record of an answer that was cut off to the log, unless it is there."""
+        self.finish(exchange, "aborted")
+
+    def finish(self, exchange: Exchange, status: Status) -> None:
         """Hand the record to the log, once."""
         if exchange.run_id is None:
             return
@@ -175,8 +225,10 @@ class Serving:
         exchange.fill(status)
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
+        if exchange.record.mode == "live":
+            self.shadow.ended()
 
-    async def _committed(self, exchange: Exchange) -> None:
+    async def committed(self, exchange: Exchange) -> None:
         """Wait for the commit, no longer than the law allows."""
         recorded = exchange.recorded
         if recorded is None:
@@ -193,13 +245,13 @@ class RecordedStream(StreamingResponse):
         self,
         stream: AsyncGenerator[str],
         *,
-        source: EventStream,
+        sources: Sequence[EventStream],
         abandon: Callable[[], None],
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(stream, media_type="text/event-stream", headers=dict(headers))
         self._stream = stream
-        self._source = source
+        self._sources = sources
         self._abandon = abandon
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -209,16 +261,13 @@ class RecordedStream(StreamingResponse):
         finally:
             await self._stream.aclose()
             # A generator that was never started closes nothing.
-            await self._source.aclose()
+            for source in self._sources:
+                await source.aclose()
             self._abandon()
 
 
-class _ClientLeftError(Exception):
+class ClientLeftError(Exception):
     """The client closed the connection before there was an answer."""
-
-
-def _client_left(error: BaseException) -> bool:
-    return isinstance(error, _ClientLeftError | asyncio.CancelledError)
 
 
 async def _disconnected(request: Request) -> None:
@@ -226,7 +275,7 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _cancelled(task: asyncio.Future[Any]) -> None:
+async def cancelled(task: asyncio.Future[Any]) -> None:
     """Cancel what still runs and wait for it, so that the engine has heard of it."""
     if task.done():
         return

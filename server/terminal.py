@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from server.client import Api
@@ -34,7 +35,7 @@ def _json(value: object) -> None:
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
     out.print(table)
 
 
@@ -142,7 +143,7 @@ def show_rollout(rollout: Mapping[str, Any], *, as_json: bool) -> None:
         _json(rollout)
         return
     out.print(f"{rollout['version']}: {rollout['phase']} (before: {rollout['previous']})")
-    out.print(rollout["reason"])
+    out.print(Text(rollout["reason"]))
     if rollout["verdict"]:
         _show_evidence(rollout["verdict"])
     if rollout["events"]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from server.api.limits import check_limits
 from server.auth import Principal
 from server.body import read_object
+from server.config import LimitsConfig
 from server.dependencies import Services, application, services
 from server.engine.base import Endpoint
 from server.errors import LeftOutError, LimitError
@@ -34,10 +35,7 @@ async def completions(request: Request, principal: App, here: Here) -> Response:
 async def _answer(
     request: Request, endpoint: Endpoint, principal: Principal, here: Services
 ) -> Response:
-    body = await read_object(request)
-    if not isinstance(body.get("model"), str):
-        raise LimitError("model", "must name a channel, such as 'pawl'")
-    check_limits(body, here.settings.server.limits)
+    body = await read_request(request, here.settings.server.limits)
     return await here.serving.answer(
         request,
         endpoint=endpoint,
@@ -45,6 +43,15 @@ async def _answer(
         principal=principal,
         mode=_mode(request, principal),
     )
+
+
+async def read_request(request: Request, limits: LimitsConfig) -> dict[str, Any]:
+    """The body of a request that names a model and keeps within the limits."""
+    body = await read_object(request)
+    if not isinstance(body.get("model"), str):
+        raise LimitError("model", "must name a channel, such as 'pawl'")
+    check_limits(body, limits)
+    return body
 
 
 def _mode(request: Request, principal: Principal) -> Mode:

@@ -18,10 +18,13 @@ from feedback.records import (
     thread_hash,
 )
 from feedback.service import FeedbackService
+from feedback.tokens import FeedbackTokens
 
 NOW = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 TENANT = "shop"
-IDS = InteractionIds(b"a secret of the tests")
+SECRET = b"a secret of the tests"
+IDS = InteractionIds(SECRET)
+TOKENS = FeedbackTokens(SECRET)
 
 
 def new_id(tenant: str = TENANT) -> str:
@@ -113,6 +116,6 @@ async def running_service(
     recorder = Recorder(database, config, observer or SilentObserver())
     await recorder.start()
     try:
-        yield FeedbackService(database, recorder, IDS, config, lambda: NOW), recorder
+        yield FeedbackService(database, recorder, IDS, TOKENS, config, lambda: NOW), recorder
     finally:
         await recorder.close()

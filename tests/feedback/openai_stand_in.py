@@ -43,13 +43,17 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:  # noqa: C901 -
             elif stand_in.refusals > 0:
                 stand_in.refusals -= 1
                 self._reply(b"{}", status=503)
-            elif self.path == "/v1/interactions":
-                stand_in.interactions.append(body)
-                made = f"chatcmpl-external-{len(stand_in.interactions)}"
-                self._reply(json.dumps({"inference_id": made}).encode())
+            elif self.path == "/v1/interactions/batch":
+                self._reply(json.dumps({"results": self._stored(body["interactions"])}).encode())
             else:
                 stand_in.feedback.append(body)
                 self._reply(json.dumps({"feedback_id": body["id"]}).encode())
+
+        def _stored(self, reported: list[dict[str, Any]]) -> list[dict[str, str]]:
+            first = len(stand_in.interactions) + 1
+            stand_in.interactions += reported
+            numbers = range(first, first + len(reported))
+            return [{"inference_id": f"chatcmpl-external-{number}"} for number in numbers]
 
         def _chat(self, body: dict[str, Any]) -> None:
             id_ = f"chatcmpl-{next(stand_in.numbers)}"

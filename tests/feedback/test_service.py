@@ -21,6 +21,7 @@ from tests.feedback.examples import (
     IDS,
     NOW,
     TENANT,
+    TOKENS,
     CountingObserver,
     interaction,
     new_id,
@@ -43,6 +44,11 @@ def report(**fields: Any) -> InteractionIn:
         "choices": [{"text": "hello", "finish_reason": "stop"}],
     }
     return InteractionIn.model_validate({**given, **fields})
+
+
+async def reported(service: FeedbackService, **fields: Any) -> str:
+    """Report an interaction; its id."""
+    return (await service.upsert(TENANT, "key", "pawl", report(**fields))).id
 
 
 async def rows_of(database: SqliteDatabase, table: type[Feedback] | type[Interaction]) -> int:
@@ -145,20 +151,21 @@ async def test_feedback_is_not_acknowledged_while_the_database_is_away(
     away = FailingDatabase(database, failures=float("inf"))
     recorder = Recorder(away, config, CountingObserver())
     await recorder.start()
-    service = FeedbackService(away, recorder, IDS, config, lambda: NOW)
+    impatient = FeedbackService(away, recorder, IDS, TOKENS, config, lambda: NOW)
+    patient = FeedbackService(away, recorder, IDS, TOKENS, FeedbackConfig(), lambda: NOW)
     feedback = said(new_id(), id="mine")
     with pytest.raises(StoreUnavailableError):
-        await service.submit(TENANT, None, feedback)
+        await impatient.submit(TENANT, None, feedback)
     away.failures = 0
-    assert await service.submit(TENANT, None, feedback) == "mine"
+    assert await patient.submit(TENANT, None, feedback) == "mine"
     await recorder.close()
     assert await rows_of(database, Feedback) == 1
 
 
 async def test_another_models_answer_can_be_reported_and_rated(database: SqliteDatabase) -> None:
     async with running_service(database) as (service, _):
-        id_ = await service.upsert(
-            TENANT, "key", "pawl", report(run_id="r", user="u", tags={"page": "shop"})
+        id_ = await reported(
+            service, run_id="r", user="u", tags={"page": "shop"}, temperature=0, stop=["\n"]
         )
         await service.submit(TENANT, "key", said(id_))
         shown = await service.interaction(TENANT, id_)
@@ -169,17 +176,19 @@ async def test_another_models_answer_can_be_reported_and_rated(database: SqliteD
         "r",
     )
     assert shown.request["metadata"] == {"page": "shop"}
+    assert (shown.request["temperature"], shown.request["stop"]) == (0, ["\n"])
     assert len(shown.feedback) == 1
 
 
 async def test_one_run_gets_one_id_however_often_it_is_reported(database: SqliteDatabase) -> None:
     async with running_service(database) as (service, _):
         posts = [service.upsert(TENANT, None, "pawl", report(run_id="r")) for _ in range(5)]
-        ids = await asyncio.gather(*posts)
-        ids.append(await service.upsert(TENANT, None, "pawl", report(run_id="r")))
+        stored = await asyncio.gather(*posts)
+        stored.append(await service.upsert(TENANT, None, "pawl", report(run_id="r")))
         other = await service.upsert("other", None, "pawl", report(run_id="r"))
-    assert len(set(ids)) == 1
-    assert other not in ids
+    assert len({one.id for one in stored}) == 1
+    assert [one.new for one in stored].count(True) == 1
+    assert other.id != stored[0].id
 
 
 async def test_a_report_does_not_overwrite_what_the_server_answered(
@@ -188,7 +197,7 @@ async def test_a_report_does_not_overwrite_what_the_server_answered(
     async with running_service(database) as (service, recorder):
         own = interaction()
         await recorder.record(own)
-        assert await service.upsert(TENANT, None, "pawl", report(id=own.id)) == own.id
+        assert await reported(service, id=own.id) == own.id
         assert (await service.interaction(TENANT, own.id)).mode == "live"
 
 

@@ -8,13 +8,13 @@ they are told.
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from adapters.base_model import BaseModelInfo
-from adapters.lifecycle import State, check_transition
+from adapters.lifecycle import ADDRESSABLE, State, check_transition
 from adapters.models import Channel, Version
 from adapters.route import (
     RouteView,
@@ -73,7 +73,8 @@ class FakeRegistry:
         self.adding.set()
 
     def routes(self) -> Mapping[str, RouteView]:
-        return {CHANNEL: self.route, **self.more}
+        named = frozenset(name for name, row in self.rows.items() if row.state in ADDRESSABLE)
+        return {CHANNEL: replace(self.route, versions=named), **self.more}
 
     async def versions(self, channel: str) -> Sequence[Version]:
         return list(self.rows.values())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.comparing import WHO, version
 from tests.server.running_app import RunningApp, running_app
 
 
@@ -13,3 +14,11 @@ async def running(anyio_backend: object, tmp_path: Path) -> AsyncIterator[Runnin
     """An app on the fake engine, without keys: open to this machine."""
     async with running_app(tmp_path / "data") as app:
         yield app
+
+
+@pytest.fixture
+async def canary(running: RunningApp, tmp_path: Path) -> str:
+    """The channel's canary; live is the base model."""
+    name = await version(running, tmp_path, 1)
+    await running.services.registry.set_canary(name, 0.5, **WHO)
+    return name

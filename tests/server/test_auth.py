@@ -30,10 +30,13 @@ PUBLIC = {("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/metrics")
 FOR_APPLICATIONS = {
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
+    ("POST", "/v1/comparisons"),
     ("POST", "/v1/responses"),
     ("GET", "/v1/models"),
     ("POST", "/v1/feedback"),
+    ("POST", "/v1/feedback-tokens"),
     ("POST", "/v1/interactions"),
+    ("POST", "/v1/interactions/batch"),
     ("GET", "/v1/interactions/{identifier}"),
     ("GET", "/openapi.json"),
 }

@@ -227,7 +227,9 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/feedback", "/v1/interactions"])
+@pytest.mark.parametrize(
+    "path", [CHAT, "/v1/completions", "/v1/comparisons", "/v1/feedback", "/v1/interactions"]
+)
 async def test_malformed_bodies_are_the_clients_fault(
     running: RunningApp, path: str, name: str
 ) -> None:

@@ -102,6 +102,14 @@ def test_a_run_is_looked_at_before_it_is_made(cli: Cli, request: pytest.FixtureR
     assert cli("runs", "show", run["id"]).returncode == 0
 
 
+def test_rollouts_are_listed_and_asked_for(cli: Cli) -> None:
+    assert cli.json("rollouts", "list") == []
+    assert cli("rollouts", "list").returncode == 0
+    for command in ("show", "approve", "refuse"):
+        code, line = cli.refused("rollouts", command, "nope")
+        assert (code, line.startswith("error: ")) == (1, True)
+
+
 def test_pairs_are_exported_as_lines(cli: Cli) -> None:
     done = cli("export", "--format", "openai")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -137,7 +145,7 @@ def test_a_mistake_is_told_in_one_line(cli: Cli, command: str) -> None:
 
 def test_help_names_every_command(cli: Cli) -> None:
     told = cli("--help").stdout
-    commands = "serve demo retrain adapters rollback runs export keys db doctor"
+    commands = "serve demo retrain adapters rollback runs rollouts export keys db doctor"
     assert not [command for command in commands.split() if command not in told]
 
 

@@ -30,12 +30,14 @@ SCOPE: dict[str, Any] = {
 class Caller:
     """Somebody who asks and may hang up, on the app itself."""
 
-    def __init__(self, running: RunningApp, **fields: Any) -> None:
+    def __init__(
+        self, running: RunningApp, *, scope: dict[str, Any] = SCOPE, **fields: Any
+    ) -> None:
         self._content = json.dumps(chat_body(**fields)).encode()
         self._sent = False
         self.gone = asyncio.Event()
         self.chunks: list[bytes] = []
-        self.task = asyncio.ensure_future(running.app(dict(SCOPE), self.receive, self.send))
+        self.task = asyncio.ensure_future(running.app(dict(scope), self.receive, self.send))
 
     async def receive(self) -> dict[str, Any]:
         if not self._sent:

@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("parent", sa.String(), nullable=True),
         sa.Column("trial", sa.String(), nullable=True),
         sa.Column("trial_share", sa.Float(), nullable=True),
+        sa.Column("comparison", sa.String(), nullable=True),
         sa.Column("run_id", sa.String(), nullable=True),
         sa.Column("conversation", sa.String(), nullable=False),
         sa.Column("thread", sa.String(), nullable=False),
@@ -85,12 +86,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("interaction", schema=None) as batch_op:
+        batch_op.create_index("interaction_comparison", ["comparison"], unique=False)
         batch_op.create_index("interaction_conversation", ["tenant", "conversation"], unique=False)
         batch_op.create_index("interaction_run_id", ["tenant", "run_id"], unique=True)
         batch_op.create_index(
             "interaction_time", ["tenant", "channel", "mode", "received_at", "id"], unique=False
         )
         batch_op.create_index("interaction_trial", ["trial", "received_at"], unique=False)
+        batch_op.create_index(
+            "interaction_version", ["channel", "version", "mode", "received_at"], unique=False
+        )
         batch_op.create_index("interaction_user", ["tenant", "user"], unique=False)
 
     op.create_table(
@@ -250,6 +255,8 @@ def downgrade() -> None:
     op.drop_table("version")
     op.drop_table("trained_text")
     op.drop_table("secret")
+    op.drop_table("rollout_event")
+    op.drop_table("rollout")
     with op.batch_alter_table("run", schema=None) as batch_op:
         batch_op.drop_index("run_channel")
 
@@ -259,6 +266,7 @@ def downgrade() -> None:
         batch_op.drop_index("interaction_time")
         batch_op.drop_index("interaction_run_id")
         batch_op.drop_index("interaction_conversation")
+        batch_op.drop_index("interaction_comparison")
 
     op.drop_table("interaction")
     with op.batch_alter_table("feedback", schema=None) as batch_op:

@@ -1,0 +1,366 @@
+"""Canaries through the HTTP API and the database: `python -m bench.canary_http [--better]`.
+
+Each canary has a channel of its own on the fake engine. Its users ask over HTTP, are answered by
+the arm that the route gives them, and vote over HTTP; the rollout service reads the log and
+decides. The same votes are put before the online gate directly (`retrain.online_gate.decision`,
+with units made here from the votes alone): both must come to the same end at the same moment. Users
+are clusters and rates drift (`bench/canaries.py`), except that nobody votes more than eight times.
+Time is the app's own clock, moved from hour to hour.
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+
+from adapters.names import BASE
+from adapters.route import place
+from bench.canaries import World, rates, visits
+from bench.tables import Row, parser, report
+from retrain.canary_config import CanaryConfig
+from retrain.config import RetrainConfig
+from retrain.evidence_process import Unit
+from retrain.online_evidence import CanaryEvidence, Timed
+from retrain.online_gate import DAY_SECONDS, decision
+from retrain.rollout import Phase
+from retrain.rollout_service import RolloutService
+from server.app import create_app, lifespan
+from server.config import ChannelConfig
+from server.engine.config import EngineConfig
+from server.engine.fake import FakeEngine
+from server.logs import configure_logs
+from server.settings import Settings
+from tests.adapters.adapter_files import make_adapter
+
+START = datetime(2026, 11, 16, tzinfo=UTC)
+AT_ONCE = 64
+AT_A_TIME = 50
+"""Canaries of one app: each takes one of the engine's slots."""
+HOUR, DAY = 3_600.0, float(DAY_SECONDS)
+LOOK_EVERY = 6
+"""Hours between two looks at the evidence."""
+VOTES_MOST = 8
+TENANT = "default"
+SETTINGS = CanaryConfig(shadow_answers=0, first_requests=0)
+"""Users are met at once, at the share of one half; the gate is the default one."""
+
+
+class DriveError(Exception):
+    """A request was refused, or an answer came from another arm than the route's."""
+
+
+class Said(NamedTuple):
+    """A vote: when (seconds since the canary began, on the hour) and by whom."""
+
+    at: float
+    user: int
+    canary: bool
+    vote: bool
+
+
+class End(NamedTuple):
+    """How a canary ended, and when, in seconds since it began."""
+
+    outcome: str
+    at: float | None
+
+
+@dataclass(slots=True)
+class Canary:
+    """One canary: its version, what its users will say, and the answers they got."""
+
+    number: int
+    version: str
+    said: list[Said]
+    asked: dict[int, str] = field(default_factory=dict)
+    over: bool = False
+
+    @property
+    def channel(self) -> str:
+        """Its own."""
+        return _channel(self.number)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The ends by both ways, canary by canary."""
+
+    over_http: list[End] = field(default_factory=list)
+    pure: list[End] = field(default_factory=list)
+    requests: int = 0
+    votes: int = 0
+    seconds: float = 0.0
+
+    @property
+    def agreeing(self) -> int:
+        """Canaries with the same end at the same moment."""
+        return sum(one == other for one, other in zip(self.over_http, self.pure, strict=True))
+
+    @property
+    def good(self) -> bool:
+        """Whether all agree."""
+        return self.agreeing == len(self.over_http) > 0
+
+
+class Moment:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        """The time that was set."""
+        return self.now
+
+
+def pure_end(said: Sequence[Said], days: float) -> End:
+    """What the gate decides on these votes, by units made from nothing but them."""
+    first: dict[int, Said] = {}
+    means: defaultdict[int, list[bool]] = defaultdict(list)
+    for one in said:
+        opened = first.setdefault(one.user, one)
+        if one.at < opened.at + DAY:
+            means[one.user].append(one.vote)
+    closed = [
+        Timed(one.at + DAY, Unit(one.canary, float(np.mean(means[user])), SETTINGS.share))
+        for user, one in first.items()
+        if one.at + DAY <= days * DAY
+    ]
+    evidence = CanaryEvidence(
+        first=[
+            Timed(one.at, Unit(one.canary, float(one.vote), SETTINGS.share))
+            for one in first.values()
+        ],
+        day=closed,
+        age_days=days,
+    )
+    found, _ = decision(evidence, SETTINGS.gate)
+    return _end(None if found is None else found.promotes, None if found is None else found.at)
+
+
+def _end(promotes: bool | None, at: float | None) -> End:  # noqa: FBT001
+    if promotes is None:
+        return End("undecided", None)
+    if at is not None and at >= SETTINGS.gate.longest_days * DAY:
+        return End("expired", at)
+    return End("promoted" if promotes else "rolled back", at)
+
+
+async def drive(folder: Path, world: World, canaries: int, seed: int) -> Outcome:
+    """Let `canaries` canaries of `world` live, so many at a time."""
+    outcome, began = Outcome(), time.perf_counter()
+    for start in range(0, canaries, AT_A_TIME):
+        numbers = range(start, min(start + AT_A_TIME, canaries))
+        async with _app(folder / str(start), numbers) as (app, clock):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+                await _Drive(app, clock, http, world, outcome).run(numbers, seed)
+    outcome.seconds = time.perf_counter() - began
+    return outcome
+
+
+@asynccontextmanager
+async def _app(folder: Path, numbers: Iterable[int]) -> AsyncIterator[tuple[FastAPI, Moment]]:
+    """An app with a channel for each canary; its scheduler looks once, at the start."""
+    clock = Moment()
+    settings = Settings(
+        data_dir=folder,
+        engine=EngineConfig(kind="fake", model="fake", adapter_slots=64),
+        channels={_channel(number): ChannelConfig() for number in numbers},
+        retrain=RetrainConfig(enabled=False, poll_seconds=DAY, rollout="canary", canary=SETTINGS),
+    )
+
+    async def start(config: EngineConfig) -> FakeEngine:
+        return FakeEngine(config)
+
+    app = create_app(settings, start_engine=start, clock=clock)
+    app.state.url = "http://127.0.0.1"
+    async with lifespan(app):
+        yield app, clock
+
+
+class _Drive:
+    """Users and time for the canaries of one app."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        clock: Moment,
+        http: httpx.AsyncClient,
+        world: World,
+        outcome: Outcome,
+    ) -> None:
+        self._services = app.state.services
+        self._clock = clock
+        self._http = http
+        self._world = world
+        self._outcome = outcome
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self, numbers: Sequence[int], seed: int) -> None:
+        """From the first request to the last look."""
+        canaries = [await self._begun(number, seed) for number in numbers]
+        hours = round(self._world.days * 24)
+        for hour in range(hours + 1):
+            self._clock.now = START + timedelta(hours=hour)
+            await self._all(self._hour(one, hour * HOUR) for one in canaries if not one.over)
+            if hour % LOOK_EVERY == 0:
+                await self._look(canaries)
+        for one in canaries:
+            self._outcome.over_http.append(await self._end_of(one))
+            self._outcome.pure.append(pure_end(one.said, self._world.days))
+
+    async def _begun(self, number: int, seed: int) -> Canary:
+        """A canary that has begun, with all that its users will say."""
+        with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
+            path = make_adapter(Path(folder) / "adapter", 1_000_000 * seed + number)
+            body = {"path": str(path), "channel": _channel(number)}
+            version = (await self._post("/v1/adapters", body))["name"]
+        rollouts: RolloutService = self._services.runs.rollouts
+        await rollouts.begin(version, _channel(number), None, "bench")
+        trial = self._services.registry.routes()[_channel(number)].trial
+        rng = np.random.default_rng([seed, number])
+        return Canary(number, version, make_said(self._world, trial, number, rng))
+
+    async def _hour(self, canary: Canary, at: float) -> None:
+        """What one canary's users do within an hour: who is new asks, then all vote in order."""
+        now = [(index, one) for index, one in enumerate(canary.said) if one.at == at]
+        new = {one.user: one for _, one in now if one.user not in canary.asked}
+        await self._all(self._ask(canary, one) for one in new.values())
+        await self._all(self._vote(canary, index, one) for index, one in now)
+
+    async def _ask(self, canary: Canary, said: Said) -> None:
+        user = _user(canary.number, said.user)
+        message = {"role": "user", "content": "Which one?"}
+        body = {"model": canary.channel, "messages": [message], "user": user}
+        answer = await self._posted("/v1/chat/completions", body)
+        role = "canary" if said.canary else "live"
+        version = canary.version if said.canary else BASE
+        if (answer.headers["x-pawl-role"], answer.headers["x-pawl-version"]) != (role, version):
+            raise DriveError("an answer came from another arm than the route's")
+        canary.asked[said.user] = answer.headers["x-pawl-interaction"]
+        self._outcome.requests += 1
+
+    async def _vote(self, canary: Canary, index: int, said: Said) -> None:
+        body = {
+            "id": f"{canary.number:04}-{index:06}",  # votes of one moment count in their order
+            "inference_id": canary.asked[said.user],
+            "metric_name": "thumbs",
+            "value": said.vote,
+        }
+        await self._post("/v1/feedback", body)
+        self._outcome.votes += 1
+
+    async def _look(self, canaries: Iterable[Canary]) -> None:
+        """Have the service tick; whoever's canary is over does not go on."""
+        await self._services.runs.rollouts.tick()
+        for one in canaries:
+            if not one.over:
+                one.over = (await self._rollout(one))["phase"] != Phase.CANARY
+
+    async def _end_of(self, canary: Canary) -> End:
+        """How it ended, by the API."""
+        found = await self._rollout(canary)
+        ends = {"promote": True, "roll_back": False}
+        moves = [event for event in found["events"] if event["move"] in ends]
+        return (
+            _end(ends[moves[0]["move"]], moves[0]["numbers"]["at"]) if moves else _end(None, None)
+        )
+
+    async def _rollout(self, canary: Canary) -> dict[str, Any]:
+        answer = await self._http.get(f"/v1/rollouts/{canary.version}")
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
+        return (await self._posted(path, body)).json()
+
+    async def _posted(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        async with self._room:
+            answer = await self._http.post(path, json=body)
+        if not answer.is_success:
+            raise DriveError(f"{path} answered {answer.status_code}")
+        return answer
+
+    async def _all(self, jobs: Iterable[Awaitable[None]]) -> None:
+        await asyncio.gather(*jobs)
+
+
+def make_said(world: World, trial: str, number: int, rng: np.random.Generator) -> list[Said]:
+    """All votes of a canary's users, in order; the route's hash says who falls to which arm."""
+    canary = np.array(
+        [
+            place(trial, f"{TENANT}\0{_user(number, user)}") < SETTINGS.share
+            for user in range(world.users)
+        ]
+    )
+    seen = np.sort(rng.uniform(0, world.days, world.users))
+    user, at = visits(seen, rng, most=VOTES_MOST)
+    counts = at < world.days
+    user, at = user[counts], at[counts]
+    vote = rng.random(at.size) < rates(world, canary, user, at, rng)
+    said = [
+        Said(hour * HOUR, who, bool(canary[who]), yes)
+        for hour, who, yes in zip(
+            np.floor(at * 24).tolist(), user.tolist(), vote.tolist(), strict=True
+        )
+    ]
+    return sorted(said, key=lambda one: one.at)
+
+
+def _channel(number: int) -> str:
+    return f"canary-{number}"
+
+
+def _user(number: int, user: int) -> str:
+    return f"{number}-{user}"
+
+
+def rows(name: str, outcome: Outcome) -> list[Row]:
+    """The ends by both ways, and what it took."""
+    found: list[Row] = []
+    for way, ends in (("HTTP and database", outcome.over_http), ("pure gate", outcome.pure)):
+        counted = Counter(end.outcome for end in ends)
+        found.append(
+            {
+                "canaries": f"{len(ends)} {name}",
+                "by": way,
+                **{kind: counted[kind] for kind in ("promoted", "rolled back", "expired")},
+                "agreeing": outcome.agreeing,
+                "chats": outcome.requests,
+                "votes": outcome.votes,
+                "seconds": round(outcome.seconds),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    """Print the table; the exit status is 1 where the two ways differ."""
+    made = parser(__doc__)
+    made.add_argument("--canaries", type=int, default=50)
+    made.add_argument("--users", type=int, default=600)
+    made.add_argument("--better", action="store_true", help="live .50, canary .65")
+    arguments = made.parse_args()
+    configure_logs(least=logging.ERROR)
+    world = World(canary=0.65 if arguments.better else 0.5, users=arguments.users)
+    with tempfile.TemporaryDirectory(prefix="pawl-canaries-") as folder:
+        outcome = asyncio.run(drive(Path(folder), world, arguments.canaries, arguments.seed))
+    name = ".50 -> .65" if arguments.better else "of equal versions"
+    report({"Canaries through the API": rows(name, outcome)}, as_json=arguments.json)
+    raise SystemExit(0 if outcome.good else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""A server whose channel has a shadow: asked, set, and read by a client of the benchmark's own."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+POLL_SECONDS = 0.2
+STILL_POLLS = 5
+"""Shadow answers count as all ended after so many polls without a change."""
+
+
+class RefusedError(Exception):
+    """The server refused what a benchmark needs."""
+
+    def __init__(self, path: str, status: int) -> None:
+        super().__init__(f"{path} answered {status}: its log says why")
+
+
+class Got(NamedTuple):
+    """What a client gets: status, headers in lower case, and every byte of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Fetch = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Got]]
+"""Sends a method, a path and a JSON body."""
+
+
+def fetch_by(session: aiohttp.ClientSession) -> Fetch:
+    """Requests by `session`."""
+
+    async def fetch(method: str, path: str, body: Mapping[str, Any] | None) -> Got:
+        async with session.request(method, path, json=body) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Got(response.status, headers, await response.read())
+
+    return fetch
+
+
+async def add_adapter(fetch: Fetch, folder: Path) -> str:
+    """Bring an adapter in; its version, resident."""
+    got = await _done(fetch, "POST", "/v1/adapters", {"path": str(folder)})
+    return str(json.loads(got.body)["name"])
+
+
+async def set_shadow(fetch: Fetch, version: str | None, share: float) -> None:
+    """Let `version` be the shadow of the channel, or nobody."""
+    wanted = {"shadow": version, "shadow_share": share, "reason": "bench"}
+    await _done(fetch, "PUT", "/v1/route", wanted)
+
+
+async def outcomes_of(fetch: Fetch) -> Counter[str]:
+    """What became of the requests that were drawn for the shadow so far."""
+    got = await _done(fetch, "GET", "/metrics", None)
+    samples = (
+        sample
+        for family in text_string_to_metric_families(got.body.decode())
+        for sample in family.samples
+        if sample.name == "pawl_shadow_total"
+    )
+    counted: Counter[str] = Counter()
+    for sample in samples:
+        counted[sample.labels["outcome"]] += int(sample.value)
+    return counted
+
+
+async def settled_outcomes(fetch: Fetch) -> Counter[str]:
+    """The same, once no more comes."""
+    seen, still = await outcomes_of(fetch), 0
+    while still < STILL_POLLS:
+        await asyncio.sleep(POLL_SECONDS)
+        now = await outcomes_of(fetch)
+        still = still + 1 if now == seen else 0
+        seen = now
+    return seen
+
+
+async def _done(fetch: Fetch, method: str, path: str, body: Mapping[str, Any] | None) -> Got:
+    got = await fetch(method, path, body)
+    if got.status >= 400:
+        raise RefusedError(path, got.status)
+    return got

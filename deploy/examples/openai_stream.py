@@ -1,0 +1,41 @@
+"""Streams an answer with the plain OpenAI client and rates it.
+
+PAWL_URL=http://127.0.0.1:8000 PAWL_KEY=... python openai_stream.py "How long is delivery?"
+"""
+
+import os
+import sys
+
+import httpx
+from openai import OpenAI
+
+
+def main(question: str) -> None:
+    """The completion id, in every chunk, is what is rated."""
+    url = os.environ.get("PAWL_URL", "http://127.0.0.1:8000")
+    key = os.environ.get("PAWL_KEY", "none")
+    identifier = ""
+    with OpenAI(base_url=f"{url}/v1", api_key=key) as client:
+        stream = client.chat.completions.create(
+            model="pawl",
+            user="ada",
+            messages=[{"role": "user", "content": question}],
+            max_tokens=200,
+            stream=True,
+        )
+        for chunk in stream:
+            identifier = chunk.id
+            if chunk.choices:
+                print(chunk.choices[0].delta.content or "", end="", flush=True)
+    print()
+    rated = httpx.post(
+        f"{url}/v1/feedback",
+        headers={"authorization": f"Bearer {key}"},
+        json={"inference_id": identifier, "metric_name": "thumbs", "value": True},
+    )
+    rated.raise_for_status()
+    print(f"rated {identifier}")
+
+
+if __name__ == "__main__":
+    main(" ".join(sys.argv[1:]) or "How long is delivery?")

@@ -1,0 +1,72 @@
+"""`POST /v1/interactions`, several at once under `/batch`, and `GET /v1/interactions/{id}`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+
+from feedback.schemas import (
+    InteractionIn,
+    InteractionOut,
+    InteractionRefused,
+    InteractionsIn,
+    InteractionsStored,
+    InteractionStored,
+    RowError,
+)
+from server.auth import Principal
+from server.body import documented, json_body, parsed
+from server.dependencies import Services, application, services
+from server.errors import field_of, status_of
+
+router = APIRouter(tags=["feedback"])
+
+App = Annotated[Principal, Depends(application)]
+Here = Annotated[Services, Depends(services)]
+OUR_FAULT = 500
+
+
+@router.post("/v1/interactions", openapi_extra=documented(InteractionIn))
+async def record_interaction(
+    principal: App, here: Here, body: Annotated[InteractionIn, Depends(json_body(InteractionIn))]
+) -> InteractionStored:
+    """Record what another model answered, so that it can be rated."""
+    return await _record(principal, here, body)
+
+
+@router.post("/v1/interactions/batch", openapi_extra=documented(InteractionsIn))
+async def record_interactions(
+    principal: App, here: Here, body: Annotated[InteractionsIn, Depends(json_body(InteractionsIn))]
+) -> InteractionsStored:
+    """Record several; one that is refused does not keep the others out."""
+    rows = (_record_or_refuse(principal, here, row) for row in body.interactions)
+    return InteractionsStored(results=await asyncio.gather(*rows))
+
+
+@router.get("/v1/interactions/{identifier}")
+async def read_interaction(identifier: str, principal: App, here: Here) -> InteractionOut:
+    """Read one interaction with the feedback it got."""
+    return await here.feedback.interaction(principal.tenant, identifier)
+
+
+async def _record(
+    principal: Principal, here: Services, reported: InteractionIn
+) -> InteractionStored:
+    channel = here.channel_of(principal, reported.channel)
+    stored = await here.feedback.upsert(principal.tenant, principal.key_id, channel, reported)
+    if reported.shadow and stored.new and reported.status == "complete":
+        here.serving.answer_unseen(stored.id, channel, reported, principal)
+    return InteractionStored(inference_id=stored.id)
+
+
+async def _record_or_refuse(
+    principal: Principal, here: Services, row: Mapping[str, Any]
+) -> InteractionStored | InteractionRefused:
+    try:
+        return await _record(principal, here, parsed(InteractionIn, row))
+    except Exception as error:
+        status = status_of(error)
+        if status is None or status >= OUR_FAULT:
+            raise  # the whole request may be sent again
+        return InteractionRefused(error=RowError(message=str(error), param=field_of(error)))
