@@ -1,7 +1,8 @@
 """What a shadow costs the users, on the real engine: `python -m bench.shadow [--requests 5000]`.
 
-One server and one adapter. In each round, at each number of clients, the same load comes once with
-the adapter as shadow and once without, in a random order; ratios are taken within rounds.
+One server and two adapters, one of them live. In each round, at each number of clients, the same
+load comes once with the other as shadow and once without, in a random order; ratios are taken
+within rounds. `--live base` has the base model live.
 `--sentinel` asks instead whether anything that a shadow says reaches a client: 10,000 requests on
 the fake engine, 500 on the real one.
 """
@@ -22,7 +23,7 @@ from bench.servers import ServerProcess, start_pawl, stopping
 from bench.shadow_sentinel import Outcome as SentinelOutcome
 from bench.shadow_sentinel import rows as sentinel_rows
 from bench.shadow_sentinel import run_fake, run_real
-from bench.shadowed import add_adapter, fetch_by, set_shadow, settled_outcomes
+from bench.shadowed import add_adapter, fetch_by, promote, set_shadow, settled_outcomes
 from bench.stats import Ratio, paired_ratio, percentile
 from bench.tables import Row, parser, report
 from tests.tiny_model import make_random_adapter, make_tiny_model
@@ -79,17 +80,20 @@ class Outcome:
         return not (self.errors or missed) and self.share(SHARE_AT) >= LEAST_SHARE
 
 
-def run(folder: Path, *, rounds: int, requests: int, share: float, seed: int) -> Outcome:
+def run(folder: Path, *, live: str, rounds: int, requests: int, share: float, seed: int) -> Outcome:
     """Start the server and measure, `requests` a side at each number of clients."""
     model = make_tiny_model(folder / "model")
-    adapter = make_random_adapter(folder / "adapter", base=model, seed=seed + 1)
+    adapters = [
+        make_random_adapter(folder / name, base=model, seed=seed + place)
+        for place, name in enumerate(("shadow", "live") if live == "adapter" else ("shadow",))
+    ]
     with stopping(start_pawl(folder / "data", model=model, settings=SETTINGS)) as server:
-        return asyncio.run(_measure(server, adapter, rounds, requests, share, random.Random(seed)))
+        return asyncio.run(_measure(server, adapters, rounds, requests, share, random.Random(seed)))
 
 
 async def _measure(
     server: ServerProcess,
-    adapter: Path,
+    adapters: Sequence[Path],
     rounds: int,
     requests: int,
     share: float,
@@ -98,7 +102,9 @@ async def _measure(
     outcome = Outcome()
     async with session_of(server) as session:
         fetch = fetch_by(session)
-        version = await add_adapter(fetch, adapter)
+        version, *live = [await add_adapter(fetch, adapter) for adapter in adapters]
+        for name in live:
+            await promote(fetch, name)
         for clients in CLIENTS:
             shares = {WITH: (version, share), WITHOUT: (None, 0.0)}
             for side in (WITH, WITHOUT):
@@ -196,6 +202,7 @@ def _sentinels(folder: Path, fake: int, real: int, seed: int) -> dict[str, Senti
 def main() -> None:
     """Print the tables; the exit status is 1 for errors, a missed target, or a leak."""
     made = parser(__doc__)
+    made.add_argument("--live", choices=("adapter", "base"), default="adapter")
     made.add_argument("--rounds", type=int, default=20)
     made.add_argument("--requests", type=int, default=5_000, help="a side, over all rounds")
     made.add_argument("--share", type=float, default=0.1, help="of the requests for the shadow")
@@ -211,6 +218,7 @@ def main() -> None:
         else:
             outcome = run(
                 Path(folder),
+                live=arguments.live,
                 rounds=arguments.rounds,
                 requests=arguments.requests,
                 share=arguments.share,

@@ -51,6 +51,11 @@ async def add_adapter(fetch: Fetch, folder: Path) -> str:
     return str(json.loads(got.body)["name"])
 
 
+async def promote(fetch: Fetch, version: str) -> None:
+    """Make a version live."""
+    await _done(fetch, "POST", f"/v1/adapters/{version}/promote", {"reason": "bench"})
+
+
 async def set_shadow(fetch: Fetch, version: str | None, share: float) -> None:
     """Let `version` be the shadow of the channel, or nobody."""
     wanted = {"shadow": version, "shadow_share": share, "reason": "bench"}

@@ -34,6 +34,9 @@ class ShadowConfig(BaseModel):
     busy_streams: int = Field(default=8, ge=0)
     """It waits while so many live answers or more are under way; 0 lets it never answer. Raise it
     to what the engine answers at once without slowing down."""
+    quiet_seconds: float = Field(default=1, ge=0)
+    """There must have been fewer for so long: streams that began together end together, and the
+    next ones are there a moment later."""
     concurrency: int = Field(default=1, gt=0)
     """Shadow answers under way at once."""
     queue_max: int = Field(default=64, ge=0)

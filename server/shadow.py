@@ -2,12 +2,14 @@
 
 Law 4: it never reaches a user and never slows one. A request waits here only once its live answer
 has ended: were it begun beside the answer that it copies, both would read the same prompt at the
-same time, just when the user waits for the first token. A copy starts when few live answers are
-under way, is asked without streaming (one output instead of one a token), goes last in the engine,
-and is dropped rather than kept waiting. Nothing here waits for anything on a request's way.
+same time, just when the user waits for the first token. A copy starts when few live answers have
+been under way for a while, is asked without streaming (one output instead of one a token), goes
+last in the engine, and is dropped rather than kept waiting. Nothing here waits for anything on a
+request's way.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,6 +80,8 @@ class Shadow:
         self._draining = draining
         self._monotonic = monotonic
         self._live = 0
+        self._busy_at = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self._queue: deque[Waiting] = deque()
         self._running: set[asyncio.Task[ShadowOutcome]] = set()
         self._closed = False
@@ -85,9 +89,11 @@ class Shadow:
     def began(self) -> None:
         """A live request is under way."""
         self._live += 1
+        self._note_busy()
 
     def ended(self) -> None:
         """A live request is not under way any more."""
+        self._note_busy()
         self._live -= 1
         self._start()
 
@@ -114,6 +120,8 @@ class Shadow:
         """Start nothing more; end what runs and wait for its end."""
         self._closed = True
         self._start()
+        if self._timer is not None:
+            self._timer.cancel()
         running = list(self._running)
         for task in running:
             task.cancel()
@@ -130,9 +138,28 @@ class Shadow:
             task = asyncio.create_task(self._answer(waiting), name="shadow")
             self._running.add(task)
             task.add_done_callback(partial(self._done, waiting))
+        self._start_later()
+
+    def _start_later(self) -> None:
+        """Look again when it has been quiet for long enough: no request may come to ask for it."""
+        if self._queue and self._timer is None and self._quiet_in() > 0:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._quiet_in(), self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._start()
+
+    def _note_busy(self) -> None:
+        if self._live >= self._config.busy_streams:
+            self._busy_at = self._monotonic()
+
+    def _quiet_in(self) -> float:
+        """Seconds until the busy time is over for long enough; none left: 0 or less."""
+        return self._busy_at + self._config.quiet_seconds - self._monotonic()
 
     def _room(self) -> bool:
-        few = self._live < self._config.busy_streams
+        few = self._live < self._config.busy_streams and self._quiet_in() <= 0
         return few and len(self._running) < self._config.concurrency
 
     def _drop_expired(self) -> None:

@@ -424,7 +424,7 @@ async def test_what_waited_too_long_is_dropped_and_counted(tmp_path: Path) -> No
     async with running_app(tmp_path / "data") as running:
         await with_shadow(running, tmp_path)
         clock = HandClock()
-        shadow = shadow_beside(running, clock, busy_streams=1, ttl_seconds=10)
+        shadow = shadow_beside(running, clock, busy_streams=1, ttl_seconds=10, quiet_seconds=0)
         shadow.began()
         shadow.offer(answered(running, 1))
         clock.now += 6
@@ -438,13 +438,28 @@ async def test_what_waited_too_long_is_dropped_and_counted(tmp_path: Path) -> No
 async def test_it_waits_while_users_are_being_answered(tmp_path: Path) -> None:
     async with running_app(tmp_path / "data") as running:
         await with_shadow(running, tmp_path)
-        shadow = shadow_beside(running, HandClock(), busy_streams=2, concurrency=3)
+        shadow = shadow_beside(running, HandClock(), busy_streams=2, quiet_seconds=0)
         shadow.began()
         shadow.began()
         shadow.offer(answered(running, 1))
         await asyncio.sleep(0)
         assert await counted(running) == {}
         shadow.ended()
+        assert await settled(running, 1) == {"answered": 1}
+        await shadow.close()
+
+
+async def test_a_moment_between_two_waves_of_users_is_no_room(tmp_path: Path) -> None:
+    async with running_app(tmp_path / "data") as running:
+        await with_shadow(running, tmp_path)
+        clock = HandClock()
+        shadow = shadow_beside(running, clock, busy_streams=1, quiet_seconds=1e-3)
+        shadow.began()
+        shadow.ended()
+        shadow.offer(answered(running, 1))
+        await asyncio.sleep(0)
+        assert await counted(running) == {}
+        clock.now += 1  # nobody comes any more: it looks again by itself
         assert await settled(running, 1) == {"answered": 1}
         await shadow.close()
 
