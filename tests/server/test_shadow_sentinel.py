@@ -31,7 +31,9 @@ async def ask(running: RunningApp, sentinel: str, requests: int = REQUESTS) -> A
 
 @pytest.mark.timeout(120)
 async def test_not_a_byte_of_the_shadow_reaches_a_client(tmp_path: Path) -> None:
-    async with running_app(tmp_path / "data", server={"shadow": ROOM}) as running:
+    async with running_app(
+        tmp_path / "data", server={"shadow": ROOM}, feedback={"commit_wait_seconds": 30}
+    ) as running:
         word = sentinel(await with_shadow(running, tmp_path))
         seen = await ask(running, word)
         await until(lambda: not running.services.recorder.depth)
