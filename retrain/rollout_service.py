@@ -7,6 +7,7 @@ ticks but the row: a restart loses nothing, and whoever ticks comes to the same 
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -42,6 +43,9 @@ from retrain.trial_evidence import trial_evidence
 from retrain.trial_log import TrialReader
 
 ACTOR = "rollout"
+_LONG = 1.0
+_REST = 20
+"""A log that takes over a second to read is left alone for so many times as long."""
 
 _log = structlog.get_logger()
 
@@ -68,6 +72,7 @@ class RolloutService:
         self._clock = clock
         self._observer = observer
         self._reader = TrialReader(database, config)
+        self._rests: dict[str, float] = {}
         self._turn = asyncio.Lock()
         self._shown: dict[str, dict[str, float]] = {}
 
@@ -113,7 +118,13 @@ class RolloutService:
             return
         before, self._shown = self._shown, {}
         for rollout in open_ones:
+            if monotonic() < self._rests.get(rollout.version, 0.0):
+                self._shown |= {name: before[name] for name in {rollout.channel} & before.keys()}
+                continue
+            began = monotonic()
             await self._move_on_safely(rollout)
+            took = monotonic() - began
+            self._rests[rollout.version] = monotonic() + _REST * took if took > _LONG else 0.0
         for channel in before.keys() | self._shown.keys():
             self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
 
