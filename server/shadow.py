@@ -4,7 +4,8 @@ Law 4: it never reaches a user and never slows one. A request waits here only on
 has ended: were it begun beside the answer that it copies, both would read the same prompt at the
 same time, just when the user waits for the first token. A copy starts when few live answers have
 been under way for a while, is asked without streaming (one output instead of one a token), goes
-last in the engine, and is dropped rather than kept waiting. Nothing here waits for anything on a request's way.
+last in the engine, and is dropped rather than kept waiting. Nothing here waits for anything on a
+request's way.
 """
 
 import asyncio
