@@ -11,8 +11,9 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 POLL_SECONDS = 0.2
-STILL_POLLS = 5
-"""Shadow answers count as all ended after so many polls without a change."""
+STILL_POLLS = 12
+"""Shadow answers count as all ended after so many polls without a change: for longer than the
+server's `quiet_seconds`, after which those that have waited out the load begin."""
 
 
 class RefusedError(Exception):
