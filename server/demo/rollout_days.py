@@ -23,6 +23,7 @@ HOURS_BETWEEN_VISITS = 72.0
 THUMB = 0.8
 """How often a visit ends with a thumb."""
 STEP_HOURS: Mapping[Phase, float] = {
+    Phase.BEGUN: 0.0,
     Phase.SHADOW: 3.0,
     Phase.CANARY: 3.0,
     Phase.WATCH: 12.0,

@@ -34,6 +34,8 @@ class Looks:
         verdict = rollout["verdict"]
         if verdict is None or rollout["phase"] not in ("canary", "watch"):
             return
+        if rollout["phase"] == "watch" and verdict["outcome"] == "promote":
+            return  # the canary's: a watch promotes nothing, and has not been looked at yet
         self._keep(verdict, rollout["phase"], hours_between(rollout["began_at"], at))
 
     def _keep(self, verdict: Mapping[str, Any], phase: str, hours: float) -> None:
@@ -126,7 +128,7 @@ def _with_decisive(points: Sequence[EvidencePoint], rollout: Rollout) -> list[Ev
     decisive = [
         evidence_point(event["numbers"], _decided_in(rollout, event), _event_hours(rollout, event))
         for event in rollout["events"]
-        if event["numbers"]
+        if "streams" in event["numbers"]
     ]
     return sorted([*points, *decisive], key=lambda point: point.hours)
 

@@ -88,8 +88,8 @@ def demo_settings(model: Path, seed: int, rollout: RolloutChoice) -> str:
     changes = {
         "poll_seconds = 0.5": 'poll_seconds = 0.25\nrollout = "canary"',
         JUDGE_LINE: FOOLED_JUDGE_LINE,
-        # Thumbs are what users decide the rollout with; pairs come from preferences and edits.
-        "[retrain.pairs]": "[retrain.pairs]\nthumb_pairs_per_conversation = 0",
+        # What users say in a rollout is mostly single thumbs: too few pairs for a run of its own.
+        "minimum_pairs = 50": "minimum_pairs = 150",
         "[retrain.gate.harm_ceilings]": (
             "[retrain.gate]\nalpha = 0.05   # users have the last word\n\n"
             "[retrain.gate.harm_ceilings]"

@@ -65,3 +65,9 @@ def test_thumbs_are_counted_by_the_version_that_answered() -> None:
     assert looks.thumbs == {"base": Thumbs(up=2, given=3)}
     assert looks.thumbs["base"].share == pytest.approx(2 / 3)
     assert Thumbs().share is None
+
+
+def test_a_watch_begins_without_the_canarys_numbers() -> None:
+    looks = Looks()
+    looks.note(rollout(phase="watch") | {"verdict": verdict() | {"outcome": "promote"}}, NOW)
+    assert looks.points == []

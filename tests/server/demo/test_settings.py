@@ -37,8 +37,3 @@ def test_the_online_gate_keeps_its_defaults() -> None:
     assert canary.gate == type(canary.gate)()
     assert canary.watch_days == 7
     assert canary.share == 0.5
-
-
-def test_thumbs_decide_rollouts_or_train_but_not_both() -> None:
-    assert parsed(RolloutChoice.CANARY).retrain.pairs.thumb_pairs_per_conversation == 0
-    assert parsed(RolloutChoice.DIRECT).retrain.pairs.thumb_pairs_per_conversation > 0
