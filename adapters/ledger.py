@@ -21,16 +21,17 @@ from adapters.errors import ChannelTakenError, StaleRouteError, UnknownChannelEr
 from adapters.lifecycle import State, check_transition
 from adapters.models import Channel, Route, Version, VersionEvent
 from adapters.names import BASE, check_channel
-from adapters.ports import Clock, Database, RegistryObserver
+from adapters.ports import Clock, Database, Guard, RegistryObserver, anybody
 from adapters.route import RouteView, state_changes
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes something, and why."""
+    """Who changes something, and why; `guard` is asked whether they still may."""
 
     actor: str
     reason: str
+    guard: Guard = anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ class Change:
     def states(self) -> dict[str, State]:
         """The new state of every version that the change touches."""
         return state_changes(self.before, self.after) | dict(self.moves)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A change of who is live. `seconds` from the begin of the load to the active route."""
+
+    version: str
+    previous: str
+    seconds: float
+    epoch: int
 
 
 class Ledger:
@@ -140,8 +151,9 @@ class Ledger:
                 row.shared = shared
 
     async def register(self, version: Version, author: Author) -> None:
-        """Add a new version with its first event."""
+        """Add a new version with its first event; raises what the author's guard raises."""
         async with self._writing(version.channel) as session:
+            await author.guard(session)
             session.add(version)
             session.add(self._event(version, None, author, version.created_at))
 
@@ -149,11 +161,12 @@ class Ledger:
         """Make `change` in one transaction; the new route.
 
         Raises `StaleRouteError` when the route is no longer the one before, `TransitionError` when
-        a version cannot follow. Then nothing changes.
+        a version cannot follow, and what the author's guard raises. Then nothing changes.
         """
         now = self._clock()
         channel = change.after.channel
         async with self._writing(channel) as session:
+            await author.guard(session)
             route = await repository.get_route(session, channel)
             if route.epoch != change.before.epoch:
                 raise StaleRouteError(channel)
@@ -162,9 +175,10 @@ class Ledger:
                 await self._move(session, name, state, author, now)
         return self.view(channel)
 
-    async def set_figures(self, version: str, figures: Mapping[str, Any]) -> None:
-        """Add `figures` to what a list shows of the version."""
+    async def set_figures(self, version: str, figures: Mapping[str, Any], guard: Guard) -> None:
+        """Add `figures` to what a list shows of the version; raises what the guard raises."""
         async with self._database.write() as session:
+            await guard(session)
             row = await repository.get_version(session, version)
             row.figures = {**row.figures, **figures}
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +15,11 @@ from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import AdaptersError, TransitionError, UnknownVersionError
-from adapters.ledger import Author, Change, Ledger
+from adapters.ledger import Author, Change, Ledger, Swap
 from adapters.lifecycle import ADDRESSABLE, State, check_transition, lineage
 from adapters.models import Version, VersionEvent
 from adapters.names import BASE
-from adapters.ports import AdapterHost, Clock, Database, RegistryObserver
+from adapters.ports import AdapterHost, Clock, Database, Guard, RegistryObserver, anybody
 from adapters.recovery import Recovery
 from adapters.residency import Monotonic, Residency, Sleep
 from adapters.route import (
@@ -37,16 +36,6 @@ from adapters.route_change import changed_route, new_trial
 from adapters.schemas import RouteIn, VersionOut
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """A change of who is live. `seconds` from the begin of the load to the active route."""
-
-    version: str
-    previous: str
-    seconds: float
-    epoch: int
 
 
 class Registry:
@@ -125,7 +114,7 @@ class Registry:
         """Create the channel, answered by `base`, if it is not there; set `shared`."""
         await self._finish(self._ledger.ensure_channel(name, tenant, shared=shared))
 
-    async def add(
+    async def add(  # noqa: PLR0913  (what is said of an adapter that comes in)
         self,
         folder: Path,
         *,
@@ -135,6 +124,7 @@ class Registry:
         run: str | None = None,
         parent: str | None = None,
         figures: Mapping[str, Any] | None = None,
+        guard: Guard = anybody,
     ) -> Version:
         """Vet the adapter in `folder`, publish it and register it as a candidate; not loaded.
 
@@ -144,7 +134,7 @@ class Registry:
         self._ledger.view(channel)
         parent = None if parent == BASE else parent
         await self._check_parent(channel, parent)
-        candidate = Candidate(channel, actor, slot, run, parent, dict(figures or {}))
+        candidate = Candidate(channel, actor, slot, run, parent, dict(figures or {}), guard)
         return await self._finish(self._admission.add(folder, candidate))
 
     async def load(self, version: str) -> None:
@@ -152,13 +142,20 @@ class Registry:
         await self._finish(self._load(version))
 
     async def promote(
-        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+        self,
+        version: str,
+        *,
+        actor: str,
+        reason: str,
+        holdback_share: float = 0.0,
+        guard: Guard = anybody,
     ) -> Swap:
         """Make `version` live: loaded first, then the route flips in one transaction.
 
         So many of the users stay on the version before, and a new trial watches both.
         """
-        return await self._finish(self._promote(version, Author(actor, reason), holdback_share))
+        author = Author(actor, reason, guard)
+        return await self._finish(self._promote(version, author, holdback_share))
 
     async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
         """Let the version answer so many of its channel's requests, into the log only."""
@@ -189,10 +186,12 @@ class Registry:
         author = Author(actor, reason)
         return await self._change(channel, lambda: self._end_trial(channel, author))
 
-    async def reject(self, version: str, *, actor: str, reason: str) -> None:
+    async def reject(
+        self, version: str, *, actor: str, reason: str, guard: Guard = anybody
+    ) -> None:
         """End a candidate or shadow that is not good enough; unloaded once it is drained."""
         row = await self._ledger.version(version)
-        author = Author(actor, reason)
+        author = Author(actor, reason, guard)
         await self._change(row.channel, lambda: self._end(version, State.REJECTED, author))
 
     async def retire(self, version: str, *, actor: str, reason: str) -> None:
@@ -240,9 +239,11 @@ class Registry:
         row = await self._ledger.version(version)
         return lineage(version, await self._ledger.parents(row.channel))
 
-    async def set_figures(self, version: str, figures: Mapping[str, Any]) -> None:
+    async def set_figures(
+        self, version: str, figures: Mapping[str, Any], *, guard: Guard = anybody
+    ) -> None:
         """Add `figures` to those of the version; of the same name, the new one stays."""
-        await self._ledger.set_figures(version, figures)
+        await self._ledger.set_figures(version, figures, guard)
 
     async def purge(self, now: datetime) -> list[str]:
         """Remove the files of versions that ended `grace_days` ago; their names."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.models import Version
+from adapters.ports import Guard
 from adapters.route import RouteView
 from retrain.trainer.events import Event
 
@@ -91,7 +92,7 @@ class Launcher(Protocol):
 
 
 class SwapResult(Protocol):
-    """What a promotion returns (`adapters.service.Swap`)."""
+    """What a promotion returns (`adapters.ledger.Swap`)."""
 
     @property
     def seconds(self) -> float:
@@ -100,7 +101,10 @@ class SwapResult(Protocol):
 
 
 class AdapterRegistry(Protocol):
-    """The registry as the weekly run needs it (`adapters.service.Registry`)."""
+    """The registry as the weekly run needs it (`adapters.service.Registry`).
+
+    A guard is asked in the transaction that makes the change; what it raises is raised.
+    """
 
     def routes(self) -> Mapping[str, RouteView]:
         """Who answers, by channel."""
@@ -118,7 +122,7 @@ class AdapterRegistry(Protocol):
         """One version."""
         ...
 
-    async def add(
+    async def add(  # noqa: PLR0913  (what is said of an adapter that comes in)
         self,
         folder: Path,
         *,
@@ -128,6 +132,7 @@ class AdapterRegistry(Protocol):
         run: str | None,
         parent: str | None,
         figures: dict[str, Any],
+        guard: Guard = ...,
     ) -> Version:
         """Vet and publish an adapter; registers it as a candidate."""
         ...
@@ -137,7 +142,13 @@ class AdapterRegistry(Protocol):
         ...
 
     async def promote(
-        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+        self,
+        version: str,
+        *,
+        actor: str,
+        reason: str,
+        holdback_share: float = 0.0,
+        guard: Guard = ...,
     ) -> SwapResult:
         """Make it live; so many of the users stay on the version before."""
         ...
@@ -158,11 +169,13 @@ class AdapterRegistry(Protocol):
         """Undo the last promotion."""
         ...
 
-    async def reject(self, version: str, *, actor: str, reason: str) -> object:
+    async def reject(self, version: str, *, actor: str, reason: str, guard: Guard = ...) -> object:
         """Refuse a candidate and unload it."""
         ...
 
-    async def set_figures(self, version: str, figures: dict[str, Any]) -> object:
+    async def set_figures(
+        self, version: str, figures: dict[str, Any], *, guard: Guard = ...
+    ) -> object:
         """What a list of versions shows."""
         ...
 

@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from adapters.ports import Guard, anybody
 from feedback.ports import Database
-from retrain.errors import RolloutUnderWayError, UnknownRolloutError
+from retrain.errors import RolloutMovedError, RolloutUnderWayError, UnknownRolloutError
 from retrain.models import Rollout, RolloutEvent
+from retrain.repository import alone_on
 from retrain.rollout import OPEN, Phase
 
 
@@ -21,16 +23,18 @@ class RolloutRepository:
         self._database = database
         self._last_id = 0
 
-    async def insert(self, rollout: Rollout, event: RolloutEvent) -> None:
+    async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = anybody) -> None:
         """Add a rollout with its first event.
 
         Raises `RolloutUnderWayError` where the channel has an open one that is not a mere watch, or
-        the version was rolled out before.
+        the version was rolled out before, and what the guard raises.
         """
         open_ones = select(Rollout.version).where(
             Rollout.channel == rollout.channel, col(Rollout.phase).in_(OPEN - {Phase.WATCH})
         )
         async with self._database.write() as session:
+            await guard(session)
+            await alone_on(session, rollout.channel)
             if (await session.exec(open_ones)).first() is not None:
                 raise RolloutUnderWayError(f"{rollout.channel} has a rollout under way")
             if await session.get(Rollout, rollout.version) is not None:
@@ -73,12 +77,20 @@ class RolloutRepository:
         async with self._database.read() as session:
             return (await session.exec(query.order_by(col(RolloutEvent.id)))).all()
 
-    async def write(self, version: str, event: RolloutEvent | None = None, **values: Any) -> None:
-        """Change a rollout's columns, and keep the event that says why."""
+    async def write(
+        self, rollout: Rollout, event: RolloutEvent | None = None, **values: Any
+    ) -> None:
+        """Change a rollout's columns as it was read, and keep the event that says why.
+
+        Raises `RolloutMovedError` where somebody has moved it on since: each stage is noted once,
+        however many servers tick.
+        """
+        version = col(Rollout.version) == rollout.version
         async with self._database.write() as session:
-            await session.exec(
-                update(Rollout).where(col(Rollout.version) == version).values(**values)
-            )
+            now = (await session.exec(select(Rollout).where(version).with_for_update())).one()
+            if (now.phase, now.stages) != (rollout.phase, rollout.stages):
+                raise RolloutMovedError(f"{rollout.version} is {now.phase} by now: look again")
+            await session.exec(update(Rollout).where(version).values(**values))
             if event is not None:
                 session.add(event)
 

@@ -14,12 +14,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.errors import AdaptersError
+from adapters.ports import Guard, anybody
 from adapters.route import RouteView, watch_of, watched
 from feedback.ports import Database
 from feedback.trials import served_in, shadow_figures
 from retrain.canary_config import CanaryConfig
 from retrain.config import RetrainConfig
-from retrain.errors import NotAwaitedError
+from retrain.errors import NotAwaitedError, RolloutMovedError
 from retrain.models import Rollout, RolloutEvent
 from retrain.online_gate import OnlineVerdict, judge_canary, judge_watch
 from retrain.ports import AdapterRegistry, Clock, RunObserver
@@ -81,11 +82,17 @@ class RolloutService:
         open_ones = await self.rows.open(channel)
         return next((one.version for one in open_ones if one.phase != Phase.WATCH), None)
 
-    async def begin(self, version: str, channel: str, run: str | None, reason: str) -> None:
+    async def has(self, version: str) -> bool:
+        """Whether the version's rollout has begun, or has even ended."""
+        return await self.rows.find(version) is not None
+
+    async def begin(
+        self, version: str, channel: str, run: str | None, reason: str, guard: Guard = anybody
+    ) -> None:
         """Start a version on its way; a second call for the same one changes nothing.
 
         What keeps it from beginning is tried again at the next tick. Raises
-        `RolloutUnderWayError` where the channel has another one.
+        `RolloutUnderWayError` where the channel has another one, and what the guard raises.
         """
         now, config = self._clock(), self._config
         asked = config.approval == "manual" and config.rollout == "direct"
@@ -103,9 +110,10 @@ class RolloutService:
             reason=reason,
         )
         async with self._turn:
-            if await self.rows.find(version) is not None:
+            if await self.has(version):
                 return
-            await self.rows.insert(rollout, self._event(rollout, Step("begin", reason), phase))
+            event = self._event(rollout, Step("begin", reason), phase)
+            await self.rows.insert(rollout, event, guard)
         self._observer.rollout_moved(channel, phase)
         await self._move_on_safely(rollout)
 
@@ -149,7 +157,7 @@ class RolloutService:
     async def _move_on_safely(self, rollout: Rollout) -> None:
         try:
             await self._move_on(rollout.version)
-        except (AdaptersError, SQLAlchemyError) as error:
+        except (AdaptersError, RolloutMovedError, SQLAlchemyError) as error:
             _log.warning("rollout_waits", version=rollout.version, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one rollout must not stop others, nor the runs
             _log.error("rollout_failed", version=rollout.version, error=type(error).__name__)
@@ -172,7 +180,7 @@ class RolloutService:
         """Keep the verdict, if it is another one."""
         numbers = None if verdict is None else verdict.model_dump(mode="json")
         if numbers not in (None, rollout.verdict):
-            await self.rows.write(rollout.version, verdict=numbers)
+            await self.rows.write(rollout, verdict=numbers)
 
     async def _followed(self, version: str) -> tuple[Rollout, RouteView]:
         """The row, once it says what the route says has happened since."""
@@ -270,7 +278,7 @@ class RolloutService:
             values["ended_at"] = now
         numbers = {**(more.get("verdict") or {}), **step.numbers}
         event = self._event(rollout, step, phase, actor, numbers)
-        await self.rows.write(rollout.version, event, **values)
+        await self.rows.write(rollout, event, **values)
         self._observer.rollout_moved(rollout.channel, phase)
         _log.info("rollout_moved", version=rollout.version, move=step.move, phase=phase.value)
 

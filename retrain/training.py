@@ -1,5 +1,12 @@
-"""Starting the trainer on a run's snapshot, and what it said."""
+"""Starting the trainer on a run's snapshot, and what it said.
 
+Each owner of a run has its trainer write into a folder of its own, named by the fence, and puts the
+result in its place while it holds the lease. A trainer that was left behind where nothing kills it
+(a job on a cluster) writes where nobody looks any more.
+"""
+
+import asyncio
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,12 +17,13 @@ from pydantic import ValidationError
 from retrain.context import ADAPTER, JOB, RunContext
 from retrain.dataset import PAIRS
 from retrain.errors import TrainingError
-from retrain.files import write_whole
+from retrain.files import sync, write_whole
 from retrain.ports import TrainerProcess
 from retrain.trainer.events import Dropped, Event, Failed, Saved, Step, parse_event
 from retrain.trainer.job import HyperParameters, Job
+from retrain.trainer.scratch import scratch_for
 
-EVENTS, TENSORBOARD = "events.jsonl", "tensorboard"
+EVENTS, TENSORBOARD, TRAINED = "events.jsonl", "tensorboard", "trained"
 CURVE_POINTS = 500
 """A longer training curve is thinned out to so many points."""
 
@@ -37,7 +45,7 @@ async def _train(context: RunContext) -> None:
     job = _job(context, await _live_folder(context))
     write_whole(path, job.model_dump_json(indent=2).encode())
     await context.note(hyper=job.hyper.model_dump(mode="json"))
-    (context.folder / EVENTS).unlink(missing_ok=True)
+    await asyncio.to_thread(_clear, context.folder)
     process = await launcher.launch(path)
     try:
         failure = await _listen(process, context.folder)
@@ -48,8 +56,24 @@ async def _train(context: RunContext) -> None:
         raise TrainingError(f"{failure.reason}: {failure.message}")
     if code != 0:
         raise TrainingError(f"the trainer ended with code {code}: see trainer.log of the run")
-    if not (context.folder / ADAPTER).is_dir():
+    if not job.output.is_dir():
         raise TrainingError("the trainer left no adapter: see trainer.log of the run")
+    await context.save(step=context.run.step)  # whoever lost the lease puts nothing in its place
+    await asyncio.to_thread(_put_in_place, job.output, context.folder / ADAPTER)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what earlier owners' trainers have left; one that still runs ends by that."""
+    (folder / EVENTS).unlink(missing_ok=True)
+    for output in folder.glob(f"{TRAINED}-*"):
+        shutil.rmtree(output, ignore_errors=True)
+    for scratch in folder.glob(scratch_for(folder / f"{TRAINED}-*").name):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(output: Path, adapter: Path) -> None:
+    output.rename(adapter)
+    sync(adapter.parent)
 
 
 async def _live_folder(context: RunContext) -> Path | None:
@@ -67,7 +91,7 @@ def _job(context: RunContext, warm_start: Path | None) -> Job:
         base_model=world.base.name,
         warm_start=warm_start,
         pairs=(context.snapshot / PAIRS).absolute(),
-        output=(context.folder / ADAPTER).absolute(),
+        output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
         chat_template=world.chat_template,
         seed=world.config.seed,
