@@ -6,7 +6,7 @@ What differs between the two is in `server.sqlite` and `server.postgres`.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -65,18 +65,20 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading; close it before tokens stream."""
-        async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
-            yield session
+        with self._watching():
+            async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
+                yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
-        async with (
-            self._turn,
-            AsyncSession(self._engines.writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        with self._watching():
+            async with (
+                self._turn,
+                AsyncSession(self._engines.writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
 
     async def transaction(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work` in a transaction in the writer's thread: one change of threads in all.
@@ -88,11 +90,14 @@ class Database:
 
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
         loop = asyncio.get_running_loop()
-        async with self._turn_of_thread():
-            return await loop.run_in_executor(self._thread, _transact, self._engines.direct, work)
+        with self._watching():
+            async with self._turn if self._engines.one_turn else nullcontext():
+                direct = self._engines.direct
+                return await loop.run_in_executor(self._thread, _transact, direct, work)
 
-    def _turn_of_thread(self) -> AbstractAsyncContextManager[None]:
-        return self._turn if self._engines.one_turn else nullcontext()
+    def _watching(self) -> AbstractContextManager[None]:
+        silence = self._engines.silence
+        return nullcontext() if silence is None else silence.watching()
 
     async def ping(self) -> None:
         """Raise what the driver raises when the database does not answer."""
