@@ -7,11 +7,13 @@ result in its place while it holds the lease. A trainer that was left behind whe
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
 from retrain.context import ADAPTER, JOB, RunContext
@@ -24,8 +26,13 @@ from retrain.trainer.job import HyperParameters, Job
 from retrain.trainer.scratch import scratch_for
 
 EVENTS, TENSORBOARD, TRAINED = "events.jsonl", "tensorboard", "trained"
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+TRAINERS_MAX = 3
+"""A trainer that somebody killed is started again, so many in a run; then memory is too short."""
 CURVE_POINTS = 500
 """A longer training curve is thinned out to so many points."""
+
+_log = structlog.get_logger()
 
 
 async def train_adapter(context: RunContext) -> None:
@@ -41,25 +48,36 @@ async def train_adapter(context: RunContext) -> None:
 
 
 async def _train(context: RunContext) -> None:
-    launcher, path = context.world.launcher, context.folder / JOB
+    path = context.folder / JOB
     job = _job(context, await _live_folder(context))
     write_whole(path, job.model_dump_json(indent=2).encode())
     await context.note(hyper=job.hyper.model_dump(mode="json"))
-    await asyncio.to_thread(_clear, context.folder)
-    process = await launcher.launch(path)
-    try:
-        failure = await _listen(process, context.folder)
-        code = await process.wait()
-    finally:
-        await process.terminate()
+    failure, code = await _run(context, path)
+    while code in KILLED and context.run.figures.get("trainers_killed", 0) < TRAINERS_MAX - 1:
+        await context.note(trainers_killed=context.run.figures.get("trainers_killed", 0) + 1)
+        _log.warning("trainer_starts_again", run=context.run.id)
+        failure, code = await _run(context, path)
     if failure is not None:
         raise TrainingError(f"{failure.reason}: {failure.message}")
+    if code in KILLED:
+        raise TrainingError("the trainer was killed each time: look for what ran out of memory")
     if code != 0:
         raise TrainingError(f"the trainer ended with code {code}: see trainer.log of the run")
     if not job.output.is_dir():
         raise TrainingError("the trainer left no adapter: see trainer.log of the run")
     await context.save(step=context.run.step)  # whoever lost the lease puts nothing in its place
     await asyncio.to_thread(_put_in_place, job.output, context.folder / ADAPTER)
+
+
+async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]:
+    """Let one trainer run to its end: what it says failed, and its exit code."""
+    await asyncio.to_thread(_clear, context.folder)
+    process = await context.world.launcher.launch(job_path)
+    try:
+        failure = await _listen(process, context.folder)
+        return failure, await process.wait()
+    finally:
+        await process.terminate()
 
 
 def _clear(folder: Path) -> None:

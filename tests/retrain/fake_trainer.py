@@ -2,11 +2,12 @@
 
 `good` leaves an adapter's folder, `chatters` also prints what is no event, `fails` says why it did
 not, `dies` says nothing, `hangs` waits to be stopped, `forks` does so with a child of its own,
-`floods` fills standard error.
+`floods` fills standard error, `deaf` hangs and hears no SIGTERM.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,7 +57,9 @@ def main(behaviour: str, job: dict[str, str]) -> int:
             Path(job["output"]).with_name("child").write_text(str(child.pid))
             say(event="dropped", reasons={})
             time.sleep(600)
-        case "hangs":
+        case "hangs" | "deaf":
+            if behaviour == "deaf":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             say(event="dropped", reasons={})
             time.sleep(600)
     return 0

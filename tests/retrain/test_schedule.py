@@ -177,19 +177,12 @@ async def test_a_tick_resumes_what_was_left_behind(house: House) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_scheduler_looks_at_once_when_it_starts(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ticking, ticked = schedule(house), asyncio.Event()
-
-    async def tick() -> list[str]:
-        ticked.set()
-        return []
-
-    monkeypatch.setattr(ticking, "tick", tick)
-    ticking.start()
-    await ticked.wait()
-    ticking.close()
+async def test_the_scheduler_looks_at_once_when_it_starts(house: House, quick: None) -> None:
+    service = house.service()
+    looking = schedule(house, service)
+    looking.start()
+    await looking.finish()
+    assert [run.id for run in await service.runs(CHANNEL)] == ["pawl-2026-w47"]
 
 
 JUMPS = st.lists(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base_model import BaseModelInfo
+from adapters.errors import CorruptArtifactError
 from adapters.lifecycle import ADDRESSABLE, State, check_transition
 from adapters.models import Channel, Version
 from adapters.ports import Guard, anybody
@@ -81,6 +82,7 @@ class FakeRegistry:
         self.route = RouteView(channel=CHANNEL, tenant=TENANT)
         self.calls: list[tuple[str, str]] = []
         self.more: dict[str, RouteView] = {}
+        self.lost: set[str] = set()
         self.adding = asyncio.Event()
         self.adding.set()
 
@@ -120,6 +122,8 @@ class FakeRegistry:
         return self.rows[name]
 
     async def load(self, version: str) -> None:
+        if version in self.lost:
+            raise CorruptArtifactError(version, "a file is missing")
         self.calls.append(("load", version))
 
     async def promote(
