@@ -5,6 +5,7 @@ has exactly one run, whatever the clocks did and whoever died (`bench.scheduled_
 """
 
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -12,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import structlog
 
 from bench.log_stores import DATABASES, DatabaseKind
 from bench.postgres import UNSYNCED, running_postgres
@@ -88,6 +91,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--weeks", type=int, default=520)
     arguments = made.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rows, good = measure(count=arguments.weeks, seed=arguments.seed)
     report({TITLE: rows}, as_json=arguments.json)
     raise SystemExit(0 if good else 1)

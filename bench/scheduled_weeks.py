@@ -33,6 +33,8 @@ BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 """A Monday; at 03:00 of each one a slot is due."""
 DUE_HOUR = 3
 HOUR, WEEK = timedelta(hours=1), timedelta(weeks=1)
+DEATHS = 0.4
+"""Share of the runs whose first owner dies."""
 _TRIGGER = cron_trigger(f"0 {DUE_HOUR} * * mon")
 
 
@@ -211,7 +213,7 @@ def weeks(count: int, schedulers: int, rng: random.Random) -> Iterator[Moment]:
             if (at.month, at.weekday()) in {(3, 6), (10, 6)} and at.day > 24:
                 wrong = [HOUR if at.month == 3 else timedelta()] * schedulers
             up = frozenset(one for one in range(schedulers) if down_until[one] <= at)
-            yield Moment(at, up, tuple(wrong), dies=rng.random() < 0.1)
+            yield Moment(at, up, tuple(wrong), dies=rng.random() < DEATHS)
     end = BEGIN + count * WEEK
     for minutes in range(0, 60, 10):  # what was left by the last one to die is taken up
         every = frozenset(range(schedulers))
@@ -219,9 +221,9 @@ def weeks(count: int, schedulers: int, rng: random.Random) -> Iterator[Moment]:
 
 
 def _instants(monday: datetime, due: datetime, rng: random.Random) -> list[datetime]:
-    near = [due + timedelta(seconds=rng.uniform(-7200, 7200)) for _ in range(6)]
-    there = [due + timedelta(seconds=seconds) for seconds in (-1, 0, 1, 40, 80)]
-    anywhere = [monday + timedelta(seconds=rng.uniform(0, WEEK.total_seconds())) for _ in range(6)]
+    near = [due + timedelta(seconds=rng.uniform(-7200, 7200)) for _ in range(3)]
+    there = [due + timedelta(seconds=seconds) for seconds in (-1, 0, 40, 80)]
+    anywhere = [monday + timedelta(seconds=rng.uniform(0, WEEK.total_seconds())) for _ in range(4)]
     return sorted([*near, *there, *anywhere])
 
 

@@ -6,6 +6,7 @@ Registry, files and database are real; the trainer writes its adapter within the
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from retrain.trainer.events import Event, Saved
 from server.db import Database
 from tests.adapters.adapter_files import BASE, make_adapter
 from tests.adapters.fake_host import FakeHost
-from tests.retrain.world import FakeChat, House
+from tests.retrain.log import TENANT
+from tests.retrain.world import SATURDAY, FakeChat, House, week
 
 
 class DeathError(BaseException):
@@ -138,6 +140,12 @@ class MortalHouse:
         self.trainer = OwnTrainer()
         self.chat = _Chat()
 
+    async def open(self) -> None:
+        """The channel, and a week in which users asked and preferred."""
+        _, registry = await self.process()
+        await registry.close()
+        await week(SATURDAY - timedelta(days=1), "first").write(self.house.database)
+
     async def process(self) -> tuple[RunService, Registry]:
         """A new process: its registry is started, its runs are not."""
         database: Any = MortalDatabase(self.house.database, self.fate)
@@ -146,7 +154,7 @@ class MortalHouse:
             FakeHost(4),
             self.store,
             self.house.clock,
-            AdaptersConfig(),
+            AdaptersConfig(tenant=TENANT),
             BASE,
             SilentObserver(),
         )

@@ -38,14 +38,6 @@ async def test_cancelling_stops_the_trainer(house: House) -> None:
         os.kill(pid, 0)
 
 
-async def test_another_process_can_have_a_run_cancelled(house: House) -> None:
-    house.config = make_config("hangs", lease_seconds=0.3)
-    service = house.service()
-    run = await service.start_run(CHANNEL)
-    await house.service().cancel(run.id)
-    assert (await service.wait(run.id)).state == "cancelled"
-
-
 async def test_cancelling_refuses_the_candidate(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

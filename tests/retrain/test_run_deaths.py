@@ -34,15 +34,16 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 MANY = 200
 """More effects than a run has."""
-STRIDE = 4
+STRIDE = 9
 """Every so many-th effect here, another choice for each case; `bench.fault_runs` kills at all."""
 
 
 @pytest.fixture
 async def mortal(tmp_path: Path, database: Database) -> AsyncIterator[MortalHouse]:
     house = House(database, tmp_path / "runs", make_config())
-    await house.open()
-    yield MortalHouse(house, tmp_path / "adapters")
+    mortal = MortalHouse(house, tmp_path / "adapters")
+    await mortal.open()
+    yield mortal
     await house.close()
 
 
