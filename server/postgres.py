@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from server.engines import Engines
+from server.engines import Engines, to_json
 from server.silence import Silence
 
 DRIVER = "postgresql+psycopg"
@@ -111,6 +111,7 @@ def _options(url: URL) -> dict[str, Any]:
         "pool_timeout": POOL_TIMEOUT_SECONDS,
         "pool_pre_ping": True,
         "hide_parameters": True,
+        "json_serializer": to_json,
         "use_native_hstore": False,
     }
 
