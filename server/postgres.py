@@ -68,7 +68,7 @@ def open_postgres(url: URL) -> Engines:
     """Connections to the database that `url` names; none is made before it is needed."""
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
     direct = create_engine(url, pool_size=1, **_options(url))
-    silence = Silence(writer.dialect.create_connect_args(url)[1] | connect_arguments(url))
+    silence = Silence({**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)})
     for engine in (writer.sync_engine, reader.sync_engine, direct):
         silence.follow(engine)
     _configure(writer.sync_engine, (*_ALL, *_WRITERS))
