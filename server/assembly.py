@@ -10,7 +10,6 @@ from random import SystemRandom
 
 from fastapi import FastAPI
 
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo, read_modules
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
@@ -35,6 +34,7 @@ from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
+from server.stores import open_store
 from server.weekly import start_runs
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
@@ -51,7 +51,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
-    store = ArtifactStore(settings.data_dir / "adapters")
+    store = open_store(settings)
     registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
     stack.push_async_callback(registry.close)
     await _open_registry(app, registry)

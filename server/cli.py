@@ -10,6 +10,7 @@ import httpx
 import typer
 
 from server import terminal
+from server.backup.command import backup, restore
 from server.checked_settings import checked, fail
 from server.client import Api, open_api
 from server.demo.command import app as demo
@@ -33,6 +34,8 @@ app.add_typer(runs, name="runs", no_args_is_help=True)
 app.add_typer(rollouts, name="rollouts", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
 app.add_typer(database, name="db", no_args_is_help=True)
+app.command()(backup)
+app.command()(restore)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
