@@ -146,6 +146,17 @@ def export(
 
 
 @app.command()
+def retention(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove texts that are older than `feedback.retention_days`; numbers stay."""
+    found = ask(lambda api: api.call("GET" if dry_run else "POST", "/v1/retention"))
+    terminal.show_retention(found, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
 def doctor(*, as_json: AsJson = False) -> None:
     """Check this machine, the settings and the data folder; say what to do."""
     from server.doctor import examine  # noqa: PLC0415  (looks for heavy packages)
