@@ -18,7 +18,7 @@ from sqlalchemy import (
     select,
     table,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import NullType, TypeEngine
@@ -27,6 +27,8 @@ from sqlmodel import UTCDateTime
 from server.backup.errors import BackupError
 from server.backup.manifest import Kind, TableRecord
 from server.backup.snapshot import revision_of, tables_of
+from server.db import database_address
+from server.postgres import WRITERS_LOCK, connect_arguments
 
 BATCH = 1000
 Row = Sequence[Any]
@@ -35,15 +37,11 @@ Row = Sequence[Any]
 @contextmanager
 def writing(url: str) -> Iterator[Connection]:
     """A transaction that is durable once the block has ended; raises `BackupError`."""
-    address = make_url(url)
-    lite = address.get_backend_name() == "sqlite"
-    if lite:
-        address = address.set(drivername="sqlite")
-    engine = create_engine(address, poolclass=NullPool, hide_parameters=True)
-    if lite:
-        _configure_sqlite(engine)
+    engine = _engine(database_address(url))
     try:
         with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":  # before a server's first write, or after
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
             yield connection
     except SQLAlchemyError as error:
         raise BackupError(
@@ -110,6 +108,21 @@ def _copy(connection: Connection, record: TableRecord, rows: Iterator[Row]) -> i
 def _copy_statement(record: TableRecord) -> sql.Composed:
     names = sql.SQL(", ").join(sql.Identifier(column.name) for column in record.columns)
     return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(record.name), names)
+
+
+def _engine(address: URL) -> Engine:
+    if address.get_backend_name() != "sqlite":
+        return create_engine(
+            address,
+            poolclass=NullPool,
+            connect_args=connect_arguments(address),
+            hide_parameters=True,
+        )
+    engine = create_engine(
+        address.set(drivername="sqlite"), poolclass=NullPool, hide_parameters=True
+    )
+    _configure_sqlite(engine)
+    return engine
 
 
 def _configure_sqlite(engine: Engine) -> None:

@@ -22,13 +22,15 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from server.backup.errors import BackupError
 from server.backup.manifest import Column
 from server.backup.rows import kind_of
+from server.db import database_address
+from server.postgres import connect_arguments
 
 REVISIONS = "alembic_version"
 BATCH = 1000
@@ -38,11 +40,16 @@ BUSY_SECONDS = 30
 @contextmanager
 def snapshot(url: str) -> Iterator[Connection]:
     """A connection all of whose queries see the same moment; raises `BackupError`."""
-    address = make_url(url)
+    address = database_address(url)
     if address.get_backend_name() == "sqlite":
         engine = _sqlite(address)
     else:
-        engine = create_engine(address, poolclass=NullPool, hide_parameters=True)
+        engine = create_engine(
+            address,
+            poolclass=NullPool,
+            connect_args=connect_arguments(address),
+            hide_parameters=True,
+        )
     try:
         with engine.connect() as connection:
             yield _frozen(connection)
