@@ -1,5 +1,6 @@
 """File systems that are reached by an address: fsspec's, with time-outs and errors of our own."""
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from adapters.errors import AdaptersError, ArtifactError, StoreAddressError
 CONNECT_SECONDS = 5.0
 _S3 = ("s3", "s3a")
 _LOCAL = ("file", "local")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_address(place: str) -> bool:
@@ -86,6 +88,8 @@ def reaching(what: str) -> Iterator[None]:
     except (AdaptersError, FileNotFoundError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise ArtifactError(f"{os.strerror(error.errno)}: make room on the disk") from error
         raise ArtifactError(
             f"{what} cannot be reached ({type(error).__name__}): look at it and at its credentials"
         ) from error

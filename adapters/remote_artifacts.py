@@ -21,7 +21,7 @@ from adapters.artifacts import (
 from adapters.errors import CorruptArtifactError
 from adapters.models import Version
 from adapters.remote import fetch_file, reaching, size_of
-from adapters.vetting import FILES, digest
+from adapters.vetting import FILES, FileDigest, digest
 
 _READ_ONLY = 0o444
 _STORE = "the store of adapters.store"
@@ -124,15 +124,19 @@ class RemoteArtifactStore:
             self._cache.put(manifest, lambda draft: self._download(draft, manifest))
 
     def _download(self, draft: Path, manifest: Manifest) -> None:
+        place = place_of(manifest)
         for name, expected in manifest.files.items():
-            path = self._at(place_of(manifest), name)
-            size = size_of(self._system, path)
-            if size is None:
-                raise CorruptArtifactError(manifest.version, f"the store lacks {name}")
-            if size == expected.size_bytes:
-                fetch_file(self._system, path, draft / name, _READ_ONLY)
-            if size != expected.size_bytes or digest(draft / name, limit=size) != expected:
+            with reaching(_STORE):
+                whole = self._brought(self._at(place, name), draft / name, expected)
+            if not whole:
                 raise CorruptArtifactError(manifest.version, f"{name} differs in the store")
+
+    def _brought(self, path: str, target: Path, expected: FileDigest) -> bool:
+        """Whether `target` holds now what is expected; another size is not fetched at all."""
+        if size_of(self._system, path) != expected.size_bytes:
+            return False
+        fetch_file(self._system, path, target, _READ_ONLY)
+        return digest(target, limit=expected.size_bytes) == expected
 
 
 def _check_manifest(manifest: Manifest, version: Version) -> None:
