@@ -94,7 +94,7 @@ async def _beside(
 
 async def _restores(folder: Path) -> dict[str, float]:
     """Seconds of a restore into each kind of database."""
-    seconds = {}
+    seconds: dict[str, float] = {}
     for kind in DATABASES:
         data_dir = folder / f"into-{kind}" / "data"
         data_dir.parent.mkdir()

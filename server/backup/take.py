@@ -5,12 +5,11 @@ that ends now are kept for `adapters.grace_days`.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Protocol
 
 from sqlalchemy import Connection, Table, select
 
@@ -42,12 +41,8 @@ EPHEMERAL: frozenset[str] = frozenset()
 REPORT_ROWS = 1000
 
 
-class Progress(Protocol):
-    """Hears how far a backup or a restore is."""
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` rows or files of `what`."""
-        ...
+Progress = Callable[[str, int, int], None]
+"""Hears of what, how many rows or files are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)

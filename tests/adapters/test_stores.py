@@ -209,7 +209,7 @@ def test_an_upload_that_was_cut_off_is_no_version_and_is_made_again(
     far_folder: Kept, monkeypatch: pytest.MonkeyPatch, uploads: int
 ) -> None:
     kind = type(far_folder.remote()[0])
-    put_file, done = kind.put_file, []
+    put_file, done = kind.put_file, list[object]()
 
     def put(self: Any, *arguments: Any, **options: Any) -> None:
         if len(done) == uploads:

@@ -312,7 +312,10 @@ def s3() -> Iterator[str]:
 
 def test_store_and_backup_may_be_in_s3(tmp_path: Path, s3: str) -> None:
     bucket = s3_server.new_bucket(s3)
-    far = {"store": f"s3://{bucket}/store", "store_options": s3_server.options(s3)}
+    far: dict[str, Any] = {
+        "store": f"s3://{bucket}/store",
+        "store_options": s3_server.options(s3),
+    }
     shop = Deployment.at(tmp_path / "shop", **far)
     asyncio.run(shop.fill())
     place = f"s3://{bucket}/backups/monday"

@@ -28,7 +28,7 @@ kinds = st.lists(st.sampled_from(sorted(values)), min_size=1, max_size=6)
 
 @given(st.data())
 def test_a_row_is_the_same_after_its_line(data: st.DataObject) -> None:
-    columns: list[Kind] = data.draw(kinds)  # type: ignore[assignment]  # of `values`
+    columns: list[Kind] = data.draw(kinds)
     row = [data.draw(values[kind]) for kind in columns]
     line = encoder(columns)(row)
     assert line.count(b"\n") == 1
@@ -47,5 +47,5 @@ def test_a_time_of_another_zone_is_told_in_utc() -> None:
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[1]", b"[1, 2, 3]", b"not json"])
 def test_another_line_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r"columns|JSON|unexpected|input"):
+    with pytest.raises(ValueError, match="line"):
         decoder(["plain", "plain"])(line)
