@@ -35,8 +35,8 @@ from server.backup.snapshot import (
 )
 from server.settings import Settings
 
-EPHEMERAL: frozenset[str] = frozenset()
-"""Tables of what holds for the servers that run now."""
+EPHEMERAL = frozenset({"server", "load_request"})
+"""Tables of what holds for the servers that run now: a restored one has none of them."""
 
 REPORT_ROWS = 1000
 
