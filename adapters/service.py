@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import structlog
 
 from adapters.admission import Admission, Candidate
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import AdaptersError, TransitionError, UnknownVersionError
@@ -35,6 +34,7 @@ from adapters.route import (
 )
 from adapters.route_change import changed_route, new_trial
 from adapters.schemas import RouteIn, VersionOut
+from adapters.stores import Artifacts
 
 _T = TypeVar("_T")
 
@@ -61,7 +61,7 @@ class Registry:
         self,
         database: Database,
         host: AdapterHost,
-        store: ArtifactStore,
+        store: Artifacts,
         clock: Clock,
         config: AdaptersConfig,
         base: BaseModelInfo,
@@ -249,7 +249,7 @@ class Registry:
         moment = now - timedelta(days=self._config.grace_days)
         purged = []
         for row in await self._ledger.ended_before(moment):
-            if not self._used(row.name) and self._store.exists(row):
+            if not self._used(row.name) and await asyncio.to_thread(self._store.exists, row):
                 await asyncio.to_thread(self._store.remove, row)
                 self._log.info("adapter_files_removed", version=row.name)
                 purged.append(row.name)

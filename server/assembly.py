@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from random import SystemRandom
 
+import structlog
 from fastapi import FastAPI
 
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo, read_modules
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
@@ -31,11 +31,15 @@ from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
 from server.migrate import upgrade
+from server.retention import Retention, too_short
 from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
+from server.stores import open_store
 from server.weekly import start_runs
+
+log = structlog.get_logger()
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
@@ -51,7 +55,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
-    store = ArtifactStore(settings.data_dir / "adapters")
+    store = open_store(settings)
     registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
     stack.push_async_callback(registry.close)
     await _open_registry(app, registry)
@@ -104,9 +108,10 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         ),
         metrics=metrics,
         drain=drain,
+        retention=_retention(settings, database, clock, metrics),
     )
     if not app.state.offline:
-        start_housekeeping(registry, clock, stack)
+        start_housekeeping(registry, services.retention, clock, stack)
         lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
     return services
 
@@ -150,6 +155,14 @@ def _serving(  # noqa: PLR0913  (what it is made of)
         limits=settings.server.limits,
         commit_wait_seconds=settings.feedback.commit_wait_seconds,
     )
+
+
+def _retention(settings: Settings, database: Database, clock: Clock, metrics: Metrics) -> Retention:
+    warning = too_short(settings.feedback.retention_days, settings.retrain.max_window_days)
+    if warning is not None:
+        log.warning("retention_is_short", reason=warning)
+    runs = settings.data_dir / "runs"
+    return Retention(database, runs, settings.feedback, clock, metrics.retention)
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
