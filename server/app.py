@@ -21,6 +21,7 @@ from server.api import (
     keys,
     rollouts,
     runs,
+    servers,
 )
 from server.api import clock as clock_api
 from server.assembly import StartEngine, assemble
@@ -76,7 +77,18 @@ def _clock(settings: Settings) -> Clock:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    routed = (chat, comparisons, feedback, interactions, adapters, runs, rollouts, keys, health)
+    routed = (
+        chat,
+        comparisons,
+        feedback,
+        interactions,
+        adapters,
+        runs,
+        rollouts,
+        keys,
+        servers,
+        health,
+    )
     for module in routed:
         app.include_router(module.router)
     if settings.server.adjustable_clock:
