@@ -28,6 +28,12 @@ def _on_sqlite(_element: _Now, _compiler: Any, **_options: Any) -> str:
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
-def select_now() -> Select[tuple[datetime]]:
-    """Ask for the time now, aware, in UTC."""
+def select_now() -> Select[Any]:
+    """Ask for the time now; `moment` reads the answer."""
     return select(_Now())
+
+
+def moment(answer: object) -> datetime:
+    """The time, aware, in UTC."""
+    assert isinstance(answer, datetime)  # noqa: S101  (no row is no answer)
+    return answer

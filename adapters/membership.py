@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from adapters import repository
 from adapters.cluster import Peer, foreign_base, routed
 from adapters.config import ClusterConfig
-from adapters.database_clock import select_now
+from adapters.database_clock import moment, select_now
 from adapters.errors import ForeignBaseModelError
 from adapters.models import LoadRequest, Server
 from adapters.ports import Database
@@ -133,7 +133,7 @@ class Membership:
 
         In a transaction that waits for no other server's: a paused one holds nobody up.
         """
-        now = connection.execute(select_now()).scalar_one()
+        now = moment(connection.scalar(select_now()))
         mine = col(Server.id) == self.me.id
         counted = col(Server.heartbeat_at) > now - timedelta(seconds=self._config.dead_seconds)
         values = {"heartbeat_at": now, **report.values()}
@@ -146,21 +146,26 @@ class Membership:
 
     async def _put(self, session: AsyncSession, report: Report, *, ready: bool) -> None:
         now = await database_now(session)
-        row = await session.get(Server, self.me.id)
-        if row is None:
-            row = Server(
-                id=self.me.id,
-                name=self.me.name,
-                url=self.me.url,
-                base_fingerprint=self.me.base_fingerprint,
-                started_at=now,
-                heartbeat_at=now,
-            )
+        row = await session.get(Server, self.me.id) or self._new_row(now)
         row.heartbeat_at, row.ready = now, ready
         for name, value in report.values().items():
             setattr(row, name, value)
         session.add(row)
         await signal(session, SERVERS)
+
+    def _new_row(self, now: datetime) -> Server:
+        return Server(
+            id=self.me.id,
+            name=self.me.name,
+            url=self.me.url,
+            base_fingerprint=self.me.base_fingerprint,
+            started_at=now,
+            heartbeat_at=now,
+            loaded=[],
+            leaving=[],
+            failures={},
+            epochs={},
+        )
 
     async def _base_fits(self, session: AsyncSession) -> bool:
         """Whether no other live server has another base model: the database was away at start."""
@@ -170,7 +175,7 @@ class Membership:
         return foreign is None
 
     def _sweep(self, connection: Connection) -> None:
-        now = connection.execute(select_now()).scalar_one()
+        now = moment(connection.scalar(select_now()))
         dead = now - timedelta(seconds=SWEPT_AFTER * self._config.dead_seconds)
         connection.execute(delete(Server).where(col(Server.heartbeat_at) < dead))
         connection.execute(delete(LoadRequest).where(col(LoadRequest.until) < now))
@@ -187,7 +192,7 @@ async def peers_in(session: AsyncSession) -> list[Peer]:
 
 async def database_now(session: AsyncSession) -> datetime:
     """The time now by the database's clock."""
-    return (await session.execute(select_now())).scalar_one()
+    return moment(await session.scalar(select_now()))
 
 
 def _peer(row: Server, now: datetime) -> Peer:

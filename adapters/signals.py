@@ -18,7 +18,7 @@ _SIGNALLING = "postgresql"
 async def signal(session: AsyncSession, name: str) -> None:
     """Tell the other servers; nothing on a database that cannot."""
     if session.get_bind().dialect.name == _SIGNALLING:
-        await session.execute(select(func.pg_notify(name, "")))
+        await session.scalar(select(func.pg_notify(name, "")))
 
 
 def signal_now(connection: Connection, name: str) -> None:

@@ -143,6 +143,12 @@ def export(
 
 
 @app.command()
+def servers(*, as_json: AsJson = False) -> None:
+    """List the servers on this database: who lives, what they hold, which routes they have."""
+    terminal.show_servers(ask(lambda api: api.call("GET", "/v1/servers")), as_json=as_json)
+
+
+@app.command()
 def doctor(*, as_json: AsJson = False) -> None:
     """Check this machine, the settings and the data folder; say what to do."""
     from server.doctor import examine  # noqa: PLC0415  (looks for heavy packages)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import psycopg
 import structlog
@@ -12,7 +13,7 @@ log = structlog.get_logger()
 
 RECONNECT_SECONDS = 1.0
 CONNECT_SECONDS = 5
-_NOTICED_DEAD: Mapping[str, int] = {
+_NOTICED_DEAD: dict[str, Any] = {
     "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": 2,
     "keepalives_interval": 1,
@@ -71,4 +72,4 @@ class Notifications:
             if answer is not None:
                 await answer
         except Exception as error:  # noqa: BLE001  (one signal must not end them all)
-            log.error("signal_not_followed", signal=name, error=type(error).__name__)
+            log.warning("signal_not_followed", signal=name, error=type(error).__name__)
