@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from adapters.artifacts import ArtifactStore, Manifest, content_digest, manifest_of
+from adapters.artifacts import Manifest, content_digest, manifest_of
 from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import DuplicateAdapterError, FolderError, VettingError
@@ -17,6 +17,7 @@ from adapters.lifecycle import State
 from adapters.models import Version
 from adapters.names import check_slot, version_name
 from adapters.ports import Clock
+from adapters.stores import Artifacts
 from adapters.vetting import Vetted, vet
 
 
@@ -38,7 +39,7 @@ class Admission:
     def __init__(
         self,
         ledger: Ledger,
-        store: ArtifactStore,
+        store: Artifacts,
         clock: Clock,
         config: AdaptersConfig,
         base: BaseModelInfo,

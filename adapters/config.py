@@ -1,5 +1,7 @@
 """The registry's section of the settings."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -45,4 +47,14 @@ class AdaptersConfig(BaseModel):
     drain_poll_seconds: float = Field(default=0.1, gt=0)
     grace_days: float = Field(default=30.0, ge=0)
     """How long the files of a version that has ended are kept."""
+    store: str | None = None
+    """Where the files of versions are kept: a folder that all servers share, or an address that
+    fsspec knows, such as `s3://bucket/pawl`; None: `adapters` under `data_dir`."""
+    store_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """For fsspec's file system, such as `endpoint_url`; credentials better come from its own
+    environment variables."""
+    store_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long one answer of S3 may take."""
+    store_attempts: int = Field(default=3, ge=1)
+    """How often a request to S3 is tried."""
     cluster: ClusterConfig = ClusterConfig()

@@ -145,6 +145,10 @@ class CorruptArtifactError(ArtifactError):
         super().__init__(f"the files of {version} are damaged ({what}): restore or retire it")
 
 
+class StoreAddressError(AdaptersError):
+    """`adapters.store` names a place that cannot be used here; the message never repeats it."""
+
+
 class VettingError(AdaptersError):
     """An adapter that is not let in."""
 

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from adapters.artifacts import ArtifactStore
 from adapters.config import AdaptersConfig
 from adapters.errors import AdapterRefusedError, CorruptArtifactError, NoFreeSlotError
 from adapters.models import Version
 from adapters.ports import AdapterHost, Monotonic, RegistryObserver
+from adapters.stores import Artifacts
 
 Sleep = Callable[[float], Awaitable[None]]
 Wanted = Callable[[], Mapping[str, str]]
@@ -22,7 +22,7 @@ class Residency:
     def __init__(
         self,
         host: AdapterHost,
-        store: ArtifactStore,
+        store: Artifacts,
         config: AdaptersConfig,
         observer: RegistryObserver,
         wanted: Wanted,

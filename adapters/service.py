@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import structlog
 
 from adapters.admission import Admission, Candidate
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo
 from adapters.changes import Changes, Swap
 from adapters.cluster import Peer, alive
@@ -37,6 +36,7 @@ from adapters.recovery import Recovery
 from adapters.residency import Residency, Sleep
 from adapters.route import Resolved, RouteView, resolve
 from adapters.schemas import RouteIn, VersionOut
+from adapters.stores import Artifacts
 from adapters.wakes import Wakes
 
 __all__ = ["Registry", "Swap"]
@@ -59,7 +59,7 @@ class Registry:
         self,
         database: Database,
         host: AdapterHost,
-        store: ArtifactStore,
+        store: Artifacts,
         clock: Clock,
         config: AdaptersConfig,
         base: BaseModelInfo,
@@ -343,7 +343,9 @@ class Registry:
         held = await self._held_elsewhere()
         purged = []
         for row in await self._ledger.ended_before(moment):
-            if not (row.name in held or self._used(row.name)) and self._store.exists(row):
+            if row.name in held or self._used(row.name):
+                continue
+            if await asyncio.to_thread(self._store.exists, row):
                 await asyncio.to_thread(self._store.remove, row)
                 self._log.info("adapter_files_removed", version=row.name)
                 purged.append(row.name)

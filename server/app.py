@@ -19,6 +19,7 @@ from server.api import (
     health,
     interactions,
     keys,
+    retention,
     rollouts,
     runs,
     servers,
@@ -77,19 +78,9 @@ def _clock(settings: Settings) -> Clock:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    routed = (
-        chat,
-        comparisons,
-        feedback,
-        interactions,
-        adapters,
-        runs,
-        rollouts,
-        keys,
-        servers,
-        health,
-    )
-    for module in routed:
+    answering = (chat, comparisons, feedback, interactions)
+    managing = (adapters, runs, rollouts, keys, servers, retention, health)
+    for module in (*answering, *managing):
         app.include_router(module.router)
     if settings.server.adjustable_clock:
         app.include_router(clock_api.router)

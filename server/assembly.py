@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from random import SystemRandom
 
+import structlog
 from fastapi import FastAPI
 
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo, read_modules
 from adapters.errors import ForeignBaseModelError
 from adapters.service import Registry
@@ -33,11 +33,15 @@ from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
 from server.migrate import upgrade
+from server.retention import Retention, too_short
 from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
+from server.stores import open_store
 from server.weekly import start_runs
+
+log = structlog.get_logger()
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
@@ -53,7 +57,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
-    store = ArtifactStore(settings.data_dir / "adapters")
+    store = open_store(settings)
     registry = Registry(
         database,
         engine,
@@ -117,9 +121,10 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         ),
         metrics=metrics,
         drain=drain,
+        retention=_retention(settings, database, clock, metrics),
     )
     if not app.state.offline:
-        start_housekeeping(registry, clock, stack)
+        start_housekeeping(registry, services.retention, clock, stack)
         follow(registry, keys, database.url, drain, stack)
         note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
         lock.announce(note)
@@ -165,6 +170,14 @@ def _serving(  # noqa: PLR0913  (what it is made of)
         limits=settings.server.limits,
         commit_wait_seconds=settings.feedback.commit_wait_seconds,
     )
+
+
+def _retention(settings: Settings, database: Database, clock: Clock, metrics: Metrics) -> Retention:
+    warning = too_short(settings.feedback.retention_days, settings.retrain.max_window_days)
+    if warning is not None:
+        log.warning("retention_is_short", reason=warning)
+    runs = settings.data_dir / "runs"
+    return Retention(database, runs, settings.feedback, clock, metrics.retention)
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:

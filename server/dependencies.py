@@ -27,6 +27,7 @@ from server.drain import Drain
 from server.engine.base import Engine
 from server.errors import HostError
 from server.metrics import Metrics
+from server.retention import Retention
 from server.serving import Serving
 from server.settings import DEFAULT_CHANNEL, Settings
 
@@ -51,6 +52,7 @@ class Services:
     runs: RunService
     metrics: Metrics
     drain: Drain
+    retention: Retention
 
     def channel_of(self, who: Principal, name: str | None) -> str:
         """The channel of that name, if it is theirs; raises `UnknownChannelError`."""

@@ -210,6 +210,18 @@ def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None
     )
 
 
+def show_retention(found: Mapping[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    """What lost its texts, or would."""
+    if as_json:
+        _json(found)
+        return
+    out.print(
+        f"{'would remove' if dry_run else 'removed'} the texts of {found['interactions']} "
+        f"interactions, {found['feedback']} judgements and {found['runs']} runs "
+        f"(before {found['before'][:16]}); the oldest left: {(found['oldest_text'] or 'none')[:16]}"
+    )
+
+
 def show_keys(keys: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Keys without their secrets."""
     if as_json:

@@ -31,11 +31,8 @@ class House:
 
     async def server(self, name: str, *, beat: float = 0.05, **sections: Any) -> RunningApp:
         """Another server; with a long `beat` it follows by notifications alone."""
-        data_dir, shared = self.folder / name, self.folder / "adapters"
-        shared.mkdir(exist_ok=True)
-        data_dir.mkdir()
-        (data_dir / "adapters").symlink_to(shared)
         cluster = {"name": name, "beat_seconds": beat, "route_age_seconds": 3600}
+        adapters = {"store": str(self.folder / "adapters"), "cluster": cluster}
         return await self._stack.enter_async_context(
             running_app(data_dir, database_url=self.url, adapters={"cluster": cluster}, **sections)
         )
