@@ -34,7 +34,7 @@ class House:
         cluster = {"name": name, "beat_seconds": beat, "route_age_seconds": 3600}
         adapters = {"store": str(self.folder / "adapters"), "cluster": cluster}
         return await self._stack.enter_async_context(
-            running_app(data_dir, database_url=self.url, adapters={"cluster": cluster}, **sections)
+            running_app(self.folder / name, database_url=self.url, adapters=adapters, **sections)
         )
 
     async def candidate(self, server: RunningApp, seed: int = 1) -> str:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from server.migrations.columns import Text
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -12,10 +14,10 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "server",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("name", sa.String(), nullable=False),
-        sa.Column("url", sa.String(), nullable=False),
-        sa.Column("base_fingerprint", sa.String(), nullable=False),
+        sa.Column("id", Text, nullable=False),
+        sa.Column("name", Text, nullable=False),
+        sa.Column("url", Text, nullable=False),
+        sa.Column("base_fingerprint", Text, nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ready", sa.Boolean(), nullable=False),
@@ -28,9 +30,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "load_request",
-        sa.Column("id", sa.String(), nullable=False),
-        sa.Column("version", sa.String(), nullable=False),
-        sa.Column("server", sa.String(), nullable=False),
+        sa.Column("id", Text, nullable=False),
+        sa.Column("version", Text, nullable=False),
+        sa.Column("server", Text, nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
