@@ -44,6 +44,11 @@ __all__ = ["Registry", "Swap"]
 _T = TypeVar("_T")
 
 
+def since_boot() -> float:
+    """Seconds that pass while this process is stopped and while the machine is suspended, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Registry:
     """All changes to versions and routes go through here, one at a time per channel.
 
@@ -68,7 +73,7 @@ class Registry:
         me: Identity | None = None,
         cluster_observer: ClusterObserver | None = None,
         sleep: Sleep = asyncio.sleep,
-        monotonic: Monotonic = time.perf_counter,
+        monotonic: Monotonic = since_boot,
     ) -> None:
         me = me or Identity(secrets.token_hex(8), base_fingerprint=base.fingerprint)
         watcher = cluster_observer or SilentClusterObserver()
