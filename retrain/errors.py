@@ -49,10 +49,6 @@ class RolloutUnderWayError(RetrainError):
     """The channel, or the version, has a rollout already."""
 
 
-class RolloutMovedError(RetrainError):
-    """Another server, or a person, has moved the rollout on meanwhile."""
-
-
 class UnknownRolloutError(RetrainError):
     """There is no such rollout."""
 

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 
 from adapters.ports import Guard, anybody
 from feedback.ports import Database
-from retrain.errors import RolloutMovedError, RolloutUnderWayError, UnknownRolloutError
+from retrain.errors import RolloutUnderWayError, UnknownRolloutError
 from retrain.models import Rollout, RolloutEvent
 from retrain.repository import alone_on
 from retrain.rollout import OPEN, Phase
@@ -77,22 +77,27 @@ class RolloutRepository:
         async with self._database.read() as session:
             return (await session.exec(query.order_by(col(RolloutEvent.id)))).all()
 
-    async def write(
-        self, rollout: Rollout, event: RolloutEvent | None = None, **values: Any
-    ) -> None:
-        """Change a rollout's columns as it was read, and keep the event that says why.
-
-        Raises `RolloutMovedError` where somebody has moved it on since: each stage is noted once,
-        however many servers tick.
-        """
-        version = col(Rollout.version) == rollout.version
+    async def note(self, version: str, verdict: dict[str, Any]) -> None:
+        """Keep the online gate's last verdict."""
+        query = update(Rollout).where(col(Rollout.version) == version).values(verdict=verdict)
         async with self._database.write() as session:
-            now = (await session.exec(select(Rollout).where(version).with_for_update())).one()
-            if (now.phase, now.stages) != (rollout.phase, rollout.stages):
-                raise RolloutMovedError(f"{rollout.version} is {now.phase} by now: look again")
-            await session.exec(update(Rollout).where(version).values(**values))
-            if event is not None:
-                session.add(event)
+            await session.exec(query)
+
+    async def move(
+        self, before: Rollout, event: RolloutEvent, *, unmoved: bool, **values: Any
+    ) -> bool:
+        """Change a rollout's columns, and keep the event that says why; whether it was done.
+
+        With `unmoved` nothing is done where the row is no longer as `before` says.
+        """
+        async with self._database.write() as session:
+            row = await session.get_one(Rollout, before.version, with_for_update=True)
+            if unmoved and (row.phase, row.stages) != (before.phase, before.stages):
+                return False
+            for name, value in values.items():
+                setattr(row, name, value)
+            session.add(event)
+        return True
 
     def event_id(self) -> str:
         """Sorts events in the order in which they were made, also after a restart."""

@@ -92,7 +92,7 @@ async def _freeze_again(context: RunContext) -> Manifest:
 async def about_now(world: World, run: str, channel: str) -> About:
     """What a snapshot taken now is of."""
     await world.runs.channel(channel)
-    live = world.registry.routes()[channel].live
+    live = (await world.registry.route_now(channel)).live
     return await _about(world, run, channel, None if live == BASE else live, world.clock())
 
 
@@ -237,7 +237,7 @@ async def roll_out(context: RunContext) -> Ending | None:
         if (await world.registry.version(version)).state != State.REJECTED:
             await world.registry.reject(version, actor=ACTOR, reason=reason, guard=context.guard)
         return Ending("rejected", reason)
-    live = world.registry.routes()[context.run.channel].live
+    live = (await world.registry.route_now(context.run.channel)).live
     if live not in (version, context.live):
         raise LiveMovedError(
             f"{live} went live meanwhile; the candidate was compared with {context.live}"

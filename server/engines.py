@@ -1,7 +1,10 @@
 """The ways into one database, as `server.db.Database` uses them."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -30,3 +33,11 @@ class Engines:
         self.direct.dispose()
         await self.writer.dispose()
         await self.reader.dispose()
+
+
+def to_json(value: Any) -> str:
+    """JSON as every database takes it: numbers that are not finite become null."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer over 64 bits, a lone surrogate
+        return json.dumps(value)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from server.engines import Engines
+from server.engines import Engines, to_json
 from server.silence import Silence
 
 DRIVER = "postgresql+psycopg"
@@ -68,7 +68,7 @@ def open_postgres(url: URL) -> Engines:
     """Connections to the database that `url` names; none is made before it is needed."""
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
     direct = create_engine(url, pool_size=1, **_options(url))
-    silence = Silence(writer.dialect.create_connect_args(url)[1] | connect_arguments(url))
+    silence = Silence({**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)})
     for engine in (writer.sync_engine, reader.sync_engine, direct):
         silence.follow(engine)
     _configure(writer.sync_engine, (*_ALL, *_WRITERS))
@@ -111,6 +111,7 @@ def _options(url: URL) -> dict[str, Any]:
         "pool_timeout": POOL_TIMEOUT_SECONDS,
         "pool_pre_ping": True,
         "hide_parameters": True,
+        "json_serializer": to_json,
         "use_native_hstore": False,
     }
 

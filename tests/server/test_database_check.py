@@ -37,8 +37,8 @@ def test_a_new_sqlite_file_is_fine_and_is_not_made(tmp_path: Path) -> None:
 
 def test_postgresql_that_may_lose_commits_is_bad(postgres: TestDatabases) -> None:
     with postgres.database() as url:
-        found = dict(reversed(one) for one in look_at_database(url))  # the tests' own never syncs
-    states = {text.split(" ", 1)[0]: state for text, state in found.items()}
+        found = list(look_at_database(url))  # the tests' own never syncs
+    states = {text.split(" ", 1)[0]: state for state, text in found}
     assert states == {"PostgreSQL": "ok", "fsync": "bad", "full_page_writes": "bad"}
 
 
