@@ -30,18 +30,14 @@ SCENARIOS = (
     Scenario(
         1,
         "The server killed with kill -9",
-        (
-            "bench.fault_kills --kills 200",
-            "bench.fault_kills --kills 200 --database postgresql",
-            "bench.fault_kills --kills 10 --engine vllm",
-        ),
-        ("bench.fault_kills --kills 3", "bench.fault_kills --kills 3 --database postgresql"),
+        ("bench.fault_kills",),
+        ("bench.fault_kills --kills 3 --real-kills 1",),
     ),
     Scenario(
         2,
         "The database away for a minute",
         ("bench.fault_database_away",),
-        ("bench.fault_database_away --times 1 --seconds 5",),
+        ("bench.fault_database_away --outages 2 --seconds 5",),
     ),
     Scenario(
         3,
@@ -77,7 +73,7 @@ SCENARIOS = (
         8,
         "A full disk",
         ("bench.fault_disk_full",),
-        ("bench.fault_disk_full --times 1",),
+        ("bench.fault_disk_full --rounds 1",),
     ),
 )
 

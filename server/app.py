@@ -22,6 +22,7 @@ from server.api import (
     retention,
     rollouts,
     runs,
+    servers,
 )
 from server.api import clock as clock_api
 from server.assembly import StartEngine, assemble
@@ -78,7 +79,7 @@ def _clock(settings: Settings) -> Clock:
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
     answering = (chat, comparisons, feedback, interactions)
-    managing = (adapters, runs, rollouts, keys, retention, health)
+    managing = (adapters, runs, rollouts, keys, servers, retention, health)
     for module in (*answering, *managing):
         app.include_router(module.router)
     if settings.server.adjustable_clock:

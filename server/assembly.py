@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from adapters.base_model import BaseModelInfo, read_modules
+from adapters.errors import ForeignBaseModelError
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
@@ -20,6 +21,7 @@ from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from feedback.tokens import FeedbackTokens
 from server.auth import KeyRing
+from server.cluster import follow, identity
 from server.comparisons import Comparisons
 from server.db import Database
 from server.dependencies import Services
@@ -56,7 +58,18 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
     store = open_store(settings)
-    registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
+    registry = Registry(
+        database,
+        engine,
+        store,
+        clock,
+        settings.adapters,
+        base,
+        metrics.adapters,
+        me=identity(app, database.url, base, lock.predecessor()),
+        cluster_observer=metrics.cluster,
+    )
+    metrics.cluster.age_from(lambda: registry.route_age_seconds)
     stack.push_async_callback(registry.close)
     await _open_registry(app, registry)
     metrics.expect(registry.routes())
@@ -112,7 +125,9 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     )
     if not app.state.offline:
         start_housekeeping(registry, services.retention, clock, stack)
-        lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
+        follow(registry, keys, database.url, drain, stack)
+        note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
+        lock.announce(note)
     return services
 
 
@@ -186,7 +201,10 @@ async def _open_keys(settings: Settings, database: Database, clock: Clock, token
 
 async def _open_registry(app: FastAPI, registry: Registry) -> None:
     settings: Settings = app.state.settings
-    await (registry.read_routes() if app.state.offline else registry.start())
+    try:
+        await (registry.read_routes() if app.state.offline else registry.start())
+    except ForeignBaseModelError as error:
+        raise SetupError(str(error)) from None
     for name, channel in settings.channels.items():
         await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
 

@@ -146,6 +146,12 @@ def export(
 
 
 @app.command()
+def servers(*, as_json: AsJson = False) -> None:
+    """List the servers on this database: who lives, what they hold, which routes they have."""
+    terminal.show_servers(ask(lambda api: api.call("GET", "/v1/servers")), as_json=as_json)
+
+
+@app.command()
 def retention(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
