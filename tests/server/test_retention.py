@@ -114,7 +114,7 @@ async def test_a_database_that_is_away_is_counted(
 ) -> None:
     running, _ = app
 
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise OperationalError("", {}, Exception())
 
     monkeypatch.setattr("server.retention.remove_texts", away)
