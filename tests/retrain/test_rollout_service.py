@@ -492,7 +492,7 @@ async def test_a_write_that_fails_is_made_up_for_at_the_next_tick(
         raise OperationalError("away", None, Exception())
 
     with monkeypatch.context() as patch, capture_logs() as logs:
-        patch.setattr(stage.service.rows, "write", away)
+        patch.setattr(stage.service.rows, "move", away)
         await stage.tick(hours=1)
     assert [entry["event"] for entry in logs] == ["rollout_waits"]
     assert await stage.tick() == Phase.CANARY
@@ -522,7 +522,8 @@ async def test_a_tick_that_finds_nothing_new_writes_nothing(
     async def write(*args: object, **more: object) -> None:
         written.append(more)
 
-    monkeypatch.setattr(stage.service.rows, "write", write)
+    monkeypatch.setattr(stage.service.rows, "move", write)
+    monkeypatch.setattr(stage.service.rows, "note", write)
     await stage.service.tick()
     assert written == []
 
