@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import JSON, BigInteger, Column, Index
 from sqlmodel import Field, SQLModel
 
 
@@ -41,7 +41,7 @@ class Version(SQLModel, table=True):
     digest: str
     """sha256 over the manifest: the content's identity."""
     rank: int
-    size_bytes: int
+    size_bytes: int = Field(sa_type=BigInteger)
     created_at: datetime
     created_by: str
     figures: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

@@ -5,18 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from server.db import Database
 from tests.adapters.world import World
-from tests.database_fixture import make_database
 
 
 @pytest.fixture
-async def unstarted(tmp_path: Path) -> AsyncIterator[World]:
+async def unstarted(tmp_path: Path, database: Database) -> AsyncIterator[World]:
     """A registry before its first start."""
-    database = await make_database(tmp_path)
     world = World(tmp_path, database)
     yield world
     await world.registry.close()
-    await database.close()
 
 
 @pytest.fixture
