@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -97,11 +97,29 @@ class Registry:
         A live version that cannot be loaded is replaced by standby or the base model, loudly;
         only a database or a disk that does not answer stops the start.
         """
+        await self._clear_leftovers()
+        await self.make_up()
+
+    async def start_without_database(
+        self, views: Sequence[RouteView], versions: Mapping[str, Version]
+    ) -> None:
+        """Serve these routes, last known, and load the versions that they name.
+
+        `make_up` does the rest of the start once the database is there.
+        """
+        await self._clear_leftovers()
+        self._ledger.assume(views)
+        await self._recovery.load_known(versions)
+
+    async def make_up(self) -> None:
+        """Create the default channel, and load what should be resident."""
+        await self._ledger.ensure_channel(self._config.channel, self._config.tenant, shared=False)
+        await self._recovery.run()
+
+    async def _clear_leftovers(self) -> None:
         leftovers = await asyncio.to_thread(self._store.clear_leftovers)
         if leftovers:
             self._log.warning("adapter_leftovers_removed", folders=leftovers)
-        await self._ledger.ensure_channel(self._config.channel, self._config.tenant, shared=False)
-        await self._recovery.run()
 
     async def read_routes(self) -> None:
         """Read versions and routes without touching an engine: for tools beside no server."""

@@ -58,8 +58,8 @@ class Forwarder:
             await self._spool.open()
         except SpoolUnavailableError as error:  # that stops no start: it is tried again
             self._failed(error)
-        self.behind = self._spool.rows > 0
-        if self.behind:
+        if self._spool.rows:
+            self.behind = True
             _log.warning("spool_left_over", rows=self._spool.rows)
         self._tell_size()
         if self.behind or not self._spool.opened:

@@ -15,27 +15,25 @@ from adapters.base_model import BaseModelInfo, read_modules
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
-from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from feedback.tokens import FeedbackTokens
-from server.auth import KeyRing
+from retrain.context import World
+from retrain.service import RunService
 from server.comparisons import Comparisons
-from server.db import Database
 from server.dependencies import Services
 from server.drain import Drain
 from server.engine.base import Engine
 from server.engine.config import EngineConfig
-from server.errors import SetupError
 from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
-from server.migrate import upgrade
-from server.secrets import id_secret
+from server.opening import Opening, Rest, open_recorder
+from server.remembering import Remembering
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
-from server.weekly import start_runs
+from server.weekly import begin_runs, make_runs
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
@@ -46,21 +44,23 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
     lock = DataLock(settings.data_dir).acquire()
     stack.callback(lock.release)
-    database = await _open_database(settings, stack)
-    keys = await _open_keys(settings, database, clock, token)
+    opening = Opening(app, stack, metrics, token)
+    await opening.open()
+    database = opening.database
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
     store = ArtifactStore(settings.data_dir / "adapters")
     registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
     stack.push_async_callback(registry.close)
-    await _open_registry(app, registry)
+    if opening.known is None:
+        await _open_registry(app, registry)
+    else:
+        known = opening.known
+        await registry.start_without_database(known.route_views(), known.version_rows())
     metrics.expect(registry.routes())
-    recorder = Recorder(database, settings.feedback, metrics.recorder)
-    await recorder.start()
-    stack.push_async_callback(recorder.close)
-    secret = await id_secret(database)
-    ids, tokens = InteractionIds(secret), FeedbackTokens(secret)
+    recorder, forwarder = await open_recorder(app, opening, metrics, stack)
+    ids, tokens = InteractionIds(opening.secret), FeedbackTokens(opening.secret)
     drain = Drain(settings.server.drain_seconds)
     serving = _serving(
         app,
@@ -72,11 +72,25 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         drain=drain,
         metrics=metrics,
     )
+    runs, world = await make_runs(
+        app,
+        database=database,
+        registry=registry,
+        store=store,
+        base=base,
+        metrics=metrics,
+        token=token,
+        stack=stack,
+    )
+    rest = _rest(app, opening, registry, runs, world, metrics)
+    stack.push_async_callback(rest.close)
     services = Services(
         settings=settings,
         clock=clock,
         database=database,
-        keys=keys,
+        forwarder=forwarder,
+        rest=rest,
+        keys=opening.keys,
         operator_token=token,
         engine=engine,
         registry=registry,
@@ -92,23 +106,41 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
             clock=clock,
             random=SystemRandom(),
         ),
-        runs=await start_runs(
-            app,
-            database=database,
-            registry=registry,
-            store=store,
-            base=base,
-            metrics=metrics,
-            token=token,
-            stack=stack,
-        ),
+        runs=runs,
         metrics=metrics,
         drain=drain,
     )
     if not app.state.offline:
-        start_housekeeping(registry, clock, stack)
+        await (rest.now() if opening.known is None else rest.later(opening.prepare))
         lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
     return services
+
+
+def _rest(
+    app: FastAPI,
+    opening: Opening,
+    registry: Registry,
+    runs: RunService,
+    world: World,
+    metrics: Metrics,
+) -> Rest:
+    """What a start does last, once the database is there."""
+    settings: Settings = app.state.settings
+
+    async def work(stack: AsyncExitStack) -> None:
+        if opening.known is not None:
+            await registry.make_up()
+            await _ensure_channels(settings, registry)
+            metrics.expect(registry.routes())
+        remembering = Remembering(
+            settings.data_dir, opening.name, opening.secret, opening.keys, registry
+        )
+        remembering.start()
+        stack.push_async_callback(remembering.close)
+        await begin_runs(runs, world, stack)
+        start_housekeeping(registry, app.state.clock, stack)
+
+    return Rest(work)
 
 
 def _serving(  # noqa: PLR0913  (what it is made of)
@@ -152,28 +184,12 @@ def _serving(  # noqa: PLR0913  (what it is made of)
     )
 
 
-async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
-    await upgrade(settings.database)
-    database = Database(settings.database)
-    stack.push_async_callback(database.close)
-    return database
-
-
-async def _open_keys(settings: Settings, database: Database, clock: Clock, token: str) -> KeyRing:
-    """Read the keys; refuses to listen to the world without any."""
-    keys = KeyRing(database, clock, token, loopback=settings.server.loopback)
-    await keys.load()
-    if not settings.server.loopback and keys.empty:
-        raise SetupError(
-            f"{settings.server.host} can be reached from elsewhere and there is no key: make one "
-            "with 'pawl keys create --role admin', or listen on 127.0.0.1"
-        )
-    return keys
-
-
 async def _open_registry(app: FastAPI, registry: Registry) -> None:
-    settings: Settings = app.state.settings
     await (registry.read_routes() if app.state.offline else registry.start())
+    await _ensure_channels(app.state.settings, registry)
+
+
+async def _ensure_channels(settings: Settings, registry: Registry) -> None:
     for name, channel in settings.channels.items():
         await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
 

@@ -16,9 +16,10 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from server import postgres
-from server.errors import SetupError
+from server.errors import DatabaseAwayError, SetupError
 from server.postgres import open_postgres
 from server.sqlite import open_sqlite, sqlite_url
+from server.wires import Wires
 
 __all__ = ["Database", "database_address", "sqlite_url"]
 
@@ -59,18 +60,22 @@ class Database:
         self.url = database_address(url)
         sqlite = self.url.get_backend_name() == "sqlite"
         self._engines = open_sqlite(self.url) if sqlite else open_postgres(self.url)
+        self._wires = Wires(self._engines.all)
         self._turn = asyncio.Lock()
+        self._away = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pawl-writer")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading; close it before tokens stream."""
+        self._check_there()
         async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        self._check_there()
         async with (
             self._turn,
             AsyncSession(self._engines.writer, expire_on_commit=False) as session,
@@ -84,6 +89,7 @@ class Database:
         Through the asynchronous driver each query costs several, which the log cannot afford. A
         caller that is cancelled leaves the transaction to end by itself, and the turn with it.
         """
+        self._check_there()
         return await asyncio.shield(asyncio.ensure_future(self._in_thread(work)))
 
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
@@ -96,11 +102,31 @@ class Database:
 
     async def ping(self) -> None:
         """Raise what the driver raises when the database does not answer."""
-        async with self.read() as session:
+        async with AsyncSession(self._engines.probe) as session:
             await session.exec(select(1))
+
+    @property
+    def away(self) -> bool:
+        """Whether sessions are refused at once (`DatabaseAwayError`)."""
+        return self._away
+
+    def leave(self) -> None:
+        """Refuse sessions from now on; those that wait for an answer end with an error."""
+        self._away = True
+        self._wires.cut()
+
+    def come_back(self) -> None:
+        """Take sessions again."""
+        self._away = False
+
+    def _check_there(self) -> None:
+        if self._away:
+            raise DatabaseAwayError
 
     async def close(self) -> None:
         """Close all connections, once what is being written has ended."""
+        if self._away:
+            self._wires.cut()
         await asyncio.to_thread(self._thread.shutdown)
         await self._engines.dispose()
 

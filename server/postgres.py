@@ -66,12 +66,13 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 def open_postgres(url: URL) -> Engines:
     """Connections to the database that `url` names; none is made before it is needed."""
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
+    probe = open_async(url, pool_size=1)
     direct = create_engine(url, pool_size=1, **_options(url))
     _configure(writer.sync_engine, (*_ALL, *_WRITERS))
     _configure(reader.sync_engine, (*_ALL, *_READERS))
     _configure(direct, (*_ALL, *_WRITERS))
     _take_lock(writer)
-    return Engines(writer, reader, direct, one_turn=False)
+    return Engines(writer, reader, direct, probe, one_turn=False)
 
 
 def open_async(url: URL, *, pool_size: int) -> AsyncEngine:
