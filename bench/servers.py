@@ -79,20 +79,22 @@ def start_pawl(
     model: Path | None = None,
     settings: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    log: Path | None = None,
 ) -> ServerProcess:
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 
     Args:
-        data_dir: What it keeps; its log is `server.log` beside it.
+        data_dir: What it keeps.
         model: The model's folder; without one the fake engine answers.
         settings: `PAWL_…` variables.
         prefix: What the command is started under, such as `strace -f`.
+        log: The file of its log; without one it is `server.log` beside `data_dir`.
 
     """
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
     command = [sys.executable, "-m", "server.process", *engine]
     command += ["--data-dir", str(data_dir), "--port", "0"]
-    log, note = data_dir.parent / "server.log", data_dir / "server.json"
+    log, note = log or data_dir.parent / "server.log", data_dir / "server.json"
     note.unlink(missing_ok=True)  # of a server that was killed
     started = _start([*prefix, *command], log, settings or {})
     running = _wait(started, log, lambda: _pawl(note))

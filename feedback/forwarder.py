@@ -147,8 +147,9 @@ class Forwarder:
             _log.error("spooled_row_refused", row=type(row.record).__name__, reason=row.reason)
             self._observer.refused(row.reason)
         for record, outcome in zip(group.rows, outcomes, strict=True):
-            stored = isinstance(outcome, Stored) and isinstance(record, FeedbackRecord)
-            if stored and outcome.new:
+            if not (isinstance(outcome, Stored) and isinstance(record, FeedbackRecord)):
+                continue
+            if outcome.new:
                 self._recorded.feedback_stored(record.metric_name, outcome.version)
 
     def _tell_size(self) -> None:

@@ -220,8 +220,9 @@ class Recorder:
 
     def _count_stored(self, outcomes: Sequence[_Settled]) -> None:
         for waiting, outcome in outcomes:
-            new = isinstance(outcome, Stored) and outcome.new
-            if new and isinstance(waiting.row, FeedbackRecord):
+            if not (isinstance(outcome, Stored) and isinstance(waiting.row, FeedbackRecord)):
+                continue
+            if outcome.new:
                 self._observer.feedback_stored(waiting.row.metric_name, outcome.version)
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:

@@ -48,12 +48,13 @@ def plain_subjects(record: FeedbackRecord) -> list[list[Any]]:
 def plain(record: InteractionRecord | FeedbackRecord) -> dict[str, Any]:
     """Everything that a record says, as JSON."""
     if isinstance(record, FeedbackRecord):
-        return _json({**feedback_row(record), "subjects": plain_subjects(record)})
-    try:
-        row = {**interaction_row(record), "choices": choice_rows(record)}
-    except OverflowError:  # token ids that no row can hold
-        row = asdict(record)
-    return _json(row)
+        row = {**feedback_row(record), "subjects": plain_subjects(record)}
+    else:
+        try:
+            row = {**interaction_row(record), "choices": choice_rows(record)}
+        except OverflowError:  # token ids that no row can hold
+            row = asdict(record)
+    return {name: _json(value) for name, value in row.items()}
 
 
 def _choice_record(row: Mapping[str, Any]) -> ChoiceRecord:

@@ -42,7 +42,7 @@ class FlakyDatabase:
             self.tried.set()
             raise OperationalError("", {}, sqlite3.OperationalError("database is locked"))
         result = await self._database.transaction(work)
-        while self.silent:
+        while self.silent:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         return result
 

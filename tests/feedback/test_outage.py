@@ -40,7 +40,7 @@ ROWS_FAULTS = [
 
 def name(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
-    return f"{type(error).__name__} {type(cause).__name__}"
+    return f"{type(error).__module__} {type(cause).__module__} {type(cause).__name__} {cause}"
 
 
 @pytest.mark.parametrize("error", OUTAGES, ids=name)

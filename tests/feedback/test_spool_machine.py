@@ -15,7 +15,7 @@ from sqlmodel import select
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import FeedbackRecord
 from feedback.upserts import Stored
-from tests.database_fixture import Database, make_database
+from tests.database_fixture import make_database
 from tests.feedback.examples import NOW, interaction, judgement
 from tests.feedback.spooling import HASTY, Spooling, spooling
 
@@ -32,7 +32,7 @@ class Outages(RuleBasedStateMachine):
         self.number = 0
         self.acknowledged: set[str] = set()
         self.said: list[FeedbackRecord] = []
-        self.database: Database = self.runner.run(make_database(Path(self.folder.name)))
+        self.database = self.runner.run(make_database(Path(self.folder.name)))
         self.stack, self.log = self.runner.run(self._started(away=False))
 
     async def _started(self, *, away: bool) -> tuple[AsyncExitStack, Spooling]:
