@@ -53,6 +53,7 @@ class Outcome:
     disk: str
     seconds: float
     rounds: list[Round] = field(default_factory=list)
+    answered: int = 0
     acknowledged: int = 0
     missing: int = 0
     doubled: int = 0
@@ -69,6 +70,7 @@ class Outcome:
 @dataclass(slots=True)
 class _Traffic:
     round: Round
+    answered: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
     ended: bool = False
 
@@ -81,7 +83,10 @@ async def run(
     away = next((fault for fault in database.faults if fault.name == "stopped"), None)
     async with session_of(server) as session:
         traffic, numbers = _Traffic(Round()), count()
-        clients = [asyncio.create_task(_client(session, traffic, numbers)) for _ in range(CLIENTS)]
+        clients = [
+            *(asyncio.create_task(_rater(session, traffic, numbers)) for _ in range(CLIENTS)),
+            *(asyncio.create_task(_chatter(session, traffic)) for _ in range(CLIENTS)),
+        ]
         await asyncio.sleep(0.5)
         for number in range(rounds):
             traffic.round = Round()
@@ -99,24 +104,32 @@ async def run(
         traffic.ended = True
         await asyncio.gather(*clients)
         await _caught_up(session)
-    stored = database.count("feedback")
-    outcome.acknowledged = len(traffic.acknowledged)
-    outcome.missing = len(traffic.acknowledged - stored.keys())
-    outcome.doubled = sum(1 for rows in stored.values() if rows > 1)
+    _look(database, traffic, outcome)
     return outcome
 
 
-async def _client(session: aiohttp.ClientSession, traffic: _Traffic, numbers: "count[int]") -> None:
-    """Chat, and rate the answer until that is acknowledged."""
-    message = {"role": "user", "content": "When do the tomatoes ripen?"}
+def _look(database: Breakable, traffic: _Traffic, outcome: Outcome) -> None:
+    """Compare what was acknowledged, or answered, with what the database holds."""
+    stored, answers = database.count("feedback"), database.count("interaction")
+    outcome.answered = len(traffic.answered)
+    outcome.acknowledged = len(traffic.acknowledged)
+    outcome.missing = len(traffic.acknowledged - stored.keys())
+    outcome.missing += len(traffic.answered - answers.keys())
+    outcome.doubled = sum(1 for rows in (stored + answers).values() if rows > 1)
+
+
+async def _chatter(session: aiohttp.ClientSession, traffic: _Traffic) -> None:
     while not traffic.ended:
-        now = traffic.round
-        reply = await ask(session, {"model": "pawl", "messages": [message]})
-        now.chats += 1
-        now.failed_chats += not reply.good
+        await _chat(session, traffic)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _rater(session: aiohttp.ClientSession, traffic: _Traffic, numbers: "count[int]") -> None:
+    """Chat, and rate the answer until that is acknowledged."""
+    while not traffic.ended:
         feedback = {
             "id": f"post-{next(numbers)}",
-            "inference_id": reply.id,
+            "inference_id": await _chat(session, traffic),
             "metric_name": "comment",
             "value": COMMENT,
         }
@@ -124,6 +137,15 @@ async def _client(session: aiohttp.ClientSession, traffic: _Traffic, numbers: "c
             await asyncio.sleep(0.2)
         traffic.acknowledged.add(feedback["id"])
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _chat(session: aiohttp.ClientSession, traffic: _Traffic) -> str:
+    now, message = traffic.round, {"role": "user", "content": "When do the tomatoes ripen?"}
+    reply = await ask(session, {"model": "pawl", "messages": [message]})
+    now.chats += 1
+    now.failed_chats += not reply.good
+    traffic.answered.add(reply.id)
+    return reply.id
 
 
 async def _acknowledged(
@@ -206,7 +228,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
             "failed": sum(one.failed_chats for one in outcome.rounds),
             "feedback told 503": sum(one.refused for one in outcome.rounds),
             "told anything else": sum(one.wrong_refusals for one in outcome.rounds),
-            "acknowledged": outcome.acknowledged,
+            "answers and acknowledged feedback": outcome.answered + outcome.acknowledged,
             "lost": outcome.missing,
             "doubled": outcome.doubled,
             "damaged files": outcome.damaged,

@@ -62,7 +62,8 @@ class DatabaseWatch:
             self._database.leave()
         self._observer.probed(answers=answers)
         if answers != self._answers:
-            _log.warning("database_watch", answers=answers, error=type(error).__name__)
+            kind = None if error is None else type(error).__name__
+            _log.warning("database_watch", answers=answers, error=kind)
         self._answers = answers
 
     async def _watch(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL, make_url
@@ -90,7 +90,9 @@ class Database:
         caller that is cancelled leaves the transaction to end by itself, and the turn with it.
         """
         self._check_there()
-        return await asyncio.shield(asyncio.ensure_future(self._in_thread(work)))
+        task = asyncio.ensure_future(self._in_thread(work))
+        task.add_done_callback(_mark_as_read)  # its caller may be gone when it fails
+        return await asyncio.shield(task)
 
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
         loop = asyncio.get_running_loop()
@@ -129,6 +131,11 @@ class Database:
             self._wires.cut()
         await asyncio.to_thread(self._thread.shutdown)
         await self._engines.dispose()
+
+
+def _mark_as_read(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _transact(engine: Engine, work: Callable[[Connection], Result]) -> Result:
