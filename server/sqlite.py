@@ -11,11 +11,16 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from server.engines import Engines
+from server.engines import Engines, to_json
 
 BUSY_TIMEOUT_MS = 5000
 READERS = 4
-_POOL: dict[str, Any] = {"max_overflow": 0, "pool_timeout": 30, "hide_parameters": True}
+_OPTIONS: dict[str, Any] = {
+    "max_overflow": 0,
+    "pool_timeout": 30,
+    "hide_parameters": True,
+    "json_serializer": to_json,
+}
 
 
 def sqlite_url(path: Path) -> str:
@@ -25,10 +30,10 @@ def sqlite_url(path: Path) -> str:
 
 def open_sqlite(url: URL) -> Engines:
     """Connections to the file that `url` names; it is made at the first use."""
-    writer = create_async_engine(url, pool_size=1, **_POOL)
-    reader = create_async_engine(url, pool_size=READERS, **_POOL)
-    probe = create_async_engine(url, pool_size=1, **_POOL)
-    direct = create_engine(url.set(drivername="sqlite"), pool_size=1, **_POOL)
+    writer = create_async_engine(url, pool_size=1, **_OPTIONS)
+    reader = create_async_engine(url, pool_size=READERS, **_OPTIONS)
+    probe = create_async_engine(url, pool_size=1, **_OPTIONS)
+    direct = create_engine(url.set(drivername="sqlite"), pool_size=1, **_OPTIONS)
     _configure(writer.sync_engine, query_only=False)
     _configure(reader.sync_engine, query_only=True)
     _configure(probe.sync_engine, query_only=True)

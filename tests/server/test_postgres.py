@@ -1,5 +1,6 @@
 """What is asked of PostgreSQL beside the contract: durability, and being seen dead in time."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from bench.postgres import UNSYNCED, PostgresServer, running_postgres
 from server.db import Database
 from server.errors import SetupError
 from server.migrate import upgrade
+from server.silence import ANSWER_SECONDS, LONG_SECONDS
 from tests.postgres_fixture import TestDatabases
 
 pytestmark = pytest.mark.anyio
@@ -102,6 +104,31 @@ async def test_a_database_that_comes_back_is_used_again(
     await away.ping()
     assert await away.transaction(one) == 1
     assert await setting(away, "timezone") == ("UTC", "UTC", "UTC")
+
+
+async def test_whoever_waits_for_a_database_that_falls_silent_is_told(
+    mortal: PostgresServer, away: Database
+) -> None:
+    async def write() -> None:
+        async with away.write() as session:
+            await (await session.connection()).execute(text("SELECT 1"))
+
+    await asyncio.gather(write(), away.transaction(lambda at: at.execute(text("SELECT 1"))))
+    mortal.pause()
+    try:
+        waiting = (away.ping(), write(), away.transaction(lambda at: at.execute(text("SELECT 1"))))
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+    finally:
+        mortal.resume()
+    assert [type(end) for end in ends] == [OperationalError] * 3
+    await away.ping()
+    await write()
+
+
+async def test_a_query_that_takes_long_is_left_alone(away: Database) -> None:
+    slow = text("SELECT 'done' FROM pg_sleep(:seconds)")
+    slow = slow.bindparams(seconds=2 * (LONG_SECONDS + ANSWER_SECONDS))
+    assert await away.transaction(lambda at: at.execute(slow).scalar_one()) == "done"
 
 
 @pytest.mark.parametrize(
