@@ -6,6 +6,7 @@ writes it again, which changes nothing: rows are known by their ids.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -20,6 +21,9 @@ from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.repository import write_feedback, write_interactions
 from feedback.spool import Refused, Spool, SpooledGroup
 from feedback.upserts import Outcome, Stored
+
+GIVE_WAY_SECONDS = 0.2
+GIVE_WAY_GROUPS = 2
 
 Record = InteractionRecord | FeedbackRecord
 
@@ -49,6 +53,8 @@ class Forwarder:
         self._observer = observer
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._moved = asyncio.Condition()
+        self._groups = 0  # forwarded one after the other, without a failure
         self.order = asyncio.Lock()
         self.behind = False
 
@@ -81,6 +87,19 @@ class Forwarder:
         self._observer.database_failed()
         self._wake.set()
 
+    async def give_way(self) -> None:
+        """Wait, for a moment at most, until more has left the spool than a group put into it.
+
+        Else, under a load that the spool takes faster than it is forwarded, a short outage would
+        fill it. While the database takes nothing there is nothing to wait for.
+        """
+        wanted = self._groups + GIVE_WAY_GROUPS
+        if not (self.behind and self._groups):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_WAY_SECONDS), self._moved:
+                await self._moved.wait_for(lambda: not 0 < self._groups < wanted)
+
     async def spool(self, rows: Sequence[Record]) -> list[Outcome]:
         """Make the rows durable in the spool; outcomes: interactions' first, then feedback's."""
         asked, judged = parted(rows)
@@ -96,12 +115,19 @@ class Forwarder:
             try:
                 await self._step()
                 pause = first
+                await self._count_groups(self._groups + 1 if self.behind else 0)
             except Exception as error:  # noqa: BLE001 - whatever it is: try again
                 self._failed(error)
+                await self._count_groups(0)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, self._config.retry_seconds_max)
             if not self.behind and self._spool.opened:
                 self._wake.clear()
+
+    async def _count_groups(self, groups: int) -> None:
+        async with self._moved:
+            self._groups = groups
+            self._moved.notify_all()
 
     async def _step(self) -> None:
         """Forward one group; when there is none and the database answers, catch up."""

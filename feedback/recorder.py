@@ -145,6 +145,8 @@ class Recorder:
                 await self._settle(self._writing)
                 self._writing = []
                 self._observer.queue_depth(self.depth)
+                if self._forwarder is not None:
+                    await self._forwarder.give_way()
             if not self._open:
                 return
             self._wake.clear()

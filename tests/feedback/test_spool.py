@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,28 @@ async def test_a_group_is_forwarded_however_large_the_spool(
         await log.caught_up()
     found = await judgements(database)
     assert [(row.id, row.received_at) for row in found] == [(r.id, r.received_at) for r in said]
+
+
+async def test_the_spool_empties_under_a_load_that_never_ends(
+    database: Database, tmp_path: Path
+) -> None:
+    config = QUICK.model_copy(update={"group_max": 5})
+    ended = False
+
+    async def client(log: Any, number: int) -> int:
+        for turn in count():
+            await log.recorder.store(judgement(f"{number} {turn}"))
+            if ended:
+                return turn + 1
+        raise AssertionError
+
+    async with spooling(database, tmp_path, config, away=True) as log:
+        clients = [asyncio.ensure_future(client(log, number)) for number in range(20)]
+        while log.spool.rows < 200:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        log.database.away = False
+        while log.forwarder.behind:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        ended = True
+        said = sum(await asyncio.gather(*clients))
+    assert len(await judgements(database)) == said
