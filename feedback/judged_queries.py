@@ -168,6 +168,7 @@ def prompts_of(window: LogWindow) -> Select[Any]:
             col(Interaction.mode) == "live",
             col(Interaction.endpoint) == "chat",
             col(Interaction.status) == "complete",
+            col(Interaction.texts_removed_at).is_(None),
         )
         .order_by(col(Interaction.tenant), col(Interaction.received_at), col(Interaction.id))
     )
@@ -189,6 +190,7 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
     col(Interaction.version),
     col(Interaction.base_fingerprint),
     col(Interaction.received_at),
+    col(Interaction.texts_removed_at),
     col(Choice.index).label("choice_index"),
     col(Choice.text),
     col(Choice.token_ids),

@@ -8,32 +8,40 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from random import SystemRandom
 
+import structlog
 from fastapi import FastAPI
 
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo, read_modules
+from adapters.errors import ForeignBaseModelError
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
+from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from feedback.tokens import FeedbackTokens
 from retrain.context import World
-from retrain.service import RunService
+from server.cluster import follow, identity
 from server.comparisons import Comparisons
+from server.db import Database
 from server.dependencies import Services
 from server.drain import Drain
 from server.engine.base import Engine
 from server.engine.config import EngineConfig
+from server.errors import SetupError
 from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
-from server.opening import Opening, Rest, open_recorder
+from server.opening import Opening, Rest, Work, open_recorder
 from server.remembering import Remembering
+from server.retention import Retention, too_short
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
+from server.stores import open_store
 from server.weekly import begin_runs, make_runs
+
+log = structlog.get_logger()
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
@@ -50,8 +58,19 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
-    store = ArtifactStore(settings.data_dir / "adapters")
-    registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
+    store = open_store(settings)
+    registry = Registry(
+        database,
+        engine,
+        store,
+        clock,
+        settings.adapters,
+        base,
+        metrics.adapters,
+        me=identity(app, database.url, base, lock.predecessor()),
+        cluster_observer=metrics.cluster,
+    )
+    metrics.cluster.age_from(lambda: registry.route_age_seconds)
     stack.push_async_callback(registry.close)
     if opening.known is None:
         await _open_registry(app, registry)
@@ -82,7 +101,8 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         token=token,
         stack=stack,
     )
-    rest = _rest(app, opening, registry, runs, world, metrics)
+    retention = _retention(settings, database, clock, metrics)
+    rest = Rest()
     stack.push_async_callback(rest.close)
     services = Services(
         settings=settings,
@@ -109,38 +129,35 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         runs=runs,
         metrics=metrics,
         drain=drain,
+        retention=retention,
     )
     if not app.state.offline:
+        rest.work = _rest(app, opening, services, world)
         await (rest.now() if opening.known is None else rest.later(opening.prepare))
-        lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
+        note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
+        lock.announce(note)
     return services
 
 
-def _rest(
-    app: FastAPI,
-    opening: Opening,
-    registry: Registry,
-    runs: RunService,
-    world: World,
-    metrics: Metrics,
-) -> Rest:
+def _rest(app: FastAPI, opening: Opening, services: Services, world: World) -> Work:
     """What a start does last, once the database is there."""
-    settings: Settings = app.state.settings
+    settings, registry = services.settings, services.registry
 
     async def work(stack: AsyncExitStack) -> None:
         if opening.known is not None:
             await registry.make_up()
             await _ensure_channels(settings, registry)
-            metrics.expect(registry.routes())
+            services.metrics.expect(registry.routes())
         remembering = Remembering(
             settings.data_dir, opening.name, opening.secret, opening.keys, registry
         )
         remembering.start()
         stack.push_async_callback(remembering.close)
-        await begin_runs(runs, world, stack)
-        start_housekeeping(registry, app.state.clock, stack)
+        await begin_runs(services.runs, world, stack)
+        start_housekeeping(registry, services.retention, app.state.clock, stack)
+        follow(registry, opening.keys, opening.database.url, services.drain, stack)
 
-    return Rest(work)
+    return work
 
 
 def _serving(  # noqa: PLR0913  (what it is made of)
@@ -184,8 +201,19 @@ def _serving(  # noqa: PLR0913  (what it is made of)
     )
 
 
+def _retention(settings: Settings, database: Database, clock: Clock, metrics: Metrics) -> Retention:
+    warning = too_short(settings.feedback.retention_days, settings.retrain.max_window_days)
+    if warning is not None:
+        log.warning("retention_is_short", reason=warning)
+    runs = settings.data_dir / "runs"
+    return Retention(database, runs, settings.feedback, clock, metrics.retention)
+
+
 async def _open_registry(app: FastAPI, registry: Registry) -> None:
-    await (registry.read_routes() if app.state.offline else registry.start())
+    try:
+        await (registry.read_routes() if app.state.offline else registry.start())
+    except ForeignBaseModelError as error:
+        raise SetupError(str(error)) from None
     await _ensure_channels(app.state.settings, registry)
 
 

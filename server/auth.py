@@ -13,6 +13,7 @@ from typing import Literal
 
 from sqlmodel import col, select
 
+from adapters.signals import signal
 from feedback.errors import FeedbackTokenError
 from feedback.outage import is_outage
 from feedback.ports import Clock, Database
@@ -26,6 +27,9 @@ from server.errors import (
 from server.key_lookup import KeyLookup
 from server.models import ApiKey
 from server.settings import DEFAULT_TENANT
+
+KEYS = "pawl_keys"
+"""Signalled where a key was made or revoked."""
 
 Role = Literal["app", "admin"]
 
@@ -155,6 +159,7 @@ class KeyRing:
         )
         async with self._database.write() as session:
             session.add(row)
+            await signal(session, KEYS)
         self._changes += 1
         self.assume([*self.rows, row])
         return row, key
@@ -166,6 +171,7 @@ class KeyRing:
             if row is None or (tenant is not None and row.tenant != tenant):
                 raise KeyNotFoundError(identifier)
             row.revoked_at = self._clock()
+            await signal(session, KEYS)
         self._changes += 1
         self.assume([row if key.id == identifier else key for key in self.rows])
 

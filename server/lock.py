@@ -20,11 +20,12 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """Where the server of a data folder listens."""
+    """Where the server of a data folder listens; `id` names it among those on its database."""
 
     url: str
     token: str
     pid: int
+    id: str = ""
 
 
 class DataLock:
@@ -51,6 +52,13 @@ class DataLock:
             time.sleep(POLL_SECONDS)
         self._file = file
         return self
+
+    def predecessor(self) -> str | None:
+        """The id of the server that was killed on this folder; None where it ended well."""
+        try:
+            return str(json.loads((self._data_dir / "server.json").read_text())["id"])
+        except (OSError, ValueError, KeyError):
+            return None
 
     def announce(self, server: RunningServer) -> None:
         """Write down where the server listens, readable by its owner only."""

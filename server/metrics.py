@@ -18,6 +18,8 @@ from feedback.config import BUILT_IN_METRICS
 from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedError
 from feedback.records import InteractionRecord
 from retrain.rollout import Phase
+from server.cluster_metrics import ClusterMetrics
+from server.retention_metrics import RetentionMetrics
 from server.spool_metrics import SpoolMetrics
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -339,10 +341,13 @@ class Metrics:
         self.spool = SpoolMetrics(self._registry)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
+        self.cluster = ClusterMetrics(self._registry)
+        self.retention = RetentionMetrics(self._registry)
 
     def expect(self, channels: Iterable[str]) -> None:
         """Show zeros for these channels from the start."""
         self.recorder.expect()
+        self.retention.expect()
         for channel in channels:
             self.serving.expect(channel)
             self.shadow.expect(channel)

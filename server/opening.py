@@ -30,6 +30,9 @@ from server.settings import Settings
 
 RETRY_SECONDS = 1.0
 
+Work = Callable[[AsyncExitStack], Awaitable[None]]
+"""Starts things that the stack ends."""
+
 _log = structlog.get_logger()
 
 
@@ -146,15 +149,15 @@ async def open_recorder(
 class Rest:
     """The rest of a start: at once, or in the background as soon as the database is there."""
 
-    def __init__(self, work: Callable[[AsyncExitStack], Awaitable[None]]) -> None:
-        self._work = work
+    def __init__(self) -> None:
+        self.work: Work = _nothing
         self._stack = AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
         self.done = False
 
     async def now(self) -> None:
         """Do it; raises what it raises."""
-        await self._work(self._stack)
+        await self.work(self._stack)
         self.done = True
 
     async def later(self, prepare: Callable[[], Awaitable[object]]) -> None:
@@ -179,6 +182,10 @@ class Rest:
                 await self._stack.aclose()
                 _log.warning("start_not_made_up", error=type(error).__name__)
         _log.info("start_made_up")
+
+
+async def _nothing(_stack: AsyncExitStack) -> None:
+    """Until there is work."""
 
 
 def _unreachable(database: str) -> str:

@@ -78,8 +78,10 @@ class Serving:
         if self._drain.draining:
             raise DrainingError
         if mode == "live":
+            await self._registry.up_to_date()
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
         async with self._evaluations:  # what answers is settled only once it is this request's turn
+            await self._registry.up_to_date()
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
 
     def answer_unseen(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.database_fixture import backend, database, database_url
+from tests.database_fixture import backend, database, database_url, sqlite_template
 from tests.engine_fixtures import real_engine, tiny_model
 from tests.postgres_fixture import postgres
 
@@ -15,6 +15,7 @@ __all__ = [
     "database_url",
     "postgres",
     "real_engine",
+    "sqlite_template",
     "tiny_model",
 ]
 

@@ -4,6 +4,8 @@ A test that asks for `database` or `database_url` runs on SQLite and on PostgreS
 need of both says `@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)`.
 """
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -16,9 +18,17 @@ import feedback.models  # noqa: F401
 import retrain.models  # noqa: F401
 from server.db import Database, sqlite_url
 from server.db import Database as SqliteDatabase
+from server.migrate import upgrade
 from tests.postgres_fixture import TestDatabases
 
-__all__ = ["SqliteDatabase", "backend", "database", "database_url", "make_database"]
+__all__ = [
+    "SqliteDatabase",
+    "backend",
+    "database",
+    "database_url",
+    "make_database",
+    "sqlite_template",
+]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -27,11 +37,20 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the tables that the migrations make."""
+    path = tmp_path_factory.mktemp("template") / "pawl.sqlite"
+    asyncio.run(upgrade(sqlite_url(path)))
+    return path
+
+
 @pytest.fixture
 def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a new database with all tables."""
+    """The address of a new, migrated database."""
     if backend == "sqlite":
-        yield _sqlite(tmp_path)
+        template: Path = request.getfixturevalue("sqlite_template")
+        yield sqlite_url(Path(shutil.copy(template, tmp_path / "pawl.sqlite")))
     else:
         databases: TestDatabases = request.getfixturevalue("postgres")
         with databases.database() as url:
@@ -40,20 +59,16 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 async def database(database_url: str, anyio_backend: object) -> AsyncIterator[Database]:
-    """A new database with all tables."""
+    """A new, migrated database."""
     made = Database(database_url)
     yield made
     await made.close()
 
 
 async def make_database(folder: Path) -> Database:
-    """A new SQLite database in `folder`, with all tables."""
-    return Database(_sqlite(folder))
-
-
-def _sqlite(folder: Path) -> str:
+    """A new SQLite database in `folder`, with all tables: for tests that make many."""
     path = folder / "pawl.sqlite"
     engine = create_engine(f"sqlite:///{path}")
     SQLModel.metadata.create_all(engine)
     engine.dispose()
-    return sqlite_url(path)
+    return Database(sqlite_url(path))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.db import Database
+from tests.adapters.servers import Servers
 from tests.adapters.world import World
 
 
@@ -22,3 +23,11 @@ async def world(unstarted: World) -> World:
     """A registry that is started, serving the base model."""
     await unstarted.registry.start()
     return unstarted
+
+
+@pytest.fixture
+async def servers(tmp_path: Path, database: Database) -> AsyncIterator[Servers]:
+    """Servers that share a database and a folder of adapters; none is made yet."""
+    shared = Servers(tmp_path, database)
+    yield shared
+    await shared.close()

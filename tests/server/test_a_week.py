@@ -69,7 +69,7 @@ async def live(running: RunningApp) -> str:
 
 async def test_a_week_of_an_app(running: RunningApp) -> None:
     await asyncio.gather(*(rated(running, number) for number in range(USERS)))
-    exported = (await running.operator.get("/v1/pairs/export")).text.splitlines()
+    exported = (await running.operator.get("/v1/pairs/export")).text.strip().split("\n")
     run = (await running.operator.post("/v1/runs", json={})).json()
     ended = await running.services.runs.wait(run["id"])
     assert (ended.state, ended.reason) == ("promoted", ended.reason)
