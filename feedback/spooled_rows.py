@@ -1,7 +1,7 @@
 """From rows of the spool back to records, and to the plain JSON of what is kept aside."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from feedback.records import (
@@ -13,8 +13,10 @@ from feedback.records import (
 )
 from feedback.rows import choice_rows, feedback_row, interaction_row
 
-_COUNTED = {"prompt_tokens", "completion_tokens", "prompt_token_ids"}
-"""Columns that are made from the token ids."""
+_MADE_OF_CHOICES_AND_IDS = {"choices", "prompt_token_ids"}
+_ASKED = {field.name for field in fields(InteractionRecord)} - _MADE_OF_CHOICES_AND_IDS
+_JUDGED = {field.name for field in fields(FeedbackRecord)} - {"subjects"}
+"""Columns that records have, too; the others are made of these, or of later."""
 
 
 def interaction_record(
@@ -22,9 +24,8 @@ def interaction_record(
 ) -> InteractionRecord:
     """The record that `rows.interaction_row` and `rows.choice_rows` made these of."""
     prompt = row["prompt_token_ids"]
-    fields = {name: value for name, value in row.items() if name not in _COUNTED}
     return InteractionRecord(
-        **fields,
+        **{name: row[name] for name in _ASKED},
         prompt_token_ids=None if prompt is None else unpack(prompt),
         choices=[_choice_record(choice) for choice in choices],
     )
@@ -33,7 +34,7 @@ def interaction_record(
 def feedback_record(row: Mapping[str, Any], subjects: Sequence[Sequence[Any]]) -> FeedbackRecord:
     """The record that `rows.feedback_row` made this of; `subjects` as `plain_subjects` gives."""
     return FeedbackRecord(
-        **row,
+        **{name: row[name] for name in _JUDGED},
         subjects=[
             Subject(field, id_, choice, named=named) for field, id_, choice, named in subjects
         ],
