@@ -65,6 +65,11 @@ class PostgresServer:
         self._settings = {**_SETTINGS, "port": str(self.port), **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._process is not None
+
     def url(self, database: str = "postgres") -> str:
         """The address of one of its databases, as `database_url` takes it."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"

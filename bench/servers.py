@@ -81,20 +81,22 @@ def start_pawl(
     settings: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
     preloaded: Preloaded | None = None,
+    log: Path | None = None,
 ) -> ServerProcess:
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 
     Args:
-        data_dir: What it keeps; its log is `server.log` beside it.
+        data_dir: What it keeps.
         model: The model's folder; without one the fake engine answers.
         settings: `PAWL_…` variables.
         prefix: What the command is started under, such as `strace -f`.
+        log: The file of its log; without one it is `server.log` beside `data_dir`.
         preloaded: What the process is forked from, to be quick.
 
     """
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
     arguments = [*engine, "--data-dir", str(data_dir), "--port", "0"]
-    log, note = data_dir.parent / "server.log", data_dir / "server.json"
+    log, note = log or data_dir.parent / "server.log", data_dir / "server.json"
     note.unlink(missing_ok=True)  # of a server that was killed
     if preloaded is None:
         command = [*prefix, sys.executable, "-m", "server.process", *arguments]

@@ -58,6 +58,8 @@ class ServerConfig(BaseModel):
     """After SIGTERM streams may go on for so long; then they end with an error event."""
     restart_seconds: float = Field(default=1, ge=0)
     """The supervising parent waits so long before it starts a dead server again (doubling)."""
+    database_wait_seconds: float = Field(default=60, ge=0)
+    """A start without the database, and without a file of what was last known, waits so long."""
     adjustable_clock: bool = False
     """Mounts `POST /v1/clock`: weeks pass on command. For demonstrations and rehearsals only."""
     cors_origins: list[Origin] = []

@@ -68,16 +68,17 @@ _INSUFFICIENT_PRIVILEGE = "42501"
 def open_postgres(url: URL) -> Engines:
     """Connections to the database that `url` names; none is made before it is needed."""
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
+    probe = open_async(url, pool_size=1)
     direct = create_engine(url, pool_size=1, **_options(url))
     silence = Silence({**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)})
-    for engine in (writer.sync_engine, reader.sync_engine, direct):
+    for engine in (writer.sync_engine, reader.sync_engine, probe.sync_engine, direct):
         silence.follow(engine)
         _keep_texts_out_of_errors(engine)
     _configure(writer.sync_engine, (*_ALL, *_WRITERS))
     _configure(reader.sync_engine, (*_ALL, *_READERS))
     _configure(direct, (*_ALL, *_WRITERS))
     _take_lock(writer)
-    return Engines(writer, reader, direct, one_turn=False, silence=silence)
+    return Engines(writer, reader, direct, probe, one_turn=False, silence=silence)
 
 
 def open_async(url: URL, *, pool_size: int) -> AsyncEngine:
