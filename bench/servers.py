@@ -79,6 +79,7 @@ def start_pawl(
     model: Path | None = None,
     settings: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    supervised: bool = False,
 ) -> ServerProcess:
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 
@@ -87,10 +88,12 @@ def start_pawl(
         model: The model's folder; without one the fake engine answers.
         settings: `PAWL_…` variables.
         prefix: What the command is started under, such as `strace -f`.
+        supervised: Whether a supervising parent starts it, and starts it again when it dies.
 
     """
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
-    command = [sys.executable, "-m", "server.process", *engine]
+    serve = ["server.cli", "serve"] if supervised else ["server.process"]
+    command = [sys.executable, "-m", *serve, *engine]
     command += ["--data-dir", str(data_dir), "--port", "0"]
     log, note = data_dir.parent / "server.log", data_dir / "server.json"
     note.unlink(missing_ok=True)  # of a server that was killed

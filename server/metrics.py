@@ -18,6 +18,7 @@ from feedback.config import BUILT_IN_METRICS
 from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedError
 from feedback.records import InteractionRecord
 from retrain.rollout import Phase
+from server.process_metrics import ProcessMetrics
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -337,6 +338,7 @@ class Metrics:
         self.recorder = RecorderMetrics(self._registry)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
+        self.process = ProcessMetrics(self._registry)
 
     def expect(self, channels: Iterable[str]) -> None:
         """Show zeros for these channels from the start."""
