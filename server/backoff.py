@@ -32,5 +32,5 @@ class Backoff:
         """Seconds to wait after so many deaths in a row (1 or more)."""
         if deaths == 1:
             return self.first_seconds
-        doubled = max(self.first_seconds, _LEAST_DOUBLED) * 2 ** min(deaths - 1, _DOUBLINGS_MAX)
+        doubled = max(self.first_seconds, _LEAST_DOUBLED) * 2.0 ** min(deaths - 1, _DOUBLINGS_MAX)
         return min(doubled, max(LONGEST_SECONDS, self.first_seconds))
