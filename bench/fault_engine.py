@@ -1,11 +1,11 @@
 """Kills and stops the engine under load: `python -m bench.fault_engine [--kills 20] [--hangs 5]`.
 
 Pawl serves an adapter of a tiny model with the real engine, under its supervising parent, while a
-few clients stream. EngineCore and its worker are killed in turn (SIGKILL), then EngineCore is
-stopped (SIGSTOP), each time with streams open. Measured is how long after that the first client was
-told (seen), and when a chat was answered again (serving again), beside the time the engine took to
-load. Each stream that was open must end with an error event, and the version that was live must be
-the one that answers.
+few clients stream. EngineCore (with `--workers` its worker in turn) is killed (SIGKILL), then
+EngineCore is stopped (SIGSTOP), each time with streams open. Measured is how long after that the
+first client was told (seen), and when a chat was answered again (serving again), beside the time
+that the new server took from its first instruction to its first answer (loading). Each stream that
+was open must end with an error event, and the version that was live must be the one that answers.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ import aiohttp
 
 from bench.chat import session_of
 from bench.open_streams import End, OpenStream
-from bench.servers import ServerProcess, start_pawl
+from bench.servers import FAST, SUPERVISED, ServerProcess, start_pawl
 from bench.stats import percentile
 from bench.tables import Row, parser, report
-from server.engine.processes import family, name_of, running
+from server.engine.processes import age_seconds, family, name_of, running
 from server.lock import RunningServer
 from tests.tiny_model import make_random_adapter, make_tiny_model
 
@@ -46,13 +46,12 @@ _SETTINGS = {
     "PAWL_SERVER__PROVEN_SECONDS": "5",
     "PAWL_RETRAIN__ENABLED": "false",
 }
-_VICTIMS = {"EngineCore killed": "VLLM::Engin", "worker killed": "VLLM::Worker"}
-_STOPPED = "EngineCore stopped"
+_CORE, _WORKER, _STOPPED = "EngineCore killed", "worker killed", "EngineCore stopped"
 
 
 @dataclass(slots=True)
 class Fault:
-    """What one fault met; times in seconds after it. `load` is how long the engine then took."""
+    """What one fault met; times in seconds after it. `load` is the new server's start."""
 
     seen: float
     again: float
@@ -82,15 +81,15 @@ class Outcome:
         )
 
 
-async def run(folder: Path, *, kills: int, hangs: int) -> Outcome:
+async def run(folder: Path, *, kills: int, hangs: int, fast: bool = True) -> Outcome:
     """Serve in `folder`, and kill and stop."""
-    model = make_tiny_model(folder / "model")
+    model = make_tiny_model(folder / "model", positions=2048)
     adapter = make_random_adapter(folder / "adapter", base=model, seed=1)
-    outcome = Outcome()
-    server = start_pawl(folder / "data", model=model, settings=_SETTINGS, supervised=True)
+    outcome, serve = Outcome(), FAST if fast else SUPERVISED
+    server = start_pawl(folder / "data", model=model, settings=_SETTINGS, serve=serve)
     try:
         version = await _promoted(server, adapter)
-        victims = itertools.islice(itertools.cycle(_VICTIMS), kills)
+        victims = itertools.islice(itertools.cycle([_CORE] if fast else [_CORE, _WORKER]), kills)
         for what in (*victims, *[_STOPPED] * hangs):
             await asyncio.sleep(QUIET_SECONDS)
             fault = await _suffer(server, what, folder, version)
@@ -105,7 +104,7 @@ async def _suffer(server: ServerProcess, what: str, folder: Path, version: str) 
     """Fell the engine with streams open, and wait until the next one answers."""
     stopped = what == _STOPPED
     below = list(family(server.started.process.pid))[1:]
-    prefix = _VICTIMS.get(what, "VLLM::Engin")
+    prefix = "VLLM::Worker" if what == _WORKER else "VLLM::Engin"
     victim = next(pid for pid in below if name_of(pid).startswith(prefix))
     streams = [OpenStream(_body()) for _ in range(CLIENTS)]
     async with session_of(server) as session:
@@ -117,11 +116,11 @@ async def _suffer(server: ServerProcess, what: str, folder: Path, version: str) 
         await asyncio.gather(*following)
     told = [one.told_at - began for one in streams if one.told_at is not None]
     right = await _serving_again(server, folder / "data" / "server.json", version)
-    again = time.perf_counter() - began
+    again, load = time.perf_counter() - began, age_seconds(server.pid)
     return Fault(
         seen=min(told, default=float("inf")),
         again=again,
-        load=_load_seconds(folder / "server.log"),
+        load=load,
         ends=Counter(one.end for one in streams),
         orphans=sum(map(running, below)),
         right_version=right,
@@ -163,13 +162,6 @@ def _noted(note: Path) -> RunningServer | None:
         return None
 
 
-def _load_seconds(log: Path) -> float:
-    """How long the last engine took to start, as the server's log says."""
-    lines = log.read_text(errors="replace").splitlines()
-    started = [line for line in lines if '"engine_started"' in line]
-    return float(json.loads(started[-1])["seconds"])
-
-
 async def _promoted(server: ServerProcess, adapter: Path) -> str:
     """Make the adapter live; its name."""
     async with session_of(server) as session:
@@ -192,7 +184,7 @@ def rows(outcome: Outcome) -> list[Row]:
             "times": len(faults),
             "seen, median / most (s)": _spread([one.seen for one in faults]),
             "serving again, median / most (s)": _spread([one.again for one in faults]),
-            "of that loading the engine, median / most (s)": _spread([one.load for one in faults]),
+            "of that loading, median / most (s)": _spread([one.load for one in faults]),
             "streams open": sum(one.ends.total() for one in faults),
             "told with an error event": sum(one.ends[End.TOLD] for one in faults),
             "broken": sum(one.ends[End.BROKEN] for one in faults),
@@ -212,9 +204,17 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--kills", type=int, default=20)
     made.add_argument("--hangs", type=int, default=5)
+    made.add_argument("--workers", action="store_true", help="as served: a worker of its own")
     arguments = made.parse_args()
     with tempfile.TemporaryDirectory(prefix="pawl-fault-") as folder:
-        outcome = asyncio.run(run(Path(folder), kills=arguments.kills, hangs=arguments.hangs))
+        outcome = asyncio.run(
+            run(
+                Path(folder),
+                kills=arguments.kills,
+                hangs=arguments.hangs,
+                fast=not arguments.workers,
+            )
+        )
     title = f"Engine killed or stopped (hang_seconds {HANG_SECONDS:g})"
     report({title: rows(outcome)}, as_json=arguments.json)
     raise SystemExit(0 if outcome.good else 1)

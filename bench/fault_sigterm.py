@@ -22,7 +22,7 @@ import aiohttp
 
 from bench.chat import session_of
 from bench.open_streams import End, OpenStream
-from bench.servers import ServerProcess, start_pawl
+from bench.servers import FAST, SUPERVISED, ServerProcess, start_pawl
 from bench.stats import percentile
 from bench.tables import Row, parser, report
 from server.engine.processes import family, running
@@ -65,11 +65,11 @@ class Outcome:
 
 def run(folder: Path, *, times: int, rng: random.Random, model: Path | None = None) -> Outcome:
     """Start and end the server so often; what it keeps lies in `folder`."""
-    outcome = Outcome()
+    outcome, serve = Outcome(), SUPERVISED if model is None else FAST
     for _ in range(times):
         drain = rng.uniform(*DRAIN_SECONDS)
         settings = {**_SETTINGS, "PAWL_SERVER__DRAIN_SECONDS": str(drain)}
-        server = start_pawl(folder / "data", model=model, settings=settings, supervised=True)
+        server = start_pawl(folder / "data", model=model, settings=settings, serve=serve)
         try:
             asyncio.run(_end(server, outcome, folder / "data", drain, rng))
         finally:

@@ -2,14 +2,15 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from server.engine.scratch import PREFIX
-from tests.integration.serving_process import Serving, chat_body, serving
+from tests.integration.serving_process import SERVE, Serving, chat_body, serving
 from tests.integration.test_engine_process import name_of, wait_gone
 from tests.integration.test_server_process import error_of, open_streams, stored
 
@@ -24,14 +25,17 @@ CHAT = "/v1/chat/completions"
 ENGINE = {
     "PAWL_ENGINE__DTYPE": "float32",
     "PAWL_ENGINE__KV_CACHE_GIB": "0.25",
-    "PAWL_ENGINE__HANG_SECONDS": "20",
+    "PAWL_ENGINE__HANG_SECONDS": "10",
 }
 LONG = {"max_tokens": 400, "ignore_eos": True}
 
 
+FAST = (sys.executable, "-m", "tests.integration.fast_server")
+
+
 @contextmanager
-def engine_server(model: Path, data_dir: Path) -> Iterator[Serving]:
-    with serving(data_dir, model=model, settings=ENGINE) as server:
+def engine_server(model: Path, data_dir: Path, command: Sequence[str] = FAST) -> Iterator[Serving]:
+    with serving(data_dir, command, model=model, settings=ENGINE) as server:
         yield server
 
 
@@ -67,7 +71,7 @@ def test_an_engine_that_dies_or_hangs_is_told_to_streams_and_replaced(
 def test_a_killed_server_is_replaced_and_its_engine_is_gone(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    with engine_server(tiny_model, tmp_path / "data") as server:
+    with engine_server(tiny_model, tmp_path / "data", SERVE) as server:
         below = sorted(set(server.family()) - {server.process.pid})
         before = left_behind(server.temporary)
         os.kill(server.server.pid, signal.SIGKILL)
