@@ -25,10 +25,10 @@ import aiohttp
 
 from bench.chat import session_of
 from bench.open_streams import End, OpenStream
-from bench.servers import FAST, SUPERVISED, ServerProcess, start_pawl
+from bench.servers import FAST, SUPERVISED, ServerProcess, age_seconds, start_pawl
 from bench.stats import percentile
 from bench.tables import Row, parser, report
-from server.engine.processes import age_seconds, family, name_of, running
+from server.engine.processes import family, name_of, running
 from server.lock import RunningServer
 from tests.tiny_model import make_random_adapter, make_tiny_model
 

@@ -195,6 +195,12 @@ def _pawl(note: Path) -> RunningServer | None:
     return running if _answers(f"{running.url}/health/ready") else None
 
 
+def age_seconds(pid: int) -> float:
+    """How long ago a process was started, by a clock of hundredths of a second."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  (our own address)

@@ -99,6 +99,7 @@ class Supervisor:
         watchdog = Watchdog(self._hang_seconds, self._hang_seconds, _GAP_SECONDS)
         served_from = None
         while child.poll() is None and pulse.listen(LOOK_SECONDS):
+            _reap_others(child.pid)
             if not pulse.beats:
                 continue
             if served_from is None:
@@ -140,6 +141,13 @@ class Supervisor:
 EXIT_SETUP = 2
 """The settings do not allow a start: starting again would not help."""
 EXIT_ENGINE_DEAD = 70
+
+
+def _reap_others(child: int) -> None:
+    """Collect the dead that are not our child: a container's first process inherits them."""
+    anyone = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while (dead := os.waitid(os.P_ALL, 0, anyone)) is not None and dead.si_pid != child:
+        os.waitpid(dead.si_pid, 0)
 
 
 def _shell_status(code: int) -> int:

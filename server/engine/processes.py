@@ -1,7 +1,5 @@
 """The processes below a process, as Linux tells them."""
 
-import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +21,6 @@ def running(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def age_seconds(pid: int) -> float:
-    """How long ago a process was started, by a clock of hundredths of a second."""
-    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def name_of(pid: int) -> str:

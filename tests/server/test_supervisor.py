@@ -45,6 +45,29 @@ sys.exit(int(sys.argv[2]) if told.restarts < 3 else 0)
 """
 
 
+LEAVES_A_CHILD = """
+import os, subprocess, sys, time
+from pathlib import Path
+from server.supervision import Supervision
+note = Path(sys.argv[1])
+if Supervision.parse(sys.argv[-1].partition("=")[2]).restarts == 0:
+    wait = "import sys; sys.stdin.read()"  # until its parent is gone
+    left = subprocess.Popen([sys.executable, "-c", wait], stdin=subprocess.PIPE)
+    note.write_text(str(left.pid))
+    os._exit(70)
+deadline = time.monotonic() + 20
+while Path(f"/proc/{note.read_text()}").exists() and time.monotonic() < deadline:
+    time.sleep(0.05)
+sys.exit(2 if Path(f"/proc/{note.read_text()}").exists() else 0)
+"""
+
+AS_FIRST_PROCESS = """
+import ctypes
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+"""
+
+
 def _supervise(*arguments: str) -> list[str]:
     return [sys.executable, "-c", SUPERVISE, *arguments]
 
@@ -88,6 +111,12 @@ def test_a_child_that_never_beat_is_given_its_time(tmp_path: Path) -> None:
     start = "import sys, time; time.sleep(1.5); sys.exit(0)"
     done = subprocess.run(_supervise(start), check=False, timeout=30)
     assert done.returncode == 0
+
+
+def test_the_dead_that_the_first_process_inherits_are_collected(tmp_path: Path) -> None:
+    command = _supervise(LEAVES_A_CHILD, str(tmp_path / "note"))
+    command[2] = AS_FIRST_PROCESS + command[2]
+    assert subprocess.run(command, check=False, timeout=60).returncode == 0
 
 
 def test_sigterm_reaches_the_child_and_ends_both() -> None:
