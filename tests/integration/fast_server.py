@@ -26,7 +26,7 @@ def serve() -> None:
     from server.engine import vllm  # noqa: PLC0415  (takes seconds, which the parent has not)
     from server.process import main  # noqa: PLC0415
 
-    vllm.start_vllm = partial(vllm.start_vllm, fast_start=True)  # type: ignore[assignment]
+    vllm.start_vllm = partial(vllm.start_vllm, fast_start=True)
     sys.argv.remove(CHILD)
     typer.run(main)
 
