@@ -20,9 +20,12 @@ from bench.preloaded import Forked, Preloaded
 from bench.processes import die_with_parent
 from server.lock import RunningServer
 
-READY_SECONDS = 180.0
+READY_SECONDS = 400.0
 STOP_SECONDS = 40.0
 POLL_SECONDS = 0.05
+SUPERVISED = ("server.cli", "serve")
+FAST = ("tests.integration.fast_server",)
+"""`SUPERVISED`, with the real engine forked: it loads in half the time, on a CPU only."""
 LOG_TAIL = 2000
 
 Found = TypeVar("Found")
@@ -82,6 +85,7 @@ def start_pawl(
     prefix: Sequence[str] = (),
     preloaded: Preloaded | None = None,
     log: Path | None = None,
+    serve: Sequence[str] = ("server.process",),
 ) -> ServerProcess:
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 
@@ -92,6 +96,8 @@ def start_pawl(
         prefix: What the command is started under, such as `strace -f`.
         log: The file of its log; without one it is `server.log` beside `data_dir`.
         preloaded: What the process is forked from, to be quick.
+        serve: The module that serves, and its first arguments; `SUPERVISED` for `pawl serve`,
+            whose parent starts the server again when it dies.
 
     """
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
@@ -99,7 +105,7 @@ def start_pawl(
     log, note = log or data_dir.parent / "server.log", data_dir / "server.json"
     note.unlink(missing_ok=True)  # of a server that was killed
     if preloaded is None:
-        command = [*prefix, sys.executable, "-m", "server.process", *arguments]
+        command = [*prefix, sys.executable, "-m", *serve, *arguments]
         started = _start(command, log, settings or {})
     else:
         started = _fork(preloaded, arguments, log, settings or {})
@@ -200,6 +206,12 @@ def _pawl(note: Path) -> RunningServer | None:
         return None
     running = RunningServer(**json.loads(note.read_text()))
     return running if _answers(f"{running.url}/health/ready") else None
+
+
+def age_seconds(pid: int) -> float:
+    """How long ago a process was started, by a clock of hundredths of a second."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _answers(url: str) -> bool:
