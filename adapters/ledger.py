@@ -96,6 +96,10 @@ class Ledger:
                 self._publish(*views)
             return
 
+    def assume(self, views: Sequence[RouteView]) -> None:
+        """Serve these routes until the database can be read."""
+        self._publish(*views)
+
     def view(self, channel: str) -> RouteView:
         """The channel's route; raises `UnknownChannelError`."""
         if channel not in self._routes:

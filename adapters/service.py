@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,15 +127,33 @@ class Registry:
         only a database or a disk that does not answer stops the start, and
         `ForeignBaseModelError`. Requests may come once it returns.
         """
-        leftovers = await asyncio.to_thread(self._store.clear_leftovers)
-        if leftovers:
-            self._log.warning("adapter_leftovers_removed", folders=leftovers)
+        await self._clear_leftovers()
+        await self.make_up()
+
+    async def start_without_database(
+        self, views: Sequence[RouteView], versions: Mapping[str, Version]
+    ) -> None:
+        """Serve these routes, last known, and load the versions that they name.
+
+        `make_up` does the rest of the start once the database is there.
+        """
+        await self._clear_leftovers()
+        self._ledger.assume(views)
+        await self._recovery.load_known(versions)
+
+    async def make_up(self) -> None:
+        """Create the default channel, join the other servers, load what should be resident."""
         await self._ledger.ensure_channel(self._config.channel, self._config.tenant, shared=False)
         # Before anything is loaded: whoever changes a route from now on finds this server there.
         peers = alive(await self._membership.register(), self._config.cluster.dead_seconds)
         self._registered = True
         await self._recovery.run(alone=len(peers) < 2)  # noqa: PLR2004  (itself among them)
         await self._follower.pulse()
+
+    async def _clear_leftovers(self) -> None:
+        leftovers = await asyncio.to_thread(self._store.clear_leftovers)
+        if leftovers:
+            self._log.warning("adapter_leftovers_removed", folders=leftovers)
 
     def follow(self, draining: Callable[[], bool]) -> None:
         """From now on look for what other servers change, and report this one, until `close`."""
