@@ -31,6 +31,7 @@ from adapters.errors import AdaptersError
 from adapters.lifecycle import RESIDENT, states
 from adapters.models import Version
 from bench.injection import Fault, injected
+from bench.preloaded import Preloaded
 from bench.processes import carrying, survivors
 from bench.servers import ServerProcess, start_pawl
 from retrain.slots import slot_of
@@ -75,8 +76,9 @@ class Killed:
 class Runs:
     """A data folder with a log to learn from, and the server on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, preloaded: Preloaded | None = None) -> None:
         self._folder = folder
+        self._preloaded = preloaded
         self._data = folder / "data"
         self._number = 0
         asyncio.run(_write_log(self._data))
@@ -116,7 +118,7 @@ class Runs:
         return self._judged("trainer", run, step, died=True, orphans=0)
 
     def _start(self) -> ServerProcess:
-        return start_pawl(self._data, settings=SETTINGS)
+        return start_pawl(self._data, settings=SETTINGS, preloaded=self._preloaded)
 
     def _begin(self) -> str:
         """Start the run of a week of its own; its id. The server may die of it."""
@@ -234,13 +236,10 @@ def kill(
     folder: Path, *, commits: int, instants: int, trainers: int, rng: random.Random
 ) -> Iterator[Killed]:
     """Kill at the first so many commits, at instants, and so many trainers."""
-    runs = Runs(folder)
-    try:
+    with Preloaded() as preloaded, closing(Runs(folder, preloaded)) as runs:
         for number in range(1, commits + 1):
             yield runs.commit(number)
         for _ in range(instants):
             yield runs.instant(rng)
         for _ in range(trainers):
             yield runs.trainer(rng)
-    finally:
-        runs.close()
