@@ -1,14 +1,14 @@
 """How an adapter comes in: vetted, named, published, registered as a candidate."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from adapters.artifacts import ArtifactStore, Manifest, content_digest, manifest_of
+from adapters.artifacts import Manifest, content_digest, manifest_of
 from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import DuplicateAdapterError, FolderError, VettingError
@@ -17,6 +17,7 @@ from adapters.lifecycle import State
 from adapters.models import Version
 from adapters.names import check_slot, version_name
 from adapters.ports import Clock
+from adapters.stores import Artifacts
 from adapters.vetting import Vetted, vet
 
 
@@ -38,7 +39,7 @@ class Admission:
     def __init__(
         self,
         ledger: Ledger,
-        store: ArtifactStore,
+        store: Artifacts,
         clock: Clock,
         config: AdaptersConfig,
         base: BaseModelInfo,
@@ -66,20 +67,7 @@ class Admission:
             return known or await self._register(vetted, digest, candidate)
 
     async def _known(self, digest: str, candidate: Candidate) -> Version | None:
-        """The version of the same run; raises when the content may not come in twice.
-
-        What was retired or rolled back may be brought in again by hand, under a new name. A
-        rejected one may not: the gate would be asked until it says yes.
-        """
-        rows = await self._ledger.with_digest(digest)
-        for row in rows:
-            if candidate.run is not None and row.run == candidate.run:
-                return row
-        over = {State.RETIRED, State.ROLLED_BACK}
-        for row in rows:
-            if candidate.slot is not None or State(row.state) not in over:
-                raise DuplicateAdapterError(row.name, row.state)
-        return None
+        return earlier(await self._ledger.with_digest(digest), candidate)
 
     async def _register(self, vetted: Vetted, digest: str, candidate: Candidate) -> Version:
         name = version_name(candidate.slot, digest, await self._ledger.names())
@@ -88,9 +76,22 @@ class Admission:
         version = self._version(manifest, place, candidate)
         await asyncio.to_thread(self._vet_copy, version, vetted)
         reason = "imported" if candidate.run is None else f"trained by run {candidate.run}"
-        await self._ledger.register(version, Author(candidate.actor, reason))
-        self._log.info("adapter_added", version=name, channel=candidate.channel, rank=vetted.rank)
-        return version
+        author = Author(candidate.actor, reason)
+        try:
+            registered = await self._ledger.register(
+                version, author, lambda rows: earlier(rows, candidate)
+            )
+        except DuplicateAdapterError as error:
+            await self._forget(version, error.version)
+            raise
+        await self._forget(version, registered.name)
+        self._log.info("adapter_added", version=registered.name, channel=candidate.channel)
+        return registered
+
+    async def _forget(self, version: Version, registered: str) -> None:
+        """Remove what was published, where another server has let the same in under its name."""
+        if version.name != registered:
+            await asyncio.to_thread(self._store.remove, version)
 
     def _vet_copy(self, version: Version, vetted: Vetted) -> None:
         """Vet what was published: others may write to the folder that it came from."""
@@ -119,3 +120,19 @@ class Admission:
             created_by=candidate.actor,
             figures=dict(candidate.figures),
         )
+
+
+def earlier(rows: Sequence[Version], candidate: Candidate) -> Version | None:
+    """The version of the same content and run; raises when the content may not come in twice.
+
+    What was retired or rolled back may be brought in again by hand, under a new name. A rejected
+    one may not: the gate would be asked until it says yes.
+    """
+    for row in rows:
+        if candidate.run is not None and row.run == candidate.run:
+            return row
+    over = {State.RETIRED, State.ROLLED_BACK}
+    for row in rows:
+        if candidate.slot is not None or State(row.state) not in over:
+            raise DuplicateAdapterError(row.name, row.state)
+    return None

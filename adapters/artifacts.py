@@ -1,15 +1,18 @@
 """The files of versions: `<root>/<channel>/<version>/`, written once, checked before each load.
 
 A version appears by one rename, with all its files synced and the manifest written last. Names that
-begin with a dot are work in progress and are removed at start.
+begin with a dot are work in progress and are removed at start; where several servers share a folder
+they name whose work it is.
 """
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +25,15 @@ from adapters.names import is_channel, is_version
 from adapters.vetting import FileDigest, Vetted, digest
 
 MANIFEST_FILE = "manifest.json"
-_LIMIT_BYTES = 1024 * 1024
+MANIFEST_LIMIT_BYTES = 1024 * 1024
 _READ_ONLY = 0o444
 _CHUNK = 1024 * 1024
+
+LEFTOVER_SECONDS = 24 * 60 * 60.0
+"""Another server's work in progress that nobody has touched for so long was left behind."""
+
+Fill = Callable[[Path], None]
+"""Puts a version's files, synced, into the folder that it is given."""
 
 
 class Manifest(BaseModel):
@@ -65,39 +74,54 @@ def manifest_of(vetted: Vetted, base: BaseModelInfo, *, channel: str, version: s
 
 
 class ArtifactStore:
-    """Every method works on the disk and blocks; call them in a thread."""
+    """Every method works on the disk and blocks; call them in a thread.
 
-    def __init__(self, root: Path) -> None:
+    `owner` names this server where others work on the same folder; None: nobody else does. Letters
+    and digits only.
+    """
+
+    def __init__(self, root: Path, owner: str | None = None) -> None:
         self._root = root.absolute()
+        self._owner = owner
 
     def path(self, version: Version) -> Path:
         """The folder that the engine loads `version` from."""
-        return self._root / version.folder
+        return self.folder(version.folder)
+
+    def folder(self, place: str) -> Path:
+        """Where a place, relative to the root, is."""
+        return self._root / place
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
         """Copy the vetted files of `folder` to their place; the place, relative to the root.
 
         No version may have the manifest's name yet. What lies at its place all the same (a crash
-        before it was registered) is kept if it is whole, else replaced. Raises `FolderError` when
-        the files changed since they were vetted, else `ArtifactError`; then nothing is left behind.
+        before it was registered, another server at the same work) is kept if it is whole, else
+        replaced. Raises `FolderError` when the files changed since they were vetted, else
+        `ArtifactError`; then nothing is left behind.
         """
-        place = _place(manifest)
-        temporary = self._root / manifest.channel / f".adding-{secrets.token_hex(8)}"
+        return self.put(manifest, lambda draft: _copy_all(folder, draft, manifest))
+
+    def put(self, manifest: Manifest, fill: Fill) -> str:
+        """As `publish`, with the files that `fill` brings; what it raises is raised."""
+        place = place_of(manifest)
+        draft = self._root / manifest.channel / self._hidden("adding")
         try:
             if self._holds(place, manifest):
                 return place
-            _make_folders(temporary.parent)
-            temporary.mkdir()
-            _fill(temporary, folder, manifest)
-            temporary.rename(self._root / place)
-            _sync(temporary.parent)
+            _make_folders(draft.parent)
+            draft.mkdir()
+            fill(draft)
+            _seal(draft, manifest)
+            self._reveal(draft, place, manifest)
+            _sync(draft.parent)
         except OSError as error:
             raise ArtifactError(
                 f"the adapter could not be stored ({error.strerror}): look at the disk, then add "
                 "it again"
             ) from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
         return place
 
     def verify(self, version: Version) -> None:
@@ -121,14 +145,51 @@ class ArtifactStore:
 
     def remove(self, version: Version) -> None:
         """Remove the files of `version` for good; raises `OSError`."""
-        _remove(self.path(version))
+        self._remove(self.path(version))
 
     def clear_leftovers(self) -> int:
-        """Remove what a crash left unfinished; how many folders that was."""
-        leftovers = [path for path in self._folders() if path.name.startswith(".")]
+        """Remove what a crash left unfinished; how many folders that was.
+
+        Of other servers' work in the same folder only what was left behind long ago.
+        """
+        leftovers = [path for path in self._folders() if self._left_behind(path)]
         for path in leftovers:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=self._owner is not None)
         return len(leftovers)
+
+    def _hidden(self, work: str) -> str:
+        owner = "" if self._owner is None else f"{self._owner}-"
+        return f".{work}-{owner}{secrets.token_hex(8)}"
+
+    def _left_behind(self, path: Path) -> bool:
+        """Whether this server left it, or one that has not touched it for long."""
+        if not path.name.startswith("."):
+            return False
+        if self._owner is None or f"-{self._owner}-" in path.name:
+            return True
+        try:
+            return time.time() - path.lstat().st_mtime > LEFTOVER_SECONDS
+        except FileNotFoundError:
+            return False  # its owner has come to the end of it
+
+    def _reveal(self, draft: Path, place: str, manifest: Manifest) -> None:
+        """Put the draft in its place, unless another server has just put the same there."""
+        try:
+            draft.rename(self._root / place)
+        except OSError as error:
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+            if not (taken and self._holds(place, manifest)):
+                raise
+
+    def _remove(self, place: Path) -> None:
+        """Out of sight by one rename, so that no half of it can be taken for a version."""
+        gone = place.with_name(self._hidden("removing"))
+        try:
+            place.rename(gone)
+        except FileNotFoundError:
+            return  # another server was faster
+        _sync(place.parent)
+        shutil.rmtree(gone)
 
     def _folders(self) -> Iterator[Path]:
         if not self._root.is_dir():
@@ -144,7 +205,7 @@ class ArtifactStore:
         try:
             self._check(place, manifest.version, manifest.digest)
         except (CorruptArtifactError, FileNotFoundError):
-            _remove(path)
+            self._remove(path)
             return False
         return True
 
@@ -172,29 +233,40 @@ def _sized(folder: Path, manifest: Manifest, version: str) -> Iterator[tuple[str
 
 def _read_manifest(path: Path, version: str) -> Manifest:
     with path.open("rb") as stream:
-        raw = stream.read(_LIMIT_BYTES)
+        return parse_manifest(stream.read(MANIFEST_LIMIT_BYTES), version)
+
+
+def parse_manifest(raw: bytes, version: str) -> Manifest:
+    """The manifest of `version`; raises `CorruptArtifactError`."""
     try:
         return Manifest.model_validate_json(raw)
     except ValidationError as error:
         raise CorruptArtifactError(version, "its manifest is unreadable") from error
 
 
-def _place(manifest: Manifest) -> str:
-    """Names come from the server; that none leads elsewhere is checked all the same."""
+def place_of(manifest: Manifest) -> str:
+    """Where a version lies, relative to the root; raises `ArtifactError`.
+
+    Names come from the server; that none leads elsewhere is checked all the same.
+    """
     if not (is_channel(manifest.channel) and is_version(manifest.version)):
         raise ArtifactError("a channel or version has an impossible name: nothing was written")
     return f"{manifest.channel}/{manifest.version}"
 
 
-def _fill(temporary: Path, folder: Path, manifest: Manifest) -> None:
+def _copy_all(folder: Path, draft: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        _copy(folder / name, draft / name)
+
+
+def _seal(draft: Path, manifest: Manifest) -> None:
+    """Check the files and write the manifest beside them."""
     for name, expected in manifest.files.items():
-        _copy(folder / name, temporary / name)
-        copied = temporary / name
-        size = copied.stat().st_size
-        if size != expected.size_bytes or digest(copied, limit=size) != expected:
+        size = (draft / name).stat().st_size
+        if size != expected.size_bytes or digest(draft / name, limit=size) != expected:
             raise FolderError(f"{name} changed while it was added: add it again")
-    _write(temporary / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
-    _sync(temporary)
+    _write(draft / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
+    _sync(draft)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -217,14 +289,6 @@ def _make_folders(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         _sync(path.parent)
-
-
-def _remove(place: Path) -> None:
-    """Out of sight by one rename, so that no half of it can be taken for a version."""
-    gone = place.with_name(f".removing-{secrets.token_hex(8)}")
-    place.rename(gone)
-    _sync(place.parent)
-    shutil.rmtree(gone)
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,31 @@
 """The registry's section of the settings."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClusterConfig(BaseModel):
+    """How servers that share a database know each other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    """What `pawl servers` calls this one; the default is the machine's name."""
+    beat_seconds: float = Field(default=1.0, gt=0)
+    """So often a server reports itself and looks for changed routes; it is also told of them."""
+    dead_seconds: float = Field(default=10.0, gt=0)
+    """One that has not reported itself for so long is waited for no more."""
+    route_age_seconds: float = Field(default=2.0, gt=0)
+    """With a route that was not confirmed for so long (the process was stopped) no request begins
+    before the database was asked, unless that does not answer."""
+    patience_seconds: float = Field(default=1.0, ge=0)
+    """How long a request waits for that answer."""
+    catch_up_seconds: float = Field(default=5.0, ge=0)
+    """How long requests wait for a version that the route names and that is still being loaded;
+    then standby or the base model stands in."""
+    retry_seconds: float = Field(default=30.0, gt=0)
+    """A version that could not be loaded is tried again after so long."""
 
 
 class AdaptersConfig(BaseModel):
@@ -22,3 +47,14 @@ class AdaptersConfig(BaseModel):
     drain_poll_seconds: float = Field(default=0.1, gt=0)
     grace_days: float = Field(default=30.0, ge=0)
     """How long the files of a version that has ended are kept."""
+    store: str | None = None
+    """Where the files of versions are kept: a folder that all servers share, or an address that
+    fsspec knows, such as `s3://bucket/pawl`; None: `adapters` under `data_dir`."""
+    store_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """For fsspec's file system, such as `endpoint_url`; credentials better come from its own
+    environment variables."""
+    store_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long one answer of S3 may take."""
+    store_attempts: int = Field(default=3, ge=1)
+    """How often a request to S3 is tried."""
+    cluster: ClusterConfig = ClusterConfig()

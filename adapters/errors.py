@@ -1,6 +1,6 @@
 """What can go wrong with adapters. No HTTP here; `server/errors.py` maps these to status codes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 
 class AdaptersError(Exception):
@@ -74,6 +74,32 @@ class StaleRouteError(AdaptersError):
         super().__init__(f"the route of {channel} was changed meanwhile: look at it and try again")
 
 
+class NotLoadedEverywhereError(AdaptersError):
+    """Other servers have not loaded what the route is to name; nothing was changed.
+
+    `servers` says why, by name.
+    """
+
+    def __init__(self, versions: Collection[str], servers: Mapping[str, str]) -> None:
+        self.servers = dict(servers)
+        names = ", ".join(sorted(versions))
+        each = "; ".join(f"{name}: {why}" for name, why in sorted(servers.items()))
+        super().__init__(
+            f"{names} is not loaded on every server ({each}): look at 'pawl servers', mend or stop "
+            "those, and try again"
+        )
+
+
+class ForeignBaseModelError(AdaptersError):
+    """Another live server on this database serves another base model."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"the server {server} on this database serves another base model: serve the same one, "
+            "or stop all servers before you change it"
+        )
+
+
 class RouteChangeError(AdaptersError):
     """A route that cannot be: a version in two roles, a share without a version."""
 
@@ -117,6 +143,10 @@ class CorruptArtifactError(ArtifactError):
     def __init__(self, version: str, what: str) -> None:
         self.version = version
         super().__init__(f"the files of {version} are damaged ({what}): restore or retire it")
+
+
+class StoreAddressError(AdaptersError):
+    """`adapters.store` names a place that cannot be used here; the message never repeats it."""
 
 
 class VettingError(AdaptersError):

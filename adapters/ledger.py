@@ -7,10 +7,10 @@ The cache is replaced after the commit, so a request sees a change only once it 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +23,14 @@ from adapters.models import Channel, Route, Version, VersionEvent
 from adapters.names import BASE, check_channel
 from adapters.ports import Clock, Database, RegistryObserver
 from adapters.route import RouteView, state_changes
+from adapters.signals import ROUTES, signal
+
+Check = Callable[[AsyncSession], Awaitable[None]]
+"""Looks, within the transaction of a change, whether it is allowed; raises where not."""
+
+Known = Callable[[Sequence[Version]], Version | None]
+"""Finds, among the versions of the same content, the one that is meant; raises where it may not
+come in again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class Ledger:
         self._routes: Mapping[str, RouteView] = MappingProxyType({})
         self._last_id = 0
         self._turn = asyncio.Lock()
+        self._written = self._reads = self._shown = 0
 
     @property
     def routes(self) -> Mapping[str, RouteView]:
@@ -73,10 +82,18 @@ class Ledger:
         }
 
     async def refresh(self) -> None:
-        """Read all routes again."""
-        async with self._turn, self._database.read() as session:
-            names = await repository.channels(session)
-            self._publish(*[await repository.view(session, name) for name in names])
+        """Read all routes again; waits for nobody who writes."""
+        while True:
+            self._reads += 1
+            mine, written = self._reads, self._written
+            async with self._database.read() as session:
+                views = await repository.views(session)
+            if written != self._written:
+                continue  # what was read may be older than what was written meanwhile
+            if mine > self._shown:  # else somebody who began later was faster
+                self._shown = mine
+                self._publish(*views)
+            return
 
     def view(self, channel: str) -> RouteView:
         """The channel's route; raises `UnknownChannelError`."""
@@ -139,17 +156,23 @@ class Ledger:
             else:
                 row.shared = shared
 
-    async def register(self, version: Version, author: Author) -> None:
-        """Add a new version with its first event."""
-        async with self._writing(version.channel) as session:
-            session.add(version)
-            session.add(self._event(version, None, author, version.created_at))
+    async def register(self, version: Version, author: Author, known: Known) -> Version:
+        """Add a new version with its first event; or the one that `known` finds is there already.
 
-    async def commit(self, change: Change, author: Author) -> RouteView:
-        """Make `change` in one transaction; the new route.
+        Raises what `known` raises, which is given the versions of the same content.
+        """
+        async with self._writing(version.channel) as session:
+            found = known(await repository.with_digest(session, version.digest))
+            if found is None:
+                session.add(version)
+                session.add(self._event(version, None, author, version.created_at))
+        return found or version
+
+    async def commit(self, change: Change, author: Author, check: Check | None = None) -> RouteView:
+        """Make `change` in one transaction, in which `check` finds it allowed; the new route.
 
         Raises `StaleRouteError` when the route is no longer the one before, `TransitionError` when
-        a version cannot follow. Then nothing changes.
+        a version cannot follow, and what `check` raises. Then nothing changes.
         """
         now = self._clock()
         channel = change.after.channel
@@ -157,6 +180,8 @@ class Ledger:
             route = await repository.get_route(session, channel)
             if route.epoch != change.before.epoch:
                 raise StaleRouteError(channel)
+            if check is not None:
+                await check(session)
             _set_route(route, change.after, author, now)
             for name, state in change.states.items():
                 await self._move(session, name, state, author, now)
@@ -176,7 +201,11 @@ class Ledger:
                 yield session
                 await session.flush()
                 view = await repository.view(session, channel)
-            self._publish(view)
+                await signal(session, ROUTES)
+            self._written += 1
+            known = self._routes.get(channel)
+            if known is None or known.epoch <= view.epoch:  # another server may have gone on
+                self._publish(view)
 
     async def _move(
         self, session: AsyncSession, name: str, state: State, author: Author, now: datetime
@@ -185,6 +214,9 @@ class Ledger:
         before = version.state
         check_transition(name, State(before), state)
         version.state = state.value
+        last = await repository.last_event_at(session, name)
+        if last is not None and now <= last:  # by another server's clock, which is ahead
+            now = last + timedelta(microseconds=1)
         session.add(self._event(version, before, author, now))
 
     def _event(

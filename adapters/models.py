@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import JSON, BigInteger, Column, Index
 from sqlmodel import Field, SQLModel
 
 
@@ -41,7 +41,7 @@ class Version(SQLModel, table=True):
     digest: str
     """sha256 over the manifest: the content's identity."""
     rank: int
-    size_bytes: int
+    size_bytes: int = Field(sa_type=BigInteger)
     created_at: datetime
     created_by: str
     figures: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
@@ -86,3 +86,45 @@ class Route(SQLModel, table=True):
     changed_at: datetime
     changed_by: str
     reason: str
+
+
+class Server(SQLModel, table=True):
+    """A running server, as it last reported itself. All times are the database's.
+
+    A server that ends well removes its row; that of one that died is removed by the others.
+    """
+
+    __tablename__ = "server"
+
+    id: str = Field(primary_key=True)
+    """Made at each start."""
+    name: str
+    url: str
+    """Where it listens, as it sees itself."""
+    base_fingerprint: str
+    started_at: datetime
+    heartbeat_at: datetime
+    ready: bool = False
+    """It holds all that the routes named when it last became ready: promotions wait for it."""
+    draining: bool = False
+    loaded: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    """The versions that can answer on it and stay."""
+    leaving: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    """Those that are let go, or still have requests: their files are needed."""
+    failures: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    """Why a version that was asked for (`LoadRequest.id`) or that a route names is not loaded."""
+    epochs: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))
+    """The route that it has in force, by channel."""
+
+
+class LoadRequest(SQLModel, table=True):
+    """A version that all servers should load, because one of them is about to put it in a route."""
+
+    __tablename__ = "load_request"
+
+    id: str = Field(primary_key=True)
+    version: str
+    server: str
+    """Who asks."""
+    until: datetime
+    """When it is forgotten, by the database's clock."""

@@ -4,12 +4,18 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from sqlalchemy import Connection
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+Result = TypeVar("Result")
 
 Clock = Callable[[], datetime]
 """Gives the time now, aware, in UTC."""
+
+Monotonic = Callable[[], float]
+"""Seconds that only grow, from wherever."""
 
 
 class Database(Protocol):
@@ -21,6 +27,10 @@ class Database(Protocol):
 
     def write(self) -> AbstractAsyncContextManager[AsyncSession]:
         """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        ...
+
+    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction of its own that waits for no other server's."""
         ...
 
 
@@ -71,6 +81,35 @@ class RegistryObserver(Protocol):
     def drained(self, version: str, *, in_time: bool) -> None:
         """`version` was unloaded; not in time means that requests were still in flight."""
         ...
+
+
+class ClusterObserver(Protocol):
+    """Hears how this server keeps up with the others: for metrics."""
+
+    def route_looked_up(self, *, found: bool) -> None:
+        """The database was asked for the routes; not found means that it did not answer."""
+        ...
+
+    def servers_seen(self, ready: int, starting: int, draining: int) -> None:
+        """The live servers on this database, this one included."""
+        ...
+
+    def change_waits(self, change: int) -> None:
+        """So many more (or fewer) changes of a route wait for other servers' loads."""
+        ...
+
+
+class SilentClusterObserver:
+    """A `ClusterObserver` that keeps nothing."""
+
+    def route_looked_up(self, *, found: bool) -> None:
+        """Nothing."""
+
+    def servers_seen(self, ready: int, starting: int, draining: int) -> None:
+        """Nothing."""
+
+    def change_waits(self, change: int) -> None:
+        """Nothing."""
 
 
 class SilentObserver:

@@ -1,6 +1,7 @@
 """What a start makes of what the last run left: incompatible versions, damaged files, loads.
 
-Nothing here stops the start: chat goes on with what is left, and says so loudly.
+Nothing here stops the start: chat goes on with what is left, and says so loudly. Where other
+servers live, files that are damaged here are no reason to change the route of all.
 """
 
 from typing import Literal
@@ -8,7 +9,12 @@ from typing import Literal
 import structlog
 
 from adapters.base_model import BaseModelInfo
-from adapters.errors import AdaptersError, CorruptArtifactError
+from adapters.errors import (
+    AdaptersError,
+    CorruptArtifactError,
+    StaleRouteError,
+    TransitionError,
+)
 from adapters.ledger import Author, Change, Ledger
 from adapters.lifecycle import ADDRESSABLE, State
 from adapters.names import BASE
@@ -19,6 +25,7 @@ from adapters.route import RouteView, serving, without
 _Role = Literal["live", "standby", "canary", "shadow"]
 _ROLES: tuple[_Role, ...] = ("live", "standby", "canary", "shadow")
 """In the order in which they get the engine's slots."""
+_ATTEMPTS = 4
 
 
 class Recovery:
@@ -37,17 +44,31 @@ class Recovery:
         self._observer = observer
         self._log = structlog.get_logger()
 
-    async def run(self) -> None:
-        """Compare base models, then load what should be resident: live of all channels first."""
+    async def run(self, *, alone: bool) -> None:
+        """Compare base models, then load what should be resident: live of all channels first.
+
+        `alone`: no other server lives, and none has another base model in any case.
+        """
         await self._ledger.refresh()
         channels = list(self._ledger.routes)
         for channel in channels:
-            await self._match_base(channel)
+            await self._match_base_at_once(channel)
         for role in _ROLES:
             for channel in channels:
-                await self._load_role(channel, role)
+                await self._load_role(channel, role, alone=alone)
         for channel in channels:
             self._tell_stand_in(self._ledger.view(channel))
+
+    async def _match_base_at_once(self, channel: str) -> None:
+        """As `_match_base`, while other servers that start do the same."""
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._match_base(channel)
+            except (StaleRouteError, TransitionError):
+                await self._ledger.refresh()
+            else:
+                return
+        await self._match_base(channel)
 
     async def _match_base(self, channel: str) -> None:
         """Take versions of another base model out; let those of this one in again."""
@@ -63,21 +84,26 @@ class Recovery:
             gone = {name for name, state in moves.items() if state == State.INCOMPATIBLE}
             await self._take_out(channel, gone, moves, "the base model has changed")
 
-    async def _load_role(self, channel: str, role: _Role) -> None:
+    async def _load_role(self, channel: str, role: _Role, *, alone: bool) -> None:
         while (name := getattr(self._ledger.view(channel), role)) not in (None, BASE):
             try:
                 version = await self._ledger.version(name)
                 await self._residency.load(version)
             except CorruptArtifactError:
+                if not alone:
+                    self._not_resident(name, role, CorruptArtifactError.__name__)
+                    return
                 moves = {name: State.REJECTED} if role == "shadow" else {}
                 await self._take_out(channel, {name}, moves, "its files are damaged")
             except AdaptersError as error:
                 # Not the version's fault for certain: the route stays, the next start tries again.
-                kind = type(error).__name__
-                self._log.error("adapter_not_resident", version=name, role=role, error=kind)
+                self._not_resident(name, role, type(error).__name__)
                 return
             else:
                 return
+
+    def _not_resident(self, version: str, role: _Role, error: str) -> None:
+        self._log.error("adapter_not_resident", version=version, role=role, error=error)
 
     async def _take_out(
         self, channel: str, gone: set[str], moves: dict[str, State], reason: str

@@ -1,5 +1,6 @@
 """The registry's queries. Each takes a session; the caller decides on the transaction."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -51,6 +52,12 @@ async def events(session: AsyncSession, version: str) -> Sequence[VersionEvent]:
     return (await session.exec(ordered)).all()
 
 
+async def last_event_at(session: AsyncSession, version: str) -> datetime | None:
+    """When something last happened to the version."""
+    query = select(func.max(col(VersionEvent.at))).where(col(VersionEvent.version) == version)
+    return (await session.exec(query)).one()
+
+
 async def ended_before(session: AsyncSession, moment: datetime) -> Sequence[Version]:
     """The versions that came to a state that nothing follows at `moment` or before."""
     last = (
@@ -84,9 +91,17 @@ async def view(session: AsyncSession, channel: str) -> RouteView:
     return _view(row, route, frozenset((await session.exec(query)).all()))
 
 
-async def channels(session: AsyncSession) -> Sequence[str]:
-    """The names of all channels."""
-    return (await session.exec(select(col(Channel.name)).order_by(col(Channel.name)))).all()
+async def views(session: AsyncSession) -> list[RouteView]:
+    """Every channel's route as requests see it, in two queries."""
+    query = select(col(Version.channel), col(Version.name)).where(
+        col(Version.state).in_(states(ADDRESSABLE))
+    )
+    addressable: defaultdict[str, set[str]] = defaultdict(set)
+    for channel, name in (await session.exec(query)).all():
+        addressable[channel].add(name)
+    both = select(Channel, Route).where(col(Route.channel) == col(Channel.name))
+    rows = (await session.exec(both.order_by(col(Channel.name)))).all()
+    return [_view(row, route, frozenset(addressable[row.name])) for row, route in rows]
 
 
 def _view(channel: Channel, route: Route, addressable: frozenset[str]) -> RouteView:

@@ -5,16 +5,15 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from adapters.artifacts import ArtifactStore
 from adapters.config import AdaptersConfig
 from adapters.errors import AdapterRefusedError, CorruptArtifactError, NoFreeSlotError
 from adapters.models import Version
-from adapters.ports import AdapterHost, RegistryObserver
+from adapters.ports import AdapterHost, Monotonic, RegistryObserver
+from adapters.stores import Artifacts
 
 Sleep = Callable[[float], Awaitable[None]]
 Wanted = Callable[[], Mapping[str, str]]
 """Gives the versions that may still answer, and so are not unloaded for others: their states."""
-Monotonic = Callable[[], float]
 
 
 class Residency:
@@ -23,7 +22,7 @@ class Residency:
     def __init__(
         self,
         host: AdapterHost,
-        store: ArtifactStore,
+        store: Artifacts,
         config: AdaptersConfig,
         observer: RegistryObserver,
         wanted: Wanted,
@@ -40,11 +39,21 @@ class Residency:
         self._monotonic = monotonic
         self._loading = asyncio.Lock()
         self._drains: dict[str, asyncio.Task[None]] = {}
+        self._late: set[str] = set()
         self._log = structlog.get_logger()
 
     def resident(self) -> frozenset[str]:
         """The versions that can answer now."""
         return self._host.resident()
+
+    def loaded(self) -> frozenset[str]:
+        """The versions that can answer now and are not being let go."""
+        return self._host.resident() - self._drains.keys()
+
+    def leaving(self) -> frozenset[str]:
+        """Those that are let go, and those unloaded whose requests still need the files."""
+        self._late = {name for name in self._late if self._host.in_flight(name)}
+        return frozenset(self._late) | (self._host.resident() & self._drains.keys())
 
     async def load(self, version: Version) -> None:
         """Make `version` resident; at once if it is already, whatever else is being loaded.
@@ -63,7 +72,7 @@ class Residency:
             await self._host_load(version)
 
     def _stays(self, version: str) -> bool:
-        return version in self._host.resident() and version not in self._drains
+        return version in self.loaded()
 
     async def drain(self, version: str) -> None:
         """Wait until `version` has no requests (or the deadline), then unload it.
@@ -132,6 +141,7 @@ class Residency:
             self._log.warning(
                 "adapter_drain_deadline", version=version, in_flight=self._host.in_flight(version)
             )
+            self._late.add(version)
         await self._host.unload(version)
         self._observer.drained(version, in_time=in_time)
         self._log.info("adapter_unloaded", version=version)

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from adapters.cluster import Peer, standing
 from adapters.lifecycle import State, lineage
 from adapters.models import Version, VersionEvent
 from adapters.route import RouteView, serving
@@ -104,6 +105,43 @@ class RouteIn(BaseModel):
     canary_share: Share = 0.0
     shadow: Name | None = None
     shadow_share: Share = 0.0
+
+
+class ServerOut(BaseModel):
+    """A server on this database. `state`: `ready` holds all that the routes name.
+
+    `failures` say why something it was asked to load is not loaded; `epochs` are the routes it has
+    in force.
+    """
+
+    id: str
+    name: str
+    url: str
+    here: bool
+    state: Literal["ready", "starting", "draining", "dead"]
+    started_at: datetime
+    heartbeat_age_seconds: float
+    loaded: list[str]
+    leaving: list[str]
+    failures: list[str]
+    epochs: dict[str, int]
+
+    @classmethod
+    def of(cls, peer: Peer, me: str, dead_seconds: float) -> Self:
+        """`peer` as it is told to whoever asks the server `me`."""
+        return cls(
+            id=peer.id,
+            name=peer.name,
+            url=peer.url,
+            here=peer.id == me,
+            state=standing(peer, dead_seconds),
+            started_at=peer.started_at,
+            heartbeat_age_seconds=peer.age_seconds,
+            loaded=sorted(peer.loaded),
+            leaving=sorted(peer.leaving),
+            failures=sorted(set(peer.failures.values())),
+            epochs=dict(peer.epochs),
+        )
 
 
 class ReasonIn(BaseModel):

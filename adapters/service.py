@@ -1,10 +1,9 @@
 """The registry: adapters come in, become live, are rolled back and retired."""
 
 import asyncio
+import secrets
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,41 +11,42 @@ from typing import Any, TypeVar
 import structlog
 
 from adapters.admission import Admission, Candidate
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo
+from adapters.changes import Changes, Swap
+from adapters.cluster import Peer, alive
 from adapters.config import AdaptersConfig
-from adapters.errors import AdaptersError, TransitionError, UnknownVersionError
-from adapters.ledger import Author, Change, Ledger
-from adapters.lifecycle import ADDRESSABLE, State, check_transition, lineage
+from adapters.errors import UnknownVersionError
+from adapters.follower import Follower
+from adapters.ledger import Author, Ledger
+from adapters.lifecycle import State, lineage
+from adapters.load_requests import LoadRequests
+from adapters.membership import Identity, Membership
 from adapters.models import Version, VersionEvent
 from adapters.names import BASE
-from adapters.ports import AdapterHost, Clock, Database, RegistryObserver
-from adapters.recovery import Recovery
-from adapters.residency import Monotonic, Residency, Sleep
-from adapters.route import (
-    Resolved,
-    RouteView,
-    resolve,
-    watch_of,
-    with_live,
-    with_rollback,
-    without,
-    without_trial,
+from adapters.ports import (
+    AdapterHost,
+    Clock,
+    ClusterObserver,
+    Database,
+    Monotonic,
+    RegistryObserver,
+    SilentClusterObserver,
 )
-from adapters.route_change import changed_route, new_trial
+from adapters.recovery import Recovery
+from adapters.residency import Residency, Sleep
+from adapters.route import Resolved, RouteView, resolve
 from adapters.schemas import RouteIn, VersionOut
+from adapters.stores import Artifacts
+from adapters.wakes import Wakes
+
+__all__ = ["Registry", "Swap"]
 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """A change of who is live. `seconds` from the begin of the load to the active route."""
-
-    version: str
-    previous: str
-    seconds: float
-    epoch: int
+def since_boot() -> float:
+    """Seconds that pass while this process is stopped and while the machine is suspended, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Registry:
@@ -55,21 +55,28 @@ class Registry:
     Versions are loaded before their change's turn, so that a rollback never waits for a load. A
     change that has begun is finished even if its caller is cancelled. What goes wrong is an
     `AdaptersError`, or what the database raised; what served before serves on.
+
+    Changes of a route take an `epoch`: if it is given and the route has another by now, nothing
+    changes and `StaleRouteError` is raised.
     """
 
     def __init__(  # noqa: PLR0913
         self,
         database: Database,
         host: AdapterHost,
-        store: ArtifactStore,
+        store: Artifacts,
         clock: Clock,
         config: AdaptersConfig,
         base: BaseModelInfo,
         observer: RegistryObserver,
         *,
+        me: Identity | None = None,
+        cluster_observer: ClusterObserver | None = None,
         sleep: Sleep = asyncio.sleep,
-        monotonic: Monotonic = time.perf_counter,
+        monotonic: Monotonic = since_boot,
     ) -> None:
+        me = me or Identity(secrets.token_hex(8), base_fingerprint=base.fingerprint)
+        watcher = cluster_observer or SilentClusterObserver()
         self._ledger = Ledger(database, clock, observer)
         self._residency = Residency(
             host,
@@ -80,28 +87,88 @@ class Registry:
             sleep=sleep,
             monotonic=monotonic,
         )
+        self._heard = Wakes()
+        self._membership = Membership(database, config.cluster, me)
+        requests = LoadRequests(database, self._membership, config, watcher, self._heard, monotonic)
+        self._changes = Changes(
+            self._ledger,
+            self._residency,
+            self._membership,
+            requests,
+            observer,
+            dead_seconds=config.cluster.dead_seconds,
+            monotonic=monotonic,
+        )
+        self._follower = Follower(
+            self._ledger,
+            self._residency,
+            self._membership,
+            requests,
+            config.cluster,
+            watcher,
+            let_go=self._changes.let_go,
+            monotonic=monotonic,
+        )
         self._admission = Admission(self._ledger, store, clock, config, base)
         self._recovery = Recovery(self._ledger, self._residency, base, observer)
         self._host = host
         self._store = store
         self._config = config
-        self._observer = observer
-        self._monotonic = monotonic
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._changes: set[asyncio.Task[Any]] = set()
+        self._registered = False
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._log = structlog.get_logger()
 
     async def start(self) -> None:
         """Clear leftovers, create the default channel, load what should be resident.
 
         A live version that cannot be loaded is replaced by standby or the base model, loudly;
-        only a database or a disk that does not answer stops the start.
+        only a database or a disk that does not answer stops the start, and
+        `ForeignBaseModelError`. Requests may come once it returns.
         """
         leftovers = await asyncio.to_thread(self._store.clear_leftovers)
         if leftovers:
             self._log.warning("adapter_leftovers_removed", folders=leftovers)
         await self._ledger.ensure_channel(self._config.channel, self._config.tenant, shared=False)
-        await self._recovery.run()
+        # Before anything is loaded: whoever changes a route from now on finds this server there.
+        peers = alive(await self._membership.register(), self._config.cluster.dead_seconds)
+        self._registered = True
+        await self._recovery.run(alone=len(peers) < 2)  # noqa: PLR2004  (itself among them)
+        await self._follower.pulse()
+
+    def follow(self, draining: Callable[[], bool]) -> None:
+        """From now on look for what other servers change, and report this one, until `close`."""
+        self._follower.start(draining)
+
+    def route_signalled(self) -> None:
+        """Somebody has changed a route, a version, or asks for a load: look at once."""
+        self._follower.wake()
+
+    def server_signalled(self) -> None:
+        """A server has reported itself: whoever waits for its loads looks at once."""
+        self._heard.wake()
+
+    async def up_to_date(self) -> None:
+        """Return once a request may begin; see `adapters.follower.Follower.up_to_date`."""
+        await self._follower.up_to_date()
+
+    @property
+    def route_age_seconds(self) -> float:
+        """How long ago the routes were last confirmed against the database."""
+        return self._follower.age_seconds
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether this server lacks versions that others hold: better ask those."""
+        return self._follower.stands_in
+
+    @property
+    def server_id(self) -> str:
+        """What this server is known by among those on its database."""
+        return self._membership.me.id
+
+    async def servers(self) -> list[Peer]:
+        """The servers on this database, the oldest first; dead ones for a while too."""
+        return await self._membership.peers()
 
     async def read_routes(self) -> None:
         """Read versions and routes without touching an engine: for tools beside no server."""
@@ -109,8 +176,12 @@ class Registry:
 
     async def close(self) -> None:
         """Finish the changes that have begun; give up drains."""
-        await asyncio.gather(*self._changes, return_exceptions=True)
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._follower.close()
         await self._residency.close()
+        if self._registered:
+            self._registered = False
+            await self._leave()
 
     def routes(self) -> Mapping[str, RouteView]:
         """Every channel's route as last committed; for the hot path."""
@@ -149,73 +220,100 @@ class Registry:
 
     async def load(self, version: str) -> None:
         """Make a version resident that may still answer; raises what `Residency.load` does."""
-        await self._finish(self._load(version))
+        await self._finish(self._changes.load(version))
 
     async def promote(
-        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+        self,
+        version: str,
+        *,
+        actor: str,
+        reason: str,
+        holdback_share: float = 0.0,
+        epoch: int | None = None,
     ) -> Swap:
-        """Make `version` live: loaded first, then the route flips in one transaction.
+        """Make `version` live: loaded on every server first, then the route flips at once.
 
-        So many of the users stay on the version before, and a new trial watches both.
+        So many of the users stay on the version before, and a new trial watches both. Raises
+        `NotLoadedEverywhereError` where a server cannot load it, or not in time.
         """
-        return await self._finish(self._promote(version, Author(actor, reason), holdback_share))
+        author = Author(actor, reason)
+        return await self._finish(self._changes.promote(version, author, holdback_share, epoch))
 
-    async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+    async def set_shadow(
+        self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
         """Let the version answer so many of its channel's requests, into the log only."""
         channel = (await self._ledger.version(version)).channel
-        view = self._ledger.view(channel)
-        wanted = RouteIn(
-            canary=view.canary,
-            canary_share=view.canary_share,
-            shadow=version,
-            shadow_share=share,
-        )
-        return await self.set_route(channel, wanted, actor=actor, reason=reason)
 
-    async def set_canary(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+        def wanted(view: RouteView) -> RouteIn:
+            return RouteIn(
+                canary=view.canary,
+                canary_share=view.canary_share,
+                shadow=version,
+                shadow_share=share,
+            )
+
+        author = Author(actor, reason)
+        return await self._finish(self._changes.set_route(channel, wanted, author, epoch))
+
+    async def set_canary(
+        self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
         """Let the version answer so many of its channel's users; a new canary is a new trial."""
         channel = (await self._ledger.version(version)).channel
-        view = self._ledger.view(channel)
-        wanted = RouteIn(
-            canary=version,
-            canary_share=share,
-            shadow=None if view.shadow == version else view.shadow,
-            shadow_share=0.0 if view.shadow == version else view.shadow_share,
-        )
-        return await self.set_route(channel, wanted, actor=actor, reason=reason)
 
-    async def end_trial(self, channel: str, *, actor: str, reason: str) -> RouteView:
+        def wanted(view: RouteView) -> RouteIn:
+            return RouteIn(
+                canary=version,
+                canary_share=share,
+                shadow=None if view.shadow == version else view.shadow,
+                shadow_share=0.0 if view.shadow == version else view.shadow_share,
+            )
+
+        author = Author(actor, reason)
+        return await self._finish(self._changes.set_route(channel, wanted, author, epoch))
+
+    async def end_trial(
+        self, channel: str, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
         """Let live answer everybody again: the canary is rolled back, or a watch is over."""
         author = Author(actor, reason)
-        return await self._change(channel, lambda: self._end_trial(channel, author))
+        return await self._finish(self._changes.end_trial(channel, author, epoch))
 
     async def reject(self, version: str, *, actor: str, reason: str) -> None:
         """End a candidate or shadow that is not good enough; unloaded once it is drained."""
-        row = await self._ledger.version(version)
         author = Author(actor, reason)
-        await self._change(row.channel, lambda: self._end(version, State.REJECTED, author))
+        await self._finish(self._changes.end(version, State.REJECTED, author))
 
     async def retire(self, version: str, *, actor: str, reason: str) -> None:
         """End a standby: drain, unload, keep the files for the grace period.
 
-        Returns when it is unloaded, with `drain_deadline_seconds` at the latest.
+        Returns when it is unloaded here, with `drain_deadline_seconds` at the latest.
         """
         row = await self._ledger.version(version)
-        author = Author(actor, reason)
         if row.state != State.RETIRED:
-            await self._change(row.channel, lambda: self._end(version, State.RETIRED, author))
+            author = Author(actor, reason)
+            await self._finish(self._changes.end(version, State.RETIRED, author))
         await self._residency.drain(version)
 
-    async def rollback(self, channel: str, *, actor: str, reason: str) -> Swap:
+    async def rollback(
+        self, channel: str, *, actor: str, reason: str, epoch: int | None = None
+    ) -> Swap:
         """Undo the last promotion: standby, else the base model, is live in one transaction."""
         author = Author(actor, reason)
-        return await self._change(channel, lambda: self._rollback(channel, author))
+        return await self._finish(self._changes.rollback(channel, author, epoch))
 
     async def set_route(
         self, channel: str, wanted: RouteIn, *, actor: str, reason: str
     ) -> RouteView:
         """Replace the whole route in one transaction, after loading what it names."""
-        return await self._finish(self._set_route(channel, wanted, Author(actor, reason)))
+        author = Author(actor, reason)
+        return await self._finish(self._changes.set_route(channel, lambda _: wanted, author, None))
+
+    async def route_now(self, channel: str) -> RouteView:
+        """The channel's route as the database has it; raises `UnknownChannelError`."""
+        await self._ledger.refresh()
+        return self._ledger.view(channel)
 
     async def version(self, version: str) -> Version:
         """One version; raises `UnknownVersionError`."""
@@ -247,148 +345,39 @@ class Registry:
     async def purge(self, now: datetime) -> list[str]:
         """Remove the files of versions that ended `grace_days` ago; their names."""
         moment = now - timedelta(days=self._config.grace_days)
+        held = await self._held_elsewhere()
         purged = []
         for row in await self._ledger.ended_before(moment):
-            if not self._used(row.name) and self._store.exists(row):
+            if row.name in held or self._used(row.name):
+                continue
+            if await asyncio.to_thread(self._store.exists, row):
                 await asyncio.to_thread(self._store.remove, row)
                 self._log.info("adapter_files_removed", version=row.name)
                 purged.append(row.name)
         return purged
 
+    async def _held_elsewhere(self) -> set[str]:
+        """What any server needs the files of, also one that may be dead."""
+        peers = await self._membership.peers()
+        return {name for peer in peers for name in peer.loaded | peer.leaving}
+
     def _used(self, version: str) -> bool:
         """A request that outlived its drain is still answered from the files."""
         return version in self._host.resident() or self._host.in_flight(version) > 0
 
-    async def _load(self, version: str) -> None:
-        row = await self._ledger.version(version)
-        if State(row.state) not in ADDRESSABLE:
-            raise TransitionError(version, row.state, "loaded", "choose a version that may answer")
-        await self._residency.load(row)
-        self._let_go()  # it may have ended meanwhile
-
-    async def _promote(self, version: str, author: Author, holdback_share: float) -> Swap:
-        row = await self._ledger.version(version)
-        check_transition(version, State(row.state), State.LIVE)
-        began = self._monotonic()
-        await self._load(version)
-        return await self._alone(
-            row.channel, lambda: self._make_live(version, author, began, holdback_share)
-        )
-
-    async def _make_live(
-        self, version: str, author: Author, began: float, holdback_share: float
-    ) -> Swap:
-        row = await self._ledger.version(version)
-        check_transition(version, State(row.state), State.LIVE)
-        before = self._ledger.view(row.channel)
-        await self._residency.load(row)
-        trial = watch_of(before.trial if before.canary == version else new_trial())
-        after = with_live(
-            before,
-            version,
-            holdback_share=holdback_share,
-            trial=trial if holdback_share else "",
-        )
-        return await self._swap(Change(before, after), author, began)
-
-    async def _end_trial(self, channel: str, author: Author) -> RouteView:
-        before = self._ledger.view(channel)
-        if before.trial:
-            await self._ledger.commit(Change(before, without_trial(before)), author)
-            self._let_go()
-        return self._ledger.view(channel)
-
-    async def _rollback(self, channel: str, author: Author) -> Swap:
-        before, began = self._ledger.view(channel), self._monotonic()
-        after = with_rollback(before)
+    async def _leave(self) -> None:
         try:
-            if after.live != BASE:
-                await self._load(after.live)
-        except AdaptersError as error:
-            # Undo must not fail: the base model needs nothing.
-            self._log.error("rollback_to_base", channel=channel, error=type(error).__name__)
-            self._observer.fell_back(channel, after.live, BASE)
-            after = with_rollback(before, skip_standby=True)
-        return await self._swap(Change(before, after), author, began)
-
-    async def _swap(self, change: Change, author: Author, began: float) -> Swap:
-        view = await self._ledger.commit(change, author)
-        swap = Swap(view.live, change.before.live, self._monotonic() - began, view.epoch)
-        self._observer.swapped(view.channel, swap.seconds)
-        self._log.info("route_swapped", channel=view.channel, live=view.live, epoch=view.epoch)
-        self._let_go()
-        return swap
-
-    async def _end(self, version: str, state: State, author: Author) -> None:
-        row = await self._ledger.version(version)
-        check_transition(version, State(row.state), state)
-        before = self._ledger.view(row.channel)
-        change = Change(before, without(before, {version}), {version: state})
-        await self._ledger.commit(change, author)
-        self._let_go()
-
-    async def _set_route(self, channel: str, wanted: RouteIn, author: Author) -> RouteView:
-        began, change = self._monotonic(), self._next_route(channel, wanted)
-        for name in change.after.roles.keys() - change.before.roles.keys():
-            await self._load(name)
-        return await self._alone(channel, lambda: self._replace(channel, wanted, author, began))
-
-    async def _replace(
-        self, channel: str, wanted: RouteIn, author: Author, began: float
-    ) -> RouteView:
-        change = self._next_route(channel, wanted)
-        if change.after == change.before:
-            return change.before
-        for name in change.after.roles:
-            await self._load(name)
-        if change.after.live != change.before.live:
-            await self._swap(change, author, began)
-        else:
-            await self._ledger.commit(change, author)
-            self._let_go()
-        return self._ledger.view(channel)
-
-    def _next_route(self, channel: str, wanted: RouteIn) -> Change:
-        before = self._ledger.view(channel)
-        after = changed_route(before, wanted)
-        if not after.roles.keys() <= before.versions:
-            raise UnknownVersionError
-        return Change(before, after)
-
-    def _let_go(self) -> None:
-        """Drain in the background what no route and no candidate needs."""
-        for version in self._host.resident() - self._ledger.wanted.keys():
-            self._residency.drain_later(version)
+            await self._membership.leave()
+        except Exception as error:  # noqa: BLE001  (the others see it by its silence)
+            self._log.warning("server_not_removed", error=type(error).__name__)
 
     async def _check_parent(self, channel: str, parent: str | None) -> None:
         if parent is not None and parent not in await self._ledger.parents(channel):
             raise UnknownVersionError
 
-    async def _change(self, channel: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do `work` alone on its channel."""
-        self._ledger.view(channel)
-        return await self._finish(self._alone(channel, work))
-
-    async def _alone(self, channel: str, work: Callable[[], Awaitable[_T]]) -> _T:
-        async with self._locks[channel]:
-            try:
-                return await work()
-            except AdaptersError:
-                raise
-            except Exception:
-                # A commit that failed may have been made: ask what holds before serving on.
-                await self._refresh()
-                raise
-
-    async def _refresh(self) -> None:
-        try:
-            await self._ledger.refresh()
-        except Exception as error:  # noqa: BLE001 - the first error tells; routes stay as cached
-            self._log.error("routes_not_refreshed", error=type(error).__name__)
-
     async def _finish(self, work: Awaitable[_T]) -> _T:
         """Await `work`, which goes on to its end even if the caller is cancelled."""
         task = asyncio.ensure_future(work)
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)

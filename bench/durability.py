@@ -1,26 +1,29 @@
-"""Kills Pawl while feedback pours in: `python -m bench.durability [--kills 20]`.
+"""Kills Pawl while feedback pours in: `python -m bench.durability [--database postgresql]`.
 
 Clients post feedback, each with an id of its own, in a closed loop. At a random instant the server
 is killed with SIGKILL, started again on the same data, and every post that had no answer is sent
-again with the same id. Then each acknowledged post must be in the log, and each id once.
+again with the same id. Then each acknowledged post must be in the log, and each id once. No process
+that the killed server had started may outlive it.
 
-The engine is the fake one: what is tested is the way of the feedback, not of the answers.
+The engine is the fake one unless `--engine vllm` says otherwise: what is tested is the way of the
+feedback, not of the answers.
 """
 
 import asyncio
 import random
-import sqlite3
+import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from bench.log_stores import DATABASES, DatabaseKind, LogStore, log_store
+from bench.processes import carrying, family, survivors
 from bench.servers import ServerProcess, start_pawl
 from bench.tables import Row, parser, report
 
@@ -35,7 +38,8 @@ KILL_AFTER_SECONDS = (0.05, 0.8)
 class Kill:
     """What one kill met and left; rows were counted before anything was sent again.
 
-    `sent` counts posts by id. `kept` were stored, though the client never heard of it.
+    `sent` counts posts by id. `kept` were stored, though the client never heard of it. `processes`
+    were killed or had to end, `orphans` of them did not.
     """
 
     sent: int
@@ -43,6 +47,17 @@ class Kill:
     acknowledged: int
     kept: int
     lost: int
+    processes: int
+    orphans: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """What the kill itself met."""
+
+    in_flight: int
+    processes: int
+    orphans: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,7 @@ class Outcome:
     def good(self) -> bool:
         """Whether nothing acknowledged was lost and nothing doubled, with enough in flight."""
         busy = all(kill.in_flight >= LEAST_IN_FLIGHT for kill in self.kills)
-        lost = sum(kill.lost for kill in self.kills)
+        lost = sum(kill.lost + kill.orphans for kill in self.kills)
         return busy and not (lost or self.missing or self.doubled or self.invented)
 
 
@@ -74,22 +89,46 @@ class _Posts:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def run(folder: Path, *, kills: int, rng: random.Random) -> Outcome:
-    """Kill the server `kills` times; what it keeps lies in `folder`."""
+async def run(
+    folder: Path,
+    *,
+    kills: int,
+    rng: random.Random,
+    database: DatabaseKind = "sqlite",
+    model: Path | None = None,
+) -> Outcome:
+    """Kill the server `kills` times; what it keeps lies in `folder`.
+
+    Args:
+        folder: An empty folder.
+        kills: How often.
+        rng: Draws the instants.
+        database: Where the log is; a PostgreSQL is started for it.
+        model: A model's folder for the real engine; without one the fake engine answers.
+
+    """
     data_dir = folder / "data"
-    posts, done, ids = _Posts(), [], count()
-    server = start_pawl(data_dir)
-    try:
-        rated = await _interactions(server)
-        for _ in range(kills):
-            before = set(posts.bodies)
-            in_flight = await _until_killed(server, posts, _bodies(ids, rated), rng)
-            server = start_pawl(data_dir)
-            done.append(_look(data_dir, posts, set(posts.bodies) - before, in_flight))
-            await _send_again(server, posts)
-    finally:
-        server.stop()
-    return _outcome(data_dir, posts, done)
+    with log_store(database, data_dir) as store:
+        start = partial(start_pawl, data_dir, model=model, settings=store.settings)
+        posts, done, ids = _Posts(), [], count()
+        server = start()
+        try:
+            rated = await _interactions(server)
+            for number in range(kills):
+                before = set(posts.bodies)
+                shot = await _until_killed(server, posts, _bodies(ids, rated), rng)
+                server = start()
+                done.append(_look(store, posts, set(posts.bodies) - before, shot))
+                await _send_again(server, posts)
+                _tell(number + 1, kills)
+        finally:
+            server.stop()
+        return _outcome(store, posts, done)
+
+
+def _tell(done: int, kills: int) -> None:
+    if done % 10 == 0:
+        print(f"{done} of {kills} kills", file=sys.stderr, flush=True)
 
 
 async def _interactions(server: ServerProcess) -> list[str]:
@@ -114,18 +153,21 @@ def _bodies(ids: Iterator[int], rated: list[str]) -> Iterator[dict[str, Any]]:
 
 async def _until_killed(
     server: ServerProcess, posts: _Posts, bodies: Iterator[dict[str, Any]], rng: random.Random
-) -> int:
-    """Post without a pause until the server is dead; how many posts then waited for an answer."""
+) -> _Shot:
+    """Post without a pause until the server is dead; count what it leaves."""
+    mark = f"TMPDIR={server.started.scratch.name}"
     posts.heard.clear()
     async with _session(server) as session:
         clients = [asyncio.create_task(_client(session, posts, bodies)) for _ in range(CLIENTS)]
         async with asyncio.timeout(30):
             await posts.heard.wait()
         await asyncio.sleep(rng.uniform(*KILL_AFTER_SECONDS))
+        processes = family(server.pid)
         server.kill()
         in_flight = len(posts.in_flight)
         await asyncio.gather(*clients)
-    return in_flight
+    orphans = survivors(processes | carrying(mark))
+    return _Shot(in_flight, len(processes), len(orphans))
 
 
 async def _client(
@@ -173,27 +215,22 @@ async def _json(session: aiohttp.ClientSession, path: str, body: dict[str, Any])
         return await response.json()
 
 
-def _stored(data_dir: Path) -> Counter[str]:
-    """How many rows of feedback the log holds, by the client's id."""
-    address = f"file:{data_dir / 'pawl.db'}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True)) as database:
-        return Counter(identifier for (identifier,) in database.execute("SELECT id FROM feedback"))
-
-
-def _look(data_dir: Path, posts: _Posts, sent: set[str], in_flight: int) -> Kill:
-    stored = _stored(data_dir)
+def _look(store: LogStore, posts: _Posts, sent: set[str], shot: _Shot) -> Kill:
+    stored = store.feedback()
     acknowledged = sent & posts.acknowledged
     return Kill(
         sent=len(sent),
-        in_flight=in_flight,
+        in_flight=shot.in_flight,
         acknowledged=len(acknowledged),
         kept=len((sent - acknowledged) & stored.keys()),
         lost=len(posts.acknowledged - stored.keys()),
+        processes=shot.processes,
+        orphans=shot.orphans,
     )
 
 
-def _outcome(data_dir: Path, posts: _Posts, kills: list[Kill]) -> Outcome:
-    stored = _stored(data_dir)
+def _outcome(store: LogStore, posts: _Posts, kills: list[Kill]) -> Outcome:
+    stored = store.feedback()
     return Outcome(
         kills=kills,
         sent=len(posts.bodies),
@@ -204,34 +241,59 @@ def _outcome(data_dir: Path, posts: _Posts, kills: list[Kill]) -> Outcome:
     )
 
 
-def rows(outcome: Outcome) -> list[Row]:
+def row(outcome: Outcome, *, database: str, engine: str) -> Row:
     """The result as one row."""
     in_flight = [kill.in_flight for kill in outcome.kills]
-    return [
-        {
-            "kills": len(outcome.kills),
-            "posts in flight at the kill (least / most)": f"{min(in_flight)} / {max(in_flight)}",
-            "posts": outcome.sent,
-            "acknowledged before a kill": sum(kill.acknowledged for kill in outcome.kills),
-            "stored but not acknowledged": sum(kill.kept for kill in outcome.kills),
-            "acknowledged and lost": sum(kill.lost for kill in outcome.kills),
-            "missing after the retry": outcome.missing,
-            "doubled": outcome.doubled,
-        }
-    ]
+    return {
+        "database": database,
+        "engine": engine,
+        "kills": len(outcome.kills),
+        "posts in flight at the kill (least / most)": f"{min(in_flight)} / {max(in_flight)}",
+        "posts": outcome.sent,
+        "acknowledged before a kill": sum(kill.acknowledged for kill in outcome.kills),
+        "stored but not acknowledged": sum(kill.kept for kill in outcome.kills),
+        "acknowledged and lost": sum(kill.lost for kill in outcome.kills),
+        "missing after the retry": outcome.missing,
+        "doubled": outcome.doubled,
+        "processes killed": sum(kill.processes for kill in outcome.kills),
+        "orphans": sum(kill.orphans for kill in outcome.kills),
+    }
+
+
+def measure(
+    *, kills: int, seed: int, database: DatabaseKind, engine: str = "fake"
+) -> tuple[Row, bool]:
+    """Kill a server of its own in a new folder: the result as a row, and whether it is good."""
+    with tempfile.TemporaryDirectory(prefix="pawl-durability-") as name:
+        folder = Path(name)
+        model = _tiny_model(folder / "model") if engine == "vllm" else None
+        outcome = asyncio.run(
+            run(folder, kills=kills, rng=random.Random(seed), database=database, model=model)
+        )
+    return row(outcome, database=database, engine=engine), outcome.good
+
+
+def _tiny_model(folder: Path) -> Path:
+    from tests.tiny_model import make_tiny_model  # noqa: PLC0415  (imports torch)
+
+    return make_tiny_model(folder)
 
 
 def main() -> None:
     """Print the table; the exit status is 1 when something was lost or doubled."""
     made = parser(__doc__)
     made.add_argument("--kills", type=int, default=20)
+    made.add_argument("--database", choices=DATABASES, default="sqlite")
+    made.add_argument("--engine", choices=("fake", "vllm"), default="fake")
     arguments = made.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pawl-durability-") as folder:
-        outcome = asyncio.run(
-            run(Path(folder), kills=arguments.kills, rng=random.Random(arguments.seed))
-        )
-    report({"Durable feedback under kill -9": rows(outcome)}, as_json=arguments.json)
-    raise SystemExit(0 if outcome.good else 1)
+    found, good = measure(
+        kills=arguments.kills,
+        seed=arguments.seed,
+        database=arguments.database,
+        engine=arguments.engine,
+    )
+    report({"Durable feedback under kill -9": [found]}, as_json=arguments.json)
+    raise SystemExit(0 if good else 1)
 
 
 if __name__ == "__main__":

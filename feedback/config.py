@@ -67,6 +67,9 @@ class FeedbackConfig(BaseModel):
     ranking_max: int = Field(default=32, ge=2, le=100)
     choices_max: int = Field(default=16, ge=1)
     """Answers in one interaction that an application sends."""
+    retention_days: float | None = Field(default=None, ge=1)
+    """Texts older than this are removed, once a day; rows and numbers stay. None: all are kept.
+    Not below `retrain.max_window_days`, or there is less to train on."""
 
     @model_validator(mode="after")
     def _names_are_free(self) -> Self:

@@ -51,6 +51,8 @@ class LoggedAnswer:
     base_fingerprint: str | None
     asker: str
     received_at: datetime
+    texts_removed: bool = False
+    """For its age: neither text nor token ids are there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ async def _complete(
     answers: dict[tuple[str, str], list[LoggedAnswer]] = {}
     for tenant, conversation, answer in await _answers(connection, window, wanted):
         answers.setdefault((tenant, conversation), []).append(answer)
-    firsts = [found[0].interaction_id for found in answers.values()]
+    firsts = [_asked_in(found).interaction_id for found in answers.values()]
     requests = await _requests(connection, firsts)
     return [
         _conversation(group, answers.get((group.tenant, group.conversation), []), requests)
@@ -227,7 +229,7 @@ def _conversation(
     answers: Sequence[LoggedAnswer],
     requests: Mapping[str, dict[str, Any]],
 ) -> JudgedConversation:
-    request = requests[answers[0].interaction_id] if answers else {}
+    request = requests[_asked_in(answers).interaction_id] if answers else {}
     return JudgedConversation(
         tenant=group.tenant,
         conversation=group.conversation,
@@ -237,6 +239,11 @@ def _conversation(
         judgements=tuple(group.judgements),
         left_out=group.left_out,
     )
+
+
+def _asked_in(answers: Sequence[LoggedAnswer]) -> LoggedAnswer:
+    """An answer whose request tells the question: all were asked the same, some long ago."""
+    return next((answer for answer in answers if not answer.texts_removed), answers[0])
 
 
 async def _answers(
@@ -262,6 +269,7 @@ def _answer(row: Row[Any]) -> LoggedAnswer:
         base_fingerprint=row.base_fingerprint,
         asker=row.asker,
         received_at=row.received_at,
+        texts_removed=row.texts_removed_at is not None,
     )
 
 

@@ -27,7 +27,8 @@ COMPARABLE_METRICS = ("preference", "ranking", "demonstration", "thumbs", "ratin
 SEEN_MODES = ("live", "external")
 ANONYMOUS = "anonymous:"
 
-_DAY = 86_400
+_SECOND = 1_000_000
+_DAY = 86_400 * _SECOND
 _WEEK = 7 * _DAY
 _THURSDAY = 3 * _DAY
 """The Unix epoch was a Thursday; three days later in the sum, weeks turn on Mondays."""
@@ -52,9 +53,12 @@ def asker() -> ColumnElement[str]:
 
 
 def _week(moment: ColumnElement[Any]) -> ColumnElement[int]:
-    """Weeks since the epoch, turning on Monday midnight UTC, as ISO weeks do."""
-    seconds = cast(extract("epoch", moment), BigInteger)
-    return (seconds + _THURSDAY) // _WEEK
+    """Weeks since the epoch, turning on Monday midnight UTC, as ISO weeks do.
+
+    In microseconds, of which there are whole ones: PostgreSQL would round the last half second of a
+    week up.
+    """
+    return (cast(extract("epoch", moment) * _SECOND, BigInteger) + _THURSDAY) // _WEEK
 
 
 def _in_window(
@@ -164,6 +168,7 @@ def prompts_of(window: LogWindow) -> Select[Any]:
             col(Interaction.mode) == "live",
             col(Interaction.endpoint) == "chat",
             col(Interaction.status) == "complete",
+            col(Interaction.texts_removed_at).is_(None),
         )
         .order_by(col(Interaction.tenant), col(Interaction.received_at), col(Interaction.id))
     )
@@ -185,6 +190,7 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
     col(Interaction.version),
     col(Interaction.base_fingerprint),
     col(Interaction.received_at),
+    col(Interaction.texts_removed_at),
     col(Choice.index).label("choice_index"),
     col(Choice.text),
     col(Choice.token_ids),

@@ -3,8 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, LargeBinary
+from sqlalchemy import JSON, Column, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
+
+_WITH_TEXTS = text("texts_removed_at IS NULL")
+"""Rows that may still hold somebody's texts: what is due is found by a small index."""
 
 
 class Interaction(SQLModel, table=True):
@@ -25,6 +28,12 @@ class Interaction(SQLModel, table=True):
         Index("interaction_comparison", "comparison"),
         Index("interaction_version", "channel", "version", "mode", "received_at"),
         Index("interaction_run_id", "tenant", "run_id", unique=True),
+        Index(
+            "interaction_texts",
+            "received_at",
+            sqlite_where=_WITH_TEXTS,
+            postgresql_where=_WITH_TEXTS,
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -69,6 +78,8 @@ class Interaction(SQLModel, table=True):
     """A class of error, never a text."""
     first_token_seconds: float | None = None
     duration_seconds: float | None = None
+    texts_removed_at: datetime | None = None
+    """When request, answers and token ids were removed for their age; the numbers stay."""
 
 
 class Choice(SQLModel, table=True):
@@ -96,6 +107,12 @@ class Feedback(SQLModel, table=True):
         Index("feedback_interaction", "tenant", "interaction_id"),
         Index("feedback_time", "tenant", "received_at", "id"),
         Index("feedback_rater", "tenant", "rater"),
+        Index(
+            "feedback_texts",
+            "received_at",
+            sqlite_where=_WITH_TEXTS,
+            postgresql_where=_WITH_TEXTS,
+        ),
     )
 
     tenant: str = Field(primary_key=True)
@@ -113,3 +130,5 @@ class Feedback(SQLModel, table=True):
     key_id: str | None = None
     digest: str
     """Hash of the content: the same id with another content is a conflict."""
+    texts_removed_at: datetime | None = None
+    """When rationale, tags and the value (where it is a text) were removed for their age."""

@@ -169,16 +169,19 @@ class InteractionsStored(BaseModel):
 
 
 class ChoiceOut(BaseModel):
-    """One answer."""
+    """One answer; `text` is null where it was removed for its age."""
 
     index: int
-    text: str
+    text: str | None
     tokens: int
     finish_reason: str | None
 
 
 class FeedbackOut(BaseModel):
-    """One judgement as it was stored; `choice` and the value's choices are filled in."""
+    """One judgement as it was stored; `choice` and the value's choices are filled in.
+
+    With `texts_removed_at` its texts are gone for their age: rationale, tags, a value that was one.
+    """
 
     id: str
     received_at: datetime
@@ -189,12 +192,14 @@ class FeedbackOut(BaseModel):
     source: str
     rationale: str | None
     tags: dict[str, str]
+    texts_removed_at: datetime | None
 
 
 class InteractionOut(BaseModel):
     """One interaction with its answers and all feedback on it, oldest first.
 
-    Of an undecided comparison: see `comparisons.blinded`.
+    Of an undecided comparison: see `comparisons.blinded`. With `texts_removed_at` its texts are
+    gone for their age: `request` and the answers' `text` are null.
     """
 
     id: str
@@ -209,7 +214,8 @@ class InteractionOut(BaseModel):
     parent: str | None
     comparison: str | None
     run_id: str | None
-    request: dict[str, Any]
+    request: dict[str, Any] | None
+    texts_removed_at: datetime | None
     prompt_tokens: int
     completion_tokens: int
     status: str

@@ -201,8 +201,12 @@ def _interaction_out(
     interaction: Interaction, choices: list[Choice], judgements: list[Feedback]
 ) -> InteractionOut:
     plain = interaction.model_dump(include=set(InteractionOut.model_fields))
+    answers = [ChoiceOut.model_validate(choice, from_attributes=True) for choice in choices]
+    if interaction.texts_removed_at is not None:
+        plain["request"] = None
+        answers = [answer.model_copy(update={"text": None}) for answer in answers]
     return InteractionOut(
         **plain,
-        choices=[ChoiceOut.model_validate(choice, from_attributes=True) for choice in choices],
+        choices=answers,
         feedback=[FeedbackOut.model_validate(word, from_attributes=True) for word in judgements],
     )

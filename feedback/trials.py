@@ -160,6 +160,7 @@ async def answers_after(
             col(Interaction.trial) == trial,
             col(Interaction.mode) == LIVE,
             col(Interaction.status) == "complete",
+            col(Interaction.texts_removed_at).is_(None),
             col(Choice.index) == 0,
         )
         .order_by(col(Interaction.received_at), col(Interaction.id))

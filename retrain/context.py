@@ -26,7 +26,8 @@ SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
 class World:
     """What all runs of a process share.
 
-    `adapter_path` gives a version's folder. `judge` None: nothing can be evaluated, so nothing is
+    `adapter_path` gives a version's folder, fetched and
+    checked where need be: it blocks. `judge` None: nothing can be evaluated, so nothing is
     promoted. `folder` holds the runs' own folders. `chat_template` is the engine's, where it is not
     the tokenizer's own. `training` admits one trainer at a time.
     """

@@ -58,7 +58,10 @@ class About(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a snapshot holds. `held_out` counts requests, `questions` different ones among them."""
+    """What a snapshot holds. `held_out` counts requests, `questions` different ones among them.
+
+    `oldest_text`: none of its texts is older.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,6 +73,7 @@ class Manifest(BaseModel):
     questions: int
     settings: dict[str, Any]
     files: dict[str, FileRecord]
+    oldest_text: AwareDatetime | None = None
 
 
 class Log(Protocol):
@@ -127,16 +131,17 @@ async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) ->
     with new_folder(folder) as draft:
         spill = await _spill(draft / "spill", log, config)
         drawn = await asyncio.to_thread(_draw, draft, spill)
-        asked, questions = await _write_prompts(draft / HELD_OUT, log)
+        asked = await _write_prompts(draft / HELD_OUT, log)
         manifest = Manifest(
             about=about,
             pairs=drawn.pairs.lines,
             pairs_by_signal=dict(sorted(drawn.by_signal.items())),
             left_out=dict(sorted((spill.left_out + drawn.left_out).items())),
-            held_out=asked.lines,
-            questions=questions,
+            held_out=asked.file.lines,
+            questions=asked.questions,
             settings=_settings(config),
-            files={PAIRS: drawn.pairs, QUESTIONS: drawn.questions, HELD_OUT: asked},
+            files={PAIRS: drawn.pairs, QUESTIONS: drawn.questions, HELD_OUT: asked.file},
+            oldest_text=_oldest(spill.oldest, asked.oldest),
         )
         write_whole(draft / MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
@@ -178,6 +183,14 @@ class _Spill:
     path: Path
     threshold: int
     left_out: Counter[str]
+    oldest: datetime | None
+
+
+@dataclass(slots=True)
+class _Asked:
+    file: FileRecord
+    questions: int
+    oldest: datetime | None
 
 
 @dataclass(slots=True)
@@ -192,14 +205,20 @@ async def _spill(path: Path, log: Log, config: RetrainConfig) -> _Spill:
     """Write every pair with its seeded priority; the lowest `max_pairs` are a uniform sample."""
     left_out: Counter[str] = Counter()
     lowest: list[int] = []
+    oldest: datetime | None = None
     with closing(LineWriter(path)) as writer:
         async for pairs, filtered in log.pairs():
             left_out += filtered
             for pair in pairs:
+                oldest = _oldest(oldest, pair.since)
                 priority = _priority(config.seed, pair.id)
                 _keep_lowest(lowest, priority, config.max_pairs)
                 writer.write(_spilled(priority, pair))
-    return _Spill(path, -lowest[0] if lowest else 0, left_out)
+    return _Spill(path, -lowest[0] if lowest else 0, left_out, oldest)
+
+
+def _oldest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _priority(seed: int, identifier: str) -> int:
@@ -244,14 +263,16 @@ def _draw(draft: Path, spill: _Spill) -> _Drawn:
     return _Drawn(pairs.close(), questions.close(), by_signal, left_out)
 
 
-async def _write_prompts(path: Path, log: Log) -> tuple[FileRecord, int]:
+async def _write_prompts(path: Path, log: Log) -> _Asked:
     keys: set[str] = set()
+    oldest: datetime | None = None
     with closing(LineWriter(path)) as writer:
         async for asked in log.prompts():
             prompt = _held_out_prompt(asked)
             keys.add(prompt.text_key)
+            oldest = _oldest(oldest, asked.received_at)
             writer.write(prompt.model_dump_json().encode())
-    return writer.close(), len(keys)
+    return _Asked(writer.close(), len(keys), oldest)
 
 
 def _held_out_prompt(asked: AskedPrompt) -> HeldOutPrompt:

@@ -27,6 +27,8 @@ class Filter(StrEnum):
     """Of an answer that was aborted or failed."""
     FOREIGN = "foreign"
     """Of an answer of another model than the base served now, or one without token ids."""
+    TEXTS_REMOVED = "texts_removed"
+    """Of an answer, or a demonstration, whose text was removed for its age."""
     EMPTY = "empty"
     """Of an answer, or with a demonstration, without text."""
     TIE = "tie"

@@ -102,6 +102,8 @@ class _Desk:
     def _flaw(self, answer: LoggedAnswer) -> Filter | None:
         if held_out(self.tenant, answer.asker, self.config.held_out_share):
             return Filter.HELD_OUT
+        if answer.texts_removed:
+            return Filter.TEXTS_REMOVED
         if answer.status != "complete":
             return Filter.INCOMPLETE
         if (
@@ -159,7 +161,9 @@ def _rankings(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
 def _demonstrations(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
     """What the rater would have answered is better than what was answered."""
     for word in _of("demonstration", words):
-        if not str(word.value).strip():
+        if word.value is None:
+            desk.filtered[Filter.TEXTS_REMOVED] += 1
+        elif not str(word.value).strip():
             desk.filtered[Filter.EMPTY] += 1
         elif original := desk.side(_judged(word)):
             shown = Side(original.key, str(word.value), None, None)

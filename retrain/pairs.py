@@ -8,6 +8,7 @@ may only be the worse one: training towards it would teach the model to stop in 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -22,7 +23,10 @@ ID_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one conversation. `weight` is the net weight of what was said, at most 1."""
+    """Two answers to one conversation. `weight` is the net weight of what was said, at most 1.
+
+    `since`: nothing of the conversation's texts is older; None where that is not known.
+    """
 
     id: str
     tenant: str
@@ -34,6 +38,7 @@ class Pair:
     rejected: Side
     signal: Signal
     weight: float
+    since: datetime | None = None
 
     def row(self) -> PairRow:
         """The pair as the trainer reads it: sampled token ids, text only where nobody sampled it.
@@ -159,6 +164,7 @@ def _pair(conversation: JudgedConversation, opinion: Opinion, weight: float) -> 
         rejected=opinion.worse,
         signal=opinion.signal,
         weight=weight,
+        since=min((answer.received_at for answer in conversation.answers), default=None),
     )
 
 

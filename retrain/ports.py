@@ -100,10 +100,17 @@ class SwapResult(Protocol):
 
 
 class AdapterRegistry(Protocol):
-    """The registry as the weekly run needs it (`adapters.service.Registry`)."""
+    """The registry as the weekly run needs it (`adapters.service.Registry`).
+
+    A change with an `epoch` is made only while the route has that one, else `StaleRouteError`.
+    """
 
     def routes(self) -> Mapping[str, RouteView]:
         """Who answers, by channel."""
+        ...
+
+    async def route_now(self, channel: str) -> RouteView:
+        """Who answers, as the database has it: another server may have changed it just now."""
         ...
 
     async def versions(self, channel: str) -> Sequence[Version]:
@@ -137,24 +144,38 @@ class AdapterRegistry(Protocol):
         ...
 
     async def promote(
-        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+        self,
+        version: str,
+        *,
+        actor: str,
+        reason: str,
+        holdback_share: float = 0.0,
+        epoch: int | None = None,
     ) -> SwapResult:
         """Make it live; so many of the users stay on the version before."""
         ...
 
-    async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+    async def set_shadow(
+        self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
         """Have it answer so many of its channel's requests unseen."""
         ...
 
-    async def set_canary(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+    async def set_canary(
+        self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
         """Have it answer so many of its channel's users."""
         ...
 
-    async def end_trial(self, channel: str, *, actor: str, reason: str) -> RouteView:
+    async def end_trial(
+        self, channel: str, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
         """Let live answer everybody again."""
         ...
 
-    async def rollback(self, channel: str, *, actor: str, reason: str) -> object:
+    async def rollback(
+        self, channel: str, *, actor: str, reason: str, epoch: int | None = None
+    ) -> object:
         """Undo the last promotion."""
         ...
 

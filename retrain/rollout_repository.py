@@ -73,14 +73,27 @@ class RolloutRepository:
         async with self._database.read() as session:
             return (await session.exec(query.order_by(col(RolloutEvent.id)))).all()
 
-    async def write(self, version: str, event: RolloutEvent | None = None, **values: Any) -> None:
-        """Change a rollout's columns, and keep the event that says why."""
+    async def note(self, version: str, verdict: dict[str, Any]) -> None:
+        """Keep the online gate's last verdict."""
+        query = update(Rollout).where(col(Rollout.version) == version).values(verdict=verdict)
         async with self._database.write() as session:
-            await session.exec(
-                update(Rollout).where(col(Rollout.version) == version).values(**values)
-            )
-            if event is not None:
-                session.add(event)
+            await session.exec(query)
+
+    async def move(
+        self, before: Rollout, event: RolloutEvent, *, unmoved: bool, **values: Any
+    ) -> bool:
+        """Change a rollout's columns, and keep the event that says why; whether it was done.
+
+        With `unmoved` nothing is done where the row is no longer as `before` says.
+        """
+        async with self._database.write() as session:
+            row = await session.get_one(Rollout, before.version)
+            if unmoved and (row.phase, row.stages) != (before.phase, before.stages):
+                return False
+            for name, value in values.items():
+                setattr(row, name, value)
+            session.add(event)
+        return True
 
     def event_id(self) -> str:
         """Sorts events in the order in which they were made, also after a restart."""

@@ -90,7 +90,7 @@ class RolloutService:
         now, config = self._clock(), self._config
         asked = config.approval == "manual" and config.rollout == "direct"
         phase = Phase.APPROVAL if asked else Phase.BEGUN
-        route = self._registry.routes()[channel]
+        route = await self._registry.route_now(channel)
         rollout = Rollout(
             version=version,
             channel=channel,
@@ -131,19 +131,19 @@ class RolloutService:
     async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
         """Say yes where a person has the last word. Raises `NotAwaitedError`."""
         async with self._turn:
-            rollout, _ = await self._followed(version)
+            rollout, route = await self._followed(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
                 raise NotAwaitedError(f"{version} waits for nobody: it is {rollout.phase}")
-            await self._do(rollout, Step("promote", reason), None, actor)
+            await self._do(rollout, route, Step("promote", reason), None, actor)
         return await self.rows.get(version)
 
     async def refuse(self, version: str, *, actor: str, reason: str) -> Rollout:
         """End an open rollout: its version goes, and what was live before answers everybody."""
         async with self._turn:
-            rollout, _ = await self._followed(version)
+            rollout, route = await self._followed(version)
             if Phase(rollout.phase) not in OPEN:
                 raise NotAwaitedError(f"{version} is {rollout.phase} already")
-            await self._do(rollout, Step("refuse", reason), None, actor)
+            await self._do(rollout, route, Step("refuse", reason), None, actor)
         return await self.rows.get(version)
 
     async def _move_on_safely(self, rollout: Rollout) -> None:
@@ -164,7 +164,7 @@ class RolloutService:
             if (current.phase, route_now.epoch) != (rollout.phase, route.epoch):
                 return  # somebody was faster: the next tick looks again
             if step.move != "stay":
-                await self._do(current, step, verdict, ACTOR)
+                await self._do(current, route_now, step, verdict, ACTOR)
             else:
                 await self._note(current, verdict)
 
@@ -172,18 +172,22 @@ class RolloutService:
         """Keep the verdict, if it is another one."""
         numbers = None if verdict is None else verdict.model_dump(mode="json")
         if numbers not in (None, rollout.verdict):
-            await self.rows.write(rollout.version, verdict=numbers)
+            await self.rows.note(rollout.version, numbers)
 
     async def _followed(self, version: str) -> tuple[Rollout, RouteView]:
-        """The row, once it says what the route says has happened since."""
+        """The row, once it says what the route says has happened since.
+
+        The route is changed before the row, so it is read after it, and from the database: another
+        server may have changed both.
+        """
         rollout = await self.rows.get(version)
-        route = self._registry.routes()[rollout.channel]
+        route = await self._registry.route_now(rollout.channel)
         phase = phase_by_route(Phase(rollout.phase), version, route, rollout.trial)
         if phase != rollout.phase or share_moved(rollout, phase, route):
             step = Step("follow", "The route says so.")
             if phase == Phase.ENDED:
                 step = Step("follow", "It is no longer in the route: changed by hand, or the base.")
-            await self._write(rollout, step, phase, ACTOR)
+            await self._write(rollout, route, step, phase, ACTOR, unmoved=True)
             rollout = await self.rows.get(version)
         return rollout, route
 
@@ -244,20 +248,38 @@ class RolloutService:
         return ShadowFigures(answered, failed)
 
     async def _do(
-        self, rollout: Rollout, step: Step, verdict: OnlineVerdict | None, actor: str
+        self,
+        rollout: Rollout,
+        route: RouteView,
+        step: Step,
+        verdict: OnlineVerdict | None,
+        actor: str,
     ) -> None:
-        """Change the route, then note it with the numbers it was decided on."""
+        """Change the route, then note it with the numbers it was decided on.
+
+        Of several servers one changes the route; what changes none of it is noted by the first.
+        """
         config = CanaryConfig.model_validate(rollout.settings)
-        moves = RolloutMoves(self._registry, rollout, config)
+        moves = RolloutMoves(self._registry, rollout, config, route)
         phase = await moves.make(step.move, {"actor": actor, "reason": step.reason})
         numbers = rollout.verdict if verdict is None else verdict.model_dump(mode="json")
-        await self._write(rollout, step, phase, actor, verdict=numbers)
+        after = await self._registry.route_now(rollout.channel)
+        unmoved = after.epoch == route.epoch
+        await self._write(rollout, after, step, phase, actor, unmoved=unmoved, verdict=numbers)
 
     async def _write(
-        self, rollout: Rollout, step: Step, phase: Phase, actor: str, **more: Any
+        self,
+        rollout: Rollout,
+        route: RouteView,
+        step: Step,
+        phase: Phase,
+        actor: str,
+        *,
+        unmoved: bool,
+        **more: Any,
     ) -> None:
-        """Note a phase or share that has begun, with its event."""
-        now, route = self._clock(), self._registry.routes()[rollout.channel]
+        """Note a phase or share that has begun, with its event; `unmoved`: unless another did."""
+        now = self._clock()
         values: dict[str, Any] = {
             **more,
             "phase": phase,
@@ -270,7 +292,8 @@ class RolloutService:
             values["ended_at"] = now
         numbers = {**(more.get("verdict") or {}), **step.numbers}
         event = self._event(rollout, step, phase, actor, numbers)
-        await self.rows.write(rollout.version, event, **values)
+        if not await self.rows.move(rollout, event, unmoved=unmoved, **values):
+            return
         self._observer.rollout_moved(rollout.channel, phase)
         _log.info("rollout_moved", version=rollout.version, move=step.move, phase=phase.value)
 

@@ -82,7 +82,7 @@ async def _freeze(context: RunContext) -> Manifest:
 async def about_now(world: World, run: str, channel_name: str) -> About:
     """What a snapshot taken now is of."""
     channel = await world.runs.channel(channel_name)
-    live = world.registry.routes()[channel.name].live
+    live = (await world.registry.route_now(channel.name)).live
     now = world.clock()
     # What a version has learned from that was rolled back since is looked at again.
     known = [] if live == BASE else await world.registry.lineage(live)
@@ -200,7 +200,7 @@ async def roll_out(context: RunContext) -> Ending | None:
         if (await world.registry.version(version)).state != State.REJECTED:
             await world.registry.reject(version, actor=ACTOR, reason=reason)
         return Ending("rejected", reason)
-    live = world.registry.routes()[context.run.channel].live
+    live = (await world.registry.route_now(context.run.channel)).live
     if live not in (version, context.live):
         raise LiveMovedError(
             f"{live} went live meanwhile; the candidate was compared with {context.live}"

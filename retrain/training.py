@@ -1,5 +1,6 @@
 """Starting the trainer on a run's snapshot, and what it said."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,7 +58,8 @@ async def _live_folder(context: RunContext) -> Path | None:
     world, parent = context.world, context.run.parent
     if parent is None:
         return None
-    return world.adapter_path(await world.registry.version(parent)).absolute()
+    version = await world.registry.version(parent)
+    return (await asyncio.to_thread(world.adapter_path, version)).absolute()
 
 
 def _job(context: RunContext, warm_start: Path | None) -> Job:

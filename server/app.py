@@ -19,8 +19,10 @@ from server.api import (
     health,
     interactions,
     keys,
+    retention,
     rollouts,
     runs,
+    servers,
 )
 from server.api import clock as clock_api
 from server.assembly import StartEngine, assemble
@@ -76,8 +78,9 @@ def _clock(settings: Settings) -> Clock:
 
 
 def _add_routes(app: FastAPI, settings: Settings) -> None:
-    routed = (chat, comparisons, feedback, interactions, adapters, runs, rollouts, keys, health)
-    for module in routed:
+    answering = (chat, comparisons, feedback, interactions)
+    managing = (adapters, runs, rollouts, keys, servers, retention, health)
+    for module in (*answering, *managing):
         app.include_router(module.router)
     if settings.server.adjustable_clock:
         app.include_router(clock_api.router)

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from random import SystemRandom
 
+import structlog
 from fastapi import FastAPI
 
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo, read_modules
+from adapters.errors import ForeignBaseModelError
 from adapters.service import Registry
 from feedback.callback import FeedbackCallback
 from feedback.ids import InteractionIds
@@ -20,6 +21,7 @@ from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from feedback.tokens import FeedbackTokens
 from server.auth import KeyRing
+from server.cluster import follow, identity
 from server.comparisons import Comparisons
 from server.db import Database
 from server.dependencies import Services
@@ -31,11 +33,15 @@ from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
 from server.migrate import upgrade
+from server.retention import Retention, too_short
 from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
+from server.stores import open_store
 from server.weekly import start_runs
+
+log = structlog.get_logger()
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
@@ -51,8 +57,19 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
-    store = ArtifactStore(settings.data_dir / "adapters")
-    registry = Registry(database, engine, store, clock, settings.adapters, base, metrics.adapters)
+    store = open_store(settings)
+    registry = Registry(
+        database,
+        engine,
+        store,
+        clock,
+        settings.adapters,
+        base,
+        metrics.adapters,
+        me=identity(app, database.url, base, lock.predecessor()),
+        cluster_observer=metrics.cluster,
+    )
+    metrics.cluster.age_from(lambda: registry.route_age_seconds)
     stack.push_async_callback(registry.close)
     await _open_registry(app, registry)
     metrics.expect(registry.routes())
@@ -104,10 +121,13 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         ),
         metrics=metrics,
         drain=drain,
+        retention=_retention(settings, database, clock, metrics),
     )
     if not app.state.offline:
-        start_housekeeping(registry, clock, stack)
-        lock.announce(RunningServer(url=app.state.url, token=token, pid=os.getpid()))
+        start_housekeeping(registry, services.retention, clock, stack)
+        follow(registry, keys, database.url, drain, stack)
+        note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
+        lock.announce(note)
     return services
 
 
@@ -152,6 +172,14 @@ def _serving(  # noqa: PLR0913  (what it is made of)
     )
 
 
+def _retention(settings: Settings, database: Database, clock: Clock, metrics: Metrics) -> Retention:
+    warning = too_short(settings.feedback.retention_days, settings.retrain.max_window_days)
+    if warning is not None:
+        log.warning("retention_is_short", reason=warning)
+    runs = settings.data_dir / "runs"
+    return Retention(database, runs, settings.feedback, clock, metrics.retention)
+
+
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     await upgrade(settings.database)
     database = Database(settings.database)
@@ -173,7 +201,10 @@ async def _open_keys(settings: Settings, database: Database, clock: Clock, token
 
 async def _open_registry(app: FastAPI, registry: Registry) -> None:
     settings: Settings = app.state.settings
-    await (registry.read_routes() if app.state.offline else registry.start())
+    try:
+        await (registry.read_routes() if app.state.offline else registry.start())
+    except ForeignBaseModelError as error:
+        raise SetupError(str(error)) from None
     for name, channel in settings.channels.items():
         await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from sqlmodel import col, select
 
+from adapters.signals import signal
 from feedback.errors import FeedbackTokenError
 from feedback.ports import Clock, Database
 from feedback.tokens import is_feedback_token
@@ -21,6 +22,9 @@ from server.errors import (
 )
 from server.models import ApiKey
 from server.settings import DEFAULT_TENANT
+
+KEYS = "pawl_keys"
+"""Signalled where a key was made or revoked."""
 
 Role = Literal["app", "admin"]
 
@@ -120,6 +124,7 @@ class KeyRing:
         )
         async with self._database.write() as session:
             session.add(row)
+            await signal(session, KEYS)
         self._any_ever = True
         self._by_hash[row.hash] = _principal(row)
         return row, key
@@ -131,6 +136,7 @@ class KeyRing:
             if row is None or (tenant is not None and row.tenant != tenant):
                 raise KeyNotFoundError(identifier)
             row.revoked_at = self._clock()
+            await signal(session, KEYS)
             hashed = row.hash
         self._by_hash.pop(hashed, None)
 

@@ -10,6 +10,7 @@ import httpx
 import typer
 
 from server import terminal
+from server.backup.command import backup, restore
 from server.checked_settings import checked, fail
 from server.client import Api, open_api
 from server.demo.command import app as demo
@@ -33,6 +34,8 @@ app.add_typer(runs, name="runs", no_args_is_help=True)
 app.add_typer(rollouts, name="rollouts", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
 app.add_typer(database, name="db", no_args_is_help=True)
+app.command()(backup)
+app.command()(restore)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -140,6 +143,23 @@ def export(
             sys.stdout.write(line + "\n")
 
     ask(stream)
+
+
+@app.command()
+def servers(*, as_json: AsJson = False) -> None:
+    """List the servers on this database: who lives, what they hold, which routes they have."""
+    terminal.show_servers(ask(lambda api: api.call("GET", "/v1/servers")), as_json=as_json)
+
+
+@app.command()
+def retention(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove texts that are older than `feedback.retention_days`; numbers stay."""
+    found = ask(lambda api: api.call("GET" if dry_run else "POST", "/v1/retention"))
+    terminal.show_retention(found, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()

@@ -27,6 +27,7 @@ from server.drain import Drain
 from server.engine.base import Engine
 from server.errors import HostError
 from server.metrics import Metrics
+from server.retention import Retention
 from server.serving import Serving
 from server.settings import DEFAULT_CHANNEL, Settings
 
@@ -51,6 +52,7 @@ class Services:
     runs: RunService
     metrics: Metrics
     drain: Drain
+    retention: Retention
 
     def channel_of(self, who: Principal, name: str | None) -> str:
         """The channel of that name, if it is theirs; raises `UnknownChannelError`."""
@@ -96,13 +98,17 @@ class Services:
         ]
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready means: the engine answers, no drain, a route is known. A dead database degrades."""
+        """Ready means: the engine answers, no drain, a route is known. A dead database degrades.
+
+        Nor is a server ready that lacks a version which the routes name and other servers hold.
+        """
         engine = self.engine.alive()
-        route = bool(self.registry.routes())
+        route, lacking = bool(self.registry.routes()), self.registry.stands_in
         return {
-            "ready": engine and route and not self.drain.draining,
+            "ready": engine and route and not lacking and not self.drain.draining,
             "engine": "ok" if engine else "dead",
             "route": "ok" if route else "unknown",
+            "adapters": "missing" if lacking else "ok",
             "draining": self.drain.draining,
             "database": await self._database_state(),
         }

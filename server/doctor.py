@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from server.lock import running_server
+from server.retention import too_short
 from server.settings import Settings
 
 FREE_BYTES_WANTED = 5 * 1024**3
@@ -65,6 +66,13 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     yield Finding(name="server", state="ok", text=text)
 
 
+def _database(settings: Settings) -> Iterator[Finding]:
+    from server.database_check import look_at_database  # noqa: PLC0415  (loads the drivers)
+
+    for state, text in look_at_database(settings.database):
+        yield Finding(name="database", state=state, text=text)
+
+
 def _threads(settings: Settings) -> Iterator[Finding]:
     del settings
     cores = len(os.sched_getaffinity(0))
@@ -82,10 +90,22 @@ def _judge(settings: Settings) -> Iterator[Finding]:
         yield Finding(name="judge", state="ok", text="set")
 
 
+def _retention(settings: Settings) -> Iterator[Finding]:
+    days = settings.feedback.retention_days
+    warning = too_short(days, settings.retrain.max_window_days)
+    if warning is not None:
+        yield Finding(name="retention", state="warning", text=warning)
+    else:
+        text = "texts are kept for ever" if days is None else f"texts are kept for {days:g} days"
+        yield Finding(name="retention", state="ok", text=text)
+
+
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _packages,
     _model,
     _data_dir,
+    _database,
     _threads,
     _judge,
+    _retention,
 )

@@ -89,6 +89,13 @@ class LeftOutError(ServerError):
         super().__init__(f"{what} is not part of Pawl: use {instead}")
 
 
+class RetentionNotSetError(ServerError):
+    """Texts are to be removed, and no setting says from what age on."""
+
+    def __init__(self) -> None:
+        super().__init__("texts are kept for ever: set feedback.retention_days first")
+
+
 class SetupError(ServerError):
     """The settings do not allow a start; the message says what to change."""
 
@@ -104,6 +111,7 @@ STATUS: Mapping[type[Exception], int] = {
     LeftOutError: 404,
     DrainingError: 503,
     NotRunningError: 503,
+    RetentionNotSetError: 409,
     engine_errors.EngineDeadError: 503,
     engine_errors.AdapterLoadError: 409,
     feedback_errors.InvalidInputError: 422,

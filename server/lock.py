@@ -20,11 +20,12 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """Where the server of a data folder listens."""
+    """Where the server of a data folder listens; `id` names it among those on its database."""
 
     url: str
     token: str
     pid: int
+    id: str = ""
 
 
 class DataLock:
@@ -52,6 +53,13 @@ class DataLock:
         self._file = file
         self._note.unlink(missing_ok=True)  # of a server that was killed
         return self
+
+    def predecessor(self) -> str | None:
+        """The id of the server that was killed on this folder; None where it ended well."""
+        try:
+            return str(json.loads((self._data_dir / "server.json").read_text())["id"])
+        except (OSError, ValueError, KeyError):
+            return None
 
     def announce(self, server: RunningServer) -> None:
         """Write down where the server listens, readable by its owner only."""

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("pawl-data")
     """Everything that Pawl keeps: the database, adapters, runs."""
     database_url: str | None = None
-    """SQLAlchemy's async address; the default is SQLite under `data_dir`."""
+    """`postgresql://user:password@host/database`; the default is SQLite under `data_dir`."""
     channels: dict[str, ChannelConfig] = Field(
         default_factory=lambda: {DEFAULT_CHANNEL: ChannelConfig()}
     )

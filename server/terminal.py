@@ -186,6 +186,42 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     out.print("a run would train" if plan["would_train"] else "a run would be skipped")
 
 
+def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The servers on one database, the oldest first."""
+    if as_json:
+        _json(servers)
+        return
+    _table(
+        "Servers",
+        ["id", "name", "url", "state", "heard", "loaded", "route epochs", "could not load"],
+        [
+            (
+                server["id"],
+                server["name"],
+                server["url"],
+                server["state"],
+                f"{server['heartbeat_age_seconds']:.1f} s ago",
+                ", ".join(server["loaded"]),
+                ", ".join(f"{name}: {epoch}" for name, epoch in server["epochs"].items()),
+                "; ".join(server["failures"]),
+            )
+            for server in servers
+        ],
+    )
+
+
+def show_retention(found: Mapping[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    """What lost its texts, or would."""
+    if as_json:
+        _json(found)
+        return
+    out.print(
+        f"{'would remove' if dry_run else 'removed'} the texts of {found['interactions']} "
+        f"interactions, {found['feedback']} judgements and {found['runs']} runs "
+        f"(before {found['before'][:16]}); the oldest left: {(found['oldest_text'] or 'none')[:16]}"
+    )
+
+
 def show_keys(keys: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """Keys without their secrets."""
     if as_json:

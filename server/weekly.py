@@ -1,13 +1,14 @@
 """Puts the weekly run together and starts its scheduler."""
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 import httpx
 from fastapi import FastAPI
 
-from adapters.artifacts import ArtifactStore
 from adapters.base_model import BaseModelInfo
 from adapters.service import Registry
+from adapters.stores import Artifacts, fetched
 from retrain.context import World
 from retrain.judges import Judge, load_judge
 from retrain.launcher import SubprocessLauncher
@@ -24,7 +25,7 @@ async def start_runs(  # noqa: PLR0913  (all of them are its parts)
     *,
     database: Database,
     registry: Registry,
-    store: ArtifactStore,
+    store: Artifacts,
     base: BaseModelInfo,
     metrics: Metrics,
     token: str,
@@ -37,7 +38,7 @@ async def start_runs(  # noqa: PLR0913  (all of them are its parts)
     world = World(
         database=database,
         registry=registry,
-        adapter_path=store.path,
+        adapter_path=partial(fetched, store),
         chat=chat,
         judge=await _judge(settings, stack),
         launcher=SubprocessLauncher(settings.retrain.trainer),

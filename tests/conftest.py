@@ -4,9 +4,20 @@ from typing import Any
 
 import pytest
 
+from tests.database_fixture import backend, database, database_url, sqlite_template
 from tests.engine_fixtures import real_engine, tiny_model
+from tests.postgres_fixture import postgres
 
-__all__ = ["anyio_backend", "real_engine", "tiny_model"]
+__all__ = [
+    "anyio_backend",
+    "backend",
+    "database",
+    "database_url",
+    "postgres",
+    "real_engine",
+    "sqlite_template",
+    "tiny_model",
+]
 
 
 @pytest.fixture(scope="session")

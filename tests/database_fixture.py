@@ -1,23 +1,74 @@
-"""A database for tests: one SQLite file with the tables of all rooms, opened as the server does."""
+"""Databases for tests, with the tables of all rooms, opened as the server does.
 
+A test that asks for `database` or `database_url` runs on SQLite and on PostgreSQL. One that has no
+need of both says `@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)`.
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
 import adapters.models  # noqa: F401  (all rooms' tables are registered by these imports)
 import feedback.models  # noqa: F401
 import retrain.models  # noqa: F401
+from server.db import Database, sqlite_url
 from server.db import Database as SqliteDatabase
-from server.db import sqlite_url
+from server.migrate import upgrade
+from tests.postgres_fixture import TestDatabases
 
-__all__ = ["SqliteDatabase", "make_database"]
+__all__ = [
+    "SqliteDatabase",
+    "backend",
+    "database",
+    "database_url",
+    "make_database",
+    "sqlite_template",
+]
 
 
-async def make_database(folder: Path) -> SqliteDatabase:
-    """A new database in `folder`, with all tables."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which database a test runs on."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the tables that the migrations make."""
+    path = tmp_path_factory.mktemp("template") / "pawl.sqlite"
+    asyncio.run(upgrade(sqlite_url(path)))
+    return path
+
+
+@pytest.fixture
+def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a new, migrated database."""
+    if backend == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        yield sqlite_url(shutil.copy(template, tmp_path / "pawl.sqlite"))
+    else:
+        databases: TestDatabases = request.getfixturevalue("postgres")
+        with databases.database() as url:
+            yield url
+
+
+@pytest.fixture
+async def database(database_url: str, anyio_backend: object) -> AsyncIterator[Database]:
+    """A new, migrated database."""
+    made = Database(database_url)
+    yield made
+    await made.close()
+
+
+async def make_database(folder: Path) -> Database:
+    """A new SQLite database in `folder`, with all tables: for tests that make many."""
     path = folder / "pawl.sqlite"
     engine = create_engine(f"sqlite:///{path}")
     SQLModel.metadata.create_all(engine)
     engine.dispose()
-    return SqliteDatabase(sqlite_url(path))
+    return Database(sqlite_url(path))

@@ -5,18 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from server.db import Database
+from tests.adapters.servers import Servers
 from tests.adapters.world import World
-from tests.database_fixture import make_database
 
 
 @pytest.fixture
-async def unstarted(tmp_path: Path) -> AsyncIterator[World]:
+async def unstarted(tmp_path: Path, database: Database) -> AsyncIterator[World]:
     """A registry before its first start."""
-    database = await make_database(tmp_path)
     world = World(tmp_path, database)
     yield world
     await world.registry.close()
-    await database.close()
 
 
 @pytest.fixture
@@ -24,3 +23,11 @@ async def world(unstarted: World) -> World:
     """A registry that is started, serving the base model."""
     await unstarted.registry.start()
     return unstarted
+
+
+@pytest.fixture
+async def servers(tmp_path: Path, database: Database) -> AsyncIterator[Servers]:
+    """Servers that share a database and a folder of adapters; none is made yet."""
+    shared = Servers(tmp_path, database)
+    yield shared
+    await shared.close()

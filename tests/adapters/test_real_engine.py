@@ -35,6 +35,7 @@ def registry_on(engine: "VllmEngine", world: World, model: Path) -> Registry:
     )
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_adapters_go_through_their_life_on_the_real_engine(
     real_engine: "VllmEngine", tiny_model: Path, unstarted: World, tmp_path: Path
 ) -> None:

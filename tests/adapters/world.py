@@ -54,8 +54,10 @@ class RecordingObserver:
     failed: list[str] = field(default_factory=list)
     fallbacks: list[tuple[str, str, str]] = field(default_factory=list)
     drains: list[tuple[str, bool]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def route_changed(self, channel: str, epoch: int, live: str) -> None:
+        self.changed.set()
         self.epochs.append((channel, epoch, live))
 
     def swapped(self, channel: str, seconds: float) -> None:

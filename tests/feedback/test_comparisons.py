@@ -1,8 +1,6 @@
 """Blind comparisons in the log: what decides them, what opens them."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from feedback.comparisons import decided_comparisons, is_blind, preferred
 from feedback.models import Interaction
-from tests.database_fixture import SqliteDatabase, make_database
+from tests.database_fixture import SqliteDatabase
 from tests.retrain.log import CHANNEL, Log
 
 BEGAN = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
@@ -38,13 +36,6 @@ def test_a_ranking_decides_where_both_are_in_it(order: list[str], length: int) -
 def test_nothing_else_decides(value: Any) -> None:
     for metric in ("thumbs", "rating", "comment", "demonstration"):
         assert preferred(metric, value, "a", "b") is None
-
-
-@pytest.fixture
-async def database(anyio_backend: object, tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = await make_database(tmp_path)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

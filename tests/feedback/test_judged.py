@@ -1,9 +1,7 @@
 """The log as training reads it."""
 
 import tracemalloc
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +15,11 @@ from feedback.judged import (
 )
 from feedback.judged_queries import LogWindow
 from feedback.records import pack
-from tests.database_fixture import SqliteDatabase, make_database
+from tests.database_fixture import SqliteDatabase
 from tests.retrain.log import CHANNEL, TENANT, Log
 
 pytestmark = pytest.mark.anyio
 SATURDAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = await make_database(tmp_path)
-    yield database
-    await database.close()
 
 
 @pytest.fixture

@@ -175,6 +175,7 @@ async def test_another_models_answer_can_be_reported_and_rated(database: SqliteD
         None,
         "r",
     )
+    assert shown.request is not None
     assert shown.request["metadata"] == {"page": "shop"}
     assert (shown.request["temperature"], shown.request["stop"]) == (0, ["\n"])
     assert len(shown.feedback) == 1

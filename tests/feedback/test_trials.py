@@ -1,8 +1,6 @@
 """A trial as the log tells it: who took part, and what each thought of it."""
 
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from feedback.trials import (
     votes,
     votes_before,
 )
-from tests.database_fixture import SqliteDatabase, make_database
+from tests.database_fixture import SqliteDatabase
 from tests.retrain.log import CHANNEL, Log
 from tests.retrain.world import SATURDAY
 
@@ -26,13 +24,6 @@ pytestmark = pytest.mark.anyio
 
 CANARY: dict[str, Any] = {"trial": "salt", "trial_share": 0.05, "role": "canary"}
 METRICS = frozenset({"thumbs", "rating"})
-
-
-@pytest.fixture
-async def database(tmp_path: Path, anyio_backend: str) -> AsyncIterator[SqliteDatabase]:
-    made = await make_database(tmp_path)
-    yield made
-    await made.close()
 
 
 def log() -> Log:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from bench import durability
+from bench.log_stores import DATABASES, DatabaseKind
 from bench.servers import ServerProcess, start_pawl, stopping
 from bench.sync_trace import NotSyncedError, order_of, read_calls, strace
 
@@ -19,13 +20,15 @@ MARKERS = [f"traced-post-{number:04}" for number in range(24)]
 CONNECTION = "TCP:[127.0.0.1:8000->127.0.0.1:50000]"
 
 
+@pytest.mark.parametrize("database", DATABASES)
 async def test_three_kills_lose_nothing_that_was_acknowledged_and_double_nothing(
-    tmp_path: Path,
+    tmp_path: Path, database: DatabaseKind
 ) -> None:
-    outcome = await durability.run(tmp_path, kills=3, rng=random.Random(0))
+    outcome = await durability.run(tmp_path, kills=3, rng=random.Random(0), database=database)
     assert [kill.lost for kill in outcome.kills] == [0, 0, 0]
     assert (outcome.missing, outcome.doubled, outcome.invented) == (0, 0, 0)
     assert outcome.stored == outcome.sent
+    assert [kill.orphans for kill in outcome.kills] == [0, 0, 0]
     assert min(kill.in_flight for kill in outcome.kills) >= durability.LEAST_IN_FLIGHT
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,26 @@ async def test_the_manifest_counts_and_can_be_read_again(tmp_path: Path) -> None
     assert manifest.left_out == {"held_out": 12}
     assert (manifest.held_out, manifest.questions) == (2, 1)
     assert open_snapshot(tmp_path / "snapshot") == manifest
+
+
+class AgedLog(StubLog):
+    """Pairs that are so many days old."""
+
+    def __init__(self, *days: int) -> None:
+        super().__init__(0)
+        self.days = days
+
+    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+        for number, days in enumerate(self.days):
+            yield [replace(pair(number), since=NOW - timedelta(days=days))], Counter()
+
+
+@pytest.mark.parametrize(("days", "oldest"), [((3, 40, 2), 40), ((), 0)])
+async def test_the_manifest_knows_how_old_its_texts_are(
+    tmp_path: Path, days: tuple[int, ...], oldest: int
+) -> None:
+    manifest = await freeze(tmp_path / "snapshot", ABOUT, AgedLog(*days), RetrainConfig())
+    assert manifest.oldest_text == NOW - timedelta(days=oldest)
 
 
 async def test_questions_are_kept_as_keys(tmp_path: Path) -> None:

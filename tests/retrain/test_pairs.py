@@ -115,6 +115,18 @@ def test_a_demonstration_beats_the_original_and_brings_the_conversation_along() 
     assert row.messages == MESSAGES
 
 
+def test_what_lost_its_text_for_its_age_is_left_out_and_counted() -> None:
+    gone = answer(2, "", token_ids=None, prompt_token_ids=None, texts_removed=True)
+    result = resolve([*THREE[:2], gone], prefer(0, 0, 2), word(1, "demonstration", 0, None))
+    assert (result.pairs, result.filtered) == ([], {Filter.TEXTS_REMOVED: 2})
+
+
+def test_a_pair_knows_how_old_its_conversation_is() -> None:
+    older = answer(2, "bad", received_at=START - timedelta(days=3))
+    (pair,) = resolve([*THREE[:2], older], prefer(0, 0, 1)).pairs
+    assert pair.since == START - timedelta(days=3)
+
+
 def test_an_empty_demonstration_is_dropped() -> None:
     result = resolve(THREE, word(0, "demonstration", 2, "  "))
     assert (result.pairs, result.filtered) == ([], {Filter.EMPTY: 1})

@@ -17,7 +17,7 @@ from retrain.errors import NotAwaitedError, RolloutUnderWayError, UnknownRollout
 from retrain.models import Rollout
 from retrain.rollout import Phase
 from retrain.rollout_service import RolloutService
-from tests.database_fixture import make_database
+from server.db import Database
 from tests.retrain.log import CHANNEL
 from tests.retrain.runs import ran
 from tests.retrain.trial import Traffic
@@ -98,8 +98,7 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Stage]:
-    database = await make_database(tmp_path)
+async def stage(tmp_path: Path, database: Database) -> AsyncIterator[Stage]:
     house = House(database, tmp_path / "runs", make_config(rollout="canary", canary=CANARY))
     await house.open()
     yield Stage(house)

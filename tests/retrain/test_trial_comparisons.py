@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,7 +17,7 @@ from retrain.online_evidence import Compared, stream_curves
 from retrain.pairs import pairs_of
 from retrain.trial_evidence import Stage, TrialLog, trial_evidence
 from retrain.trial_log import TrialReader
-from tests.database_fixture import make_database
+from server.db import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
 BEGAN = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
@@ -83,8 +82,8 @@ def compare(log: Log, user: str, question: str, *texts: str) -> list[str]:
 
 
 @pytest.mark.anyio
-async def test_comparisons_of_the_log_speak_for_the_canary(tmp_path: Path) -> None:
-    database, log = await make_database(tmp_path), Log(now=BEGAN)
+async def test_comparisons_of_the_log_speak_for_the_canary(database: Database) -> None:
+    log = Log(now=BEGAN)
     for number in range(40):
         live, canary = compare(log, f"user {number}", f"question {number}", "one", "two")
         log.prefer(canary, live)
@@ -95,24 +94,22 @@ async def test_comparisons_of_the_log_speak_for_the_canary(tmp_path: Path) -> No
     found = trial_evidence(read, stages, now, watch=False)
     assert [one.canary_won for one in found.compared] == [True] * 40
     assert stream_curves(found, "first").better.last > 100
-    await database.close()
 
 
 @pytest.mark.anyio
-async def test_thumbs_on_comparisons_are_no_votes_on_live(tmp_path: Path) -> None:
-    database, log = await make_database(tmp_path), Log(now=BEGAN - timedelta(days=1))
+async def test_thumbs_on_comparisons_are_no_votes_on_live(database: Database) -> None:
+    log = Log(now=BEGAN - timedelta(days=1))
     live, _ = compare(log, "ann", "question", "one", "two")
     log.say("thumbs", live, value=True)
     await log.write(database)
     reader = TrialReader(database, RetrainConfig())
     read = await reader.read(rollout(), "salt", CanaryConfig())
     assert (list(read.votes), list(read.votes_before), list(read.paces_before)) == ([], [], [])
-    await database.close()
 
 
 @pytest.mark.anyio
-async def test_a_blind_preference_is_a_training_pair(tmp_path: Path) -> None:
-    database, log = await make_database(tmp_path), Log(now=BEGAN)
+async def test_a_blind_preference_is_a_training_pair(database: Database) -> None:
+    log = Log(now=BEGAN)
     live, canary = compare(log, "ann", "question", "live says", "canary says")
     log.prefer(canary, live)
     await log.write(database)
@@ -126,4 +123,3 @@ async def test_a_blind_preference_is_a_training_pair(tmp_path: Path) -> None:
     assert [(one.chosen.text, one.rejected.text, one.signal) for one in pairs] == [
         ("canary says", "live says", "preference")
     ]
-    await database.close()

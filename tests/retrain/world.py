@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base_model import BaseModelInfo
+from adapters.errors import StaleRouteError
 from adapters.lifecycle import ADDRESSABLE, State, check_transition
 from adapters.models import Channel, Version
 from adapters.route import (
@@ -76,6 +77,9 @@ class FakeRegistry:
         named = frozenset(name for name, row in self.rows.items() if row.state in ADDRESSABLE)
         return {CHANNEL: replace(self.route, versions=named), **self.more}
 
+    async def route_now(self, channel: str) -> RouteView:
+        return self.routes()[channel]
+
     async def versions(self, channel: str) -> Sequence[Version]:
         return list(self.rows.values())
 
@@ -109,29 +113,52 @@ class FakeRegistry:
         self.calls.append(("load", version))
 
     async def promote(
-        self, version: str, *, actor: str, reason: str, holdback_share: float = 0.0
+        self,
+        version: str,
+        *,
+        actor: str,
+        reason: str,
+        holdback_share: float = 0.0,
+        epoch: int | None = None,
     ) -> Swapped:
+        self._check(epoch)
         self.calls.append(("promote", version))
         trial = watch_of(self.route.trial or "salt") if holdback_share else ""
         self._to(with_live(self.route, version, holdback_share=holdback_share, trial=trial))
         return Swapped()
 
-    async def set_shadow(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+    async def set_shadow(
+        self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
+        self._check(epoch)
         self.calls.append(("shadow", version))
         return self._to(with_shadow(self.route, version, share))
 
-    async def set_canary(self, version: str, share: float, *, actor: str, reason: str) -> RouteView:
+    async def set_canary(
+        self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
+        self._check(epoch)
         self.calls.append(("canary", version))
         trial = self.route.trial if self.route.canary == version else f"trial-{version}"
         return self._to(with_canary(self.route, version, share, trial))
 
-    async def end_trial(self, channel: str, *, actor: str, reason: str) -> RouteView:
+    async def end_trial(
+        self, channel: str, *, actor: str, reason: str, epoch: int | None = None
+    ) -> RouteView:
+        self._check(epoch)
         self.calls.append(("end_trial", channel))
         return self._to(without_trial(self.route))
 
-    async def rollback(self, channel: str, *, actor: str, reason: str) -> None:
+    async def rollback(
+        self, channel: str, *, actor: str, reason: str, epoch: int | None = None
+    ) -> None:
+        self._check(epoch)
         self.calls.append(("rollback", channel))
         self._to(with_rollback(self.route))
+
+    def _check(self, epoch: int | None) -> None:
+        if epoch not in (None, self.route.epoch):
+            raise StaleRouteError(CHANNEL)
 
     def _to(self, route: RouteView) -> RouteView:
         for name, state in state_changes(self.route, route).items():

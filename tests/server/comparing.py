@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
@@ -12,7 +12,16 @@ from tests.server.test_last_byte import database_of, rows
 
 PATH = "/v1/comparisons"
 SECRET = "the-clients-own-words"
-WHO = {"actor": "a test", "reason": "a test"}
+
+
+class Who(TypedDict):
+    """Who changes a route, and why."""
+
+    actor: str
+    reason: str
+
+
+WHO: Who = {"actor": "a test", "reason": "a test"}
 
 
 async def version(running: RunningApp, folder: Path, seed: int) -> str:

@@ -1,0 +1,163 @@
+"""Takes texts out of the log when they are old; rows and numbers stay.
+
+What goes: requests, answers, token ids, rationales, tags, and values that are texts. What stays:
+who, when, which version, how many tokens, how fast, thumbs, ratings, preferences. Work is done in
+small transactions, so that nobody waits long for the writer's turn.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Connection, bindparam, func, select, update
+from sqlmodel import col
+
+from feedback.config import BUILT_IN_METRICS, FeedbackConfig
+from feedback.models import Choice, Feedback, Interaction
+from feedback.ports import Database
+
+BATCH = 200
+"""Rows that share a transaction: some milliseconds of the writer's time."""
+PAUSE_SECONDS = 0.02
+"""Between two of them, others write."""
+BUILT_IN_TEXTS = frozenset({"comment", "demonstration"})
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """How many rows still have texts, or had."""
+
+    interactions: int
+    feedback: int
+
+
+def is_text(metric_name: str, value: Any, config: FeedbackConfig) -> bool:
+    """Whether a judgement's value is somebody's own words.
+
+    So is a string of a metric that the settings do not have any more: nobody can say what it was.
+    """
+    if metric_name in BUILT_IN_METRICS:
+        return metric_name in BUILT_IN_TEXTS
+    metric = config.metrics.get(metric_name)
+    return isinstance(value, str) if metric is None else metric.type == "text"
+
+
+async def texts_due(database: Database, before: datetime) -> Texts:
+    """Count the rows received before `before` whose texts are still there."""
+    async with database.read() as session:
+        connection = await session.connection()
+        asked = await connection.execute(_counted(Interaction, before))
+        judged = await connection.execute(_counted(Feedback, before))
+        return Texts(asked.scalar_one(), judged.scalar_one())
+
+
+async def oldest_text(database: Database) -> datetime | None:
+    """When the oldest row that still has its texts was received."""
+    async with database.read() as session:
+        connection = await session.connection()
+        found = [
+            (await connection.execute(_oldest(table))).scalar() for table in (Interaction, Feedback)
+        ]
+    return min((moment for moment in found if moment is not None), default=None)
+
+
+async def remove_texts(
+    database: Database,
+    before: datetime,
+    now: datetime,
+    config: FeedbackConfig,
+    *,
+    sleep: Sleep = asyncio.sleep,
+) -> Texts:
+    """Remove the texts of what was received before `before`; of how many rows."""
+
+    async def all_of(work: Callable[[Connection], int]) -> int:
+        removed = 0
+        while batch := await database.transaction(work):
+            removed += batch
+            await sleep(PAUSE_SECONDS)
+        return removed
+
+    return Texts(
+        interactions=await all_of(lambda connection: _from_interactions(connection, before, now)),
+        feedback=await all_of(lambda connection: _from_feedback(connection, before, now, config)),
+    )
+
+
+def _from_interactions(connection: Connection, before: datetime, now: datetime) -> int:
+    due = (
+        select(col(Interaction.id))
+        .where(col(Interaction.texts_removed_at).is_(None), col(Interaction.received_at) < before)
+        .order_by(col(Interaction.received_at))
+        .limit(BATCH)
+        # Another server may be at the same work.
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(connection.execute(due).scalars())
+    if not ids:
+        return 0
+    _overwrite(connection)
+    connection.execute(
+        update(Interaction)
+        .where(col(Interaction.id).in_(ids))
+        .values(request={}, prompt_token_ids=None, texts_removed_at=now)
+    )
+    connection.execute(
+        update(Choice).where(col(Choice.interaction_id).in_(ids)).values(text="", token_ids=None)
+    )
+    return len(ids)
+
+
+def _from_feedback(
+    connection: Connection, before: datetime, now: datetime, config: FeedbackConfig
+) -> int:
+    due = (
+        select(
+            col(Feedback.tenant), col(Feedback.id), col(Feedback.metric_name), col(Feedback.value)
+        )
+        .where(col(Feedback.texts_removed_at).is_(None), col(Feedback.received_at) < before)
+        .order_by(col(Feedback.received_at))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(due).all()
+    if not rows:
+        return 0
+    _overwrite(connection)
+    keys = [{"of": row.tenant, "key": row.id} for row in rows]
+    connection.execute(_JUDGED.values(rationale=None, tags={}, texts_removed_at=now), keys)
+    texts = [
+        key
+        for key, row in zip(keys, rows, strict=True)
+        if is_text(row.metric_name, row.value, config)
+    ]
+    if texts:
+        connection.execute(_JUDGED.values(value=JSON.NULL), texts)
+    return len(rows)
+
+
+_JUDGED = update(Feedback).where(
+    col(Feedback.tenant) == bindparam("of"), col(Feedback.id) == bindparam("key")
+)
+
+
+def _overwrite(connection: Connection) -> None:
+    """Have SQLite write zeros over what it frees; else it stays readable in the file."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+
+def _counted(table: type[Interaction] | type[Feedback], before: datetime) -> Any:
+    return (
+        select(func.count())
+        .select_from(table)
+        .where(col(table.texts_removed_at).is_(None), col(table.received_at) < before)
+    )
+
+
+def _oldest(table: type[Interaction] | type[Feedback]) -> Any:
+    return select(func.min(col(table.received_at))).where(col(table.texts_removed_at).is_(None))

@@ -1,0 +1,68 @@
+"""Takes texts out of the folders of runs that are over; figures, verdicts and adapters stay.
+
+A snapshot and an evaluation hold what people wrote. They go when the oldest text that they may hold
+is due, all at once: nobody reads them after the run.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+from shutil import rmtree
+
+from pydantic import ValidationError
+from sqlmodel import col, select
+
+from feedback.ports import Database
+from retrain.context import SNAPSHOT
+from retrain.dataset import HELD_OUT, MANIFEST, PAIRS, Manifest
+from retrain.files import sync, write_whole
+from retrain.models import Run
+from retrain.results import ROWS
+
+TEXTS = (f"{SNAPSHOT}/{PAIRS}", f"{SNAPSHOT}/{HELD_OUT}", ROWS)
+NOTE = "texts-removed"
+"""A file that says when the texts were removed."""
+
+
+async def runs_due(database: Database, folder: Path, before: datetime) -> list[Path]:
+    """The folders of runs that are over and hold texts from before `before`."""
+    # Looked for first: a run that begins meanwhile has a row before it has a folder.
+    found = [path for path in _folders(folder) if _texts(path) and _older(path, before)]
+    running = await _running(database, [path.name for path in found])
+    return [path for path in found if path.name not in running]
+
+
+def remove_texts(run: Path, now: datetime) -> None:
+    """Remove the texts from one run's folder; raises `OSError`."""
+    write_whole(run / NOTE, f"{now.isoformat()}\n".encode())
+    for path in _texts(run):
+        if path.is_dir():
+            rmtree(path)
+        else:
+            path.unlink()
+            sync(path.parent)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def _texts(run: Path) -> list[Path]:
+    """What holds texts: whole files, and drafts that a crash left."""
+    drafts = (*run.glob(".*.draft"), *run.glob(f"{SNAPSHOT}/.*.draft"))
+    return [path for path in (*(run / name for name in TEXTS), *drafts) if path.exists()]
+
+
+def _older(run: Path, before: datetime) -> bool:
+    """Whether some text may be from before `before`; one that nobody knows about may."""
+    try:
+        manifest = Manifest.model_validate_json((run / SNAPSHOT / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return True
+    return (manifest.oldest_text or manifest.about.asked_since) < before
+
+
+async def _running(database: Database, ids: Sequence[str]) -> Collection[str]:
+    query = select(col(Run.id)).where(col(Run.id).in_(ids), col(Run.state) == "running")
+    async with database.read() as session:
+        return set((await session.exec(query)).all())

@@ -1,0 +1,1 @@
+"""`pawl backup` and `pawl restore`: database and adapters' files in one portable folder."""
