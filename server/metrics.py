@@ -19,9 +19,9 @@ from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedE
 from feedback.records import InteractionRecord
 from retrain.rollout import Phase
 from server.cluster_metrics import ClusterMetrics
+from server.process_metrics import ProcessMetrics
 from server.retention_metrics import RetentionMetrics
 from server.spool_metrics import SpoolMetrics
-from server.process_metrics import ProcessMetrics
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
