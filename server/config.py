@@ -64,6 +64,8 @@ class ServerConfig(BaseModel):
     hang_seconds: float = Field(default=30, gt=0)
     """The supervising parent kills a server that serves and whose event loop has not run for so
     long, and starts it again. The engine has a setting of its own."""
+    database_wait_seconds: float = Field(default=60, ge=0)
+    """A start without the database, and without a file of what was last known, waits so long."""
     adjustable_clock: bool = False
     """Mounts `POST /v1/clock`: weeks pass on command. For demonstrations and rehearsals only."""
     cors_origins: list[Origin] = []

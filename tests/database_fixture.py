@@ -50,7 +50,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
     """The address of a new, migrated database."""
     if backend == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
-        yield sqlite_url(shutil.copy(template, tmp_path / "pawl.sqlite"))
+        yield sqlite_url(Path(shutil.copy(template, tmp_path / "pawl.sqlite")))
     else:
         databases: TestDatabases = request.getfixturevalue("postgres")
         with databases.database() as url:
