@@ -92,6 +92,7 @@ def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool)
         "rows": {table.name: table.rows for table in manifest.tables},
         "versions": len(manifest.versions) - len(gone),
         "versions_without_files": gone,
+        "spooled_rows": manifest.spooled_rows,
         "size_bytes": manifest.size_bytes,
         "seconds": round(seconds, 2),
     }
@@ -106,3 +107,8 @@ def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool)
     )
     if gone:
         out.print(f"ended, without files: {', '.join(gone)}")
+    if manifest.spooled_rows:
+        out.print(
+            f"[yellow]{manifest.spooled_rows} rows waited in the server's spool and are not in it: "
+            "back up again once it is drained[/]"
+        )
