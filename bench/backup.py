@@ -222,6 +222,7 @@ def _table(found: Measured) -> Row:
         "database": found.kind,
         "rows": found.rows,
         "backup, idle (s)": found.idle["seconds"],
+        "processor (s)": found.idle["processor_seconds"],
         "beside chats (s)": found.busy["seconds"],
         "size (MB)": round(found.idle["size_bytes"] / MEGABYTE),
         **{f"restore into {kind} (s)": found.restores[kind] for kind in DATABASES},

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Annotated, Any
 
 import typer
@@ -95,6 +95,7 @@ def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool)
         "spooled_rows": manifest.spooled_rows,
         "size_bytes": manifest.size_bytes,
         "seconds": round(seconds, 2),
+        "processor_seconds": round(process_time(), 2),
     }
     out = Console()
     if as_json:
