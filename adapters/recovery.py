@@ -4,6 +4,7 @@ Nothing here stops the start: chat goes on with what is left, and says so loudly
 servers live, files that are damaged here are no reason to change the route of all.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import structlog
@@ -17,6 +18,7 @@ from adapters.errors import (
 )
 from adapters.ledger import Author, Change, Ledger
 from adapters.lifecycle import ADDRESSABLE, State
+from adapters.models import Version
 from adapters.names import BASE
 from adapters.ports import RegistryObserver
 from adapters.residency import Residency
@@ -58,6 +60,26 @@ class Recovery:
                 await self._load_role(channel, role, alone=alone)
         for channel in channels:
             self._tell_stand_in(self._ledger.view(channel))
+
+    async def load_known(self, versions: Mapping[str, Version]) -> None:
+        """Load what the routes name, with these rows: the database cannot be asked.
+
+        What cannot be loaded keeps its place in the route; something else stands in for it.
+        """
+        views = list(self._ledger.routes.values())
+        for role in _ROLES:
+            for view in views:
+                version = versions.get(getattr(view, role) or BASE)
+                if version is not None and version.base_fingerprint == self._base.fingerprint:
+                    await self._try_to_load(version, role)
+        for view in views:
+            self._tell_stand_in(view)
+
+    async def _try_to_load(self, version: Version, role: _Role) -> None:
+        try:
+            await self._residency.load(version)
+        except AdaptersError as error:
+            self._not_resident(version.name, role, type(error).__name__)
 
     async def _match_base_at_once(self, channel: str) -> None:
         """As `_match_base`, while other servers that start do the same."""

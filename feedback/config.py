@@ -52,10 +52,16 @@ class FeedbackConfig(BaseModel):
     """How long an answer's last byte waits for the commit of its row (law 3)."""
     acknowledge_seconds: float = Field(default=5.0, gt=0)
     """How long feedback waits for its commit before it is refused as unavailable."""
+    database_seconds: float = Field(default=1.0, gt=0)
+    """A group that the database has not committed in so long goes to the spool, and what follows
+    goes behind it until the database has caught up."""
+    spool_max_bytes: int = Field(default=2**30, ge=2**18)
+    """How large the spool may grow. Once it is full feedback is refused (503), and interactions
+    wait in memory, at most `queue_max`."""
     close_seconds: float = Field(default=10.0, gt=0)
     """How long a shutdown waits for the queue to be written."""
     retry_seconds: float = Field(default=0.05, gt=0)
-    """First pause after the database failed; it doubles up to `retry_seconds_max`."""
+    """First pause after database and spool failed; it doubles up to `retry_seconds_max`."""
     retry_seconds_max: float = Field(default=2.0, gt=0)
     metrics: dict[MetricName, MetricConfig] = Field(default_factory=dict)
     text_max: int = Field(default=20_000, ge=1)

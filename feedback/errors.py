@@ -89,6 +89,15 @@ class StoreUnavailableError(FeedbackError):
         super().__init__("the log cannot be reached now; send it again with the same id")
 
 
+class SpoolUnavailableError(FeedbackError):
+    """The spool takes no row now: its disk is full, or it has grown to its bound."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the spool takes no row: check the disk under data_dir, and feedback.spool_max_bytes"
+        )
+
+
 class RecorderFullError(FeedbackError):
     """The recorder's queue is full: the database has been slow or away for long."""
 

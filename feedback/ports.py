@@ -57,8 +57,54 @@ class RecorderObserver(Protocol):
         ...
 
 
+class SpoolObserver(Protocol):
+    """Hears what happens to the spool: for metrics. Called on the event loop; must not raise."""
+
+    def spool_size(self, rows: int, size_bytes: int) -> None:
+        """Rows that wait in the spool now, and the bytes that they take."""
+        ...
+
+    def spooled(self, rows: int) -> None:
+        """New rows are durable in the spool."""
+        ...
+
+    def forwarded(self, rows: int) -> None:
+        """Rows of the spool are durable in the database."""
+        ...
+
+    def refused(self, reason: str) -> None:
+        """The database refused a row of the spool for good; `reason` is a class of error."""
+        ...
+
+    def database_answered(self) -> None:
+        """The database took what it was given."""
+        ...
+
+    def database_failed(self) -> None:
+        """The database took nothing, or not in time."""
+        ...
+
+
 class SilentObserver:
     """Listens to nothing: for tools and tests."""
+
+    def spool_size(self, rows: int, size_bytes: int) -> None:
+        """Nothing."""
+
+    def spooled(self, rows: int) -> None:
+        """Nothing."""
+
+    def forwarded(self, rows: int) -> None:
+        """Nothing."""
+
+    def refused(self, reason: str) -> None:
+        """Nothing."""
+
+    def database_answered(self) -> None:
+        """Nothing."""
+
+    def database_failed(self) -> None:
+        """Nothing."""
 
     def queue_depth(self, rows: int) -> None:
         """Nothing."""

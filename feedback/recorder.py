@@ -1,7 +1,9 @@
 """The way into the log: rows wait in a bounded queue, one task writes them in groups.
 
-A group shares one transaction and so one sync; a row's future ends when its group is durable. While
-the database is away the rows stay queued. A row that the database refuses fails alone.
+A group shares one transaction and so one sync; a row's future ends when its group is durable: in
+the database or, while that is away or has not caught up, in the spool. What neither takes waits in
+the queue, but for rows whose senders wait: they are refused at once. A row that is refused for what
+it is fails alone.
 """
 
 import asyncio
@@ -12,8 +14,8 @@ from time import perf_counter
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import IntegrityError, InternalError, OperationalError, StatementError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from feedback.config import FeedbackConfig
 from feedback.errors import (
@@ -22,6 +24,9 @@ from feedback.errors import (
     RowRejectedError,
     StoreUnavailableError,
 )
+from feedback.forwarder import Forwarder, parted
+from feedback.groups import written
+from feedback.outage import is_outage
 from feedback.ports import Database, RecorderObserver
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.repository import write_feedback, write_interactions
@@ -36,21 +41,34 @@ class _Waiting:
     future: asyncio.Future[Any]
 
     @property
+    def ours(self) -> bool:
+        """Whether the server itself answered it: it is written whoever waits for that."""
+        return isinstance(self.row, InteractionRecord) and self.row.mode != EXTERNAL
+
+    @property
     def withdrawn(self) -> bool:
-        """Whether its sender gave up; what the server itself answered is written all the same."""
-        ours = isinstance(self.row, InteractionRecord) and self.row.mode != EXTERNAL
-        return self.future.cancelled() and not ours
+        """Whether its sender gave up, or was refused."""
+        return self.future.done() and not self.ours
+
+
+_Settled = tuple[_Waiting, Outcome | Exception]
 
 
 class Recorder:
     """One writer per process. All methods belong to the event loop that called `start`."""
 
     def __init__(
-        self, database: Database, config: FeedbackConfig, observer: RecorderObserver
+        self,
+        database: Database,
+        config: FeedbackConfig,
+        observer: RecorderObserver,
+        forwarder: Forwarder | None = None,
     ) -> None:
+        """Without a `forwarder` there is no spool: rows wait in the queue for the database."""
         self._database = database
         self._config = config
         self._observer = observer
+        self._forwarder = forwarder
         self._queue: deque[_Waiting] = deque()
         self._writing: list[_Waiting] = []
         self._wake = asyncio.Event()
@@ -127,78 +145,87 @@ class Recorder:
                 await self._settle(self._writing)
                 self._writing = []
                 self._observer.queue_depth(self.depth)
+                if self._forwarder is not None:
+                    await self._forwarder.give_way()
             if not self._open:
                 return
             self._wake.clear()
 
     async def _settle(self, group: list[_Waiting]) -> None:
-        """Write the group; on a refusal write its halves, until the refused row stands alone."""
-        try:
-            outcomes = await self._write_patiently(group)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the writer
-            if len(group) == 1:
-                self._reject(group[0], error)
-                return
-            middle = len(group) // 2
-            await self._settle(group[:middle])
-            await self._settle(group[middle:])
-        else:
-            self._resolve(outcomes)
-
-    async def _write_patiently(self, group: list[_Waiting]) -> list[tuple[_Waiting, Outcome]]:
-        """Write the group, waiting as long as it takes for a database that is away or locked."""
-        pause, refused = self._config.retry_seconds, False
+        """Write the group, waiting as long as it takes for a place that takes it."""
+        pause = self._config.retry_seconds
         while True:
             wanted = [waiting for waiting in group if not waiting.withdrawn]
             try:
-                return await self._transaction(wanted)
-            except IntegrityError:
-                if refused:
-                    raise
-                refused = True  # another server may have written a row since it was looked for
-                continue
-            except Exception as error:
-                if not is_outage(error):
-                    raise
+                self._resolve(await written(wanted, self._write_group, _refused) if wanted else [])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the writer
                 self._observer.retried(len(wanted))
                 _log.warning("recorder_retries", rows=len(wanted), error=type(error).__name__)
+            else:
+                return
+            if self._forwarder is not None:
+                self._refuse_those_who_wait(group)
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._config.retry_seconds_max)
 
-    async def _transaction(self, group: Sequence[_Waiting]) -> list[tuple[_Waiting, Outcome]]:
-        if not group:
-            return []
-        asked: list[tuple[_Waiting, InteractionRecord]] = []
-        judged: list[tuple[_Waiting, FeedbackRecord]] = []
-        for waiting in group:
-            if isinstance(waiting.row, InteractionRecord):
-                asked.append((waiting, waiting.row))
-            else:
-                judged.append((waiting, waiting.row))
-        started = perf_counter()
-        outcomes = await self._database.transaction(
-            lambda connection: [
-                *write_interactions(connection, [record for _, record in asked]),
-                *write_feedback(connection, [record for _, record in judged]),
-            ]
-        )
-        self._observer.committed(len(group), perf_counter() - started)
-        waiters = [waiting for waiting, _ in (*asked, *judged)]
-        return list(zip(waiters, outcomes, strict=True))
+    async def _write_group(self, group: Sequence[_Waiting]) -> list[_Settled]:
+        """Write to the database or, while that is away or has not caught up, into the spool."""
+        if self._forwarder is None:
+            return await self._to_database(group)
+        async with self._forwarder.order:
+            if not self._forwarder.behind:
+                try:
+                    async with asyncio.timeout(self._config.database_seconds):
+                        return await self._to_database(group)
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    # It may be committed all the same, and is then known when it comes again.
+                    self._forwarder.fall_behind(error)
+            group = _in_order(group)
+            outcomes = await self._forwarder.spool([waiting.row for waiting in group])
+            return list(zip(group, outcomes, strict=True))
 
-    def _resolve(self, outcomes: Sequence[tuple[_Waiting, Outcome]]) -> None:
+    async def _to_database(self, group: Sequence[_Waiting]) -> list[_Settled]:
+        group = _in_order(group)
+        asked, judged = parted([waiting.row for waiting in group])
+
+        def work(connection: Connection) -> list[Outcome]:
+            return [*write_interactions(connection, asked), *write_feedback(connection, judged)]
+
+        started = perf_counter()
+        try:
+            outcomes = await self._database.transaction(work)
+        except IntegrityError:  # another server may have written a row since it was looked for
+            outcomes = await self._database.transaction(work)
+        self._observer.committed(len(group), perf_counter() - started)
+        settled: list[_Settled] = list(zip(group, outcomes, strict=True))
+        self._count_stored(settled)
+        return settled
+
+    def _refuse_those_who_wait(self, group: Sequence[_Waiting]) -> None:
+        """Tell them at once that their rows are durable nowhere."""
+        rows = [*group, *self._queue]
+        refused = [one for one in rows if not (one.ours or one.future.done())]
+        self._fail(refused, StoreUnavailableError())
+        self._queue = deque(one for one in self._queue if not one.withdrawn)
+
+    def _resolve(self, outcomes: Sequence[_Settled]) -> None:
         for waiting, outcome in outcomes:
             if isinstance(outcome, Stored):
                 if not waiting.future.done():  # whoever waited may have cancelled it
                     waiting.future.set_result(outcome)
-                if outcome.new and isinstance(waiting.row, FeedbackRecord):
-                    self._observer.feedback_stored(waiting.row.metric_name, outcome.version)
+            elif isinstance(outcome, RowRejectedError):
+                self._fail([waiting], outcome)
             else:
                 _fail_future(waiting.future, outcome)
 
-    def _reject(self, waiting: _Waiting, error: Exception) -> None:
-        _log.error("row_rejected", row=type(waiting.row).__name__, error=type(error).__name__)
-        self._fail([waiting], RowRejectedError(type(error).__name__))
+    def _count_stored(self, outcomes: Sequence[_Settled]) -> None:
+        for waiting, outcome in outcomes:
+            if not (isinstance(outcome, Stored) and isinstance(waiting.row, FeedbackRecord)):
+                continue
+            if outcome.new:
+                self._observer.feedback_stored(waiting.row.metric_name, outcome.version)
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
         for waiting in group:
@@ -207,11 +234,14 @@ class Recorder:
             self._observer.failed(len(group), type(error).__name__)
 
 
-def is_outage(error: Exception) -> bool:
-    """Whether the database is to blame and the same row may succeed later."""
-    if isinstance(error, OperationalError | InternalError | PoolTimeoutError | OSError):
-        return True
-    return isinstance(error, StatementError) and getattr(error, "connection_invalidated", False)
+def _in_order(group: Sequence[_Waiting]) -> list[_Waiting]:
+    """Interactions before feedback: judgements are checked against them."""
+    return sorted(group, key=lambda waiting: isinstance(waiting.row, FeedbackRecord))
+
+
+def _refused(waiting: _Waiting, error: Exception) -> _Settled:
+    _log.error("row_rejected", row=type(waiting.row).__name__, error=type(error).__name__)
+    return waiting, RowRejectedError(type(error).__name__)
 
 
 def _fail_future(future: asyncio.Future[Any], error: Exception) -> None:

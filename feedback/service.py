@@ -22,8 +22,9 @@ from feedback.errors import (
 from feedback.external import check_external, endpoint_of, external_record
 from feedback.ids import InteractionIds
 from feedback.models import Choice, Feedback, Interaction
+from feedback.outage import is_outage
 from feedback.ports import Clock, Database
-from feedback.recorder import Recorder, is_outage
+from feedback.recorder import Recorder
 from feedback.records import FeedbackRecord, canonical
 from feedback.repository import read_interaction
 from feedback.schemas import (

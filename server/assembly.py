@@ -20,7 +20,7 @@ from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
 from feedback.tokens import FeedbackTokens
-from server.auth import KeyRing
+from retrain.context import World
 from server.cluster import follow, identity
 from server.comparisons import Comparisons
 from server.db import Database
@@ -32,14 +32,14 @@ from server.errors import SetupError
 from server.housekeeping import start_housekeeping
 from server.lock import DataLock, RunningServer
 from server.metrics import Metrics
-from server.migrate import upgrade
+from server.opening import Opening, Rest, Work, open_recorder
+from server.remembering import Remembering
 from server.retention import Retention, too_short
-from server.secrets import id_secret
 from server.serving import Serving
 from server.settings import Settings
 from server.shadow import Shadow
 from server.stores import open_store
-from server.weekly import start_runs
+from server.weekly import begin_runs, make_runs
 
 log = structlog.get_logger()
 
@@ -52,8 +52,9 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
     lock = DataLock(settings.data_dir).acquire()
     stack.callback(lock.release)
-    database = await _open_database(settings, stack)
-    keys = await _open_keys(settings, database, clock, token)
+    opening = Opening(app, stack, metrics, token)
+    await opening.open()
+    database = opening.database
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
     base = await base_model(engine)
@@ -71,13 +72,14 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     )
     metrics.cluster.age_from(lambda: registry.route_age_seconds)
     stack.push_async_callback(registry.close)
-    await _open_registry(app, registry)
+    if opening.known is None:
+        await _open_registry(app, registry)
+    else:
+        known = opening.known
+        await registry.start_without_database(known.route_views(), known.version_rows())
     metrics.expect(registry.routes())
-    recorder = Recorder(database, settings.feedback, metrics.recorder)
-    await recorder.start()
-    stack.push_async_callback(recorder.close)
-    secret = await id_secret(database)
-    ids, tokens = InteractionIds(secret), FeedbackTokens(secret)
+    recorder, forwarder = await open_recorder(app, opening, metrics, stack)
+    ids, tokens = InteractionIds(opening.secret), FeedbackTokens(opening.secret)
     drain = Drain(settings.server.drain_seconds)
     serving = _serving(
         app,
@@ -89,11 +91,26 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         drain=drain,
         metrics=metrics,
     )
+    runs, world = await make_runs(
+        app,
+        database=database,
+        registry=registry,
+        store=store,
+        base=base,
+        metrics=metrics,
+        token=token,
+        stack=stack,
+    )
+    retention = _retention(settings, database, clock, metrics)
+    rest = Rest()
+    stack.push_async_callback(rest.close)
     services = Services(
         settings=settings,
         clock=clock,
         database=database,
-        keys=keys,
+        forwarder=forwarder,
+        rest=rest,
+        keys=opening.keys,
         operator_token=token,
         engine=engine,
         registry=registry,
@@ -109,26 +126,38 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
             clock=clock,
             random=SystemRandom(),
         ),
-        runs=await start_runs(
-            app,
-            database=database,
-            registry=registry,
-            store=store,
-            base=base,
-            metrics=metrics,
-            token=token,
-            stack=stack,
-        ),
+        runs=runs,
         metrics=metrics,
         drain=drain,
-        retention=_retention(settings, database, clock, metrics),
+        retention=retention,
     )
     if not app.state.offline:
-        start_housekeeping(registry, services.retention, clock, stack)
-        follow(registry, keys, database.url, drain, stack)
+        rest.work = _rest(app, opening, services, world)
+        await (rest.now() if opening.known is None else rest.later(opening.prepare))
         note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
         lock.announce(note)
     return services
+
+
+def _rest(app: FastAPI, opening: Opening, services: Services, world: World) -> Work:
+    """What a start does last, once the database is there."""
+    settings, registry = services.settings, services.registry
+
+    async def work(stack: AsyncExitStack) -> None:
+        if opening.known is not None:
+            await registry.make_up()
+            await _ensure_channels(settings, registry)
+            services.metrics.expect(registry.routes())
+        remembering = Remembering(
+            settings.data_dir, opening.name, opening.secret, opening.keys, registry
+        )
+        remembering.start()
+        stack.push_async_callback(remembering.close)
+        await begin_runs(services.runs, world, stack)
+        start_housekeeping(registry, services.retention, app.state.clock, stack)
+        follow(registry, opening.keys, opening.database.url, services.drain, stack)
+
+    return work
 
 
 def _serving(  # noqa: PLR0913  (what it is made of)
@@ -180,31 +209,15 @@ def _retention(settings: Settings, database: Database, clock: Clock, metrics: Me
     return Retention(database, runs, settings.feedback, clock, metrics.retention)
 
 
-async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
-    await upgrade(settings.database)
-    database = Database(settings.database)
-    stack.push_async_callback(database.close)
-    return database
-
-
-async def _open_keys(settings: Settings, database: Database, clock: Clock, token: str) -> KeyRing:
-    """Read the keys; refuses to listen to the world without any."""
-    keys = KeyRing(database, clock, token, loopback=settings.server.loopback)
-    await keys.load()
-    if not settings.server.loopback and keys.empty:
-        raise SetupError(
-            f"{settings.server.host} can be reached from elsewhere and there is no key: make one "
-            "with 'pawl keys create --role admin', or listen on 127.0.0.1"
-        )
-    return keys
-
-
 async def _open_registry(app: FastAPI, registry: Registry) -> None:
-    settings: Settings = app.state.settings
     try:
         await (registry.read_routes() if app.state.offline else registry.start())
     except ForeignBaseModelError as error:
         raise SetupError(str(error)) from None
+    await _ensure_channels(app.state.settings, registry)
+
+
+async def _ensure_channels(settings: Settings, registry: Registry) -> None:
     for name, channel in settings.channels.items():
         await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
 

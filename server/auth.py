@@ -1,11 +1,13 @@
 """Who asks: keys, roles, tenants.
 
-Only hashes of keys are kept. They are cached, so that chat goes on without the database. Without
-any key the server serves loopback only, as one tenant with both roles.
+Only hashes of keys are kept. They are cached, so that chat goes on without the database, and read
+anew every few seconds, for another server may make and revoke keys. Without any key the server
+serves loopback only, as one tenant with both roles.
 """
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +15,16 @@ from sqlmodel import col, select
 
 from adapters.signals import signal
 from feedback.errors import FeedbackTokenError
+from feedback.outage import is_outage
 from feedback.ports import Clock, Database
 from feedback.tokens import is_feedback_token
 from server.errors import (
     AuthenticationError,
     KeyNotFoundError,
+    KeysUnavailableError,
     PermissionDeniedError,
 )
+from server.key_lookup import KeyLookup
 from server.models import ApiKey
 from server.settings import DEFAULT_TENANT
 
@@ -74,14 +79,26 @@ class KeyRing:
         self._operator_hash = hash_key(operator_token)
         self._loopback = loopback
         self._by_hash: dict[str, Principal] = {}
-        self._any_ever = True
+        self._current = True
+        self._lookup = KeyLookup(self.refresh, lambda: self._current)
+        self._changes = 0
+        self.rows: Sequence[ApiKey] = ()
+        """All keys as last read, revoked ones too."""
 
-    async def load(self) -> None:
-        """Read all keys."""
-        async with self._database.read() as session:
-            keys = (await session.exec(select(ApiKey))).all()
-        self._any_ever = bool(keys)
-        self._by_hash = {key.hash: _principal(key) for key in keys if key.revoked_at is None}
+    async def refresh(self) -> None:
+        """Read all keys anew; raises what the database raises, and then keeps what it has."""
+        self._current, changes, rows = False, -1, list(self.rows)
+        while changes != self._changes:  # what was read before the last change is old
+            changes = self._changes
+            async with self._database.read() as session:
+                rows = list(await session.exec(select(ApiKey)))
+        self.assume(rows)
+        self._current = True
+
+    def assume(self, rows: Sequence[ApiKey]) -> None:
+        """Take these for all keys: at a start without the database."""
+        self.rows = rows
+        self._by_hash = {key.hash: _principal(key) for key in rows if key.revoked_at is None}
 
     @property
     def empty(self) -> bool:
@@ -91,25 +108,43 @@ class KeyRing:
     @property
     def open(self) -> bool:
         """Whether everybody may in: no key was ever made, and only this machine can ask."""
-        return self._loopback and not self._any_ever
+        return self._loopback and not self.rows
 
-    def authenticate(self, authorization: str | None) -> Principal:
-        """Tell whose key an `Authorization` header carries.
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """Tell whose key an `Authorization` header carries; cached keys need no database.
 
-        Raises `AuthenticationError`, and `FeedbackTokenError`: such a token is no key.
+        Raises `AuthenticationError`, `KeysUnavailableError` for a key that is not cached while the
+        database cannot be asked, and `FeedbackTokenError`: such a token is no key.
         """
         token = bearer(authorization)
         if token is not None and is_feedback_token(token):
             raise FeedbackTokenError.elsewhere()
-        if token is not None:
-            hashed = hash_key(token)
-            if secrets.compare_digest(hashed, self._operator_hash):
-                return OPEN
-            if hashed in self._by_hash:
-                return self._by_hash[hashed]
+        known = None if token is None else self._known(hash_key(token))
+        if known is not None:
+            return known
         if self.open:
             return OPEN
-        raise AuthenticationError
+        if token is None:
+            raise AuthenticationError
+        return await self._looked_up(hash_key(token))
+
+    def _known(self, hashed: str) -> Principal | None:
+        if secrets.compare_digest(hashed, self._operator_hash):
+            return OPEN
+        return self._by_hash.get(hashed)
+
+    async def _looked_up(self, hashed: str) -> Principal:
+        """Ask the database for a key that is not cached: it may be a new one."""
+        try:
+            await self._lookup.look(hashed)
+        except Exception as error:
+            if is_outage(error):
+                raise KeysUnavailableError from error
+            raise
+        found = self._by_hash.get(hashed)
+        if found is None:
+            raise AuthenticationError
+        return found
 
     async def create(self, role: Role, tenant: str) -> tuple[ApiKey, str]:
         """Make a key; the second value is the key itself, shown this once."""
@@ -125,8 +160,8 @@ class KeyRing:
         async with self._database.write() as session:
             session.add(row)
             await signal(session, KEYS)
-        self._any_ever = True
-        self._by_hash[row.hash] = _principal(row)
+        self._changes += 1
+        self.assume([*self.rows, row])
         return row, key
 
     async def revoke(self, identifier: str, tenant: str | None) -> None:
@@ -137,8 +172,8 @@ class KeyRing:
                 raise KeyNotFoundError(identifier)
             row.revoked_at = self._clock()
             await signal(session, KEYS)
-            hashed = row.hash
-        self._by_hash.pop(hashed, None)
+        self._changes += 1
+        self.assume([row if key.id == identifier else key for key in self.rows])
 
     async def keys(self, tenant: str | None) -> list[ApiKey]:
         """All keys of a tenant (None: of all), newest last."""

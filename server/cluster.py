@@ -40,7 +40,7 @@ def follow(
     hear = {
         ROUTES: registry.route_signalled,
         SERVERS: registry.server_signalled,
-        KEYS: keys.load,
+        KEYS: keys.refresh,
     }
     notifications = Notifications(url, hear)
     notifications.start()

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL, make_url
@@ -16,7 +16,7 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from server import postgres
-from server.errors import SetupError
+from server.errors import DatabaseAwayError, SetupError
 from server.postgres import open_postgres
 from server.sqlite import open_sqlite, sqlite_url
 
@@ -60,11 +60,13 @@ class Database:
         sqlite = self.url.get_backend_name() == "sqlite"
         self._engines = open_sqlite(self.url) if sqlite else open_postgres(self.url)
         self._turn = asyncio.Lock()
+        self._away = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pawl-writer")
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session for reading; close it before tokens stream."""
+        self._check_there()
         with self._watching():
             async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
                 yield session
@@ -72,6 +74,7 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
         """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        self._check_there()
         with self._watching():
             async with (
                 self._turn,
@@ -86,7 +89,10 @@ class Database:
         Through the asynchronous driver each query costs several, which the log cannot afford. A
         caller that is cancelled leaves the transaction to end by itself, and the turn with it.
         """
-        return await asyncio.shield(asyncio.ensure_future(self._in_thread(work)))
+        self._check_there()
+        task = asyncio.ensure_future(self._in_thread(work))
+        task.add_done_callback(_mark_as_read)  # its caller may be gone when it fails
+        return await asyncio.shield(task)
 
     async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
         loop = asyncio.get_running_loop()
@@ -101,13 +107,42 @@ class Database:
 
     async def ping(self) -> None:
         """Raise what the driver raises when the database does not answer."""
-        async with self.read() as session:
+        async with AsyncSession(self._engines.probe) as session:
             await session.exec(select(1))
+
+    @property
+    def away(self) -> bool:
+        """Whether sessions are refused at once (`DatabaseAwayError`)."""
+        return self._away
+
+    def leave(self) -> None:
+        """Refuse sessions from now on; those that wait for an answer end with an error."""
+        self._away = True
+        self._cut()
+
+    def come_back(self) -> None:
+        """Take sessions again."""
+        self._away = False
+
+    def _cut(self) -> None:
+        if self._engines.silence is not None:
+            self._engines.silence.cut()
+
+    def _check_there(self) -> None:
+        if self._away:
+            raise DatabaseAwayError
 
     async def close(self) -> None:
         """Close all connections, once what is being written has ended."""
+        if self._away:
+            self._cut()
         await asyncio.to_thread(self._thread.shutdown)
         await self._engines.dispose()
+
+
+def _mark_as_read(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _transact(engine: Engine, work: Callable[[Connection], Result]) -> Result:

@@ -13,6 +13,7 @@ from adapters.route import RouteView, serving
 from adapters.schemas import VersionOut
 from adapters.service import Registry
 from feedback.errors import FeedbackTokenError
+from feedback.forwarder import Forwarder
 from feedback.ports import Clock
 from feedback.recorder import Recorder
 from feedback.service import FeedbackService
@@ -27,6 +28,7 @@ from server.drain import Drain
 from server.engine.base import Engine
 from server.errors import HostError
 from server.metrics import Metrics
+from server.opening import Rest
 from server.retention import Retention
 from server.serving import Serving
 from server.settings import DEFAULT_CHANNEL, Settings
@@ -41,6 +43,8 @@ class Services:
     settings: Settings
     clock: Clock
     database: Database
+    forwarder: Forwarder | None
+    rest: Rest
     keys: KeyRing
     operator_token: str
     engine: Engine
@@ -110,15 +114,14 @@ class Services:
             "route": "ok" if route else "unknown",
             "adapters": "missing" if lacking else "ok",
             "draining": self.drain.draining,
-            "database": await self._database_state(),
+            "database": "ok" if self._database_serves else "degraded",
         }
 
-    async def _database_state(self) -> str:
-        try:
-            await self.database.ping()
-        except Exception:  # noqa: BLE001  (whatever the driver raises: chat goes on)
-            return "degraded"
-        return "ok"
+    @property
+    def _database_serves(self) -> bool:
+        """Whether it answers, has what was spooled, and was there for the whole start."""
+        behind = self.forwarder is not None and self.forwarder.behind
+        return self.rest.done and not (self.database.away or behind)
 
 
 def model_cards(view: RouteView, resident: Collection[str], base: str) -> list[dict[str, Any]]:
@@ -163,7 +166,7 @@ async def principal(request: Request, here: Annotated[Services, Depends(services
     operator visits could reach the server through a name of its own (DNS rebinding).
     """
     _check_host(request, here)
-    return here.keys.authenticate(request.headers.get("authorization"))
+    return await here.keys.authenticate(request.headers.get("authorization"))
 
 
 def _check_host(request: Request, here: Services) -> None:
@@ -186,7 +189,7 @@ async def judge(
         return here.feedback.granted(token)
     if here.keys.open and request.headers.get("origin") in here.settings.server.cors_origins:
         raise FeedbackTokenError.needed()
-    who = here.keys.authenticate(authorization)
+    who = await here.keys.authenticate(authorization)
     who.require("app")
     return who
 

@@ -17,12 +17,14 @@ class Engines:
 
     `direct` is the writer's thread's: the same database through a synchronous driver. With
     `one_turn` both ways of writing wait for each other within this process; without, the database
-    itself keeps apart what must be. `silence` looks after operations that may never end.
+    itself keeps apart what must be. `probe` is for asking whether the database answers, whatever
+    the others are busy with. `silence` looks after operations that may never end.
     """
 
     writer: AsyncEngine
     reader: AsyncEngine
     direct: Engine
+    probe: AsyncEngine
     one_turn: bool
     silence: Silence | None = None
 
@@ -33,6 +35,7 @@ class Engines:
         self.direct.dispose()
         await self.writer.dispose()
         await self.reader.dispose()
+        await self.probe.dispose()
 
 
 def to_json(value: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from adapters import errors as adapter_errors
 from feedback import errors as feedback_errors
@@ -39,6 +40,23 @@ class HostError(ServerError):
             "without keys only this machine is served, by the names localhost and 127.0.0.1: "
             "make a key with 'pawl keys create'"
         )
+
+
+class KeysUnavailableError(ServerError):
+    """A key that is not cached, while the database cannot be asked: it may be a new one."""
+
+    def __init__(self) -> None:
+        super().__init__("this key cannot be looked up now: send the request again later")
+
+
+class DatabaseAwayError(NoConnectionError):
+    """The database does not answer, and nobody waits for it: SQLAlchemy's error of no connection.
+
+    Not a `ServerError`: whoever expects the database's errors expects this one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the database does not answer: try again")
 
 
 class KeyNotFoundError(ServerError):
@@ -104,6 +122,7 @@ STATUS: Mapping[type[Exception], int] = {
     AuthenticationError: 401,
     PermissionDeniedError: 403,
     HostError: 403,
+    KeysUnavailableError: 503,
     KeyNotFoundError: 404,
     BodyTooLargeError: 413,
     BodyError: 400,

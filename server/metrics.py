@@ -19,7 +19,9 @@ from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedE
 from feedback.records import InteractionRecord
 from retrain.rollout import Phase
 from server.cluster_metrics import ClusterMetrics
+from server.process_metrics import ProcessMetrics
 from server.retention_metrics import RetentionMetrics
+from server.spool_metrics import SpoolMetrics
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
@@ -337,10 +339,12 @@ class Metrics:
         self.serving = ServingMetrics(self._registry)
         self.shadow = ShadowMetrics(self._registry)
         self.recorder = RecorderMetrics(self._registry)
+        self.spool = SpoolMetrics(self._registry)
         self.adapters = RegistryMetrics(self._registry)
         self.runs = RunMetrics(self._registry)
         self.cluster = ClusterMetrics(self._registry)
         self.retention = RetentionMetrics(self._registry)
+        self.process = ProcessMetrics(self._registry)
 
     def expect(self, channels: Iterable[str]) -> None:
         """Show zeros for these channels from the start."""

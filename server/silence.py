@@ -73,7 +73,7 @@ class Silence:
             silent = 0 if await self._answers() else silent + 1
             if silent >= TRIES:
                 _log.warning("database_silent", connections=len(self._connections))
-                self._cut()
+                self.cut()
             if not silent:
                 await asyncio.sleep(LONG_SECONDS)
 
@@ -88,7 +88,7 @@ class Silence:
         await connection.close()
         return True
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         """End the connections beneath whoever waits, in whatever thread."""
         for connection in list(self._connections):
             with suppress(PsycopgError, OSError), socket.socket(fileno=_own(connection)) as one:

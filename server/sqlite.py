@@ -32,11 +32,13 @@ def open_sqlite(url: URL) -> Engines:
     """Connections to the file that `url` names; it is made at the first use."""
     writer = create_async_engine(url, pool_size=1, **_OPTIONS)
     reader = create_async_engine(url, pool_size=READERS, **_OPTIONS)
+    probe = create_async_engine(url, pool_size=1, **_OPTIONS)
     direct = create_engine(url.set(drivername="sqlite"), pool_size=1, **_OPTIONS)
     _configure(writer.sync_engine, query_only=False)
     _configure(reader.sync_engine, query_only=True)
+    _configure(probe.sync_engine, query_only=True)
     _configure(direct, query_only=False)
-    return Engines(writer, reader, direct, one_turn=True)
+    return Engines(writer, reader, direct, probe, one_turn=True)
 
 
 def _configure(engine: Engine, *, query_only: bool) -> None:

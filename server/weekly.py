@@ -1,4 +1,4 @@
-"""Puts the weekly run together and starts its scheduler."""
+"""Puts the weekly run together, and starts its scheduler."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -20,7 +20,7 @@ from server.metrics import Metrics
 from server.settings import Settings
 
 
-async def start_runs(  # noqa: PLR0913  (all of them are its parts)
+async def make_runs(  # noqa: PLR0913  (all of them are its parts)
     app: FastAPI,
     *,
     database: Database,
@@ -30,8 +30,8 @@ async def start_runs(  # noqa: PLR0913  (all of them are its parts)
     metrics: Metrics,
     token: str,
     stack: AsyncExitStack,
-) -> RunService:
-    """Make the service; beside an engine, take up left-over runs and let the scheduler tick."""
+) -> tuple[RunService, World]:
+    """The service, which starts nothing by itself, and what it works with."""
     settings: Settings = app.state.settings
     chat = InternalChat(app, token)
     stack.push_async_callback(chat.close)
@@ -48,14 +48,13 @@ async def start_runs(  # noqa: PLR0913  (all of them are its parts)
         observer=metrics.runs,
         folder=settings.data_dir / "runs",
         chat_template=settings.engine.chat_template,
+        alone=database.url.get_backend_name() == "sqlite",
     )
-    service = RunService(world)
-    if not app.state.offline:
-        await _begin(service, world, stack)
-    return service
+    return RunService(world), world
 
 
-async def _begin(service: RunService, world: World, stack: AsyncExitStack) -> None:
+async def begin_runs(service: RunService, world: World, stack: AsyncExitStack) -> None:
+    """Take up runs that were left over, and let the scheduler tick, until `stack` ends."""
     stack.push_async_callback(service.close)
     await service.start()
     schedule = Schedule(service, world.runs, world.config, world.clock)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from adapters.errors import TransitionError
 from adapters.route import RouteView, watch_of
+from retrain import rollout_service
 from retrain.canary_config import CanaryConfig
 from retrain.errors import NotAwaitedError, RolloutUnderWayError, UnknownRolloutError
 from retrain.models import Rollout
@@ -98,7 +99,11 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, database: Database) -> AsyncIterator[Stage]:
+async def stage(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """However slow the machine is, no tick is left out to spare it."""
+    monkeypatch.setattr(rollout_service, "_LONG", float("inf"))
     house = House(database, tmp_path / "runs", make_config(rollout="canary", canary=CANARY))
     await house.open()
     yield Stage(house)

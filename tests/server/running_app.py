@@ -27,7 +27,13 @@ CHANNELS = {
 
 def test_settings(data_dir: Path, **sections: Any) -> Settings:
     """Settings without a scheduler, on the fake engine, with a channel of another tenant."""
-    sections = {"channels": CHANNELS, "retrain": {"enabled": False}, **sections}
+    patient = {"database_seconds": 30}  # a slow machine is no outage
+    sections = {
+        "channels": CHANNELS,
+        "retrain": {"enabled": False},
+        "feedback": patient,
+        **sections,
+    }
     engine = {"kind": "fake", "model": "fake", **sections.pop("engine", {})}
     return Settings(data_dir=data_dir, engine=EngineConfig(**engine), **sections)
 

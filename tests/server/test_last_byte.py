@@ -56,9 +56,16 @@ async def late_commits(running: RunningApp) -> float:
     return float(line.split()[1])
 
 
+async def caught_up(running: RunningApp) -> None:
+    """Wait until everything is in the database (the test's own deadline bounds it)."""
+    forwarder, recorder = running.services.forwarder, running.services.recorder
+    assert forwarder is not None
+    await until(lambda: not (recorder.depth or forwarder.behind))
+
+
 async def eventually_stored(running: RunningApp, identifier: str) -> list[Any]:
-    """The row's status, once the recorder has caught up (the test's own deadline bounds it)."""
-    await until(lambda: not running.services.recorder.depth)
+    """The row's status, once the recorder has caught up."""
+    await caught_up(running)
     return rows(database_of(running), STATUS, identifier)
 
 
@@ -171,11 +178,11 @@ async def test_an_answer_can_be_rated_as_soon_as_it_is_seen(
 async def test_chat_goes_on_without_a_database_and_readiness_says_so(
     running: RunningApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(_database: Database) -> Any:
+    def gone(_database: Database, *_: object) -> Any:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(Database, "write", gone)
-    monkeypatch.setattr(Database, "read", gone)
+    for way in ("write", "read", "transaction", "ping"):
+        monkeypatch.setattr(Database, way, gone)
     answer = await running.anyone.post(CHAT, json=chat_body())
     assert answer.status_code == 200
     ready = await running.anyone.get("/health/ready")

@@ -1,0 +1,86 @@
+"""Asks the database all the time whether it answers, so that nobody waits for one that does not."""
+
+import asyncio
+from contextlib import suppress
+from typing import Protocol
+
+import structlog
+
+from server.db import Database
+
+EVERY_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
+"""A database that has not answered a question for so long is away."""
+
+_log = structlog.get_logger()
+
+
+class WatchObserver(Protocol):
+    """Hears what came of each question."""
+
+    def probed(self, *, answers: bool) -> None:
+        """The database was asked whether it is there."""
+        ...
+
+
+class DatabaseWatch:
+    """Tells the database when it is away (`Database.leave`) and when it is back."""
+
+    def __init__(
+        self,
+        database: Database,
+        observer: WatchObserver,
+        *,
+        every_seconds: float = EVERY_SECONDS,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._database = database
+        self._observer = observer
+        self._every = every_seconds
+        self._patience = patience_seconds
+        self._answers = True
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._task = asyncio.create_task(self._watch(), name="database watch")
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def look(self) -> None:
+        """Ask once, and tell the database what came of it."""
+        error = await self._ask()
+        answers = error is None
+        if answers:
+            self._database.come_back()
+        else:
+            self._database.leave()
+        self._observer.probed(answers=answers)
+        if answers != self._answers:
+            kind = None if error is None else type(error).__name__
+            _log.warning("database_watch", answers=answers, error=kind)
+        self._answers = answers
+
+    async def _watch(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(self._every)
+
+    async def _ask(self) -> BaseException | None:
+        """What went wrong. A question without an answer ends when its connection is cut."""
+        question = asyncio.ensure_future(self._database.ping())
+        try:
+            done, _ = await asyncio.wait({question}, timeout=self._patience)
+            if done:
+                return question.exception()
+            self._database.leave()
+            return TimeoutError()
+        finally:
+            if not question.done():
+                question.cancel()
+                await asyncio.wait({question})
