@@ -35,7 +35,7 @@ class Notifications:
 
     def __init__(self, url: URL, hear: Mapping[str, Hear]) -> None:
         _, named = url.get_dialect()().create_connect_args(url)
-        self._parameters: dict[str, Any] = _PARAMETERS | named
+        self._parameters: dict[str, Any] = {**_PARAMETERS, **named}
         self._hear = dict(hear)
         self._task: asyncio.Task[None] | None = None
 
