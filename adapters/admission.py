@@ -13,10 +13,10 @@ from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import DuplicateAdapterError, FolderError, VettingError
 from adapters.ledger import Author, Ledger
-from adapters.lifecycle import State
+from adapters.lifecycle import ADDRESSABLE, State
 from adapters.models import Version
 from adapters.names import check_slot, version_name
-from adapters.ports import Clock
+from adapters.ports import Clock, Guard, anybody
 from adapters.stores import Artifacts
 from adapters.vetting import Vetted, vet
 
@@ -31,6 +31,7 @@ class Candidate:
     run: str | None
     parent: str | None
     figures: Mapping[str, Any]
+    guard: Guard = anybody
 
 
 class Admission:
@@ -64,19 +65,31 @@ class Admission:
         digest = content_digest(candidate.channel, self._base.fingerprint, vetted.files)
         async with self._turn:
             known = await self._known(digest, candidate)
-            return known or await self._register(vetted, digest, candidate)
+            if known is None:
+                return await self._register(vetted, digest, candidate)
+            await self._put_back(known, vetted)
+            return known
 
     async def _known(self, digest: str, candidate: Candidate) -> Version | None:
         return earlier(await self._ledger.with_digest(digest), candidate)
 
+    async def _put_back(self, version: Version, vetted: Vetted) -> None:
+        """Its files may have gone with another machine's disk: these are the same."""
+        if State(version.state) in ADDRESSABLE:
+            manifest = self._manifest(vetted, version.channel, version.name)
+            await asyncio.to_thread(self._store.publish, vetted.folder, manifest)
+
+    def _manifest(self, vetted: Vetted, channel: str, name: str) -> Manifest:
+        return manifest_of(vetted, self._base, channel=channel, version=name)
+
     async def _register(self, vetted: Vetted, digest: str, candidate: Candidate) -> Version:
         name = version_name(candidate.slot, digest, await self._ledger.names())
-        manifest = manifest_of(vetted, self._base, channel=candidate.channel, version=name)
+        manifest = self._manifest(vetted, candidate.channel, name)
         place = await asyncio.to_thread(self._store.publish, vetted.folder, manifest)
         version = self._version(manifest, place, candidate)
         await asyncio.to_thread(self._vet_copy, version, vetted)
         reason = "imported" if candidate.run is None else f"trained by run {candidate.run}"
-        author = Author(candidate.actor, reason)
+        author = Author(candidate.actor, reason, candidate.guard)
         try:
             registered = await self._ledger.register(
                 version, author, lambda rows: earlier(rows, candidate)

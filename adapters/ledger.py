@@ -21,7 +21,7 @@ from adapters.errors import ChannelTakenError, StaleRouteError, UnknownChannelEr
 from adapters.lifecycle import State, check_transition
 from adapters.models import Channel, Route, Version, VersionEvent
 from adapters.names import BASE, check_channel
-from adapters.ports import Clock, Database, RegistryObserver
+from adapters.ports import Clock, Database, Guard, RegistryObserver, anybody
 from adapters.route import RouteView, state_changes
 from adapters.signals import ROUTES, signal
 
@@ -35,10 +35,11 @@ come in again."""
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes something, and why."""
+    """Who changes something, and why; `guard` is asked whether they still may."""
 
     actor: str
     reason: str
+    guard: Guard = anybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,11 @@ class Ledger:
     async def register(self, version: Version, author: Author, known: Known) -> Version:
         """Add a new version with its first event; or the one that `known` finds is there already.
 
-        Raises what `known` raises, which is given the versions of the same content.
+        Raises what `known` raises, which is given the versions of the same content, and what the
+        author's guard raises.
         """
         async with self._writing(version.channel) as session:
+            await author.guard(session)
             found = known(await repository.with_digest(session, version.digest))
             if found is None:
                 session.add(version)
@@ -176,11 +179,13 @@ class Ledger:
         """Make `change` in one transaction, in which `check` finds it allowed; the new route.
 
         Raises `StaleRouteError` when the route is no longer the one before, `TransitionError` when
-        a version cannot follow, and what `check` raises. Then nothing changes.
+        a version cannot follow, and what `check` or the author's guard raises. Then nothing
+        changes.
         """
         now = self._clock()
         channel = change.after.channel
         async with self._writing(channel) as session:
+            await author.guard(session)
             route = await repository.get_route(session, channel)
             if route.epoch != change.before.epoch:
                 raise StaleRouteError(channel)
@@ -191,9 +196,10 @@ class Ledger:
                 await self._move(session, name, state, author, now)
         return self.view(channel)
 
-    async def set_figures(self, version: str, figures: Mapping[str, Any]) -> None:
-        """Add `figures` to what a list shows of the version."""
+    async def set_figures(self, version: str, figures: Mapping[str, Any], guard: Guard) -> None:
+        """Add `figures` to what a list shows of the version; raises what the guard raises."""
         async with self._database.write() as session:
+            await guard(session)
             row = await repository.get_version(session, version)
             row.figures = {**row.figures, **figures}
 

@@ -1,6 +1,6 @@
 """What the registry asks of its surroundings. `server` provides both."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,19 @@ Result = TypeVar("Result")
 
 Clock = Callable[[], datetime]
 """Gives the time now, aware, in UTC."""
+
+Guard = Callable[[AsyncSession], Awaitable[None]]
+"""Asked in the transaction of a change, before it: raises where its author may not make it now.
+
+So nobody who lost the right meanwhile (the owner of a run that another one took over) changes
+anything, however long it slept between its last look and the change.
+"""
+
+
+async def anybody(session: AsyncSession) -> None:
+    """The guard of changes that people make: lets them pass."""
+    del session
+
 
 Monotonic = Callable[[], float]
 """Seconds that only grow, from wherever."""

@@ -28,9 +28,11 @@ from adapters.ports import (
     Clock,
     ClusterObserver,
     Database,
+    Guard,
     Monotonic,
     RegistryObserver,
     SilentClusterObserver,
+    anybody,
 )
 from adapters.recovery import Recovery
 from adapters.residency import Residency, Sleep
@@ -214,7 +216,7 @@ class Registry:
         """Create the channel, answered by `base`, if it is not there; set `shared`."""
         await self._finish(self._ledger.ensure_channel(name, tenant, shared=shared))
 
-    async def add(
+    async def add(  # noqa: PLR0913  (what is said of an adapter that comes in)
         self,
         folder: Path,
         *,
@@ -224,6 +226,7 @@ class Registry:
         run: str | None = None,
         parent: str | None = None,
         figures: Mapping[str, Any] | None = None,
+        guard: Guard = anybody,
     ) -> Version:
         """Vet the adapter in `folder`, publish it and register it as a candidate; not loaded.
 
@@ -233,7 +236,7 @@ class Registry:
         self._ledger.view(channel)
         parent = None if parent == BASE else parent
         await self._check_parent(channel, parent)
-        candidate = Candidate(channel, actor, slot, run, parent, dict(figures or {}))
+        candidate = Candidate(channel, actor, slot, run, parent, dict(figures or {}), guard)
         return await self._finish(self._admission.add(folder, candidate))
 
     async def load(self, version: str) -> None:
@@ -248,13 +251,14 @@ class Registry:
         reason: str,
         holdback_share: float = 0.0,
         epoch: int | None = None,
+        guard: Guard = anybody,
     ) -> Swap:
         """Make `version` live: loaded on every server first, then the route flips at once.
 
         So many of the users stay on the version before, and a new trial watches both. Raises
         `NotLoadedEverywhereError` where a server cannot load it, or not in time.
         """
-        author = Author(actor, reason)
+        author = Author(actor, reason, guard)
         return await self._finish(self._changes.promote(version, author, holdback_share, epoch))
 
     async def set_shadow(
@@ -298,9 +302,11 @@ class Registry:
         author = Author(actor, reason)
         return await self._finish(self._changes.end_trial(channel, author, epoch))
 
-    async def reject(self, version: str, *, actor: str, reason: str) -> None:
+    async def reject(
+        self, version: str, *, actor: str, reason: str, guard: Guard = anybody
+    ) -> None:
         """End a candidate or shadow that is not good enough; unloaded once it is drained."""
-        author = Author(actor, reason)
+        author = Author(actor, reason, guard)
         await self._finish(self._changes.end(version, State.REJECTED, author))
 
     async def retire(self, version: str, *, actor: str, reason: str) -> None:
@@ -356,9 +362,11 @@ class Registry:
         row = await self._ledger.version(version)
         return lineage(version, await self._ledger.parents(row.channel))
 
-    async def set_figures(self, version: str, figures: Mapping[str, Any]) -> None:
+    async def set_figures(
+        self, version: str, figures: Mapping[str, Any], *, guard: Guard = anybody
+    ) -> None:
         """Add `figures` to those of the version; of the same name, the new one stays."""
-        await self._ledger.set_figures(version, figures)
+        await self._ledger.set_figures(version, figures, guard)
 
     async def purge(self, now: datetime) -> list[str]:
         """Remove the files of versions that ended `grace_days` ago; their names."""

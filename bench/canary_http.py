@@ -178,7 +178,9 @@ async def _app(folder: Path, numbers: Iterable[int]) -> AsyncIterator[tuple[Fast
         data_dir=folder,
         engine=EngineConfig(kind="fake", model="fake", adapter_slots=64),
         channels={_channel(number): ChannelConfig() for number in numbers},
-        retrain=RetrainConfig(enabled=False, poll_seconds=DAY, rollout="canary", canary=SETTINGS),
+        retrain=RetrainConfig(
+            enabled=False, rollout_seconds=DAY, rollout="canary", canary=SETTINGS
+        ),
     )
 
     async def start(config: EngineConfig) -> FakeEngine:

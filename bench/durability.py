@@ -14,6 +14,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -23,6 +24,7 @@ from typing import Any
 import aiohttp
 
 from bench.log_stores import DATABASES, DatabaseKind, LogStore, log_store
+from bench.preloaded import Preloaded
 from bench.processes import carrying, family, survivors
 from bench.servers import ServerProcess, start_pawl
 from bench.tables import Row, parser, report
@@ -108,8 +110,11 @@ async def run(
 
     """
     data_dir = folder / "data"
-    with log_store(database, data_dir) as store:
-        start = partial(start_pawl, data_dir, model=model, settings=store.settings)
+    quickly = Preloaded() if model is None else nullcontext()
+    with log_store(database, data_dir) as store, quickly as preloaded:
+        start = partial(
+            start_pawl, data_dir, model=model, settings=store.settings, preloaded=preloaded
+        )
         posts, done, ids = _Posts(), [], count()
         server = start()
         try:

@@ -181,13 +181,17 @@ class House:
             return found
 
 
-def run(folder: Path, *, changes: int, pauses: int, seed: int) -> Seen:
-    """Serve in `folder`, change, and look."""
-    return asyncio.run(_run(folder, changes, pauses, random.Random(seed)))
+def run(
+    folder: Path, *, changes: int, pauses: int, seed: int = 0, dead_seconds: float = 10
+) -> Seen:
+    """Serve in `folder`, change, and look; a server is dead after so many silent seconds."""
+    return asyncio.run(_run(folder, changes, pauses, random.Random(seed), dead_seconds))
 
 
-async def _run(folder: Path, changes: int, pauses: int, rng: random.Random) -> Seen:
-    async with _house(folder, rng) as house:
+async def _run(
+    folder: Path, changes: int, pauses: int, rng: random.Random, dead_seconds: float
+) -> Seen:
+    async with _house(folder, rng, dead_seconds) as house:
         ending = asyncio.Event()
         clients = [
             asyncio.create_task(_client(house, server, ending, stream=number % 2 == 0))
@@ -206,29 +210,38 @@ async def _run(folder: Path, changes: int, pauses: int, rng: random.Random) -> S
 
 
 @asynccontextmanager
-async def _house(folder: Path, rng: random.Random) -> AsyncIterator[House]:
+async def _house(folder: Path, rng: random.Random, dead_seconds: float) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         postgres = stack.enter_context(running_postgres())
         postgres.execute("CREATE DATABASE pawl")
-        servers = []
-        for number in range(SERVERS):
-            home = folder / f"server-{number}"
-            home.mkdir()
-            settings = _settings(folder, number, postgres.url("pawl"))
-            server = await asyncio.to_thread(start_pawl, home / "data", settings=settings)
+        settings = [_settings(folder, postgres.url("pawl"), dead_seconds) for _ in range(SERVERS)]
+        starting = [
+            asyncio.to_thread(_start, folder / f"server-{number}", one)
+            for number, one in enumerate(settings)
+        ]
+        servers = await asyncio.gather(*starting, return_exceptions=True)
+        started = [one for one in servers if isinstance(one, ServerProcess)]
+        for server in started:
             stack.callback(server.stop)
-            servers.append(server)
-        house = House(folder, servers, rng)
-        for server in servers:
+        for failed in servers:
+            if isinstance(failed, BaseException):
+                raise failed
+        house = House(folder, started, rng)
+        for server in started:
             house.sessions.append(await stack.enter_async_context(session_of(server)))
         yield house
 
 
-def _settings(folder: Path, number: int, url: str) -> dict[str, str]:
+def _start(home: Path, settings: dict[str, str]) -> ServerProcess:
+    home.mkdir()
+    return start_pawl(home / "data", settings=settings)
+
+
+def _settings(folder: Path, url: str, dead_seconds: float) -> dict[str, str]:
     return {
         "PAWL_DATABASE_URL": url,
         "PAWL_ADAPTERS__STORE": str(folder / "adapters"),
-        "PAWL_ADAPTERS__CLUSTER__NAME": f"server {number}",
+        "PAWL_ADAPTERS__CLUSTER__DEAD_SECONDS": str(dead_seconds),
         "PAWL_ADAPTERS__DRAIN_QUIET_SECONDS": "0.2",
         "PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": "0.01",
         "PAWL_ENGINE__ADAPTER_SLOTS": "16",
@@ -250,11 +263,11 @@ async def _client(house: House, server: int, ending: asyncio.Event, *, stream: b
 
 async def _round(house: House) -> None:
     """Promote and roll back, each through a server drawn at random."""
-    seen, draw = house.seen, lambda: house.rng.randrange(SERVERS)
-    version = await house.add(draw())
-    seen.promotions.append(await house.promote(draw(), version))
+    adding, promoting, undoing = (house.rng.randrange(SERVERS) for _ in range(3))
+    version = await house.add(adding)
+    house.seen.promotions.append(await house.promote(promoting, version))
     await house.answers(ANSWERS_BETWEEN)
-    seen.rollbacks.append(await house.roll_back(draw()))
+    house.seen.rollbacks.append(await house.roll_back(undoing))
     await house.answers(ANSWERS_BETWEEN)
 
 

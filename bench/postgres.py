@@ -42,6 +42,8 @@ _SETTINGS = {
     "wal_level": "minimal",
     "log_min_messages": "fatal",
 }
+_USER_TICKS, _KERNEL_TICKS = 11, 12
+"""Places in `/proc/<pid>/stat` behind the name (proc(5))."""
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
@@ -119,6 +121,14 @@ class PostgresServer:
         """Let its processes go on."""
         for pid in self._processes():
             os.kill(pid, signal.SIGCONT)
+
+    def processor_seconds(self) -> float:
+        """What its processes that live have used of the processor, by the kernel's ticks."""
+        ticks = 0
+        for pid in self._processes():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[_USER_TICKS]) + int(fields[_KERNEL_TICKS])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:

@@ -1,5 +1,7 @@
 """A server's processes: which there are, and which outlive it."""
 
+import ctypes
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +11,14 @@ PATIENCE_SECONDS = 5.0
 POLL_SECONDS = 0.02
 _STATE, _PARENT, _STARTED = 0, 1, 19
 """Places in `/proc/<pid>/stat` behind the name (proc(5))."""
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this new process when the one that started it ends, however it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Process(NamedTuple):

@@ -1,6 +1,5 @@
 """Servers of a benchmark's own: started, waited for, and ended by process id."""
 
-import ctypes
 import http
 import json
 import os
@@ -17,11 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from bench.preloaded import Forked, Preloaded
+from bench.processes import die_with_parent
 from server.lock import RunningServer
 
-READY_SECONDS = 180.0
+READY_SECONDS = 400.0
 STOP_SECONDS = 40.0
 POLL_SECONDS = 0.05
+SUPERVISED = ("server.cli", "serve")
+FAST = ("tests.integration.fast_server",)
+"""`SUPERVISED`, with the real engine forked: it loads in half the time, on a CPU only."""
 LOG_TAIL = 2000
 
 Found = TypeVar("Found")
@@ -37,7 +41,7 @@ class ServerFailedError(Exception):
 class Started(NamedTuple):
     """A process and its folder for temporary files: vLLM leaves sockets and ports there."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     scratch: tempfile.TemporaryDirectory[str]
 
 
@@ -79,7 +83,9 @@ def start_pawl(
     model: Path | None = None,
     settings: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
+    preloaded: Preloaded | None = None,
     log: Path | None = None,
+    serve: Sequence[str] = ("server.process",),
 ) -> ServerProcess:
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 
@@ -89,14 +95,20 @@ def start_pawl(
         settings: `PAWL_…` variables.
         prefix: What the command is started under, such as `strace -f`.
         log: The file of its log; without one it is `server.log` beside `data_dir`.
+        preloaded: What the process is forked from, to be quick.
+        serve: The module that serves, and its first arguments; `SUPERVISED` for `pawl serve`,
+            whose parent starts the server again when it dies.
 
     """
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
-    command = [sys.executable, "-m", "server.process", *engine]
-    command += ["--data-dir", str(data_dir), "--port", "0"]
+    arguments = [*engine, "--data-dir", str(data_dir), "--port", "0"]
     log, note = log or data_dir.parent / "server.log", data_dir / "server.json"
     note.unlink(missing_ok=True)  # of a server that was killed
-    started = _start([*prefix, *command], log, settings or {})
+    if preloaded is None:
+        command = [*prefix, sys.executable, "-m", *serve, *arguments]
+        started = _start(command, log, settings or {})
+    else:
+        started = _fork(preloaded, arguments, log, settings or {})
     running = _wait(started, log, lambda: _pawl(note))
     return ServerProcess("pawl", running.url, running.pid, "pawl", started, running.token)
 
@@ -127,29 +139,34 @@ def stopping(server: ServerProcess) -> Iterator[ServerProcess]:
 
 def _start(command: Sequence[str], log: Path, settings: Mapping[str, str]) -> Started:
     """Start `command`, which dies with this process."""
-    scratch = tempfile.TemporaryDirectory(prefix="pawl-", ignore_cleanup_errors=True)
-    quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
-    own = {"OMP_NUM_THREADS": "1", "TMPDIR": scratch.name}
-    environment = {**os.environ, **own, **quiet, **settings}
+    scratch = _scratch()
     with log.open("ab") as file:
         process = subprocess.Popen(
             command,
-            env=environment,
+            env=_environment(scratch.name, settings),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (it only asks the kernel)
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (it only asks the kernel)
         )
     return Started(process, scratch)
 
 
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
+def _fork(
+    preloaded: Preloaded, arguments: Sequence[str], log: Path, settings: Mapping[str, str]
+) -> Started:
+    scratch = _scratch()
+    environment = _environment(scratch.name, settings)
+    return Started(preloaded.start(arguments, log, environment), scratch)
 
 
-def _die_with_parent() -> None:
-    """Have the kernel kill this new process when the benchmark ends, however it ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="pawl-", ignore_cleanup_errors=True)
+
+
+def _environment(scratch: str, settings: Mapping[str, str]) -> dict[str, str]:
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": scratch, **quiet, **settings}
 
 
 def _wait(started: Started, log: Path, ask: Callable[[], Found | None]) -> Found:
@@ -168,7 +185,7 @@ def _wait(started: Started, log: Path, ask: Callable[[], Found | None]) -> Found
 
 
 def _first_answer(
-    process: subprocess.Popen[bytes], ask: Callable[[], Found | None]
+    process: subprocess.Popen[bytes] | Forked, ask: Callable[[], Found | None]
 ) -> Found | None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -198,6 +215,12 @@ def _caught_up(url: str) -> bool:
             return bool(json.load(response)["database"] == "ok")
     except OSError:
         return False
+
+
+def age_seconds(pid: int) -> float:
+    """How long ago a process was started, by a clock of hundredths of a second."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _answers(url: str) -> bool:

@@ -72,12 +72,16 @@ async def remove_texts(
     config: FeedbackConfig,
     *,
     sleep: Sleep = asyncio.sleep,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Texts:
-    """Remove the texts of what was received before `before`; of how many rows."""
+    """Remove the texts of what was received before `before`; of how many rows.
+
+    It ends after the batch under way once `go_on` says no.
+    """
 
     async def all_of(work: Callable[[Connection], int]) -> int:
         removed = 0
-        while batch := await database.transaction(work):
+        while go_on() and (batch := await database.transaction(work)):
             removed += batch
             await sleep(PAUSE_SECONDS)
         return removed

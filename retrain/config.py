@@ -61,8 +61,10 @@ class RetrainConfig(BaseModel):
     """Whether the scheduler starts runs; by hand they can be started all the same."""
     cron: str = "0 3 * * mon"
     """Minute, hour, day, month, weekday (by name), in UTC. At most one run an ISO week."""
-    poll_seconds: float = Field(default=30, gt=0)
+    poll_seconds: float = Field(default=10, gt=0)
     """How often the scheduler looks whether a slot is due or a run was left behind."""
+    rollout_seconds: float = Field(default=30, gt=0)
+    """How often rollouts are looked at: each look reads the log of the canary or watch."""
     catch_up_days: float = Field(default=7, gt=0, le=366)
     """A slot missed for longer than this is not made up for."""
     minimum_pairs: int = Field(default=100, ge=1)
@@ -71,8 +73,9 @@ class RetrainConfig(BaseModel):
     """More pairs than this, and a seeded sample is drawn."""
     max_window_days: int = Field(default=56, ge=1)
     """Older feedback, and older questions of held-out users, are not looked at."""
-    lease_seconds: float = Field(default=60, gt=0)
-    """A run whose owner has not shown itself for so long is taken over."""
+    lease_seconds: float = Field(default=30, gt=0)
+    """A run whose owner has not shown itself for so long is taken over; looked at every
+    `poll_seconds`, so within lease plus twice poll of its owner's last sign at the latest."""
     seed: int = Field(default=0, ge=0)
     rollout: Literal["direct", "canary"] = "direct"
     """What follows the gate: live at once, or shadow and canary first (`retrain.canary`)."""

@@ -1,6 +1,7 @@
 """What a step of a run is given: the run, its folder, its lease, and the world around it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 
 from adapters.base_model import BaseModelInfo
 from adapters.models import Version
+from adapters.ports import Guard
 from feedback.ports import Database
 from retrain.config import RetrainConfig
 from retrain.judges import Judge
+from retrain.leases import Monotonic
 from retrain.models import Run
 from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
 from retrain.repository import Lease, RunRepository
@@ -29,7 +32,9 @@ class World:
     `adapter_path` gives a version's folder, fetched and
     checked where need be: it blocks. `judge` None: nothing can be evaluated, so nothing is
     promoted. `folder` holds the runs' own folders. `chat_template` is the engine's, where it is not
-    the tokenizer's own. `training` admits one trainer at a time.
+    the tokenizer's own. `alone` says that no other process can have a run of this database (SQLite,
+    whose folder one server locks): what was left is taken up at once, and an owner that cannot
+    reach the database keeps its trainer. `training` admits one trainer at a time.
     """
 
     database: Database
@@ -44,6 +49,8 @@ class World:
     observer: RunObserver
     folder: Path
     chat_template: str | None = None
+    alone: bool = False
+    monotonic: Monotonic = time.monotonic
     training: asyncio.Lock = field(default_factory=asyncio.Lock)
     runs: RunRepository = field(init=False)
     rollouts: RolloutService = field(init=False)
@@ -72,6 +79,11 @@ class RunContext:
     def snapshot(self) -> Path:
         """The frozen inputs."""
         return self.folder / SNAPSHOT
+
+    @property
+    def guard(self) -> Guard:
+        """Lets a change pass while the lease is ours; raises `LeaseLostError`."""
+        return self.world.runs.holding(self.lease)
 
     @property
     def live(self) -> str:

@@ -2,8 +2,9 @@
 
 Each leads a process group of its own, so that whatever it starts ends with it, and the terminal's
 Ctrl-C reaches the server alone. A trainer below this process dies with it, a launcher in between or
-not (it watches the job's `parent_pid`). What an earlier process left behind all the same is found
-by its pid file and killed before the job is started again.
+not (it watches the job's `parent_pid`), and so does its group (`retrain.trainer.keeper`). What an
+earlier process left behind all the same is found by its pid file and killed before the job is
+started again.
 """
 
 import asyncio
@@ -57,9 +58,14 @@ class SubprocessLauncher:
         except OSError as error:
             command = self._config.command[0]
             raise TrainingError(f"{command} cannot be started: {error.strerror}") from error
+        trainer = SubprocessTrainer(process, job_path.parent, self._config.terminate_seconds)
         birth = f"{process.pid} {_started(process.pid)}"
-        write_whole(job_path.with_name(PID), birth.encode())
-        return SubprocessTrainer(process, job_path.parent, self._config.terminate_seconds)
+        try:
+            write_whole(job_path.with_name(PID), birth.encode())
+        except OSError:  # a full disk: what nobody could find again does not run
+            await trainer.terminate()
+            raise
+        return trainer
 
     async def end_leftover(self, job_path: Path) -> None:
         """See `Launcher`. A process of the same pid that started at another time is left alone."""
@@ -106,16 +112,14 @@ class SubprocessTrainer:
 
     async def terminate(self) -> None:
         """See `TrainerProcess`."""
-        if self._process.returncode is not None:
-            await self.wait()
-            return
-        self._signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(self._terminate_seconds):
-                await self._process.wait()
-        except TimeoutError:
-            _log.warning("trainer_killed", pid=self.pid)
-        self._signal(signal.SIGKILL)  # also whatever it started and left
+        if self._process.returncode is None:
+            self._signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(self._terminate_seconds):
+                    await self._process.wait()
+            except TimeoutError:
+                _log.warning("trainer_killed", pid=self.pid)
+        self._signal(signal.SIGKILL)  # also whatever it started and left, and its keeper
         await self.wait()
 
     def _signal(self, number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.models import Version
+from adapters.ports import Guard
 from adapters.route import RouteView
 from retrain.trainer.events import Event
 
@@ -102,7 +103,8 @@ class SwapResult(Protocol):
 class AdapterRegistry(Protocol):
     """The registry as the weekly run needs it (`adapters.service.Registry`).
 
-    A change with an `epoch` is made only while the route has that one, else `StaleRouteError`.
+    A guard is asked in the transaction that makes the change; what it raises is raised. A change
+    with an `epoch` is made only while the route has that one, else `StaleRouteError`.
     """
 
     def routes(self) -> Mapping[str, RouteView]:
@@ -125,7 +127,7 @@ class AdapterRegistry(Protocol):
         """One version."""
         ...
 
-    async def add(
+    async def add(  # noqa: PLR0913  (what is said of an adapter that comes in)
         self,
         folder: Path,
         *,
@@ -135,6 +137,7 @@ class AdapterRegistry(Protocol):
         run: str | None,
         parent: str | None,
         figures: dict[str, Any],
+        guard: Guard = ...,
     ) -> Version:
         """Vet and publish an adapter; registers it as a candidate."""
         ...
@@ -151,6 +154,7 @@ class AdapterRegistry(Protocol):
         reason: str,
         holdback_share: float = 0.0,
         epoch: int | None = None,
+        guard: Guard = ...,
     ) -> SwapResult:
         """Make it live; so many of the users stay on the version before."""
         ...
@@ -179,11 +183,13 @@ class AdapterRegistry(Protocol):
         """Undo the last promotion."""
         ...
 
-    async def reject(self, version: str, *, actor: str, reason: str) -> object:
+    async def reject(self, version: str, *, actor: str, reason: str, guard: Guard = ...) -> object:
         """Refuse a candidate and unload it."""
         ...
 
-    async def set_figures(self, version: str, figures: dict[str, Any]) -> object:
+    async def set_figures(
+        self, version: str, figures: dict[str, Any], *, guard: Guard = ...
+    ) -> object:
         """What a list of versions shows."""
         ...
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, update
+from sqlalchemy import ColumnElement, delete, func, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.models import Channel
+from adapters.ports import Guard, anybody
 from feedback.ports import Database
 from retrain.errors import (
     LeaseLostError,
@@ -49,6 +51,7 @@ class RunRepository:
         under_way = select(Run.id).where(Run.channel == run.channel, Run.state == "running")
         try:
             async with self._database.write() as session:
+                await alone_on(session, run.channel)
                 if (await session.exec(under_way)).first() is not None:
                     raise RunInProgressError(f"{run.channel} has a run under way: wait for its end")
                 session.add(run)
@@ -109,16 +112,36 @@ class RunRepository:
             return list((await session.exec(select(Channel).order_by(col(Channel.name)))).all())
 
     async def take_over(self, run: Run, owner: str, until: datetime) -> Lease | None:
-        """Take the lease of a run as it was read; None where somebody else was faster."""
-        fence, lost = run.fence + 1, run.lost_owners + (run.owner is not None)
-        values = {"owner": owner, "fence": fence, "lost_owners": lost, "lease_until": until}
-        taken = await self._update(run.id, run.fence, values)
-        return Lease(run.id, owner, fence) if taken else None
+        """Take the lease of a run as it was read; None where somebody else was faster.
+
+        Or where its owner has shown itself since: one that only seemed dead keeps it.
+        """
+        lost = run.lost_owners + (run.owner not in (None, owner))
+        query = (
+            update(Run)
+            .where(*_held(Lease(run.id, owner, run.fence)))
+            .where(col(Run.lease_until).is_not_distinct_from(run.lease_until))
+            .values(owner=owner, fence=run.fence + 1, lost_owners=lost, lease_until=until)
+        )
+        async with self._database.write() as session:
+            taken = (await session.exec(query)).rowcount == 1
+        return Lease(run.id, owner, run.fence + 1) if taken else None
 
     async def write(self, lease: Lease, **values: Any) -> None:
         """Change the run's columns. Raises `LeaseLostError` when another owner has it."""
-        if not await self._update(lease.run, lease.fence, values):
-            raise LeaseLostError(f"{lease.run} was taken over by another process")
+        async with self._database.write() as session:
+            await _write(session, lease, values)
+
+    def holding(self, lease: Lease) -> Guard:
+        """For changes that are not the run's own: they are made while the lease holds, or not.
+
+        Who takes the run over waits for the change's end. Raises `LeaseLostError`.
+        """
+
+        async def guard(session: AsyncSession) -> None:
+            await _write(session, lease, {"fence": lease.fence})
+
+        return guard
 
     async def renew(self, lease: Lease, now: datetime, seconds: float) -> None:
         """Keep the lease for so long from now. Raises `LeaseLostError`."""
@@ -134,10 +157,16 @@ class RunRepository:
         async with self._database.write() as session:
             await session.exec(query)
 
-    async def replace_trained_texts(self, version: str, keys: Iterable[str]) -> None:
-        """Note which questions a version was trained on; repeating it changes nothing."""
+    async def replace_trained_texts(
+        self, version: str, keys: Iterable[str], guard: Guard = anybody
+    ) -> None:
+        """Note which questions a version was trained on; repeating it changes nothing.
+
+        Raises what the guard raises.
+        """
         rows = [{"version": version, "text_key": key} for key in sorted(keys)]
         async with self._database.write() as session:
+            await guard(session)
             await session.exec(delete(TrainedText).where(col(TrainedText.version) == version))
             for start in range(0, len(rows), _CHUNK):
                 await session.exec(insert(TrainedText), params=rows[start : start + _CHUNK])
@@ -148,12 +177,25 @@ class RunRepository:
         async with self._database.read() as session:
             return set((await session.exec(query)).all())
 
-    async def _update(self, identifier: str, fence: int, values: dict[str, Any]) -> bool:
-        query = (
-            update(Run)
-            .where(col(Run.id) == identifier, col(Run.fence) == fence, col(Run.state) == "running")
-            .values(**values)
-        )
-        async with self._database.write() as session:
-            result = await session.exec(query)
-        return result.rowcount == 1
+
+async def alone_on(session: AsyncSession, channel: str) -> None:
+    """Have others who write about the channel's runs or rollouts wait for this transaction's end.
+
+    SQLite has one writer anyway, and ignores it.
+    """
+    await session.exec(select(Channel.name).where(Channel.name == channel).with_for_update())
+
+
+def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(Run.id) == lease.run,
+        col(Run.fence) == lease.fence,
+        col(Run.state) == "running",
+    )
+
+
+async def _write(session: AsyncSession, lease: Lease, values: dict[str, Any]) -> None:
+    """One conditional update: atomic on every database."""
+    done = await session.exec(update(Run).where(*_held(lease)).values(**values))
+    if done.rowcount != 1:
+        raise LeaseLostError(f"{lease.run} was taken over by another process, or has ended")

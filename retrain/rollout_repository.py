@@ -8,9 +8,11 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import col, select
 
+from adapters.ports import Guard, anybody
 from feedback.ports import Database
 from retrain.errors import RolloutUnderWayError, UnknownRolloutError
 from retrain.models import Rollout, RolloutEvent
+from retrain.repository import alone_on
 from retrain.rollout import OPEN, Phase
 
 
@@ -21,16 +23,18 @@ class RolloutRepository:
         self._database = database
         self._last_id = 0
 
-    async def insert(self, rollout: Rollout, event: RolloutEvent) -> None:
+    async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = anybody) -> None:
         """Add a rollout with its first event.
 
         Raises `RolloutUnderWayError` where the channel has an open one that is not a mere watch, or
-        the version was rolled out before.
+        the version was rolled out before, and what the guard raises.
         """
         open_ones = select(Rollout.version).where(
             Rollout.channel == rollout.channel, col(Rollout.phase).in_(OPEN - {Phase.WATCH})
         )
         async with self._database.write() as session:
+            await guard(session)
+            await alone_on(session, rollout.channel)
             if (await session.exec(open_ones)).first() is not None:
                 raise RolloutUnderWayError(f"{rollout.channel} has a rollout under way")
             if await session.get(Rollout, rollout.version) is not None:
@@ -87,7 +91,7 @@ class RolloutRepository:
         With `unmoved` nothing is done where the row is no longer as `before` says.
         """
         async with self._database.write() as session:
-            row = await session.get_one(Rollout, before.version)
+            row = await session.get_one(Rollout, before.version, with_for_update=True)
             if unmoved and (row.phase, row.stages) != (before.phase, before.stages):
                 return False
             for name, value in values.items():

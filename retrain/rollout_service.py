@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.errors import AdaptersError
+from adapters.ports import Guard, anybody
 from adapters.route import RouteView, watch_of, watched
 from feedback.ports import Database
 from feedback.trials import served_in, shadow_figures
@@ -81,11 +82,17 @@ class RolloutService:
         open_ones = await self.rows.open(channel)
         return next((one.version for one in open_ones if one.phase != Phase.WATCH), None)
 
-    async def begin(self, version: str, channel: str, run: str | None, reason: str) -> None:
+    async def has(self, version: str) -> bool:
+        """Whether the version's rollout has begun, or has even ended."""
+        return await self.rows.find(version) is not None
+
+    async def begin(
+        self, version: str, channel: str, run: str | None, reason: str, guard: Guard = anybody
+    ) -> None:
         """Start a version on its way; a second call for the same one changes nothing.
 
         What keeps it from beginning is tried again at the next tick. Raises
-        `RolloutUnderWayError` where the channel has another one.
+        `RolloutUnderWayError` where the channel has another one, and what the guard raises.
         """
         now, config = self._clock(), self._config
         asked = config.approval == "manual" and config.rollout == "direct"
@@ -103,9 +110,10 @@ class RolloutService:
             reason=reason,
         )
         async with self._turn:
-            if await self.rows.find(version) is not None:
+            if await self.has(version):
                 return
-            await self.rows.insert(rollout, self._event(rollout, Step("begin", reason), phase))
+            event = self._event(rollout, Step("begin", reason), phase)
+            await self.rows.insert(rollout, event, guard)
         self._observer.rollout_moved(channel, phase)
         await self._move_on_safely(rollout)
 

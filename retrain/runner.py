@@ -1,6 +1,7 @@
 """One run in the hands of its owner: its steps in order, under a lease, to its end."""
 
 import asyncio
+import os
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +14,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.errors import AdaptersError
 from retrain.assertions import SuiteError
-from retrain.context import ACTOR, Ending, RunContext
+from retrain.candidates import refuse_candidates
+from retrain.context import Ending, RunContext
 from retrain.errors import LeaseLostError, RetrainError
 from retrain.evaluation import EvaluationError
+from retrain.going_on import go_on_from
 from retrain.judges import JudgeError
+from retrain.leases import BEATS
 from retrain.ports import ChatError
 from retrain.report_files import write_report
 from retrain.steps import ROLL_OUT, STEPS
@@ -30,7 +34,8 @@ Of all others only the class is kept.
 """
 
 SUCCEEDED = ("promoted", "rolling_out", "rejected", "skipped")
-BEATS_PER_LEASE = 3
+WITH_CANDIDATE = ("promoted", "rolling_out", "rejected")
+"""Endings that say what becomes of the candidate."""
 
 
 class Stop(StrEnum):
@@ -51,7 +56,9 @@ class Runner:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._stopped: asyncio.Future[Stop] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._stopped: asyncio.Future[Stop] = self._loop.create_future()
+        self._lease_ends: asyncio.TimerHandle | None = None
 
     def stop(self, why: Stop) -> None:
         """Stop before the next step, or within this one; rolling out is finished first."""
@@ -70,6 +77,7 @@ class Runner:
             _log.error("run_interrupted", run=self._context.run.id, error=type(error).__name__)
         finally:
             heart.cancel()
+            self._keep_until(None)
             with suppress(asyncio.CancelledError):
                 await heart
 
@@ -95,7 +103,8 @@ class Runner:
     async def _steps(self) -> Ending:
         context = self._context
         names = list(STEPS)
-        for name in names[names.index(context.run.step) :]:
+        await self._check_stopped()
+        for name in names[names.index(await go_on_from(context)) :]:
             await self._check_stopped()
             await context.save(step=name)
             context.world.observer.run_state(context.run.channel, "running", name)
@@ -136,8 +145,8 @@ class Runner:
 
     async def _finish(self, ending: Ending) -> None:
         context, world = self._context, self._context.world
-        if ending.state in ("failed", "cancelled"):
-            await self._refuse_candidate(ending.reason)
+        if ending.state not in WITH_CANDIDATE:
+            await refuse_candidates(context, ending.reason)
         now = world.clock()
         await asyncio.to_thread(write_report, context, ending, now)
         await context.save(
@@ -148,17 +157,6 @@ class Runner:
             world.observer.run_succeeded(context.run.channel, now)
         _log.info("run_ended", run=context.run.id, state=ending.state)
 
-    async def _refuse_candidate(self, reason: str) -> None:
-        """A candidate without a verdict goes, so that it holds no slot of the engine."""
-        context = self._context
-        if context.run.version is None:
-            return
-        try:
-            await context.save(step=context.run.step)  # only the lease's owner may refuse
-            await context.world.registry.reject(context.run.version, actor=ACTOR, reason=reason)
-        except AdaptersError as error:
-            _log.warning("candidate_not_rejected", run=context.run.id, error=type(error).__name__)
-
     async def _let_go(self, why: Stop) -> None:
         """Leave the run as it is; at shutdown, for the next process to take at once."""
         if why is Stop.CLOSING:
@@ -166,21 +164,34 @@ class Runner:
         _log.info("run_left", run=self._context.run.id, why=why)
 
     async def _beat(self) -> None:
-        """Renew the lease, and look for word that the run should stop."""
+        """Renew the lease, and look for word that the run should stop.
+
+        To the run's very end: one that is stopped still ends its trainer, or what it rolls out.
+        """
         context, world = self._context, self._context.world
-        seconds, seen = world.config.lease_seconds, monotonic()
-        while not self._stopped.done():
-            await asyncio.sleep(seconds / BEATS_PER_LEASE)
+        seconds = world.config.lease_seconds
+        self._keep_until(self._loop.time() + seconds)
+        while True:
+            await asyncio.sleep(seconds / BEATS)
             try:
+                asked = self._loop.time()
                 await world.runs.renew(context.lease, world.clock(), seconds)
-                seen = monotonic()
+                self._keep_until(asked + seconds)
                 await self._look_for_cancel()
             except LeaseLostError:
                 self.stop(Stop.LEASE_LOST)
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", run=context.run.id, error=type(error).__name__)
-                if monotonic() - seen > seconds:
-                    self.stop(Stop.LEASE_LOST)
+
+    def _keep_until(self, moment: float | None) -> None:
+        """Stop at `moment` if the lease is not renewed by then: others may take the run.
+
+        Whether the database refuses or hangs. Where there are no others, the run goes on.
+        """
+        if self._lease_ends is not None:
+            self._lease_ends.cancel()
+        if moment is not None and not self._context.world.alone:
+            self._lease_ends = self._loop.call_at(moment, self.stop, Stop.LEASE_LOST)
 
 
 def explained(error: BaseException) -> str:
@@ -188,6 +199,8 @@ def explained(error: BaseException) -> str:
     name = type(error).__name__
     if isinstance(error, TOLD):
         return f"{name}: {error}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{name}: {os.strerror(error.errno)}; look at the disk, then start the run again"
     return f"{name}: unexpected; look at the server's log"
 
 

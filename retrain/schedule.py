@@ -1,8 +1,8 @@
 """The weekly schedule: which slot is due, and who claims it.
 
-APScheduler only ticks here; what is due is a pure function of the cron expression and the clock,
-and the database decides who starts it (the slot's one row). So it does not matter how many
-schedulers there are, whether a tick is late, or how the clock jumps. All in UTC: no summer time.
+What is due is a pure function of the cron expression (read by APScheduler) and the clock, and the
+database decides who starts it (the slot's one row). So it does not matter how many schedulers there
+are, whether a tick is late, or how the clock jumps. All in UTC: no summer time.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,6 +20,7 @@ from retrain.ports import Clock
 from retrain.repository import RunRepository
 from retrain.service import SCHEDULED, RunService
 from retrain.slots import slot_of
+from retrain.ticker import Ticker
 
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=8))
 
@@ -79,43 +79,25 @@ class Schedule:
         self._clock = clock
         self._config = config
         self._trigger = cron_trigger(config.cron)
-        self._scheduler = AsyncIOScheduler(timezone=UTC)
-        self._ticking = asyncio.Lock()
+        # Apart: a rollout whose log takes long to read must not keep a dead owner's run waiting.
+        self._tickers = (
+            Ticker("runs", config.poll_seconds, self.tick),
+            Ticker("rollouts", config.rollout_seconds, service.rollouts.tick),
+        )
 
     def start(self) -> None:
-        """Look at once, and every `poll_seconds` from then on."""
-        self._scheduler.add_job(
-            self.tick,
-            "interval",
-            seconds=self._config.poll_seconds,
-            next_run_time=datetime.now(UTC),
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-        self._scheduler.start()
-
-    def close(self) -> None:
-        """Tick no more; runs go on."""
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        """Look at once, and every `poll_seconds` (`rollout_seconds`) from then on."""
+        for ticker in self._tickers:
+            ticker.start()
 
     async def finish(self) -> None:
-        """As `close`, once a tick under way has ended: APScheduler would cancel it at its query."""
-        if self._scheduler.running:
-            self._scheduler.pause()
-        async with self._ticking:
-            self.close()
+        """Tick no more, once the ticks under way have ended; runs go on."""
+        await asyncio.gather(*(ticker.finish() for ticker in self._tickers))
 
     async def tick(self) -> list[str]:
         """Resume what was left behind and start what is due; returns the ids of started runs."""
-        async with self._ticking:
-            return await self._tick()
-
-    async def _tick(self) -> list[str]:
         try:
             await self._service.resume()
-            await self._service.rollouts.tick()
             return await self._start_due() if self._config.enabled else []
         except SQLAlchemyError as error:  # the database is away: the next tick looks again
             _log.warning("schedule_interrupted", error=type(error).__name__)

@@ -12,7 +12,12 @@ ExportFormat = Literal["trl", "openai"]
 
 
 class RunOut(BaseModel):
-    """One run. `figures` and `verdict` hold every number that its steps left."""
+    """One run. `figures` and `verdict` hold every number that its steps left.
+
+    While it is under way `owner` (host:process:start) holds it, and `heartbeat_age_seconds` says
+    how long ago that one last showed itself, by the clocks of both; `fence` counts the owners,
+    `lost_owners` those that died.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -29,14 +34,23 @@ class RunOut(BaseModel):
     version: str | None
     cut_off: datetime | None
     cancel_requested: bool
+    owner: str | None
+    fence: int
+    lost_owners: int
+    lease_until: datetime | None
+    heartbeat_age_seconds: float | None = None
     figures: dict[str, Any]
     verdict: dict[str, Any] | None
     reason: str | None
 
     @classmethod
-    def of(cls, run: Run) -> Self:
-        """The run as the outside sees it: without its lease."""
-        return cls.model_validate(run)
+    def of(cls, run: Run, now: datetime, lease_seconds: float) -> Self:
+        """The run as the outside sees it at `now`."""
+        shown = cls.model_validate(run)
+        if run.owner is None or run.lease_until is None:
+            return shown
+        age = lease_seconds - (run.lease_until - now).total_seconds()
+        return shown.model_copy(update={"heartbeat_age_seconds": max(0.0, age)})
 
 
 class RolloutEventOut(BaseModel):

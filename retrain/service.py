@@ -1,6 +1,8 @@
 """The weekly runs: started, resumed, cancelled, looked at."""
 
 import asyncio
+import os
+import socket
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
@@ -10,11 +12,13 @@ from uuid import uuid4
 
 import structlog
 
+from retrain.candidates import refuse_candidates
 from retrain.context import RunContext, World
 from retrain.dataset import freeze
-from retrain.errors import SlotFinishedError, SlotTakenError
+from retrain.errors import LeaseLostError, SlotFinishedError, SlotTakenError
 from retrain.export import exported
 from retrain.files import PRIVATE_FOLDER
+from retrain.leases import Watch
 from retrain.models import Run
 from retrain.repository import FINISHED, Lease
 from retrain.results import read_rows
@@ -36,7 +40,8 @@ class RunService:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._owner = uuid4().hex
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._watch = Watch(world.monotonic, world.config.lease_seconds)
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
 
     @property
@@ -83,7 +88,7 @@ class RunService:
         run = self._new_run(channel, owner.tenant, slot, attempt, trigger)
         await self._world.runs.insert(run)
         _log.info("run_started", run=run.id, trigger=trigger)
-        out = RunOut.of(run)
+        out = self._shown(run)
         self._take(run, Lease(run.id, self._owner, run.fence))
         return out
 
@@ -95,31 +100,45 @@ class RunService:
     async def resume(self) -> list[str]:
         """Take over the runs that nobody holds any more; returns their ids."""
         taken = []
-        for run in await self._world.runs.running():
-            if run.id in self._runners or self._held(run):
-                continue
+        for run in await self._left():
             lease = await self._world.runs.take_over(run, self._owner, self._lease_end())
             if lease is None:
                 continue
-            if run.lost_owners + (run.owner is not None) >= OWNERS_MAX:
-                await self._give_up(run, lease)
+            if run.lost_owners + (run.owner not in (None, self._owner)) >= OWNERS_MAX:
+                await self._give_up(RunContext(self._world, run, lease))
                 continue
             _log.warning("run_resumed", run=run.id, step=run.step, fence=lease.fence)
             taken.append(run.id)
             self._take(run, lease)
         return taken
 
-    def _held(self, run: Run) -> bool:
-        """Whether the lease runs. One beyond its length is from before the clock was set back."""
-        now = self._world.clock()
-        return run.lease_until is not None and now < run.lease_until <= self._lease_end()
+    async def _left(self) -> list[Run]:
+        """The runs that nobody holds.
 
-    async def _give_up(self, run: Run, lease: Lease) -> None:
-        """End a run that no process survived; a candidate of it stays, for somebody to look at."""
+        One of our own that the database or the disk interrupted is left alone for a lease's length.
+        """
+        running = await self._world.runs.running()
+        others = [run for run in running if run.id not in self._runners]
+        left = {run.id for run in self._watch.left(others, self._world.clock())}
+        alone = self._world.alone
+        return [run for run in others if run.id in left or (alone and run.owner != self._owner)]
+
+    async def _give_up(self, context: RunContext) -> None:
+        """End a run that no process survived; its candidate is refused, with an event."""
+        run = context.run
         _log.error("run_given_up", run=run.id, step=run.step)
         reason = f"{OWNERS_MAX} processes ended during the step {run.step}: see the server's log"
-        now = self._world.clock()
-        await self._world.runs.write(lease, state="failed", reason=reason, finished_at=now)
+        try:
+            await refuse_candidates(context, reason)
+            await context.save(
+                state="failed",
+                reason=reason,
+                finished_at=self._world.clock(),
+                owner=None,
+                lease_until=None,
+            )
+        except LeaseLostError:
+            return
         self._world.observer.run_state(run.channel, "failed", None)
 
     async def cancel(self, run: str) -> RunOut:
@@ -139,11 +158,14 @@ class RunService:
 
     async def run(self, run: str) -> RunOut:
         """One run. Raises `UnknownRunError`."""
-        return RunOut.of(await self._world.runs.get(run))
+        return self._shown(await self._world.runs.get(run))
 
     async def runs(self, channel: str) -> list[RunOut]:
         """A channel's runs, the newest first."""
-        return [RunOut.of(run) for run in await self._world.runs.of_channel(channel)]
+        return [self._shown(run) for run in await self._world.runs.of_channel(channel)]
+
+    def _shown(self, run: Run) -> RunOut:
+        return RunOut.of(run, self._world.clock(), self._world.config.lease_seconds)
 
     async def answers(self, run: str) -> AsyncIterator[dict[str, Any]]:
         """What each arm answered to each question of the run's evaluation, and the scores."""

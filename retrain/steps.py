@@ -2,15 +2,17 @@
 
 Each may be repeated after a crash: what is whole on disk, or registered, is used again. A step
 returns None to go on, or an `Ending`. Whatever it raises ends the run as `failed`: no result, no
-promotion.
+promotion. What a step changes outside the run's row is changed under the lease's guard, in one
+transaction with it: an owner that slept through the loss of its lease changes nothing.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from adapters.lifecycle import State
 from retrain.assertions import load_suite
+from retrain.candidates import refuse_candidates
 from retrain.context import ACTOR, ADAPTER, BASE, Ending, RunContext, World
 from retrain.dataset import (
     About,
@@ -40,10 +42,11 @@ async def snapshot(context: RunContext) -> Ending | None:
     ending = await _no_rollout(context)
     if ending is not None:
         return ending
+    again = context.run.version is not None
     try:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
-        manifest = await _freeze(context)
+        manifest = await (_freeze_again(context) if again else _freeze(context))
     await context.note(
         pairs=manifest.pairs,
         pairs_by_signal=manifest.pairs_by_signal,
@@ -54,7 +57,7 @@ async def snapshot(context: RunContext) -> Ending | None:
     context.world.observer.run_pairs(
         context.run.channel, manifest.pairs_by_signal, manifest.left_out
     )
-    return too_few(manifest, context.world.config.minimum_pairs)
+    return None if again else too_few(manifest, context.world.config.minimum_pairs)
 
 
 def too_few(manifest: Manifest, minimum: int) -> Ending | None:
@@ -79,13 +82,26 @@ async def _freeze(context: RunContext) -> Manifest:
     return await freeze(context.snapshot, about, pair_log(world, about), world.config)
 
 
-async def about_now(world: World, run: str, channel_name: str) -> About:
+async def _freeze_again(context: RunContext) -> Manifest:
+    """The snapshot that the candidate was trained on, lost with another machine's disk."""
+    world, run = context.world, context.run
+    about = await _about(world, run.id, run.channel, run.parent, run.cut_off or run.created_at)
+    return await freeze(context.snapshot, about, pair_log(world, about), world.config)
+
+
+async def about_now(world: World, run: str, channel: str) -> About:
     """What a snapshot taken now is of."""
+    await world.runs.channel(channel)
+    live = (await world.registry.route_now(channel)).live
+    return await _about(world, run, channel, None if live == BASE else live, world.clock())
+
+
+async def _about(
+    world: World, run: str, channel_name: str, parent: str | None, now: datetime
+) -> About:
     channel = await world.runs.channel(channel_name)
-    live = (await world.registry.route_now(channel.name)).live
-    now = world.clock()
     # What a version has learned from that was rolled back since is looked at again.
-    known = [] if live == BASE else await world.registry.lineage(live)
+    known = [] if parent is None else await world.registry.lineage(parent)
     last = await world.runs.cut_off_of(known)
     return About(
         run=run,
@@ -95,7 +111,7 @@ async def about_now(world: World, run: str, channel_name: str) -> About:
         asked_since=now - timedelta(days=world.config.max_window_days),
         cut_off=now,
         base_model=world.base.name,
-        parent=None if live == BASE else live,
+        parent=parent,
     )
 
 
@@ -105,9 +121,10 @@ def pair_log(world: World, about: About) -> PairLog:
 
 
 async def train(context: RunContext) -> Ending | None:
-    """Train the adapter, one trainer at a time in this process."""
-    async with context.world.training:
-        await train_adapter(context)
+    """Train the adapter, one trainer at a time in this process; not for a candidate there is."""
+    if context.run.version is None:
+        async with context.world.training:
+            await train_adapter(context)
     return None
 
 
@@ -120,11 +137,14 @@ async def vet(context: RunContext) -> Ending | None:
 
 
 async def _register(context: RunContext) -> str:
-    world, run = context.world, context.run
-    for version in await world.registry.versions(run.channel):
-        if version.run == run.id:
-            return version.name
-    added = await world.registry.add(
+    """Bring the adapter in.
+
+    A crash before the run's row says so is made up for: whoever goes on finds the version by its
+    run, or the same files give the same version. One that an earlier owner brought in, and whose
+    files went with its machine, gives way.
+    """
+    run = context.run
+    added = await context.world.registry.add(
         context.folder / ADAPTER,
         channel=run.channel,
         actor=ACTOR,
@@ -132,7 +152,9 @@ async def _register(context: RunContext) -> str:
         run=run.id,
         parent=run.parent,
         figures={"pairs": run.figures["pairs"]},
+        guard=context.guard,
     )
+    await refuse_candidates(context, f"its files are lost: {added.name} replaces it", added.name)
     return added.name
 
 
@@ -181,38 +203,55 @@ def _arms(context: RunContext) -> Arms:
 
 
 async def decide_on(context: RunContext) -> Ending | None:
-    """Put the evidence before the gate, and keep its verdict with every number."""
+    """Put the evidence before the gate, and keep its verdict with every number.
+
+    A verdict that there is already stays: the gate is never asked twice. What a version that was
+    let through has seen is noted before it, while the snapshot is at hand; rolling out takes
+    nothing from this machine's disk.
+    """
+    if context.run.verdict is not None:
+        return None
+    world = context.world
     evaluation = await asyncio.to_thread(read_evaluation, context.folder)
-    verdict = await asyncio.to_thread(decide, evaluation.evidence(), context.world.config.gate)
+    verdict = await asyncio.to_thread(decide, evaluation.evidence(), world.config.gate)
+    if verdict.promoted:
+        keys = await asyncio.to_thread(read_question_keys, context.snapshot)
+        await world.runs.replace_trained_texts(_candidate(context), keys, context.guard)
     await context.save(verdict=verdict.model_dump(mode="json"))
-    context.world.observer.gate_decided(context.run.channel, verdict.outcome)
+    world.observer.gate_decided(context.run.channel, verdict.outcome)
     return None
 
 
 async def roll_out(context: RunContext) -> Ending | None:
-    """Make the candidate live if the gate said so; else refuse it."""
+    """Make the candidate live if the gate said so; else refuse it.
+
+    Registry and rollout are changed first and the run's row after it. A crash in between leaves a
+    run that is still rolling out, and whoever goes on with it finds the change made.
+    """
     world, version = context.world, _candidate(context)
     verdict = Verdict.model_validate(context.run.verdict)
     reason = " ".join(verdict.reasons)
     figures = _version_figures(context, verdict)
     if not verdict.promoted:
-        await world.registry.set_figures(version, figures)
+        await world.registry.set_figures(version, figures, guard=context.guard)
         if (await world.registry.version(version)).state != State.REJECTED:
-            await world.registry.reject(version, actor=ACTOR, reason=reason)
+            await world.registry.reject(version, actor=ACTOR, reason=reason, guard=context.guard)
         return Ending("rejected", reason)
     live = (await world.registry.route_now(context.run.channel)).live
     if live not in (version, context.live):
         raise LiveMovedError(
             f"{live} went live meanwhile; the candidate was compared with {context.live}"
         )
-    await world.runs.replace_trained_texts(version, read_question_keys(context.snapshot))
-    await context.save(step=ROLL_OUT)  # the last look at the lease before anybody is answered
-    await world.registry.set_figures(version, figures)
+    await world.registry.set_figures(version, figures, guard=context.guard)
     if world.config.staged:
-        await world.rollouts.begin(version, context.run.channel, context.run.id, reason)
+        await world.rollouts.begin(
+            version, context.run.channel, context.run.id, reason, guard=context.guard
+        )
         return Ending("rolling_out", reason)
     if live != version:
-        swap = await world.registry.promote(version, actor=ACTOR, reason=reason)
+        swap = await world.registry.promote(
+            version, actor=ACTOR, reason=reason, guard=context.guard
+        )
         await context.note(swap_seconds=swap.seconds)
     return Ending("promoted", reason)
 

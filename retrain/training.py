@@ -1,24 +1,38 @@
-"""Starting the trainer on a run's snapshot, and what it said."""
+"""Starting the trainer on a run's snapshot, and what it said.
+
+Each owner of a run has its trainer write into a folder of its own, named by the fence, and puts the
+result in its place while it holds the lease. A trainer that was left behind where nothing kills it
+(a job on a cluster) writes where nobody looks any more.
+"""
 
 import asyncio
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
 from retrain.context import ADAPTER, JOB, RunContext
 from retrain.dataset import PAIRS
 from retrain.errors import TrainingError
-from retrain.files import write_whole
+from retrain.files import sync, write_whole
 from retrain.ports import TrainerProcess
 from retrain.trainer.events import Dropped, Event, Failed, Saved, Step, parse_event
 from retrain.trainer.job import HyperParameters, Job
+from retrain.trainer.scratch import scratch_for
 
-EVENTS, TENSORBOARD = "events.jsonl", "tensorboard"
+EVENTS, TENSORBOARD, TRAINED = "events.jsonl", "tensorboard", "trained"
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+TRAINERS_MAX = 3
+"""A trainer that somebody killed is started again, so many in a run; then memory is too short."""
 CURVE_POINTS = 500
 """A longer training curve is thinned out to so many points."""
+
+_log = structlog.get_logger()
 
 
 async def train_adapter(context: RunContext) -> None:
@@ -34,23 +48,50 @@ async def train_adapter(context: RunContext) -> None:
 
 
 async def _train(context: RunContext) -> None:
-    launcher, path = context.world.launcher, context.folder / JOB
+    path = context.folder / JOB
     job = _job(context, await _live_folder(context))
     write_whole(path, job.model_dump_json(indent=2).encode())
     await context.note(hyper=job.hyper.model_dump(mode="json"))
-    (context.folder / EVENTS).unlink(missing_ok=True)
-    process = await launcher.launch(path)
-    try:
-        failure = await _listen(process, context.folder)
-        code = await process.wait()
-    finally:
-        await process.terminate()
+    failure, code = await _run(context, path)
+    while code in KILLED and context.run.figures.get("trainers_killed", 0) < TRAINERS_MAX - 1:
+        await context.note(trainers_killed=context.run.figures.get("trainers_killed", 0) + 1)
+        _log.warning("trainer_starts_again", run=context.run.id)
+        failure, code = await _run(context, path)
     if failure is not None:
         raise TrainingError(f"{failure.reason}: {failure.message}")
+    if code in KILLED:
+        raise TrainingError("the trainer was killed each time: look for what ran out of memory")
     if code != 0:
         raise TrainingError(f"the trainer ended with code {code}: see trainer.log of the run")
-    if not (context.folder / ADAPTER).is_dir():
+    if not job.output.is_dir():
         raise TrainingError("the trainer left no adapter: see trainer.log of the run")
+    await context.save(step=context.run.step)  # whoever lost the lease puts nothing in its place
+    await asyncio.to_thread(_put_in_place, job.output, context.folder / ADAPTER)
+
+
+async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]:
+    """Let one trainer run to its end: what it says failed, and its exit code."""
+    await asyncio.to_thread(_clear, context.folder)
+    process = await context.world.launcher.launch(job_path)
+    try:
+        failure = await _listen(process, context.folder)
+        return failure, await process.wait()
+    finally:
+        await process.terminate()
+
+
+def _clear(folder: Path) -> None:
+    """Remove what earlier owners' trainers have left; one that still runs ends by that."""
+    (folder / EVENTS).unlink(missing_ok=True)
+    for output in folder.glob(f"{TRAINED}-*"):
+        shutil.rmtree(output, ignore_errors=True)
+    for scratch in folder.glob(scratch_for(folder / f"{TRAINED}-*").name):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(output: Path, adapter: Path) -> None:
+    output.rename(adapter)
+    sync(adapter.parent)
 
 
 async def _live_folder(context: RunContext) -> Path | None:
@@ -69,7 +110,7 @@ def _job(context: RunContext, warm_start: Path | None) -> Job:
         base_model=world.base.name,
         warm_start=warm_start,
         pairs=(context.snapshot / PAIRS).absolute(),
-        output=(context.folder / ADAPTER).absolute(),
+        output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
         chat_template=world.chat_template,
         seed=world.config.seed,

@@ -16,7 +16,7 @@ from server.client import Api, open_api
 from server.demo.command import app as demo
 from server.errors import ServerError, SetupError
 from server.settings import Settings
-from server.supervisor import EXIT_SETUP, Supervisor, server_command
+from server.supervisor import EXIT_SETUP, server_command, supervisor
 
 app = typer.Typer(
     help="Serve a model, learn from its users every week, keep only what is shown to be better.",
@@ -91,7 +91,7 @@ def serve(
     if not supervise:
         raise SystemExit(run(settings))
     command = server_command(terminal.options(**options))
-    raise SystemExit(Supervisor(command, restart_seconds=settings.server.restart_seconds).run())
+    raise SystemExit(supervisor(command, settings.server).run())
 
 
 @app.command()

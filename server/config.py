@@ -57,7 +57,13 @@ class ServerConfig(BaseModel):
     drain_seconds: float = Field(default=30, ge=0)
     """After SIGTERM streams may go on for so long; then they end with an error event."""
     restart_seconds: float = Field(default=1, ge=0)
-    """The supervising parent waits so long before it starts a dead server again (doubling)."""
+    """The supervising parent waits so long before it starts a dead server again; twice as long
+    after each further death, up to 30 seconds."""
+    proven_seconds: float = Field(default=60, ge=0)
+    """A server that served for so long was healthy: the pause is small again."""
+    hang_seconds: float = Field(default=30, gt=0)
+    """The supervising parent kills a server that serves and whose event loop has not run for so
+    long, and starts it again. The engine has a setting of its own."""
     database_wait_seconds: float = Field(default=60, ge=0)
     """A start without the database, and without a file of what was last known, waits so long."""
     adjustable_clock: bool = False

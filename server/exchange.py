@@ -49,6 +49,11 @@ class Exchange:
         )
 
     @property
+    def yields(self) -> bool:
+        """Whether a drain does not wait for it: nobody does."""
+        return self.record.mode == "evaluation"
+
+    @property
     def shown_model(self) -> str:
         """What the response's `model` says: for a side of a comparison only the channel."""
         blind = self.record.comparison is not None

@@ -31,6 +31,7 @@ def start_housekeeping(
     async def end() -> None:
         """APScheduler would cancel the work at its query: let it end."""
         scheduler.pause()
+        retention.ending.set()
         async with at_work:
             scheduler.shutdown(wait=False)
 

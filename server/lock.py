@@ -51,6 +51,7 @@ class DataLock:
                 )
             time.sleep(POLL_SECONDS)
         self._file = file
+        self._note.unlink(missing_ok=True)  # of a server that was killed
         return self
 
     def predecessor(self) -> str | None:
@@ -62,18 +63,22 @@ class DataLock:
 
     def announce(self, server: RunningServer) -> None:
         """Write down where the server listens, readable by its owner only."""
-        path = self._data_dir / "server.json"
+        path = self._note
         temporary = path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(server), file)
         temporary.replace(path)
 
+    @property
+    def _note(self) -> Path:
+        return self._data_dir / "server.json"
+
     def release(self) -> None:
         """Let go; safe to call twice."""
         if self._file is None:
             return
-        (self._data_dir / "server.json").unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
         self._file.close()
         self._file = None
 

@@ -19,6 +19,7 @@ from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedE
 from feedback.records import InteractionRecord
 from retrain.rollout import Phase
 from server.cluster_metrics import ClusterMetrics
+from server.process_metrics import ProcessMetrics
 from server.retention_metrics import RetentionMetrics
 from server.spool_metrics import SpoolMetrics
 
@@ -343,6 +344,7 @@ class Metrics:
         self.runs = RunMetrics(self._registry)
         self.cluster = ClusterMetrics(self._registry)
         self.retention = RetentionMetrics(self._registry)
+        self.process = ProcessMetrics(self._registry)
 
     def expect(self, channels: Iterable[str]) -> None:
         """Show zeros for these channels from the start."""

@@ -7,8 +7,9 @@ transactions take no lock: they are made for rows that another server wrote mean
 
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -72,6 +73,7 @@ def open_postgres(url: URL) -> Engines:
     silence = Silence({**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)})
     for engine in (writer.sync_engine, reader.sync_engine, probe.sync_engine, direct):
         silence.follow(engine)
+        _keep_texts_out_of_errors(engine)
     _configure(writer.sync_engine, (*_ALL, *_WRITERS))
     _configure(reader.sync_engine, (*_ALL, *_READERS))
     _configure(direct, (*_ALL, *_WRITERS))
@@ -131,3 +133,16 @@ def _take_lock(writer: AsyncEngine) -> None:
     @event.listens_for(writer.sync_engine, "begin")
     def _on_begin(connection: Any) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
+
+
+def _keep_texts_out_of_errors(engine: Engine) -> None:
+    """PostgreSQL's details quote the row that it refused, which may come to stand in a log."""
+
+    @event.listens_for(engine, "handle_error")
+    def _on_error(context: ExceptionContext) -> None:
+        error, wrapped = context.original_exception, context.sqlalchemy_exception
+        said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        if said is not None:
+            error.args = (said,)
+        if said is not None and wrapped is not None:
+            wrapped.args = (f"({type(error).__name__}) {said}",)

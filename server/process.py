@@ -7,6 +7,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -21,15 +22,16 @@ from prometheus_client import disable_created_metrics
 from server.app import create_app
 from server.checked_settings import checked
 from server.dependencies import Services
+from server.drain import LAST_EVENTS_SECONDS
 from server.engine.errors import EngineStartError
 from server.engine.parent_death import die_with
+from server.engine.watch import EngineWatch, watchdog_for
 from server.errors import SetupError
+from server.heartbeat import beat
 from server.logs import configure_logs
 from server.settings import Settings
+from server.supervision import Supervision
 from server.supervisor import EXIT_ENGINE_DEAD, EXIT_SETUP
-
-LAST_EVENTS_SECONDS = 2.0
-"""After the drain's deadline, or the engine's death, error events get so long to leave."""
 
 log = structlog.get_logger()
 
@@ -38,39 +40,51 @@ class PawlServer(uvicorn.Server):
     """uvicorn, which on a signal first lets the app drain."""
 
     _loop: asyncio.AbstractEventLoop
-    watch: asyncio.Task[None] | None = None
-    drained: asyncio.Task[None] | None = None
     engine_died = False
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, supervision: Supervision | None
+    ) -> None:
         super().__init__(config)
         self._app = app
+        self._supervision = supervision
+        self._watches: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app and listen; from then on its engine is watched."""
+        """Start the app and listen; from then on it is watched."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        if self.started:
-            self.watch = asyncio.create_task(self._end_with_engine(), name="engine watch")
-            self.drained = asyncio.create_task(self._end_after_drain(), name="drain watch")
+        if not self.started:
+            return
+        services: Services = self._app.state.services
+        watch = _engine_watch(services)
+        watches = [self._end_with_engine(services, watch), self._end_after_drain(services)]
+        services.metrics.process.watched(watch)
+        if self._supervision is not None:
+            services.metrics.process.restarted(self._supervision.restarts)
+            watches.append(beat(self._supervision.heartbeat))
+        self._watches = [asyncio.create_task(one) for one in watches]
 
-    async def _end_with_engine(self) -> None:
+    def close(self) -> None:
+        """Watch no more."""
+        for watch in self._watches:
+            watch.cancel()
+
+    async def _end_with_engine(self, services: Services, watch: EngineWatch) -> None:
         """End the server when the engine dies. Streams get their error events first."""
-        services: Services = self._app.state.services
-        await services.engine.wait_dead()
+        await watch.wait_dead()
         log.error("engine_died")
+        self.engine_died = True
         services.drain.begin()
         services.drain.begin()
-        self.engine_died = self.should_exit = True
 
-    async def _end_after_drain(self) -> None:
+    async def _end_after_drain(self, services: Services) -> None:
         """Listen until the last request is answered: what comes meanwhile is told 503."""
-        services: Services = self._app.state.services
         await services.drain.over()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the drain; a second signal ends it at once.
+        """Begin the drain; a second signal ends it at once, and a start that is under way too.
 
         uvicorn's own handler would raise the signal again after the shutdown, and the exit status
         would not be 0.
@@ -78,23 +92,31 @@ class PawlServer(uvicorn.Server):
         del sig, frame
         services: Services | None = getattr(self._app.state, "services", None)
         if services is None:
+            if self.should_exit:
+                os._exit(0)  # nothing was promised to anybody yet, and a model may load for minutes
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(services.drain.begin)
 
 
-def run(settings: Settings) -> int:
+def _engine_watch(services: Services) -> EngineWatch:
+    engine = services.engine
+    watchdog = watchdog_for(services.settings.engine, engine.info.device)
+    return EngineWatch(engine, watchdog, monotonic=time.monotonic)
+
+
+def run(settings: Settings, supervision: Supervision | None = None) -> int:
     """Serve until told to stop; returns the exit status."""
     configure_logs()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # upstream has no annotation
     try:
-        return uvloop.run(_serve(settings))
+        return uvloop.run(_serve(settings, supervision))
     except (SetupError, EngineStartError) as error:
         log.error("cannot_start", reason=str(error))  # noqa: TRY400  (the reason says it all)
         return EXIT_SETUP
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, supervision: Supervision | None) -> int:
     app = create_app(settings)
     listener = _listen(settings)
     app.state.url = _url(settings, listener)
@@ -102,16 +124,14 @@ async def _serve(settings: Settings) -> int:
         app,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=int(settings.server.drain_seconds + LAST_EVENTS_SECONDS) + 1,
+        timeout_graceful_shutdown=LAST_EVENTS_SECONDS,  # it begins when the drain is over
         timeout_keep_alive=75,
         h11_max_incomplete_event_size=64 * 1024,
         server_header=False,
     )
-    server = PawlServer(config, app)
+    server = PawlServer(config, app, supervision)
     failed = await _until_told(server, listener, app)
-    for task in (server.watch, server.drained):
-        if task is not None:
-            task.cancel()
+    server.close()
     if failed is not None:
         raise failed
     return EXIT_ENGINE_DEAD if server.engine_died else 0
@@ -182,15 +202,18 @@ def main(
     port: Annotated[int | None, typer.Option()] = None,
     data_dir: Annotated[Path | None, typer.Option()] = None,
     engine: Annotated[str | None, typer.Option()] = None,
-    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+    supervision: Annotated[
+        Supervision | None, typer.Option(hidden=True, parser=Supervision.parse)
+    ] = None,
 ) -> None:
-    """Serve, without supervision; with `parent`, end when that process ends."""
-    if parent is not None:
-        die_with(parent)
+    """Serve, without supervision; with it, end when the parent ends."""
+    if supervision is not None:
+        die_with(supervision.parent)
+        os.set_inheritable(supervision.heartbeat, False)  # noqa: FBT003  (its own signature)
     settings = checked(
         lambda: settings_from(model=model, host=host, port=port, data_dir=data_dir, engine=engine)
     )
-    sys.exit(run(settings))
+    sys.exit(run(settings, supervision))
 
 
 if __name__ == "__main__":

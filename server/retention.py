@@ -1,7 +1,7 @@
 """Removes texts older than `feedback.retention_days`, from the log and from run folders."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -31,13 +31,17 @@ class RetentionOut(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """One server's. `runs` is the folder of its runs; servers on one database do no harm."""
+    """One server's. `runs` is the folder of its runs; several on one database do no harm.
+
+    Once `ending` is set, what is under way ends soon; the next start goes on with it.
+    """
 
     database: Database
     runs: Path
     config: FeedbackConfig
     clock: Clock
     metrics: RetentionMetrics
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def wanted(self) -> bool:
@@ -59,7 +63,13 @@ class Retention:
     async def apply(self) -> RetentionOut:
         """Remove what is due. Raises `RetentionNotSetError`, or what disk and database raise."""
         before = self._before()
-        texts = await remove_texts(self.database, before, self.clock(), self.config)
+        texts = await remove_texts(
+            self.database,
+            before,
+            self.clock(),
+            self.config,
+            go_on=lambda: not self.ending.is_set(),
+        )
         folders = await runs_due(self.database, self.runs, before)
         for folder in folders:
             await asyncio.to_thread(remove_run_texts, folder, self.clock())

@@ -75,14 +75,19 @@ class Serving:
         mode: Mode,
     ) -> Response:
         """Answer one request; raises the rooms' errors for what cannot be answered."""
-        if self._drain.draining:
-            raise DrainingError
+        self._take_no_more()
         if mode == "live":
             await self._registry.up_to_date()
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
         async with self._evaluations:  # what answers is settled only once it is this request's turn
+            self._take_no_more()
             await self._registry.up_to_date()
             return await self._serve(request, self._begin(endpoint, body, principal, mode))
+
+    def _take_no_more(self) -> None:
+        """Raise `DrainingError` once the server is ending."""
+        if self._drain.draining:
+            raise DrainingError
 
     def answer_unseen(
         self, identifier: str, channel: str, reported: InteractionIn, principal: Principal
@@ -133,13 +138,15 @@ class Serving:
         endpoint: Endpoint = "chat" if record.endpoint == "chat" else "completion"
         exchange = Exchange(record, endpoint, body, resolved)
         exchange.run_id = self._callback.begin(record)
+        self._drain.hold()
         if record.mode == "live":
             self.shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
         try:
-            response = await self.while_connected(request, self._engine.answer(exchange.call))
+            answering = self._engine.answer(exchange.call)
+            response = await self.while_connected(request, answering, yields=exchange.yields)
         except BaseException as error:
             self.give_up(exchange, error)
             if isinstance(error, ClientLeftError):
@@ -154,15 +161,18 @@ class Serving:
             )
         return await self._json(exchange, response)
 
-    async def while_connected(self, request: Request, answering: Awaitable[Answer]) -> Answer:
+    async def while_connected(
+        self, request: Request, answering: Awaitable[Answer], *, yields: bool = False
+    ) -> Answer:
         """Wait for the engine, unless the client leaves or the drain's deadline passes first.
 
-        Raises `ClientLeftError` and `DrainingError`; what answered is cancelled then.
+        What `yields` does not wait for the deadline. Raises `ClientLeftError` and `DrainingError`;
+        what answered is cancelled then.
         """
         answer = asyncio.ensure_future(answering)
         left = asyncio.ensure_future(_disconnected(request))
         try:
-            async with self._drain.bounded():
+            async with self._drain.bounded(yields=yields):
                 await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
@@ -193,7 +203,7 @@ class Serving:
     async def relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
         """Pass chunks on as they are; hold the last one back until the record is durable."""
         try:
-            async with self._drain.bounded(), aclosing(stream):
+            async with self._drain.bounded(yields=exchange.yields), aclosing(stream):
                 async for chunk in stream:
                     if chunk == STREAM_END:
                         break
@@ -227,6 +237,7 @@ class Serving:
         exchange.fill(status)
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
+        self._drain.let_go()
         if exchange.record.mode == "live":
             self.shadow.ended()
 

@@ -88,12 +88,14 @@ def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         return
     _table(
         "Runs",
-        ["run", "state", "step", "pairs", "version", "reason"],
+        ["run", "state", "step", "owner", "heartbeat", "pairs", "version", "reason"],
         [
             (
                 run["id"],
                 run["state"],
                 run["step"],
+                run.get("owner"),
+                _ago(run.get("heartbeat_age_seconds")),
                 run["figures"].get("pairs"),
                 run["version"],
                 run["reason"],
@@ -109,10 +111,26 @@ def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
         _json(run)
         return
     out.print(f"[bold]{run['id']}[/]: {run['state']} (step: {run['step']})")
+    if run["state"] == "running":
+        out.print(Text(f"  {_holding(run)}"))
     if run["reason"]:
         out.print(f"  {run['reason']}")
     for reason in (run.get("verdict") or {}).get("reasons", []):
         out.print(f"  - {reason}", highlight=False)
+
+
+def _holding(run: Mapping[str, Any]) -> str:
+    """Who holds a run that is under way."""
+    said = "; is to be cancelled" if run["cancel_requested"] else ""
+    if run.get("owner") is None:
+        return f"held by nobody: the next server that looks goes on with it{said}"
+    age = _ago(run["heartbeat_age_seconds"])
+    lost = f", {run['lost_owners']} died before" if run["lost_owners"] else ""
+    return f"held by {run['owner']} (last sign {age}; fence {run['fence']}{lost}){said}"
+
+
+def _ago(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.0f} s ago"
 
 
 def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

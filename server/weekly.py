@@ -48,6 +48,7 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
         observer=metrics.runs,
         folder=settings.data_dir / "runs",
         chat_template=settings.engine.chat_template,
+        alone=database.url.get_backend_name() == "sqlite",
     )
     return RunService(world), world
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from retrain.trainer.errors import JobError, TrainerError
 from retrain.trainer.events import EventWriter, Failed, open_events
 from retrain.trainer.job import Job, read_job
+from retrain.trainer.keeper import keep_group
 from retrain.trainer.process import claim_stdout, die_with_parent, on_termination, set_environment
 from retrain.trainer.scratch import fresh_scratch, scratch_for
 
@@ -51,6 +52,8 @@ def _run(job: Job, events: EventWriter) -> None:
         message = "ended by a signal; nothing was saved"
         events.write(Failed(reason="Terminated", message=message, exit_code=code))
 
+    if job.parent_pid is not None:
+        keep_group(job.parent_pid)
     on_termination(finish)
     if job.parent_pid is not None:
         die_with_parent(job.parent_pid)

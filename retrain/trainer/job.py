@@ -122,7 +122,8 @@ class Job(BaseModel):
     parent_pid: int | None = Field(
         None,
         gt=1,
-        description="die with this process: the parent (and its starting thread), or above",
+        description="die with this process: the parent (and its starting thread), or above; "
+        "so does the trainer's process group, where the parent is of another",
     )
     hyper: HyperParameters = Field(default_factory=HyperParameters)
 

@@ -78,7 +78,8 @@ class _Bar:
 
 @contextmanager
 def _bars(*, quiet: bool) -> Iterator[_Bar]:
-    with Bars(console=Console(stderr=True, quiet=quiet), transient=True) as bars:
+    console = Console(stderr=True)
+    with Bars(console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
         yield _Bar(bars)
 
 

@@ -27,6 +27,7 @@ max_lora_rank = 16
 
 [retrain]
 poll_seconds = 0.5
+rollout_seconds = 0.5
 minimum_pairs = 50
 max_pairs = 800
 {judge}
@@ -86,7 +87,8 @@ def demo_settings(model: Path, seed: int, rollout: RolloutChoice) -> str:
     if rollout == RolloutChoice.DIRECT:
         return text
     changes = {
-        "poll_seconds = 0.5": 'poll_seconds = 0.25\nrollout = "canary"',
+        "poll_seconds = 0.5": "poll_seconds = 0.25",
+        "rollout_seconds = 0.5": 'rollout_seconds = 0.25\nrollout = "canary"',
         JUDGE_LINE: FOOLED_JUDGE_LINE,
         # What users say in a rollout is mostly single thumbs: too few pairs for a run of its own.
         "minimum_pairs = 50": "minimum_pairs = 150",

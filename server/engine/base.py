@@ -179,8 +179,24 @@ class Engine(Protocol):
         """Return once the engine has died, within two seconds; never after `close`."""
         ...
 
+    @property
+    def steps(self) -> int:
+        """Rises with every step in which a request ran, also where it gave no token."""
+        ...
+
+    def busy(self) -> bool:
+        """Whether it has requests that have not ended, probes included."""
+        ...
+
     async def probe(self) -> None:
-        """Generate one token on the base model; raises `EngineDeadError` or `TimeoutError`."""
+        """Generate one token on the base model, ahead of what waits; however long that takes.
+
+        Raises `EngineDeadError`, and `RequestRefusedError` where the queue is full.
+        """
+        ...
+
+    def kill(self) -> None:
+        """End its processes at once, though they hang: it is dead from now on."""
         ...
 
     async def close(self) -> None:

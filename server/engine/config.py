@@ -47,8 +47,14 @@ class EngineConfig(BaseModel):
     """vLLM's parser for the model's thinking (`qwen3`, `deepseek_r1`, …)."""
     chat_template: str | None = None
     """A Jinja file or a template in place of the model's own. Training must use the same one."""
-    probe_timeout_seconds: float = Field(default=5.0, gt=0)
-    """How long one token may take before the engine counts as hanging."""
+    hang_seconds: float | None = Field(default=None, gt=0)
+    """An engine that has requests and makes no step for so long is killed and started again. None
+    takes 60 on a GPU and 300 on a CPU. A step reads at most 2,048 tokens of a prompt (8,192 on
+    large GPUs; vLLM's `--max-num-batched-tokens`): allow for several times as long as that takes
+    here, and as an adapter's load takes."""
+    canary_seconds: float = Field(default=10.0, gt=0)
+    """An engine without requests is asked for one token so often, in no log; one that does not
+    give it within `hang_seconds` hangs."""
     extra_args: list[str] = Field(default_factory=list)
     """Further arguments for vLLM, as on its command line (`["--tensor-parallel-size", "2"]`)."""
     fake_token_delay_seconds: float = Field(default=0.0, ge=0)

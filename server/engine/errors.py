@@ -15,7 +15,10 @@ class EngineStartError(EngineError):
 class EngineDeadError(EngineError):
     """The engine has died or was closed; only a restart of the process brings it back."""
 
-    def __init__(self, message: str = "The engine is dead: restart the server.") -> None:
+    def __init__(
+        self,
+        message: str = "The engine has died and is started again: send the request in a while.",
+    ) -> None:
         super().__init__(message)
 
 

@@ -44,12 +44,12 @@ class FakeEngine(AdapterBooks):
         self.faults = Faults(token_delay_seconds=config.fake_token_delay_seconds)
         self._model = config.model or "fake"
         self._limits = Limits()
-        self._probe_timeout = config.probe_timeout_seconds
         self._max_lora_rank = config.max_lora_rank
         self._dead = asyncio.Event()
         self._running = asyncio.Event()
         self._running.set()
         self._closed = False
+        self._steps = self._probes = 0
 
     @classmethod
     def from_config(cls, config: EngineConfig) -> Self:
@@ -132,6 +132,7 @@ class FakeEngine(AdapterBooks):
         await asyncio.sleep(self.faults.token_delay_seconds)
         await self._running.wait()
         self._check_alive()
+        self._steps += 1
 
     async def _events(
         self,
@@ -179,10 +180,27 @@ class FakeEngine(AdapterBooks):
         """Return once it has died; never after `close`."""
         await self._dead.wait()
 
+    @property
+    def steps(self) -> int:
+        """Tokens generated so far."""
+        return self._steps
+
+    def busy(self) -> bool:
+        """Whether a request or a probe has not ended."""
+        return self._probes > 0 or self._in_flight.total() > 0
+
     async def probe(self) -> None:
         """Generate one token."""
-        async with asyncio.timeout(self._probe_timeout):
+        self._check_alive()
+        self._probes += 1
+        try:
             await self._pace()
+        finally:
+            self._probes -= 1
+
+    def kill(self) -> None:
+        """Die."""
+        self.die()
 
     async def close(self) -> None:
         """Stop it; requests in flight end with an error event."""

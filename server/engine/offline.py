@@ -52,6 +52,18 @@ class OfflineEngine:
         """Never."""
         return False
 
+    @property
+    def steps(self) -> int:
+        """None."""
+        return 0
+
+    def busy(self) -> bool:
+        """Never."""
+        return False
+
+    def kill(self) -> None:
+        """Do nothing."""
+
     async def probe(self) -> None:
         """Raise `NotRunningError`."""
         raise NotRunningError("a probe")

@@ -62,11 +62,14 @@ from server.engine.errors import (
     RequestRefusedError,
 )
 from server.engine.fingerprint import model_fingerprint, model_folder
-from server.engine.liveness import unless, until
+from server.engine.lifetime import Lifetime
+from server.engine.liveness import unless
 from server.engine.quiet_errors import leave_out_messages
 from server.engine.refusals import invalid, refusal, template_refusal, unless_structure
 from server.engine.request_rules import Limits, accepted_fields, overruled
 from server.engine.residency import AdapterBooks
+from server.engine.scratch import Scratch, remove_leftovers, shared_memory_below
+from server.engine.steps import StepCounter
 from server.engine.stream import AnswerStream
 from server.engine.tapping import CurrentCall, current_call, tapped
 
@@ -82,6 +85,10 @@ _Answer: TypeAlias = Any
 
 class TappedLLM(AsyncLLM):
     """vLLM's engine client; what it yields for the current call goes into the call's tap."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.counter = counter = StepCounter()
+        super().__init__(*args, stat_loggers=[lambda *_: counter], **kwargs)
 
     def generate(self, *args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
         """As vLLM's. A plain function, so that it reads the context of the task that calls it."""
@@ -111,20 +118,20 @@ class _Serving:
     completion: OpenAIServingCompletion
 
 
-class VllmEngine(AdapterBooks):
+class VllmEngine(AdapterBooks, Lifetime):
     """The real engine; see `server.engine.base.Engine`. Made by `start_vllm`."""
 
     def __init__(
-        self, llm: TappedLLM, serving: _Serving, info: EngineInfo, config: EngineConfig
+        self, llm: TappedLLM, serving: _Serving, info: EngineInfo, scratch: Scratch
     ) -> None:
-        super().__init__(info.adapter_slots)
+        AdapterBooks.__init__(self, info.adapter_slots)
+        Lifetime.__init__(self)
         self._llm = llm
         self._serving = serving
         self._info = info
+        self._scratch = scratch
         self._limits = Limits(seed=info.device != "cpu")
         self._adapters = asyncio.Lock()
-        self._probe_timeout = config.probe_timeout_seconds
-        self._closing: asyncio.Task[None] | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -241,28 +248,17 @@ class VllmEngine(AdapterBooks):
             await self._serving.models.unload_lora_adapter(gone)
             await unless(self._stopped, self._llm.remove_lora(lora.lora_int_id))
 
-    def alive(self) -> bool:
-        """Whether the engine is not known to be dead; vLLM watches its processes."""
-        return self._closing is None and not self._llm.errored
+    @property
+    def steps(self) -> int:
+        """Rises with every step of the scheduler in which a request ran."""
+        return self._llm.counter.steps
 
-    async def wait_dead(self) -> None:
-        """Return when the engine dies, within two seconds of its process; never after `close`."""
-        await until(lambda: self._stopped() and self._closing is None)
+    def busy(self) -> bool:
+        """Whether a request has not ended."""
+        return bool(self._llm.get_num_unfinished_requests())
 
     def _stopped(self) -> bool:
         return bool(self._llm.errored)
-
-    async def probe(self) -> None:
-        """Generate one token on the base model, ahead of every waiting request."""
-        self._check_alive()
-        async with asyncio.timeout(self._probe_timeout):
-            try:
-                await unless(self._stopped, self._one_token())
-            except EngineDeadError:
-                raise
-            except VLLMError as error:
-                self._check_alive()
-                raise TimeoutError("The engine did not generate a token.") from error
 
     async def _one_token(self) -> None:
         outputs = self._llm.generate(
@@ -271,15 +267,13 @@ class VllmEngine(AdapterBooks):
             f"probe-{uuid4().hex}",
             priority=_PROBE_PRIORITY,
         )
-        async with aclosing(outputs):
-            async for _ in outputs:
-                pass
-
-    async def close(self) -> None:
-        """Stop vLLM and its processes; requests in flight end with an error event."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._shut_down())
-        await asyncio.shield(self._closing)
+        try:
+            async with aclosing(outputs):
+                async for _ in outputs:
+                    pass
+        except VLLMError as error:
+            self._check_alive()
+            raise _refusal(create_error_response(error)) from error
 
     async def _shut_down(self) -> None:
         handler = self._llm.output_handler
@@ -287,10 +281,7 @@ class VllmEngine(AdapterBooks):
             # Nobody waits for outputs; left alone it would log the end as a failure.
             handler.cancel()
         await asyncio.to_thread(self._llm.shutdown, _SHUTDOWN_SECONDS)
-
-    def _check_alive(self) -> None:
-        if not self.alive():
-            raise EngineDeadError
+        self._scratch.remove()
 
 
 def _refusal(answer: ErrorResponse) -> RequestRefusedError:
@@ -381,14 +372,18 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
         raise EngineStartError("No model: name one with --model or the setting engine.model.")
     cpu = current_platform.is_cpu()
     prepare_environment(os.environ, cpu=cpu)
+    remove_leftovers()
+    scratch = Scratch.create()  # where the start fails, the next one removes it
+    os.environ["VLLM_RPC_BASE_PATH"] = str(scratch.path)
     args = _parse(config, cpu=cpu)
     started = perf_counter()
     llm = _start_llm(args, fast=fast_start)
     leave_out_messages(logging.getLogger("vllm"))
+    scratch.note(shared_memory_below(os.getpid()))
     try:
         require_generation(config.model, await llm.get_supported_tasks())
         info = _describe(llm, args, model_folder(args.model, args.revision))
-        engine = VllmEngine(llm, _serve(llm, args), info, config)
+        engine = VllmEngine(llm, _serve(llm, args), info, scratch)
     except BaseException:
         llm.shutdown(_SHUTDOWN_SECONDS)
         raise

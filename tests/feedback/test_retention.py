@@ -98,6 +98,18 @@ async def test_more_rows_than_a_batch_are_all_done_once(database: Database) -> N
     assert await remove(database) == Texts(0, 0)
 
 
+async def test_it_ends_with_the_batch_under_way_when_told(database: Database) -> None:
+    log = Log(OLD)
+    for number in range(BATCH + 3):
+        log.ask(f"question {number}", "yes")
+    await log.write(database)
+    told = iter([True, False, False])
+    removed = await remove_texts(
+        database, BEFORE, SATURDAY, CONFIG, sleep=no_pause, go_on=lambda: next(told)
+    )
+    assert removed == Texts(BATCH, 0)
+
+
 async def test_what_a_trial_shows_is_the_same_afterwards(database: Database) -> None:
     await talk(OLD, "old").write(database)
     metrics = frozenset({"thumbs", "rating"})

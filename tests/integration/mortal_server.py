@@ -1,33 +1,40 @@
-"""`pawl serve --engine fake` whose engine dies when the user `reaper` asks it something."""
+"""`pawl serve --engine fake` whose engine dies when the user `reaper` asks it something.
 
-import os
+Asked by the user `sandman` it hangs from then on.
+"""
+
 import sys
 
 import typer
 
+from server.config import ServerConfig
 from server.engine.base import EngineCall, EngineResponse
 from server.engine.fake import FakeEngine
 from server.process import main
-from server.supervisor import Supervisor
+from server.settings import Settings
+from server.supervisor import supervisor
 
-REAPER = "reaper"
+REAPER, SANDMAN = "reaper", "sandman"
 _answer = FakeEngine.answer
 
 
-async def _answer_or_die(engine: FakeEngine, call: EngineCall) -> EngineResponse:
+async def _answer_or_fail(engine: FakeEngine, call: EngineCall) -> EngineResponse:
     if call.body.get("user") == REAPER:
         engine.die()
+    if call.body.get("user") == SANDMAN:
+        engine.hang()
     return await _answer(engine, call)
 
 
 def supervise() -> int:
     """As `pawl serve` does, with this module as the child."""
-    child = [sys.executable, "-m", "tests.integration.mortal_server", f"--parent={os.getpid()}"]
-    return Supervisor([*child, *sys.argv[2:]], restart_seconds=0).run()
+    child = [sys.executable, "-m", "tests.integration.mortal_server", *sys.argv[2:]]
+    config: ServerConfig = Settings().server
+    return supervisor(child, config).run()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "supervise":
         sys.exit(supervise())
-    FakeEngine.answer = _answer_or_die  # type: ignore[method-assign,assignment]
+    FakeEngine.answer = _answer_or_fail  # type: ignore[method-assign,assignment]
     typer.run(main)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ class Serving:
     """A command that serves `data_dir`, and the server that it has brought up so far."""
 
     data_dir: Path
+    temporary: Path
     process: "subprocess.Popen[bytes]"
     server: RunningServer = field(default_factory=lambda: RunningServer("", "", 0))
 
@@ -96,6 +99,8 @@ def serving(
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
     quiet = {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
     own = {"PAWL_RETRAIN__ENABLED": "false", "PAWL_SERVER__RESTART_SECONDS": "0"}
+    temporary = Path(tempfile.mkdtemp(prefix="pawl-"))  # short: sockets lie in it
+    own["TMPDIR"] = str(temporary)
     with (data_dir.parent / "serve.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, *engine, "--data-dir", str(data_dir), "--port", "0"],
@@ -104,7 +109,7 @@ def serving(
             stdout=log,
             stderr=log,
         )
-    started = Serving(data_dir, process)
+    started = Serving(data_dir, temporary, process)
     family: list[int] = []
     try:
         started.wait_ready()
@@ -113,6 +118,7 @@ def serving(
     finally:
         _kill([process.pid, *family])
         process.wait()
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _kill(pids: list[int]) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,13 +19,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.integration.mortal_server import REAPER
+from tests.adapters.adapter_files import make_adapter
+from tests.integration.mortal_server import REAPER, SANDMAN
 from tests.integration.serving_process import SERVE, UNSUPERVISED, Serving, chat_body, serving
 from tests.integration.test_engine_process import wait_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 CHAT = "/v1/chat/completions"
+COMPARISONS = "/v1/comparisons"
 SLOW = {"PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": "0.2"}
 NEVER_ENDING = {"PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": "20"}
 MORTAL = (sys.executable, "-m", "tests.integration.mortal_server")
@@ -36,7 +38,8 @@ class OpenStream:
 
     def __init__(self, server: Serving, pool: ThreadPoolExecutor, **fields: Any) -> None:
         self.client = server.client()
-        self._context = self.client.stream("POST", CHAT, json=chat_body(stream=True, **fields))
+        path = fields.pop("path", CHAT)
+        self._context = self.client.stream("POST", path, json=chat_body(stream=True, **fields))
         self.response = self._context.__enter__()
         self.lines: Future[list[str]] = pool.submit(self._read)
 
@@ -161,6 +164,39 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert server.process.wait(30) == 0
 
 
+TRAINER = ("tests/retrain/fake_trainer.py", "hangs")
+RUNS = {
+    "PAWL_RETRAIN__TRAINER__COMMAND": json.dumps([sys.executable, *TRAINER]),
+    "PAWL_RETRAIN__MINIMUM_PAIRS": "1",
+    "PAWL_RETRAIN__PAIRS__HELD_OUT_SHARE": "0",
+}
+
+
+def trainers(server: Serving) -> list[int]:
+    """The trainers below the server."""
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.family()}
+    return [pid for pid, command in commands.items() if TRAINER[0].encode() in command]
+
+
+def test_a_drain_ends_the_trainer_and_lets_go_of_its_run(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", settings=RUNS) as server:
+        with server.client() as client:
+            rated = client.post(CHAT, json=chat_body(user="somebody")).json()["id"]
+            better = {"inference_id": rated, "metric_name": "demonstration", "value": "In August."}
+            assert client.post("/v1/feedback", json=better).status_code == 200
+            assert client.post("/v1/runs", json={"channel": "pawl"}).status_code == 202
+        deadline = time.monotonic() + 60
+        while not (found := trainers(server)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        assert len(found) == 1
+        assert wait_gone(found) == []
+    with closing(sqlite3.connect(server.data_dir / "pawl.db")) as database:
+        runs = database.execute("SELECT state, step, owner FROM run").fetchall()
+    assert runs == [("running", "train", None)]
+
+
 def send_and_vanish(server: Serving, body: dict[str, Any], *, read: bool) -> str | None:
     """Ask, read the head of the answer perhaps, and be gone as after kill -9: a reset."""
     address = urlsplit(server.server.url)
@@ -225,6 +261,72 @@ def test_a_dead_engine_ends_streams_with_an_error_and_the_process_with_70(tmp_pa
             assert end == "data: [DONE]"
         assert server.process.wait(30) == 70
     assert {stored(server, stream.id)[0] for stream in streams} == {"failed"}  # type: ignore[index]
+
+
+HANGS = {**SLOW, "PAWL_ENGINE__HANG_SECONDS": "2", "PAWL_ENGINE__CANARY_SECONDS": "0.5"}
+
+
+def test_a_hanging_engine_ends_every_kind_of_answer_and_the_process_with_70(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path / "data", MORTAL, settings=HANGS) as server,
+        open_streams(server, 1) as (alone,),
+        open_streams(server, 1, n=2) as (double,),
+        open_streams(server, 1, path=COMPARISONS) as (blind,),
+        server.client() as client,
+    ):
+        refused = client.post(CHAT, json=chat_body(user=SANDMAN))
+        assert (refused.status_code, bool(refused.headers["retry-after"])) == (503, True)
+        for stream in (alone, double):
+            error, end = stream.lines.result()[-2:]
+            assert error_of(error)["type"] == "service_unavailable_error"
+            assert end == "data: [DONE]"
+        *_, first, second, end = blind.lines.result()
+        assert {error_of(line)["type"] for line in (first, second)} == {"service_unavailable_error"}
+        assert end == "data: [DONE]"
+        assert server.process.wait(30) == 70
+    assert "engine_hangs" in server.log
+    assert by_status(server) == {"failed": 5}
+
+
+def test_an_engine_that_hangs_while_nobody_asks_is_found(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", MORTAL, settings=HANGS) as server:
+        send_and_vanish(server, chat_body(user=SANDMAN), read=False)
+        assert server.process.wait(30) == 70
+    assert "engine_hangs" in server.log
+
+
+def by_status(server: Serving) -> dict[str, int]:
+    """Interactions in the log, by their status."""
+    connection = sqlite3.connect(server.data_dir / "pawl.db")
+    try:
+        return dict(connection.execute("SELECT status, count(*) FROM interaction GROUP BY status"))
+    finally:
+        connection.close()
+
+
+def test_the_supervisor_replaces_a_server_whose_event_loop_stands_still(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", settings={"PAWL_SERVER__HANG_SECONDS": "2"}) as server:
+        stopped = server.server.pid
+        os.kill(stopped, signal.SIGSTOP)
+        server.wait_ready()
+        assert wait_gone([stopped]) == []
+        with server.client() as client:
+            assert client.post(CHAT, json=chat_body()).status_code == 200
+            assert "pawl_server_restarts_total 1.0" in client.get("/metrics").text
+    assert "server_hangs" in server.log
+
+
+def test_the_live_version_answers_again_after_a_death(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", (*MORTAL, "supervise")) as server:
+        with server.client() as client:
+            path = str(make_adapter(tmp_path / "adapter", 1))
+            name = client.post("/v1/adapters", json={"path": path}).json()["name"]
+            client.post(f"/v1/adapters/{name}/promote", json={"reason": "test"})
+            assert client.post(CHAT, json=chat_body(user=REAPER)).status_code == 503
+        server.wait_ready()
+        with server.client() as client:
+            answered = client.post(CHAT, json=chat_body())
+        assert (answered.status_code, answered.headers["x-pawl-version"]) == (200, name)
 
 
 def test_the_supervisor_replaces_a_server_whose_engine_died(tmp_path: Path) -> None:

@@ -6,12 +6,22 @@ from pathlib import Path
 import pytest
 
 from server.db import Database
+from tests.database_fixture import make_database
 from tests.retrain.world import House, make_config
 
 
 @pytest.fixture
-async def house(tmp_path: Path, database: Database) -> AsyncIterator[House]:
+async def house(tmp_path: Path) -> AsyncIterator[House]:
     """A channel with a week of feedback, and everything a run touches."""
+    house = House(await make_database(tmp_path), tmp_path / "runs", make_config())
+    await house.open()
+    yield house
+    await house.close()
+
+
+@pytest.fixture
+async def shared_house(tmp_path: Path, database: Database) -> AsyncIterator[House]:
+    """The same on SQLite and on PostgreSQL, where several servers share the database."""
     house = House(database, tmp_path / "runs", make_config())
     await house.open()
     yield house

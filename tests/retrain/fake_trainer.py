@@ -2,11 +2,13 @@
 
 `good` leaves an adapter's folder, `chatters` also prints what is no event, `fails` says why it did
 not, `dies` says nothing, `hangs` waits to be stopped, `forks` does so with a child of its own,
-`floods` fills standard error.
+`floods` fills standard error, `deaf` hangs and hears no SIGTERM,
+`killed` is killed as often as the job's seed says, then leaves an adapter's folder.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +35,14 @@ def save(output: Path) -> None:
     say(event="saved", folder=str(output), sha256="0" * 64, seconds=1.5)
 
 
+def be_killed(tries: Path, times: int) -> None:
+    """Die by a signal that cannot be caught, so many times in a row."""
+    with tries.open("a") as count:
+        count.write("x")
+    if tries.stat().st_size <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main(behaviour: str, job: dict[str, str]) -> int:
     """Behave; returns the exit code."""
     step(1)
@@ -42,6 +52,9 @@ def main(behaviour: str, job: dict[str, str]) -> int:
             if behaviour == "chatters":
                 sys.stdout.write("Loading checkpoint shards\n{}\n")
             step(2)
+            save(Path(job["output"]))
+        case "killed":
+            be_killed(Path(job["output"]).with_name("tries"), int(job["seed"]))
             save(Path(job["output"]))
         case "fails":
             say(event="failed", reason="NonFiniteError", message="lower learning_rate", exit_code=3)
@@ -56,7 +69,9 @@ def main(behaviour: str, job: dict[str, str]) -> int:
             Path(job["output"]).with_name("child").write_text(str(child.pid))
             say(event="dropped", reasons={})
             time.sleep(600)
-        case "hangs":
+        case "hangs" | "deaf":
+            hearing = signal.SIG_IGN if behaviour == "deaf" else signal.SIG_DFL
+            signal.signal(signal.SIGTERM, hearing)
             say(event="dropped", reasons={})
             time.sleep(600)
     return 0

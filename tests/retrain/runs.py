@@ -49,14 +49,20 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(STEPS, name, dies)
 
 
+async def taken_up(house: House, service: RunService) -> list[str]:
+    """Have the service see the lease unchanged for its whole length, and take over."""
+    assert await service.resume() == []
+    house.clock.forward(seconds=house.config.lease_seconds)
+    return await service.resume()
+
+
 async def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Leave a run behind whose owner died at `step`, long enough ago."""
+    """Leave a run behind whose owner died at `step`."""
     with monkeypatch.context() as patch:
         stop_at(patch, step)
         service = house.service()
         run = await service.start_run(CHANNEL)
         await service.wait(run.id)
-    house.clock.forward(minutes=5)
 
 
 async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
@@ -72,7 +78,6 @@ async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step:
         service = house.service()
         await service.start_run(CHANNEL)
         await service.wait(RUN)
-    house.clock.forward(minutes=5)
 
 
 async def reached(house: House, service: RunService, folder_entry: str, run: str = RUN) -> None:

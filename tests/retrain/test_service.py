@@ -1,5 +1,6 @@
 """A run, from the log to the verdict; those that do not get there are in test_interrupted_runs."""
 
+import errno
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from retrain.models import TrainedText
 from retrain.ports import ChatUnavailableError
 from retrain.runner import explained, first_cause
 from retrain.steps import STEPS
+from retrain.training import TRAINERS_MAX
 from tests.retrain.log import CHANNEL, TENANT, Log
 from tests.retrain.runs import RUN, ran
 from tests.retrain.world import SATURDAY, House, make_config, version_row, week
@@ -152,6 +154,31 @@ async def test_a_trainer_that_fails_ends_the_run_with_its_reason(
     assert (run.state, run.reason) == ("failed", reason)
     assert house.registry.calls == []
     assert house.watcher.successes == []
+
+
+@pytest.mark.parametrize(("kills", "state"), [(1, "promoted"), (2, "promoted"), (3, "failed")])
+async def test_a_trainer_that_was_killed_is_started_again_but_not_for_ever(
+    house: House, kills: int, state: str
+) -> None:
+    house.config = make_config("killed", seed=kills)
+    run = await ran(house)
+    assert run.state == state
+    tries = (house.folder / run.id / "tries").read_text()
+    assert len(tries) == min(kills + 1, TRAINERS_MAX)
+    if state == "failed":
+        assert "the trainer was killed each time" in str(run.reason)
+
+
+async def test_a_disk_that_is_full_is_named(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "what the user said")
+
+    monkeypatch.setattr("retrain.dataset.new_folder", full)
+    run = await ran(house)
+    assert run.state == "failed"
+    assert run.reason == (
+        "OSError: No space left on device; look at the disk, then start the run again"
+    )
 
 
 async def test_without_an_evaluation_there_is_no_promotion(house: House) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from adapters.base_model import BaseModelInfo
-from adapters.errors import StaleRouteError
+from adapters.errors import CorruptArtifactError, StaleRouteError
 from adapters.lifecycle import ADDRESSABLE, State, check_transition
 from adapters.models import Channel, Version
+from adapters.ports import Guard, anybody
 from adapters.route import (
     RouteView,
     state_changes,
@@ -44,15 +45,25 @@ USERS = 40
 
 
 class Clock:
-    """Stands still unless it is moved."""
+    """Stands still unless time passes, or it is set."""
 
     def __init__(self, now: datetime = SATURDAY) -> None:
         self.now = now
+        self.passed = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def monotonic(self) -> float:
+        return self.passed
+
     def forward(self, **by: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(**by)
+        self.passed += timedelta(**by).total_seconds()
+
+    def set(self, **by: float) -> None:
+        """Set the wall clock only."""
         self.now += timedelta(**by)
 
 
@@ -64,12 +75,14 @@ class Swapped:
 class FakeRegistry:
     """Keeps versions and the route in memory, and who asked for what."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, database: SqliteDatabase) -> None:
         self.clock = clock
+        self.database = database
         self.rows: dict[str, Version] = {}
         self.route = RouteView(channel=CHANNEL, tenant=TENANT)
         self.calls: list[tuple[str, str]] = []
         self.more: dict[str, RouteView] = {}
+        self.lost: set[str] = set()
         self.adding = asyncio.Event()
         self.adding.set()
 
@@ -102,14 +115,18 @@ class FakeRegistry:
         run: str | None,
         parent: str | None,
         figures: dict[str, Any],
+        guard: Guard = anybody,
     ) -> Version:
         await self.adding.wait()
+        await self._ask(guard)
         name = f"{slot}-{len(self.rows):06x}"
         self.calls.append(("add", name))
         self.rows[name] = version_row(name, parent=parent, run=run, folder=str(folder))
         return self.rows[name]
 
     async def load(self, version: str) -> None:
+        if version in self.lost:
+            raise CorruptArtifactError(version, "a file is missing")
         self.calls.append(("load", version))
 
     async def promote(
@@ -120,8 +137,10 @@ class FakeRegistry:
         reason: str,
         holdback_share: float = 0.0,
         epoch: int | None = None,
+        guard: Guard = anybody,
     ) -> Swapped:
         self._check(epoch)
+        await self._ask(guard)
         self.calls.append(("promote", version))
         trial = watch_of(self.route.trial or "salt") if holdback_share else ""
         self._to(with_live(self.route, version, holdback_share=holdback_share, trial=trial))
@@ -166,7 +185,14 @@ class FakeRegistry:
         self.route = route
         return route
 
-    async def reject(self, version: str, *, actor: str, reason: str) -> None:
+    async def _ask(self, guard: Guard) -> None:
+        async with self.database.write() as session:
+            await guard(session)
+
+    async def reject(
+        self, version: str, *, actor: str, reason: str, guard: Guard = anybody
+    ) -> None:
+        await self._ask(guard)
         self.calls.append(("reject", version))
         self.route = without(self.route, {version})
         self._move(version, State.REJECTED)
@@ -176,7 +202,10 @@ class FakeRegistry:
         check_transition(version, State(self.rows[version].state), state)
         self.rows[version].state = state.value
 
-    async def set_figures(self, version: str, figures: dict[str, Any]) -> None:
+    async def set_figures(
+        self, version: str, figures: dict[str, Any], *, guard: Guard = anybody
+    ) -> None:
+        await self._ask(guard)
         self.rows[version].figures = {**self.rows[version].figures, **figures}
 
     def called(self, what: str) -> list[str]:
@@ -287,9 +316,10 @@ class House:
     config: RetrainConfig
     clock: Clock = field(default_factory=Clock)
     services: list[RunService] = field(default_factory=list)
+    alone: bool = False
 
     def __post_init__(self) -> None:
-        self.registry = FakeRegistry(self.clock)
+        self.registry = FakeRegistry(self.clock, self.database)
         self.chat = _Following(self.registry)
         self.watcher = Watcher()
         self.judge: FakeJudge | None = FakeJudge()
@@ -319,6 +349,8 @@ class House:
             clock=self.clock,
             observer=self.watcher,
             folder=self.folder,
+            alone=self.alone,
+            monotonic=self.clock.monotonic,
         )
 
     async def open(self) -> None:

@@ -129,6 +129,20 @@ def test_the_database_is_upgraded_where_no_server_works_on_it(
         assert cli.refused("db", "upgrade")[0] == 2
 
 
+def test_a_backup_is_made_once_and_restored_elsewhere(cli: Cli) -> None:
+    made = cli.json("backup", "copy")
+    code, line = cli.refused("backup", "copy")
+    assert (code, "already" in line) == (1, True)
+    restored = cli.json("restore", "copy", "--data-dir", "elsewhere")
+    assert restored["rows"] == made["rows"]
+    assert cli.refused("restore", "copy", "--data-dir", "elsewhere")[0] == 1
+
+
+def test_retention_needs_an_age(cli: Cli) -> None:
+    code, line = cli.refused("retention", "--dry-run")
+    assert (code, "feedback.retention_days" in line) == (1, True)
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -145,7 +159,10 @@ def test_a_mistake_is_told_in_one_line(cli: Cli, command: str) -> None:
 
 def test_help_names_every_command(cli: Cli) -> None:
     told = cli("--help").stdout
-    commands = "serve demo retrain adapters rollback runs rollouts export keys db doctor"
+    commands = (
+        "serve demo retrain adapters rollback runs rollouts export keys db doctor "
+        "backup restore retention"
+    )
     assert not [command for command in commands.split() if command not in told]
 
 

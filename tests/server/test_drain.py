@@ -7,9 +7,9 @@ import pytest
 from server.drain import Drain
 
 
-async def _a_long_answer(drain: Drain, *, begins: int) -> None:
+async def _a_long_answer(drain: Drain, *, begins: int, yields: bool = False) -> None:
     """An answer of 30 s, during which the drain begins (or is told again)."""
-    async with drain.bounded():
+    async with drain.bounded(yields=yields):
         for _ in range(begins):
             drain.begin()
         await asyncio.sleep(30)
@@ -42,5 +42,43 @@ async def test_what_finishes_in_time_is_left_alone() -> None:
     drain = Drain(seconds=3600)
     async with drain.bounded():
         drain.begin()
-        assert drain.open_requests == 1
-    assert drain.open_requests == 0
+
+
+@pytest.mark.anyio
+async def test_what_yields_ends_as_soon_as_the_drain_begins() -> None:
+    drain = Drain(seconds=3600)
+    with pytest.raises(TimeoutError):
+        await _a_long_answer(drain, begins=1, yields=True)
+
+
+@pytest.mark.anyio
+async def test_what_yields_does_not_begin_any_more() -> None:
+    drain = Drain(seconds=3600)
+    drain.begin()
+    with pytest.raises(TimeoutError):
+        await _a_long_answer(drain, begins=0, yields=True)
+
+
+@pytest.mark.anyio
+async def test_it_is_over_when_the_last_request_is_let_go() -> None:
+    drain = Drain(seconds=3600)
+    drain.hold()
+    drain.hold()
+    over = asyncio.create_task(drain.over())
+    for _ in range(2):
+        drain.begin()
+        await asyncio.sleep(0)
+        assert not over.done()
+        drain.let_go()
+    await over
+
+
+@pytest.mark.anyio
+async def test_a_request_that_never_ends_does_not_hold_the_end_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.drain.LAST_EVENTS_SECONDS", 0)
+    drain = Drain(seconds=0)
+    drain.hold()
+    drain.begin()
+    await drain.over()

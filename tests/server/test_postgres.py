@@ -1,13 +1,16 @@
 """What is asked of PostgreSQL beside the contract: durability, and being seen dead in time."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
+from adapters.models import Channel
 from bench.postgres import UNSYNCED, PostgresServer, running_postgres
 from server.db import Database
 from server.errors import SetupError
@@ -67,6 +70,13 @@ async def test_a_connection_says_whose_it_is(database: Database) -> None:
 
 
 @BACKEND
+async def test_a_paused_server_does_not_keep_the_writers_lock(database: Database) -> None:
+    idle = await setting(database, "idle_in_transaction_session_timeout")
+    patience = await setting(database, "lock_timeout")
+    assert (idle, patience) == (("0", "10s", "10s"), ("0", "15s", "15s"))
+
+
+@BACKEND
 async def test_an_address_may_say_otherwise(database_url: str) -> None:
     database = Database(f"{database_url}?application_name=shop")
     assert await setting(database, "application_name") == ("shop", "shop", "shop")
@@ -86,6 +96,25 @@ async def test_every_text_sorts_by_its_bytes_wherever_the_database_was_made(
         " WHERE a.attnum > 0 AND l.collname <> 'C' AND c.relname <> 'alembic_version'"
     )
     assert await database.transaction(lambda at: at.execute(query).scalars().all()) == []
+
+
+@BACKEND
+async def test_errors_tell_nothing_of_the_row_that_was_refused(database: Database) -> None:
+    said = 40 * "x"
+
+    async def add() -> None:
+        async with database.write() as session:
+            session.add(Channel(name="pawl", tenant=said, created_at=datetime.now(UTC)))
+
+    def remove(connection: Connection) -> None:
+        connection.execute(text("UPDATE channel SET created_at = NULL"))
+
+    await add()
+    for refused in (add, lambda: database.transaction(remove)):
+        with pytest.raises(IntegrityError) as caught:
+            await refused()
+        told = "".join(traceback.format_exception(caught.value))
+        assert ("constraint" in told, said in told) == (True, False)
 
 
 async def test_a_database_that_comes_back_is_used_again(

@@ -33,8 +33,9 @@ class Clock:
 async def app(
     anyio_backend: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[RunningApp, Clock]]:
-    """An app that keeps texts for sixty days."""
+    """An app that keeps texts for sixty days, and removes them when it is told to."""
     clock = Clock()
+    monkeypatch.setattr("server.assembly.start_housekeeping", lambda *_: None)
     monkeypatch.setattr("tests.server.running_app.create_app", _with(clock))
     async with running_app(tmp_path / "data", feedback={"retention_days": 60}) as running:
         yield running, clock
@@ -114,7 +115,7 @@ async def test_a_database_that_is_away_is_counted(
 ) -> None:
     running, _ = app
 
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise OperationalError("", {}, Exception())
 
     monkeypatch.setattr("server.retention.remove_texts", away)

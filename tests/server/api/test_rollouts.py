@@ -21,7 +21,7 @@ CANARY = {"shadow_answers": 0, "first_requests": 0}
 @pytest.fixture
 async def running(anyio_backend: object, tmp_path: Path) -> AsyncIterator[RunningApp]:
     """An app that rolls out in stages."""
-    retrain = {"enabled": False, "poll_seconds": 3_600, "rollout": "canary", "canary": CANARY}
+    retrain = {"enabled": False, "rollout_seconds": 3_600, "rollout": "canary", "canary": CANARY}
     async with running_app(tmp_path / "data", retrain=retrain) as app:
         yield app
 
@@ -84,7 +84,7 @@ async def test_what_waits_for_nobody_is_not_approved(running: RunningApp, tmp_pa
 
 
 async def test_an_approved_version_is_live(tmp_path: Path) -> None:
-    retrain = {"enabled": False, "poll_seconds": 3_600, "approval": "manual"}
+    retrain = {"enabled": False, "rollout_seconds": 3_600, "approval": "manual"}
     async with running_app(tmp_path / "data", retrain=retrain) as running:
         version = await begun(running, tmp_path)
         body = {"reason": "go"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.server.engine.calls import (
     choice_text,
     completion,
     events_of,
+    stream_of,
     streamed_text,
 )
 
@@ -259,5 +261,18 @@ async def test_a_version_that_is_not_loaded_is_not_found(engine: Engine) -> None
 
 
 async def test_a_probe_gets_its_token(engine: Engine) -> None:
+    before = engine.steps
     await engine.probe()
     assert engine.alive()
+    assert engine.steps > before
+
+
+async def test_steps_count_up_while_there_is_work(engine: Engine) -> None:
+    before = engine.steps
+    stream = stream_of(await engine.answer(chat(stream=True, max_tokens=5)))
+    assert engine.busy()
+    async with aclosing(stream):
+        async for _ in stream:
+            pass
+    assert engine.steps >= before + 5
+    assert not engine.busy()

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from server.engine.base import BASE
-from server.engine.config import EngineConfig
 from server.engine.errors import AdapterLoadError, EngineDeadError
 from server.engine.fake import FakeEngine
 from server.engine.fake_answer import sentinel
@@ -55,13 +54,14 @@ async def test_a_call_fails_when_the_engine_dies_under_it(engine: FakeEngine) ->
         await task
 
 
-async def test_a_hanging_engine_fails_its_probe() -> None:
-    engine = FakeEngine(EngineConfig(kind="fake", probe_timeout_seconds=0.01))
+async def test_a_hanging_engine_does_not_answer_its_probe(engine: FakeEngine) -> None:
     engine.hang()
-    with pytest.raises(TimeoutError):
-        await engine.probe()
+    probe = asyncio.create_task(engine.probe())
+    await asyncio.sleep(0.01)
+    assert (probe.done(), engine.busy(), engine.steps) == (False, True, 0)
     engine.resume()
-    await engine.probe()
+    await probe
+    assert (engine.busy(), engine.steps) == (False, 1)
 
 
 async def test_adapters_are_refused_when_told_so(engine: FakeEngine) -> None:

@@ -1,0 +1,132 @@
+"""Three schedulers live through weeks in which clocks are set and owners die: one run a slot."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.scheduled_weeks import (
+    BEGIN,
+    DUE_HOUR,
+    HOUR,
+    WEEK,
+    Moment,
+    Outcome,
+    live_through,
+    weeks,
+)
+from server.db import Database, sqlite_url
+from server.migrate import upgrade
+from tests.postgres_fixture import TestDatabases
+
+SCHEDULERS = 3
+EVERY = frozenset(range(SCHEDULERS))
+RIGHT = (timedelta(),) * SCHEDULERS
+DUE = BEGIN + DUE_HOUR * HOUR
+
+
+def lived(url: str, moments: Sequence[Moment]) -> Outcome:
+    """A new process for each scheduler, as it were, on an address of theirs."""
+
+    async def live() -> Outcome:
+        await upgrade(url)
+        databases = [Database(url) for _ in range(SCHEDULERS)]
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return await live_through(databases, Path(folder), moments)
+        finally:
+            for database in databases:
+                await database.close()
+
+    return asyncio.run(live())
+
+
+@contextmanager
+def address(backend: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new database: several may be needed in one test."""
+    with ExitStack() as stack:
+        if backend == "sqlite":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            yield sqlite_url(Path(folder) / "pawl.db")
+        else:
+            databases: TestDatabases = request.getfixturevalue("postgres")
+            yield stack.enter_context(databases.database())
+
+
+def at(*hours: float, wrong: tuple[timedelta, ...] = RIGHT) -> list[Moment]:
+    return [Moment(DUE + hour * HOUR, EVERY, wrong) for hour in hours]
+
+
+ALL_BACK, ALL_FORWARD = (-HOUR,) * SCHEDULERS, (HOUR,) * SCHEDULERS
+NIGHT = st.lists(
+    st.tuples(
+        st.integers(-7200, 7200),
+        st.sets(st.integers(0, SCHEDULERS - 1), min_size=1),
+        st.tuples(*(st.sampled_from([-HOUR, timedelta(), HOUR]),) * SCHEDULERS),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def _night(
+    week: int, drawn: list[tuple[int, set[int], tuple[timedelta, ...], bool]]
+) -> list[Moment]:
+    return [
+        Moment(DUE + week * WEEK + timedelta(seconds=seconds), frozenset(up), wrong, dies)
+        for seconds, up, wrong, dies in sorted(drawn, key=lambda one: one[0])
+    ]
+
+
+@pytest.mark.timeout(180)
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(nights=st.lists(NIGHT, min_size=1, max_size=2))
+def test_however_clocks_jump_about_the_due_instant_each_slot_has_one_run(
+    backend: str,
+    request: pytest.FixtureRequest,
+    nights: list[list[tuple[int, set[int], tuple[timedelta, ...], bool]]],
+) -> None:
+    moments = [moment for week, night in enumerate(nights) for moment in _night(week, night)]
+    last = moments[-1].at
+    calm = [
+        Moment(last + minutes * timedelta(minutes=1), EVERY, RIGHT) for minutes in (60, 61, 62, 63)
+    ]
+    with address(backend, request) as url:
+        outcome = lived(url, [*moments, *calm])
+    assert outcome.good, outcome
+
+
+@pytest.mark.parametrize("jump", [ALL_BACK, ALL_FORWARD])
+def test_a_clock_that_jumps_at_the_due_instant_makes_one_run(
+    backend: str, request: pytest.FixtureRequest, jump: tuple[timedelta, ...]
+) -> None:
+    moments = [*at(-0.01), *at(0, 0.01, 0.5, wrong=jump), *at(0.9, 1, 1.1, 2)]
+    with address(backend, request) as url:
+        outcome = lived(url, moments)
+    assert outcome.good
+    assert outcome.ended == {"2023-w52": 1, "2024-w01": 1}
+
+
+def test_missed_weeks_are_caught_up_once(backend: str, request: pytest.FixtureRequest) -> None:
+    with address(backend, request) as url:
+        outcome = lived(url, [*at(0), *at(5 * 7 * 24 + 30, 5 * 7 * 24 + 31)])
+    assert outcome.good
+    assert outcome.ended == {"2024-w01": 1, "2024-w06": 1}
+
+
+@pytest.mark.timeout(180)
+def test_two_months_go_well(backend: str, request: pytest.FixtureRequest) -> None:
+    with address(backend, request) as url:
+        outcome = lived(url, list(weeks(8, SCHEDULERS, random.Random(1))))
+    assert outcome.good
+    assert outcome.jumps > 0
