@@ -306,6 +306,26 @@ def test_a_backup_of_the_first_release_is_migrated(
     assert other.content() == {**fresh.content(), "secret": first.content()["secret"]}
 
 
+@pytest.mark.parametrize("purged", ["before", "after"])
+def test_an_ended_version_may_be_purged_meanwhile(
+    shop: Deployment, other: Deployment, tmp_path: Path, purged: str
+) -> None:
+    """Before its files are copied, or after."""
+    manifest = live_manifest(tmp_path / "again", OLD, 2)
+    place = shop.store.publish(tmp_path / "again" / "trained" / OLD, manifest)
+    moments = {"version_event": "before", "adapters": "after"}
+
+    def purge(what: str, _done: int, _total: int) -> None:
+        if moments.get(what) == purged:
+            shop.store.remove(version_of(manifest, place))
+
+    made = take_backup(shop.settings, str(tmp_path / "backup"), clock, purge)
+    present = {version.name: version.present for version in made.versions}
+    assert present == {LIVE: True, OLD: purged != "before"}
+    restore(other, tmp_path / "backup")
+    assert other.content() == shop.content()
+
+
 def test_there_must_be_a_database(other: Deployment, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="no database"):
         back_up(other, tmp_path / "backup")
