@@ -139,8 +139,8 @@ class FakeRegistry:
         epoch: int | None = None,
         guard: Guard = anybody,
     ) -> Swapped:
-        self._check(epoch)
         await self._ask(guard)
+        self._check(epoch)
         self.calls.append(("promote", version))
         trial = watch_of(self.route.trial or "salt") if holdback_share else ""
         self._to(with_live(self.route, version, holdback_share=holdback_share, trial=trial))
