@@ -35,6 +35,7 @@ def measure(*, count: int, seed: int) -> tuple[list[Row], bool]:
         began = time.perf_counter()
         outcome = run(database, count=count, seed=seed)
         rows.append(_row(database, outcome, time.perf_counter() - began))
+        print(rows[-1], file=sys.stderr, flush=True)
         good &= outcome.good
     return rows, good
 
@@ -77,7 +78,7 @@ def _row(database: DatabaseKind, outcome: Outcome, seconds: float) -> Row:
         "ticks": outcome.ticks,
         "clock changes": outcome.jumps,
         "owners that died": outcome.deaths,
-        "slots due": len(outcome.due),
+        "slots due": len(outcome.due | outcome.ended.keys()),
         "runs": outcome.ended.total(),
         "lost": outcome.lost,
         "doubled": outcome.doubled,

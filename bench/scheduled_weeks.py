@@ -53,12 +53,17 @@ class Moment:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was seen: `due` by some scheduler's clock, `started` by a tick, `begun` by an owner."""
+    """What was seen: slots by what became of them.
+
+    `seen` were due by some scheduler's clock. Those of them that no later one had been started
+    before are `due`: of weeks that were missed only the last is made up for.
+    """
 
     weeks: float = 0
     ticks: int = 0
     jumps: int = 0
     deaths: int = 0
+    seen: set[str] = field(default_factory=set)
     due: set[str] = field(default_factory=set)
     started: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
@@ -78,7 +83,7 @@ class Outcome:
     @property
     def good(self) -> bool:
         """Whether each slot that was due had one run."""
-        invented = self.ended.keys() - self.due
+        invented = self.ended.keys() - self.seen
         return not (self.doubled or self.lost or self.unended or invented)
 
 
@@ -170,11 +175,13 @@ async def _schedulers(
 
 async def _tick(schedulers: Sequence[_Scheduler], moment: Moment, outcome: Outcome) -> None:
     ticking = [schedulers[number] for number in sorted(moment.ticking)]
-    outcome.due |= {str(due_slot(_TRIGGER, one.now, WEEK)) for one in ticking}
+    seen = {str(due_slot(_TRIGGER, one.now, WEEK)) for one in ticking}
+    outcome.seen |= seen
+    outcome.due |= {slot for slot in seen if slot > max(outcome.started, default="")}
     outcome.ticks += len(ticking)
     found = await asyncio.gather(*(one.tick(dies=moment.dies) for one in ticking))
     started = [run for runs in found for run in runs]
-    outcome.started.update(started)
+    outcome.started.update(run.removeprefix(f"{CHANNEL}-") for run in started)
     outcome.deaths += moment.dies * len(started)
     for run in started:
         await asyncio.gather(*(one.service.wait(run) for one in ticking))
@@ -189,9 +196,6 @@ async def _count(scheduler: _Scheduler, outcome: Outcome) -> None:
             outcome.unended += 1
         else:
             outcome.ended[run.slot] += 1
-    outcome.started = Counter(
-        {run.removeprefix(f"{CHANNEL}-"): count for run, count in outcome.started.items()}
-    )
 
 
 def weeks(count: int, schedulers: int, rng: random.Random) -> Iterator[Moment]:

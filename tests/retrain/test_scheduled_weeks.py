@@ -65,6 +65,7 @@ def at(*hours: float, wrong: tuple[timedelta, ...] = RIGHT) -> list[Moment]:
 
 
 ALL_BACK, ALL_FORWARD = (-HOUR,) * SCHEDULERS, (HOUR,) * SCHEDULERS
+Night = list[tuple[int, set[int], tuple[timedelta, ...], bool]]
 NIGHT = st.lists(
     st.tuples(
         st.integers(-7200, 7200),
@@ -77,13 +78,17 @@ NIGHT = st.lists(
 )
 
 
-def _night(
-    week: int, drawn: list[tuple[int, set[int], tuple[timedelta, ...], bool]]
-) -> list[Moment]:
-    return [
-        Moment(DUE + week * WEEK + timedelta(seconds=seconds), frozenset(up), wrong, dies)
-        for seconds, up, wrong, dies in sorted(drawn, key=lambda one: one[0])
-    ]
+def _nights(nights: list[Night]) -> list[Moment]:
+    """Each night as drawn, and quiet minutes after it in which what was left is taken up."""
+    moments = at(-72)
+    for week, night in enumerate(nights):
+        moments += [
+            Moment(DUE + week * WEEK + timedelta(seconds=seconds), frozenset(up), wrong, dies)
+            for seconds, up, wrong, dies in sorted(night, key=lambda one: one[0])
+        ]
+        hours = 7 * 24 * week + 4
+        moments += at(hours, hours + 0.1, hours + 0.2, hours + 0.3)
+    return moments
 
 
 @pytest.mark.timeout(180)
@@ -92,17 +97,10 @@ def _night(
 )
 @given(nights=st.lists(NIGHT, min_size=1, max_size=2))
 def test_however_clocks_jump_about_the_due_instant_each_slot_has_one_run(
-    backend: str,
-    request: pytest.FixtureRequest,
-    nights: list[list[tuple[int, set[int], tuple[timedelta, ...], bool]]],
+    backend: str, request: pytest.FixtureRequest, nights: list[Night]
 ) -> None:
-    moments = [moment for week, night in enumerate(nights) for moment in _night(week, night)]
-    last = moments[-1].at
-    calm = [
-        Moment(last + minutes * timedelta(minutes=1), EVERY, RIGHT) for minutes in (60, 61, 62, 63)
-    ]
     with address(backend, request) as url:
-        outcome = lived(url, [*moments, *calm])
+        outcome = lived(url, _nights(nights))
     assert outcome.good, outcome
 
 

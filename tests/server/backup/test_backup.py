@@ -131,6 +131,15 @@ def test_what_is_written_while_it_runs_is_not_in_it(shop: Deployment, tmp_path: 
     assert other.content() == before
 
 
+def test_rows_that_wait_in_the_spool_are_counted(shop: Deployment, tmp_path: Path) -> None:
+    (shop.settings.data_dir / "spool").mkdir()
+    with sqlite3.connect(shop.settings.data_dir / "spool" / "spool.db") as spool:
+        spool.execute("CREATE TABLE feedback (id TEXT)")
+        spool.execute("INSERT INTO feedback VALUES ('waits')")
+    spool.close()
+    assert back_up(shop, tmp_path / "backup").spooled_rows == 1
+
+
 def test_it_needs_no_lock_and_leaves_none(shop: Deployment, tmp_path: Path) -> None:
     lock = DataLock(shop.settings.data_dir).acquire()
     try:
