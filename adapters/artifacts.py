@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from adapters.base_model import BaseModelInfo
-from adapters.errors import ArtifactError, CorruptArtifactError, FolderError
+from adapters.errors import ArtifactError, CorruptArtifactError, FolderError, StoreAwayError
 from adapters.models import Version
 from adapters.names import is_channel, is_version
 from adapters.vetting import FileDigest, Vetted, digest
@@ -128,11 +128,13 @@ class ArtifactStore:
         """Hash the files of `version` again.
 
         Raises `CorruptArtifactError` when they are not what was registered, `ArtifactError` when
-        the disk does not give them.
+        the disk does not give them; so too where a shared folder has no version at all.
         """
         try:
             self._check(version.folder, version.name, version.digest)
         except FileNotFoundError as error:
+            if self._owner is not None and next(self._folders(), None) is None:
+                raise StoreAwayError from error
             raise CorruptArtifactError(version.name, "a file is missing") from error
         except OSError as error:
             raise ArtifactError(

@@ -45,6 +45,7 @@ class CatchingUp:
         self._monotonic = monotonic
         self._wanted: dict[str, str] = {}
         self._failed: dict[str, Failure] = {}
+        self._for_others: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
 
@@ -58,6 +59,15 @@ class CatchingUp:
         loaded = self._residency.loaded()
         return [name for name in routed(self._ledger.routes.values()) if name not in loaded]
 
+    @property
+    def spare(self) -> set[str]:
+        """What was loaded because another server asked, and is asked for no more: it may go."""
+        return self._for_others - set(self._wanted.values())
+
+    def keep(self, version: str) -> None:
+        """Somebody wants the version here."""
+        self._for_others.discard(version)
+
     def hopeful(self) -> bool:
         """Whether a version that users are sent to is missing and may be here soon."""
         named = answering(self._ledger.routes.values())
@@ -66,6 +76,7 @@ class CatchingUp:
     def begin(self, requests: Mapping[str, str]) -> None:
         """Have a task load what is missing, if there is something; `requests` are by their ids."""
         names = routed(self._ledger.routes.values())
+        self._for_others -= set(names)
         self._wanted = {f"{_BY_ROUTE}{name}": name for name in names} | dict(requests)
         loaded = self._residency.loaded()
         self._failed = {
@@ -119,3 +130,5 @@ class CatchingUp:
             self._log.warning("adapter_not_resident", version=name, error=type(error).__name__)
         else:
             self._failed.pop(key, None)
+            if not key.startswith(_BY_ROUTE):
+                self._for_others.add(name)

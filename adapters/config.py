@@ -19,8 +19,9 @@ class ClusterConfig(BaseModel):
     route_age_seconds: float = Field(default=2.0, gt=0)
     """With a route that was not confirmed for so long (the process was stopped) no request begins
     before the database was asked, unless that does not answer."""
-    patience_seconds: float = Field(default=1.0, ge=0)
-    """How long a request waits for that answer."""
+    patience_seconds: float = Field(default=2.0, gt=0)
+    """A database that has not answered for so long counts as away: requests begin on the routes
+    that are known."""
     catch_up_seconds: float = Field(default=5.0, ge=0)
     """How long requests wait for a version that the route names and that is still being loaded;
     then standby or the base model stands in."""

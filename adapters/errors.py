@@ -145,6 +145,16 @@ class CorruptArtifactError(ArtifactError):
         super().__init__(f"the files of {version} are damaged ({what}): restore or retire it")
 
 
+class StoreAwayError(ArtifactError):
+    """The store has nothing at all: not mounted, or another bucket. No version is to blame."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the store of adapters.store is empty or not there: mount the folder, or correct the "
+            "address"
+        )
+
+
 class StoreAddressError(AdaptersError):
     """`adapters.store` names a place that cannot be used here; the message never repeats it."""
 

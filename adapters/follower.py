@@ -58,7 +58,7 @@ class Follower:
             loaded=self.wake,
             monotonic=monotonic,
         )
-        self._confirmed = self._failed = _LONG_AGO
+        self._confirmed = self._failed = self._looked = _LONG_AGO
         self._behind_since: float | None = None
         self._peers: list[Peer] = []
         self._pending: Mapping[str, str] = {}
@@ -83,6 +83,15 @@ class Follower:
     def missing(self) -> list[str]:
         """What the routes name and this server does not hold."""
         return self._catching_up.missing()
+
+    @property
+    def spare(self) -> set[str]:
+        """What may be unloaded where another version needs its slot."""
+        return self._catching_up.spare
+
+    def keep(self, version: str) -> None:
+        """Somebody wants the version here, whatever other servers ask for."""
+        self._catching_up.keep(version)
 
     @property
     def stands_in(self) -> bool:
@@ -134,8 +143,10 @@ class Follower:
 
     def _is_old(self, now: float) -> bool:
         """Whether the routes must be confirmed; not while the database is known to be away."""
-        limit = self._config.route_age_seconds
-        return now - self._confirmed > limit and now - self._failed > limit
+        config = self._config
+        # So often at least the loop finds out that it still is.
+        away = config.route_age_seconds + config.beat_seconds + config.patience_seconds
+        return now - self._confirmed > config.route_age_seconds and now - self._failed > away
 
     async def _confirm(self) -> None:
         while self._is_old(self._monotonic()):
@@ -144,9 +155,11 @@ class Follower:
 
     async def _is_slow(self, look: asyncio.Task[None]) -> bool:
         """Whether the database had its time to answer. Not where this process was stopped."""
-        over = self._monotonic() + self._config.patience_seconds
-        await asyncio.wait({look}, timeout=self._config.patience_seconds)
-        return not look.done() and self._monotonic() - over < _LATE_SECONDS
+        patience, now = self._config.patience_seconds, self._monotonic()
+        spent = now - self._looked
+        left = patience - spent if spent < patience else patience
+        await asyncio.wait({look}, timeout=left)
+        return not look.done() and self._monotonic() - now - left < _LATE_SECONDS
 
     async def _follow(self) -> None:
         while True:
@@ -164,7 +177,7 @@ class Follower:
         return self._looking
 
     async def _look(self) -> None:
-        began = self._monotonic()
+        began = self._looked = self._monotonic()
         try:
             await self._ledger.refresh()
             self._confirmed = began

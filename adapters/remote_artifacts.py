@@ -18,7 +18,7 @@ from adapters.artifacts import (
     parse_manifest,
     place_of,
 )
-from adapters.errors import CorruptArtifactError
+from adapters.errors import CorruptArtifactError, StoreAwayError
 from adapters.models import Version
 from adapters.remote import fetch_file, reaching, size_of
 from adapters.vetting import FILES, FileDigest, digest
@@ -45,9 +45,12 @@ class RemoteArtifactStore:
         Where the upload fails (`ArtifactError`) the same may be published again.
         """
         place = self._cache.publish(folder, manifest)
-        with reaching(_STORE):
-            if not self._is_whole(place, manifest):
-                self._upload(place, manifest)
+        try:
+            with reaching(_STORE):
+                if not self._is_whole(place, manifest):
+                    self._upload(place, manifest)
+        except FileNotFoundError as error:  # no such bucket
+            raise StoreAwayError from error
         return place
 
     def verify(self, version: Version) -> None:
@@ -90,7 +93,7 @@ class RemoteArtifactStore:
         """Whether the store has that content already, as far as names and sizes tell."""
         try:
             found = self._manifest(place, manifest.version)
-        except CorruptArtifactError:
+        except (CorruptArtifactError, StoreAwayError):
             return False
         return found.digest == manifest.digest and all(
             size_of(self._system, self._at(place, name)) == file.size_bytes
@@ -114,8 +117,16 @@ class RemoteArtifactStore:
         try:
             raw: bytes = self._system.cat_file(path, start=0, end=MANIFEST_LIMIT_BYTES)
         except FileNotFoundError as error:
+            if not self._has_anything():
+                raise StoreAwayError from error
             raise CorruptArtifactError(version, "the store has no manifest") from error
         return parse_manifest(raw, version)
+
+    def _has_anything(self) -> bool:
+        try:
+            return bool(self._system.ls(self._root, detail=False))
+        except FileNotFoundError:
+            return False
 
     def _fetch(self, version: Version) -> None:
         with reaching(_STORE):

@@ -85,7 +85,7 @@ class Registry:
             store,
             config,
             observer,
-            lambda: self._ledger.wanted,
+            self._kept,
             sleep=sleep,
             monotonic=monotonic,
         )
@@ -241,6 +241,7 @@ class Registry:
 
     async def load(self, version: str) -> None:
         """Make a version resident that may still answer; raises what `Residency.load` does."""
+        self._follower.keep(version)
         await self._finish(self._changes.load(version))
 
     async def promote(
@@ -381,6 +382,11 @@ class Registry:
                 self._log.info("adapter_files_removed", version=row.name)
                 purged.append(row.name)
         return purged
+
+    def _kept(self) -> dict[str, str]:
+        """The versions that no other may take the slot of, and their states."""
+        spare = self._follower.spare
+        return {name: state for name, state in self._ledger.wanted.items() if name not in spare}
 
     async def _held_elsewhere(self) -> set[str]:
         """What any server needs the files of, also one that may be dead."""

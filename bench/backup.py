@@ -22,15 +22,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sqlalchemy import insert
 
-from bench.load import WORDS, Load, drive
+from bench.load import Load, drive
 from bench.log_stores import DATABASES, DatabaseKind, log_store
 from bench.servers import ServerProcess, start_pawl, stopping
 from bench.stats import percentile
 from bench.tables import Row, parser, report
 from feedback.models import Choice, Feedback, Interaction
-from feedback.records import pack
 from server.backup.fill import writing
 from server.db import sqlite_url
 
@@ -38,9 +38,10 @@ INTERACTIONS = 100_000
 JUDGEMENTS = 2
 """Of each interaction."""
 PROMPT_WORDS, ANSWER_WORDS = 120, 150
+VOCABULARY, TOKEN_IDS = 4000, 150_000
 PROMPT_TOKENS, ANSWER_TOKENS = 160, 200
 STREAMS, TOKENS, TOKEN_SECONDS = 16, 20, 0.02
-STRETCH = 480
+STRETCH = 160
 """Chats that are driven at a time."""
 BATCH = 1000
 MEGABYTE = 1e6
@@ -127,15 +128,31 @@ async def _pawl(settings: Mapping[str, str], *arguments: str) -> Mapping[str, An
     return found
 
 
+class _Texts:
+    """Words and token ids that compress about as far as people's do."""
+
+    def __init__(self, seed: int) -> None:
+        self._draw = np.random.default_rng(seed)
+        letters = "etaoinshrdlucmfwypvbgk"
+        lengths = self._draw.integers(2, 11, VOCABULARY)
+        self._words = ["".join(self._draw.choice(list(letters), n)) for n in lengths]
+
+    def words(self, count: int) -> str:
+        return " ".join(self._words[place] for place in self._draw.integers(0, VOCABULARY, count))
+
+    def tokens(self, count: int) -> bytes:
+        return self._draw.integers(0, TOKEN_IDS, count, dtype="<i4").tobytes()
+
+
 def _fill(url: str, interactions: int, rng: random.Random) -> int:
     """Write the log, a transaction for all of it; how many rows."""
-    numbers, rows = iter(range(interactions)), 0
+    numbers, rows, texts = iter(range(interactions)), 0, _Texts(rng.getrandbits(32))
     with writing(url) as connection:
         while batch := list(islice(numbers, BATCH)):
-            made = [_interaction(number, rng) for number in batch]
+            made = [_interaction(number, texts, rng) for number in batch]
             for table, found in (
                 (Interaction, made),
-                (Choice, [_choice(row["id"], rng) for row in made]),
+                (Choice, [_choice(row["id"], texts) for row in made]),
                 (Feedback, [word for row in made for word in _judgements(row)]),
             ):
                 connection.execute(insert(table), found)
@@ -143,8 +160,8 @@ def _fill(url: str, interactions: int, rng: random.Random) -> int:
     return rows
 
 
-def _interaction(number: int, rng: random.Random) -> dict[str, Any]:
-    question = " ".join(rng.choices(WORDS, k=PROMPT_WORDS))
+def _interaction(number: int, texts: _Texts, rng: random.Random) -> dict[str, Any]:
+    question = texts.words(PROMPT_WORDS)
     return {
         "id": f"chatcmpl-{number:012}",
         "received_at": datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=number),
@@ -160,7 +177,7 @@ def _interaction(number: int, rng: random.Random) -> dict[str, Any]:
         "conversation": f"{rng.getrandbits(128):032x}",
         "thread": f"{rng.getrandbits(128):032x}",
         "request": {"messages": [{"role": "user", "content": question}], "temperature": 0.7},
-        "prompt_token_ids": _tokens(PROMPT_TOKENS, rng),
+        "prompt_token_ids": texts.tokens(PROMPT_TOKENS),
         "prompt_tokens": PROMPT_TOKENS,
         "cached_tokens": 0,
         "completion_tokens": ANSWER_TOKENS,
@@ -170,19 +187,15 @@ def _interaction(number: int, rng: random.Random) -> dict[str, Any]:
     }
 
 
-def _choice(interaction: str, rng: random.Random) -> dict[str, Any]:
+def _choice(interaction: str, texts: _Texts) -> dict[str, Any]:
     return {
         "interaction_id": interaction,
         "index": 0,
-        "text": " ".join(rng.choices(WORDS, k=ANSWER_WORDS)),
-        "token_ids": _tokens(ANSWER_TOKENS, rng),
+        "text": texts.words(ANSWER_WORDS),
+        "token_ids": texts.tokens(ANSWER_TOKENS),
         "tokens": ANSWER_TOKENS,
         "finish_reason": "stop",
     }
-
-
-def _tokens(count: int, rng: random.Random) -> bytes:
-    return pack([rng.randrange(150_000) for _ in range(count)])
 
 
 def _judgements(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -209,6 +222,7 @@ def _table(found: Measured) -> Row:
         "database": found.kind,
         "rows": found.rows,
         "backup, idle (s)": found.idle["seconds"],
+        "processor (s)": found.idle["processor_seconds"],
         "beside chats (s)": found.busy["seconds"],
         "size (MB)": round(found.idle["size_bytes"] / MEGABYTE),
         **{f"restore into {kind} (s)": found.restores[kind] for kind in DATABASES},

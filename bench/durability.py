@@ -32,6 +32,8 @@ from bench.tables import Row, parser, report
 CLIENTS = 80
 LEAST_IN_FLIGHT = 50
 INTERACTIONS = 20
+SMALL = {"PAWL_ENGINE__DTYPE": "float32", "PAWL_ENGINE__KV_CACHE_GIB": "0.25"}
+"""Has the real engine start quickly; the fake one does not mind."""
 KILL_AFTER_SECONDS = (0.05, 0.8)
 """After the first acknowledgement; the instant is drawn uniformly."""
 
@@ -112,9 +114,8 @@ async def run(
     data_dir = folder / "data"
     quickly = Preloaded() if model is None else nullcontext()
     with log_store(database, data_dir) as store, quickly as preloaded:
-        start = partial(
-            start_pawl, data_dir, model=model, settings=store.settings, preloaded=preloaded
-        )
+        settings = {**SMALL, **store.settings}
+        start = partial(start_pawl, data_dir, model=model, settings=settings, preloaded=preloaded)
         posts, done, ids = _Posts(), [], count()
         server = start()
         try:

@@ -31,8 +31,10 @@ CLIENTS = 16
 SUBJECTS = 8
 PAUSE_SECONDS = 0.04
 """Between two requests of a client: some 400 requests a second in all."""
+CALM_SECONDS = 5.0
+"""At most so long the database is there before each outage: to compare with."""
 AGAIN_SECONDS = 0.5
-CATCH_UP_SECONDS = 120.0
+CATCH_UP_SECONDS = 300.0
 UNAVAILABLE = 503
 
 
@@ -56,6 +58,7 @@ class Outcome:
     database: str
     seconds: float
     outages: list[Outage] = field(default_factory=list)
+    calm: Outage = field(default_factory=lambda: Outage("none"))
     failed_chats: int = 0
     acknowledged: int = 0
     lost: int = 0
@@ -91,14 +94,16 @@ async def run(
     outcome = Outcome(database.name, seconds)
     async with session_of(server) as session:
         subjects = [(await _chat(session)).id for _ in range(SUBJECTS)]
-        traffic = _Traffic(Outage("none"))
+        traffic = _Traffic(outcome.calm)
         clients = [
             asyncio.create_task(client(session, traffic, subjects, number))
             for number in range(CLIENTS)
         ]
         for number in range(outages):
             fault = database.faults[number % len(database.faults)]
+            await asyncio.sleep(min(CALM_SECONDS, seconds))
             outage = await _take_away(session, traffic, fault, seconds)
+            traffic.outage = outcome.calm
             outcome.outages.append(outage)
             _say(f"{database.name} {fault.name}: {number + 1} of {outages}, {_summary(outage)}")
         traffic.ended = True
@@ -123,7 +128,6 @@ async def _take_away(
     await _caught_up(session)
     outage.caught_up = time.monotonic() - began
     outage.spooled = await _spooled(session) - before
-    traffic.outage = Outage("none")
     return outage
 
 
@@ -218,22 +222,22 @@ def _look(database: Breakable, traffic: _Traffic, outcome: Outcome) -> None:
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """One row for each kind of outage of each database."""
+    """One row for each kind of outage of each database, and one for the times between."""
     return [
         _row(outcome, fault)
         for outcome in outcomes
-        for fault in dict.fromkeys(outage.fault for outage in outcome.outages)
+        for fault in ("none", *dict.fromkeys(outage.fault for outage in outcome.outages))
     ]
 
 
 def _row(outcome: Outcome, fault: str) -> Row:
-    outages = [outage for outage in outcome.outages if outage.fault == fault]
+    outages = [outage for outage in (outcome.calm, *outcome.outages) if outage.fault == fault]
     chats = [seconds for outage in outages for seconds in outage.chats]
     ratings = [seconds for outage in outages for seconds in outage.ratings]
     return {
         "database": outcome.database,
         "fault": fault,
-        "outages": f"{len(outages)} x {outcome.seconds:g} s",
+        "outages": f"{len(outages)} x {outcome.seconds:g} s" if fault != "none" else "between them",
         "chats meanwhile": len(chats),
         "failed": sum(outage.failed_chats for outage in outages),
         "chat p99 / slowest ms": f"{percentile(chats, 0.99) * 1000:.0f} / {max(chats) * 1000:.0f}",

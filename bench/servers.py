@@ -205,7 +205,16 @@ def _pawl(note: Path) -> RunningServer | None:
     if not note.exists():
         return None
     running = RunningServer(**json.loads(note.read_text()))
-    return running if _answers(f"{running.url}/health/ready") else None
+    return running if _caught_up(f"{running.url}/health/ready") else None
+
+
+def _caught_up(url: str) -> bool:
+    """Whether it is ready, and what a former process has spooled is in the database."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  (our own address)
+            return bool(json.load(response)["database"] == "ok")
+    except OSError:
+        return False
 
 
 def age_seconds(pid: int) -> float:

@@ -295,6 +295,8 @@ def keys_revoke(identifier: str) -> None:
 @database.command("upgrade")
 def database_upgrade() -> None:
     """Run the migrations that the database lacks."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
     from server.lock import DataLock  # noqa: PLC0415
     from server.migrate import upgrade  # noqa: PLC0415
 
@@ -302,6 +304,10 @@ def database_upgrade() -> None:
     lock = DataLock(settings.data_dir).acquire()
     try:
         asyncio.run(upgrade(settings.database))
+    except SQLAlchemyError as error:
+        raise ServerError(
+            f"the database does not answer ({type(error).__name__}): 'pawl doctor' says more"
+        ) from None
     finally:
         lock.release()
 

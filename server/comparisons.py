@@ -73,6 +73,8 @@ class Comparisons:
         if self._drain.draining:
             raise DrainingError
         await self._registry.up_to_date()
+        if self._drain.draining:  # the end may have begun while it waited
+            raise DrainingError
         sides = self._begin(body, between, principal)
         try:
             calls = [side.call for side in sides]

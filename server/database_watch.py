@@ -11,6 +11,7 @@ from server.db import Database
 EVERY_SECONDS = 1.0
 PATIENCE_SECONDS = 2.0
 """A database that has not answered a question for so long is away."""
+SLICES = 20
 
 _log = structlog.get_logger()
 
@@ -75,8 +76,7 @@ class DatabaseWatch:
         """What went wrong. A question without an answer ends when its connection is cut."""
         question = asyncio.ensure_future(self._database.ping())
         try:
-            done, _ = await asyncio.wait({question}, timeout=self._patience)
-            if done:
+            if await self._in_time(question):
                 return question.exception()
             self._database.leave()
             return TimeoutError()
@@ -84,3 +84,15 @@ class DatabaseWatch:
             if not question.done():
                 question.cancel()
                 await asyncio.wait({question})
+
+    async def _in_time(self, question: asyncio.Future[None]) -> bool:
+        """Whether the answer came while there was patience.
+
+        An event loop that is held up, as by the imports of an engine that starts, hears no answer:
+        that takes one slice of the patience, however long it lasts.
+        """
+        for _ in range(SLICES):
+            await asyncio.wait({question}, timeout=self._patience / SLICES)
+            if question.done():
+                return True
+        return False

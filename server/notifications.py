@@ -13,7 +13,9 @@ log = structlog.get_logger()
 
 RECONNECT_SECONDS = 1.0
 CONNECT_SECONDS = 5
-_NOTICED_DEAD: dict[str, Any] = {
+_PARAMETERS: dict[str, Any] = {
+    "application_name": "pawl-listen",
+    "target_session_attrs": "read-write",
     "connect_timeout": CONNECT_SECONDS,
     "keepalives_idle": 2,
     "keepalives_interval": 1,
@@ -32,7 +34,8 @@ class Notifications:
     """
 
     def __init__(self, url: URL, hear: Mapping[str, Hear]) -> None:
-        self._address = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        _, named = url.get_dialect()().create_connect_args(url)
+        self._parameters: dict[str, Any] = {**_PARAMETERS, **named}
         self._hear = dict(hear)
         self._task: asyncio.Task[None] | None = None
 
@@ -55,9 +58,7 @@ class Notifications:
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
-        connection = await AsyncConnection.connect(
-            self._address, autocommit=True, application_name="pawl-listen", **_NOTICED_DEAD
-        )
+        connection = await AsyncConnection.connect(autocommit=True, **self._parameters)
         async with connection:
             for name in self._hear:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))

@@ -77,12 +77,21 @@ class Serving:
         """Answer one request; raises the rooms' errors for what cannot be answered."""
         self._take_no_more()
         if mode == "live":
-            await self._registry.up_to_date()
-            return await self._serve(request, self._begin(endpoint, body, principal, mode))
+            return await self._answer(request, endpoint, body, principal, mode)
         async with self._evaluations:  # what answers is settled only once it is this request's turn
-            self._take_no_more()
-            await self._registry.up_to_date()
-            return await self._serve(request, self._begin(endpoint, body, principal, mode))
+            return await self._answer(request, endpoint, body, principal, mode)
+
+    async def _answer(
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        principal: Principal,
+        mode: Mode,
+    ) -> Response:
+        await self._registry.up_to_date()
+        self._take_no_more()  # the end may have begun while it waited
+        return await self._serve(request, self._begin(endpoint, body, principal, mode))
 
     def _take_no_more(self) -> None:
         """Raise `DrainingError` once the server is ending."""

@@ -17,12 +17,10 @@ import adapters.models  # noqa: F401  (all rooms' tables are registered by these
 import feedback.models  # noqa: F401
 import retrain.models  # noqa: F401
 from server.db import Database, sqlite_url
-from server.db import Database as SqliteDatabase
 from server.migrate import upgrade
 from tests.postgres_fixture import TestDatabases
 
 __all__ = [
-    "SqliteDatabase",
     "backend",
     "database",
     "database_url",

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Annotated, Any
 
 import typer
@@ -92,8 +92,10 @@ def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool)
         "rows": {table.name: table.rows for table in manifest.tables},
         "versions": len(manifest.versions) - len(gone),
         "versions_without_files": gone,
+        "spooled_rows": manifest.spooled_rows,
         "size_bytes": manifest.size_bytes,
         "seconds": round(seconds, 2),
+        "processor_seconds": round(process_time(), 2),
     }
     out = Console()
     if as_json:
@@ -106,3 +108,8 @@ def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool)
     )
     if gone:
         out.print(f"ended, without files: {', '.join(gone)}")
+    if manifest.spooled_rows:
+        out.print(
+            f"[yellow]{manifest.spooled_rows} rows waited in the server's spool and are not in it: "
+            "back up again once it is drained[/]"
+        )

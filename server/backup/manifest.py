@@ -49,7 +49,10 @@ class VersionRecord(BaseModel):
 
 
 class BackupManifest(BaseModel):
-    """What was there at `began_at`. Tables are in the order in which they can be filled."""
+    """What was there at `began_at`. Tables are in the order in which they can be filled.
+
+    `spooled_rows` waited in this server's spool as it ended, and are not in it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,6 +63,7 @@ class BackupManifest(BaseModel):
     revision: str
     tables: list[TableRecord]
     versions: list[VersionRecord]
+    spooled_rows: int = 0
 
     @property
     def size_bytes(self) -> int:

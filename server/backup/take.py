@@ -33,12 +33,14 @@ from server.backup.snapshot import (
     snapshot,
     tables_of,
 )
+from server.db import sqlite_url
 from server.settings import Settings
 
 EPHEMERAL = frozenset({"server", "load_request"})
 """Tables of what holds for the servers that run now: a restored one has none of them."""
 
 REPORT_ROWS = 1000
+_SPOOLED = ("interaction", "feedback")
 
 
 Progress = Callable[[str, int, int], None]
@@ -71,9 +73,19 @@ def take_backup(
             revision=dumped.revision,
             tables=dumped.tables,
             versions=_copy_versions(dumped.versions, artifacts, draft, progress),
+            spooled_rows=_spooled(settings.data_dir / "spool" / "spool.db"),
         )
         draft.finish(manifest.model_dump_json(indent=2).encode())
     return manifest
+
+
+def _spooled(spool: Path) -> int:
+    """Rows that this server keeps for a database that was away: they will be in the next backup."""
+    if not spool.exists():
+        return 0
+    with snapshot(sqlite_url(spool)) as connection:
+        tables = tables_of(connection)
+        return sum(count(connection, tables[name]) for name in _SPOOLED if name in tables)
 
 
 @contextmanager

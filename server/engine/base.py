@@ -185,7 +185,7 @@ class Engine(Protocol):
         ...
 
     def busy(self) -> bool:
-        """Whether it has requests that have not ended, probes included."""
+        """Whether it has something to compute, probes included."""
         ...
 
     async def probe(self) -> None:

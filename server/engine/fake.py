@@ -49,7 +49,7 @@ class FakeEngine(AdapterBooks):
         self._running = asyncio.Event()
         self._running.set()
         self._closed = False
-        self._steps = self._probes = 0
+        self._steps = self._waiting = 0
 
     @classmethod
     def from_config(cls, config: EngineConfig) -> Self:
@@ -129,8 +129,12 @@ class FakeEngine(AdapterBooks):
                     yield index, text, finish
 
     async def _pace(self) -> None:
-        await asyncio.sleep(self.faults.token_delay_seconds)
-        await self._running.wait()
+        self._waiting += 1
+        try:
+            await asyncio.sleep(self.faults.token_delay_seconds)
+            await self._running.wait()
+        finally:
+            self._waiting -= 1
         self._check_alive()
         self._steps += 1
 
@@ -186,17 +190,13 @@ class FakeEngine(AdapterBooks):
         return self._steps
 
     def busy(self) -> bool:
-        """Whether a request or a probe has not ended."""
-        return self._probes > 0 or self._in_flight.total() > 0
+        """Whether somebody waits for a token; who does not read what is there does not."""
+        return self._waiting > 0
 
     async def probe(self) -> None:
         """Generate one token."""
         self._check_alive()
-        self._probes += 1
-        try:
-            await self._pace()
-        finally:
-            self._probes -= 1
+        await self._pace()
 
     def kill(self) -> None:
         """Die."""

@@ -46,7 +46,7 @@ class RecordingClusterObserver:
     def change_waits(self, change: int) -> None:
         self.waiting += change
         self.waited += max(change, 0)
-        self.waits.set()
+        self.waits.set() if self.waiting else self.waits.clear()
 
 
 class OneServer:
@@ -87,8 +87,12 @@ class OneServer:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Follow the others while the block runs."""
+        """Follow the others while the block runs, which begins once this one has reported."""
+        follower = self.registry._follower
         self.registry.follow(lambda: self.draining)
+        while follower._reporting is None:  # noqa: ASYNC110  (the loop's first turn)
+            await asyncio.sleep(0)
+        await asyncio.wait({follower._reporting})
         try:
             yield
         finally:

@@ -366,6 +366,27 @@ async def test_events_are_in_order_though_the_servers_clocks_differ(servers: Ser
     assert states == ["candidate", "live", "rolled_back"]
 
 
+async def test_what_was_loaded_for_a_promotion_that_failed_gives_its_slot_to_the_next(
+    servers: Servers,
+) -> None:
+    a, b = await servers.pair()
+    c = await servers.started("c")
+    b.host._slots = 1
+    failing, next_one = await servers.add(a, 1), await servers.add(a, 2)
+    c.host.refused.add(failing.name)
+    task = await promoting(a, failing)
+    await b.pulse()
+    assert b.host.resident() == {failing.name}
+    await c.pulse()
+    with pytest.raises(NotLoadedEverywhereError):
+        await task
+    await servers.silence(c)
+    task = await promoting(a, next_one)
+    await b.pulse()
+    await task
+    assert b.host.resident() == {next_one.name}
+
+
 async def test_a_rejected_candidate_is_let_go_everywhere(servers: Servers) -> None:
     a, b = await servers.pair()
     version = await servers.add(a, 1)

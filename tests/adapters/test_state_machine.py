@@ -15,8 +15,9 @@ from adapters.errors import AdaptersError, UnknownModelError
 from adapters.lifecycle import RESIDENT, State
 from adapters.names import BASE
 from adapters.schemas import RouteIn
+from server.db import Database
 from tests.adapters.world import WHO, World
-from tests.database_fixture import SqliteDatabase, make_database
+from tests.database_fixture import make_database
 
 PICK = st.integers(0, 20)
 
@@ -34,7 +35,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @initialize(slots=st.integers(2, 4))
     def start(self, slots: int) -> None:
         folder = Path(self.folder.name)
-        self.database: SqliteDatabase = self.wait(make_database(folder))
+        self.database: Database = self.wait(make_database(folder))
         self.world = World(folder, self.database)
         self.world.make(slots=slots)
         self.slots = slots

@@ -11,7 +11,13 @@ import pytest
 
 from adapters.artifacts import Manifest, manifest_of
 from adapters.config import AdaptersConfig
-from adapters.errors import ArtifactError, CorruptArtifactError, FolderError, StoreAddressError
+from adapters.errors import (
+    ArtifactError,
+    CorruptArtifactError,
+    FolderError,
+    StoreAddressError,
+    StoreAwayError,
+)
 from adapters.models import Version
 from adapters.remote import open_address
 from adapters.remote_artifacts import RemoteArtifactStore
@@ -109,6 +115,14 @@ def afar(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     return kept(tmp_path, **remote_config(request.param, tmp_path, request))
 
 
+@pytest.fixture(params=["shared", "file", "memory", "s3"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    """Those that several servers have."""
+    if request.param == "shared":
+        return kept(tmp_path, store=str(tmp_path / "shared"))
+    return kept(tmp_path, **remote_config(request.param, tmp_path, request))
+
+
 @pytest.fixture
 def far_folder(tmp_path: Path) -> Kept:
     """One that is reached by an address, and is quick."""
@@ -137,8 +151,23 @@ def test_files_that_changed_since_they_were_vetted_are_refused(anywhere: Kept) -
 
 
 def test_a_version_that_was_never_published_is_damaged(anywhere: Kept) -> None:
-    with pytest.raises(CorruptArtifactError, match=NAME):
-        anywhere.server("one").verify(version_of(anywhere.manifest, PLACE))
+    version = anywhere.publish()
+    version.name, version.folder = "import-fedcba", "pawl/import-fedcba"
+    with pytest.raises(CorruptArtifactError, match=r"import-fedcba"):
+        anywhere.server("one").verify(version)
+
+
+def test_an_empty_store_is_away_and_no_version_is_damaged(shared: Kept) -> None:
+    with pytest.raises(StoreAwayError, match="not there"):
+        shared.server("one").verify(version_of(shared.manifest, PLACE))
+
+
+def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, s3: str) -> None:
+    far = kept(tmp_path, store="s3://nobodys/far", store_options=s3_server.options(s3))
+    with pytest.raises(StoreAwayError):
+        far.publish()
+    with pytest.raises(StoreAwayError):
+        far.server("two").verify(version_of(far.manifest, PLACE))
 
 
 def test_files_of_another_content_are_found(anywhere: Kept) -> None:
@@ -223,7 +252,7 @@ def test_an_upload_that_was_cut_off_is_no_version_and_is_made_again(
             far_folder.publish()
     assert "manifest.json" not in far_folder.listed()
     version = version_of(far_folder.manifest, PLACE)
-    with pytest.raises(CorruptArtifactError):
+    with pytest.raises(ArtifactError):
         far_folder.server("two").verify(version)
     far_folder.publish()
     far_folder.server("two").verify(version)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from feedback.comparisons import decided_comparisons, is_blind, preferred
 from feedback.models import Interaction
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.retrain.log import CHANNEL, Log
 
 BEGAN = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
@@ -60,16 +60,14 @@ def compare(log: Log, name: str, user: str | None = "ann", **more: Any) -> tuple
     return live, canary
 
 
-async def decided(
-    log: Log, database: SqliteDatabase, since: datetime = BEGAN
-) -> list[tuple[str, str]]:
+async def decided(log: Log, database: Database, since: datetime = BEGAN) -> list[tuple[str, str]]:
     await log.write(database)
     found = await decided_comparisons(database, CHANNEL, (LIVE, CANARY), since)
     return [(one.user[1], one.version) for one in found]
 
 
 @pytest.mark.anyio
-async def test_the_winner_is_a_version(log: Log, database: SqliteDatabase) -> None:
+async def test_the_winner_is_a_version(log: Log, database: Database) -> None:
     live, canary = compare(log, "one")
     log.prefer(canary, live)
     live, canary = compare(log, "two", user="bob")
@@ -78,7 +76,7 @@ async def test_the_winner_is_a_version(log: Log, database: SqliteDatabase) -> No
 
 
 @pytest.mark.anyio
-async def test_a_ranking_decides_too(log: Log, database: SqliteDatabase) -> None:
+async def test_a_ranking_decides_too(log: Log, database: Database) -> None:
     live, canary = compare(log, "one")
     places = [{"id": canary, "choice": 0}, {"id": live, "choice": 0}]
     log.say("ranking", live, places)
@@ -86,7 +84,7 @@ async def test_a_ranking_decides_too(log: Log, database: SqliteDatabase) -> None
 
 
 @pytest.mark.anyio
-async def test_only_the_first_word_is_blind(log: Log, database: SqliteDatabase) -> None:
+async def test_only_the_first_word_is_blind(log: Log, database: Database) -> None:
     live, canary = compare(log, "one")
     log.prefer(live, canary)
     log.prefer(canary, live)
@@ -96,7 +94,7 @@ async def test_only_the_first_word_is_blind(log: Log, database: SqliteDatabase) 
 @pytest.mark.anyio
 @pytest.mark.parametrize("first", [{"rater": "an expert"}, {"source": "LLM_JUDGE"}])
 async def test_what_others_said_first_decides_nothing(
-    log: Log, database: SqliteDatabase, first: dict[str, str]
+    log: Log, database: Database, first: dict[str, str]
 ) -> None:
     live, canary = compare(log, "one")
     log.prefer(live, canary, **first)
@@ -106,7 +104,7 @@ async def test_what_others_said_first_decides_nothing(
 
 @pytest.mark.anyio
 async def test_thumbs_and_two_choices_of_one_side_decide_nothing(
-    log: Log, database: SqliteDatabase
+    log: Log, database: Database
 ) -> None:
     live, canary = compare(log, "one")
     log.say("thumbs", live, value=True)
@@ -117,7 +115,7 @@ async def test_thumbs_and_two_choices_of_one_side_decide_nothing(
 
 @pytest.mark.anyio
 async def test_two_samples_of_live_and_what_was_asked_before_stay_out(
-    log: Log, database: SqliteDatabase
+    log: Log, database: Database
 ) -> None:
     live, canary = compare(log, "early")
     since = log.now
@@ -128,9 +126,7 @@ async def test_two_samples_of_live_and_what_was_asked_before_stay_out(
 
 
 @pytest.mark.anyio
-async def test_a_side_is_blind_until_the_pair_is_decided(
-    log: Log, database: SqliteDatabase
-) -> None:
+async def test_a_side_is_blind_until_the_pair_is_decided(log: Log, database: Database) -> None:
     voted = compare(log, "voted")
     log.prefer(*voted)
     rated = compare(log, "rated")

@@ -15,7 +15,7 @@ from feedback.judged import (
 )
 from feedback.judged_queries import LogWindow
 from feedback.records import pack
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
 pytestmark = pytest.mark.anyio
@@ -34,19 +34,19 @@ def window(
 
 
 async def read(
-    database: SqliteDatabase, log: Log, quota: int = 25, since: datetime | None = None
+    database: Database, log: Log, quota: int = 25, since: datetime | None = None
 ) -> list[JudgedConversation]:
     await log.write(database)
     stream = judged_conversations(database, window(log, since), events_per_rater=quota)
     return [conversation async for conversation in stream]
 
 
-async def words(database: SqliteDatabase, log: Log, quota: int = 25) -> list[Judgement]:
+async def words(database: Database, log: Log, quota: int = 25) -> list[Judgement]:
     return [word for found in await read(database, log, quota) for word in found.judgements]
 
 
 async def test_a_conversation_brings_question_answers_and_judgements(
-    database: SqliteDatabase, log: Log
+    database: Database, log: Log
 ) -> None:
     better, worse = log.ask("hours?", "nine to five"), log.ask("hours?", "go away")
     log.prefer(better, worse)
@@ -57,9 +57,7 @@ async def test_a_conversation_brings_question_answers_and_judgements(
     assert [word.metric_name for word in found.judgements] == ["preference"]
 
 
-async def test_more_conversations_than_a_batch_come_in_order(
-    database: SqliteDatabase, log: Log
-) -> None:
+async def test_more_conversations_than_a_batch_come_in_order(database: Database, log: Log) -> None:
     for number in range(120):
         log.say("thumbs", log.ask(f"question {number}", "answer", user=f"u{number}"), True)
     found = await read(database, log)
@@ -68,7 +66,7 @@ async def test_more_conversations_than_a_batch_come_in_order(
     assert all(len(c.answers) == len(c.judgements) == 1 for c in found)
 
 
-async def peak_of_reading(database: SqliteDatabase, log: Log) -> int:
+async def peak_of_reading(database: Database, log: Log) -> int:
     """Bytes held at most while all that was ever said is read."""
     stream = judged_conversations(database, window(log), events_per_rater=25)
     tracemalloc.start()
@@ -79,7 +77,7 @@ async def peak_of_reading(database: SqliteDatabase, log: Log) -> int:
         tracemalloc.stop()
 
 
-async def test_memory_does_not_grow_with_the_log(database: SqliteDatabase, log: Log) -> None:
+async def test_memory_does_not_grow_with_the_log(database: Database, log: Log) -> None:
     async def peak(conversations: int) -> int:
         for number in range(conversations):
             asked = log.ask(f"{log.prefix} question {number}", "answer" * 100, user=f"u{number}")
@@ -93,9 +91,7 @@ async def test_memory_does_not_grow_with_the_log(database: SqliteDatabase, log: 
     assert await peak(900) < 2 * few
 
 
-async def test_crowded_conversations_do_not_pile_up_in_memory(
-    database: SqliteDatabase, log: Log
-) -> None:
+async def test_crowded_conversations_do_not_pile_up_in_memory(database: Database, log: Log) -> None:
     async def peak(questions: int) -> int:
         for number in range(questions * 100):
             asked = log.ask(f"{log.prefix} {number % questions}", "answer", user=f"u{number}")
@@ -111,12 +107,12 @@ async def test_crowded_conversations_do_not_pile_up_in_memory(
 
 
 @pytest.mark.parametrize("mode", ["shadow", "evaluation"])
-async def test_what_no_user_saw_never_enters(database: SqliteDatabase, log: Log, mode: str) -> None:
+async def test_what_no_user_saw_never_enters(database: Database, log: Log, mode: str) -> None:
     log.say("thumbs", log.ask("hours?", "nine", mode=mode), True)
     assert await read(database, log) == []
 
 
-async def test_only_the_last_word_of_a_rater_counts(database: SqliteDatabase, log: Log) -> None:
+async def test_only_the_last_word_of_a_rater_counts(database: Database, log: Log) -> None:
     asked = log.ask("hours?", "nine")
     log.say("thumbs", asked, True)
     log.say("thumbs", asked, False)
@@ -125,7 +121,7 @@ async def test_only_the_last_word_of_a_rater_counts(database: SqliteDatabase, lo
     assert found.left_out == {SUPERSEDED: 1}
 
 
-async def test_words_on_other_choices_are_kept_apart(database: SqliteDatabase, log: Log) -> None:
+async def test_words_on_other_choices_are_kept_apart(database: Database, log: Log) -> None:
     asked = log.ask("hours?", "nine", "ten")
     log.say("thumbs", asked, True, choice=0)
     log.say("thumbs", asked, False, choice=1)
@@ -133,7 +129,7 @@ async def test_words_on_other_choices_are_kept_apart(database: SqliteDatabase, l
 
 
 async def test_preferences_over_different_answers_are_different_words(
-    database: SqliteDatabase, log: Log
+    database: Database, log: Log
 ) -> None:
     best, second, third = (log.ask("hours?", text) for text in ("nine", "ten", "no"))
     log.prefer(best, second)
@@ -142,7 +138,7 @@ async def test_preferences_over_different_answers_are_different_words(
 
 
 async def test_the_rater_is_the_one_named_then_the_user_then_the_thread(
-    database: SqliteDatabase, log: Log
+    database: Database, log: Log
 ) -> None:
     named, anonymous = log.ask("hours?", "nine"), log.ask("hours?", "ten", user=None)
     log.say("thumbs", named, True, rater="expert")
@@ -157,7 +153,7 @@ async def test_the_rater_is_the_one_named_then_the_user_then_the_thread(
 
 
 async def test_a_raters_events_of_a_week_are_capped_earliest_first(
-    database: SqliteDatabase, log: Log
+    database: Database, log: Log
 ) -> None:
     for number in range(5):
         log.say("thumbs", log.ask(f"question {number}", "answer"), True)
@@ -167,7 +163,7 @@ async def test_a_raters_events_of_a_week_are_capped_earliest_first(
     assert sum(conversation.left_out.get(OVER_QUOTA, 0) for conversation in found) == 2
 
 
-async def test_the_cap_starts_anew_on_monday(database: SqliteDatabase, log: Log) -> None:
+async def test_the_cap_starts_anew_on_monday(database: Database, log: Log) -> None:
     asked = [log.ask(f"question {number}", "answer") for number in range(4)]
     log.now = datetime(2026, 11, 22, 23, 59, 50, tzinfo=UTC)
     for identifier in asked[:2]:
@@ -178,9 +174,7 @@ async def test_the_cap_starts_anew_on_monday(database: SqliteDatabase, log: Log)
     assert len(await words(database, log, quota=1)) == 2
 
 
-async def test_a_week_that_a_run_cut_in_two_has_one_quota(
-    database: SqliteDatabase, log: Log
-) -> None:
+async def test_a_week_that_a_run_cut_in_two_has_one_quota(database: Database, log: Log) -> None:
     for number in range(3):
         log.say("thumbs", log.ask(f"before {number}", "answer"), True)
     cut_off = log.now
@@ -191,14 +185,14 @@ async def test_a_week_that_a_run_cut_in_two_has_one_quota(
     assert sum(conversation.left_out.get(OVER_QUOTA, 0) for conversation in found) == 2
 
 
-async def test_a_programs_word_takes_back_no_persons(database: SqliteDatabase, log: Log) -> None:
+async def test_a_programs_word_takes_back_no_persons(database: Database, log: Log) -> None:
     asked = log.ask("hours?", "nine")
     log.say("thumbs", asked, False)
     log.say("thumbs", asked, True, source="LLM_JUDGE")
     assert [word.value for word in await words(database, log)] == [False, True]
 
 
-async def test_superseded_words_use_up_no_quota(database: SqliteDatabase, log: Log) -> None:
+async def test_superseded_words_use_up_no_quota(database: Database, log: Log) -> None:
     first, second = log.ask("hours?", "nine"), log.ask("prices?", "ten")
     for _ in range(3):
         log.say("thumbs", first, True)
@@ -206,14 +200,14 @@ async def test_superseded_words_use_up_no_quota(database: SqliteDatabase, log: L
     assert len(await words(database, log, quota=2)) == 2
 
 
-async def test_anonymous_threads_have_a_quota_each(database: SqliteDatabase, log: Log) -> None:
+async def test_anonymous_threads_have_a_quota_each(database: Database, log: Log) -> None:
     for number in range(3):
         log.say("thumbs", log.ask(f"question {number}", "answer", user=None), True)
     assert len(await words(database, log, quota=1)) == 3
 
 
 async def test_a_user_who_calls_himself_anonymous_is_another_rater(
-    database: SqliteDatabase, log: Log
+    database: Database, log: Log
 ) -> None:
     asked = log.ask("hours?", "nine", user=None)
     thread = log.rows[0].thread
@@ -223,7 +217,7 @@ async def test_a_user_who_calls_himself_anonymous_is_another_rater(
 
 
 async def test_the_window_is_open_at_its_start_and_closed_at_its_end(
-    database: SqliteDatabase, log: Log
+    database: Database, log: Log
 ) -> None:
     asked = log.ask("hours?", "nine")
     log.say("thumbs", asked, True, rater="early")
@@ -233,26 +227,24 @@ async def test_the_window_is_open_at_its_start_and_closed_at_its_end(
     assert [word.rater for word in found.judgements] == ["late"]
 
 
-async def test_other_channels_and_tenants_stay_out(database: SqliteDatabase, log: Log) -> None:
+async def test_other_channels_and_tenants_stay_out(database: Database, log: Log) -> None:
     log.say("thumbs", log.ask("hours?", "nine", channel="other"), True)
     log.tenant = "rival"
     log.say("thumbs", log.ask("hours?", "nine"), True)
     assert await read(database, log) == []
 
 
-async def test_feedback_of_an_answer_that_is_not_stored_waits(
-    database: SqliteDatabase, log: Log
-) -> None:
+async def test_feedback_of_an_answer_that_is_not_stored_waits(database: Database, log: Log) -> None:
     log.say("thumbs", "chatcmpl-not-there", True)
     assert await read(database, log) == []
 
 
-async def test_comments_are_no_comparison(database: SqliteDatabase, log: Log) -> None:
+async def test_comments_are_no_comparison(database: Database, log: Log) -> None:
     log.say("comment", log.ask("hours?", "nine"), "nice")
     assert await read(database, log) == []
 
 
-async def test_prompts_come_from_those_who_are_kept(database: SqliteDatabase, log: Log) -> None:
+async def test_prompts_come_from_those_who_are_kept(database: Database, log: Log) -> None:
     log.ask("hours?", "nine", user="ann")
     log.ask("prices?", "ten", user="bob")
     log.ask("prices?", "ten", user="bob", status="aborted")
@@ -264,9 +256,7 @@ async def test_prompts_come_from_those_who_are_kept(database: SqliteDatabase, lo
     assert found[0].tenant == TENANT
 
 
-async def test_prompts_outside_the_window_are_not_asked_again(
-    database: SqliteDatabase, log: Log
-) -> None:
+async def test_prompts_outside_the_window_are_not_asked_again(database: Database, log: Log) -> None:
     log.ask("hours?", "nine")
     await log.write(database)
     later = window(log, since=log.now + timedelta(days=1))

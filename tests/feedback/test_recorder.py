@@ -1,4 +1,4 @@
-"""The recorder over a real SQLite file, with the faults of hardening.md put in by hand."""
+"""The recorder over real databases, with the faults of hardening.md put in by hand."""
 
 import asyncio
 import sqlite3
@@ -24,7 +24,7 @@ from feedback.recorder import Recorder
 from feedback.records import FeedbackRecord, unpack
 from feedback.repository import write_feedback
 from feedback.upserts import Stored
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.feedback.examples import (
     CountingObserver,
     interaction,
@@ -40,7 +40,7 @@ QUICK = FeedbackConfig(retry_seconds=0.001, retry_seconds_max=0.002)
 class FailingDatabase:
     """Fails some writes as a locked SQLite does, or holds them until it is let go."""
 
-    def __init__(self, database: SqliteDatabase, *, failures: float = 0) -> None:
+    def __init__(self, database: Database, *, failures: float = 0) -> None:
         self._database = database
         self.failures = failures
         self.read = database.read
@@ -59,7 +59,7 @@ class FailingDatabase:
 class RacingDatabase:
     """Another server writes `row` between our first look for it and our insert."""
 
-    def __init__(self, database: SqliteDatabase, row: FeedbackRecord) -> None:
+    def __init__(self, database: Database, row: FeedbackRecord) -> None:
         self._database = database
         self._row: FeedbackRecord | None = row
         self.read = database.read
@@ -73,17 +73,17 @@ class RacingDatabase:
         raise IntegrityError("", {}, sqlite3.IntegrityError("UNIQUE constraint failed"))
 
 
-async def ids_of(database: SqliteDatabase) -> list[str]:
+async def ids_of(database: Database) -> list[str]:
     async with database.read() as session:
         return list(await session.exec(select(Interaction.id)))
 
 
-async def count_feedback(database: SqliteDatabase) -> int:
+async def count_feedback(database: Database) -> int:
     async with database.read() as session:
         return (await session.exec(select(func.count(col(Feedback.id))))).one()
 
 
-async def test_a_row_is_in_the_database_when_its_future_ends(database: SqliteDatabase) -> None:
+async def test_a_row_is_in_the_database_when_its_future_ends(database: Database) -> None:
     async with running_service(database) as (_, recorder):
         record = interaction(texts=["one", "two"])
         await recorder.record(record)
@@ -97,7 +97,7 @@ async def test_a_row_is_in_the_database_when_its_future_ends(database: SqliteDat
         assert unpack(choices[1].token_ids or b"") == [4, 5]
 
 
-async def test_rows_that_wait_share_a_transaction(database: SqliteDatabase) -> None:
+async def test_rows_that_wait_share_a_transaction(database: Database) -> None:
     observer = CountingObserver()
     async with running_service(database, FeedbackConfig(group_max=30), observer) as (_, recorder):
         rows = [interaction() for _ in range(50)]
@@ -113,7 +113,7 @@ async def test_rows_that_wait_share_a_transaction(database: SqliteDatabase) -> N
 
 
 @pytest.mark.parametrize("bad", [[0], [3], [9], [2, 3, 7]])
-async def test_a_bad_row_fails_alone(database: SqliteDatabase, bad: Sequence[int]) -> None:
+async def test_a_bad_row_fails_alone(database: Database, bad: Sequence[int]) -> None:
     observer = CountingObserver()
     rows = [interaction(prompt_token_ids=[2**40] if number in bad else [1]) for number in range(10)]
     async with running_service(database, observer=observer) as (_, recorder):
@@ -125,7 +125,7 @@ async def test_a_bad_row_fails_alone(database: SqliteDatabase, bad: Sequence[int
 
 
 async def test_a_row_that_the_database_itself_refuses_fails_alone(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     fields: dict[str, Any] = {"status": None}
     async with running_service(database) as (_, recorder):
@@ -142,7 +142,7 @@ async def test_a_row_that_the_database_itself_refuses_fails_alone(
     ("theirs", "end"), [("one", Stored("f", new=False)), ("two", ConflictError)]
 )
 async def test_what_another_server_writes_at_that_moment_is_not_refused_as_unfit(
-    database: SqliteDatabase, theirs: str, end: object
+    database: Database, theirs: str, end: object
 ) -> None:
     racing = RacingDatabase(database, judgement("f", digest=theirs))
     async with running_service(racing) as (_, recorder):
@@ -151,7 +151,7 @@ async def test_what_another_server_writes_at_that_moment_is_not_refused_as_unfit
     assert await count_feedback(database) == 1
 
 
-async def test_rows_stay_queued_while_the_database_is_locked(database: SqliteDatabase) -> None:
+async def test_rows_stay_queued_while_the_database_is_locked(database: Database) -> None:
     observer = CountingObserver()
     recorder = Recorder(FailingDatabase(database, failures=4), QUICK, observer)
     await recorder.start()
@@ -163,7 +163,7 @@ async def test_rows_stay_queued_while_the_database_is_locked(database: SqliteDat
     assert observer.failures == []
 
 
-async def test_close_writes_what_waits(database: SqliteDatabase) -> None:
+async def test_close_writes_what_waits(database: Database) -> None:
     recorder = Recorder(database, FeedbackConfig(), CountingObserver())
     await recorder.start()
     rows = [interaction() for _ in range(300)]
@@ -173,7 +173,7 @@ async def test_close_writes_what_waits(database: SqliteDatabase) -> None:
     assert len(await ids_of(database)) == 300
 
 
-async def test_close_gives_up_at_its_deadline_and_says_so(database: SqliteDatabase) -> None:
+async def test_close_gives_up_at_its_deadline_and_says_so(database: Database) -> None:
     config = QUICK.model_copy(update={"close_seconds": 0.05})
     observer = CountingObserver()
     recorder = Recorder(FailingDatabase(database, failures=float("inf")), config, observer)
@@ -185,14 +185,14 @@ async def test_close_gives_up_at_its_deadline_and_says_so(database: SqliteDataba
     assert len(observer.failures) == 3
 
 
-async def test_a_closed_recorder_refuses_rows(database: SqliteDatabase) -> None:
+async def test_a_closed_recorder_refuses_rows(database: Database) -> None:
     recorder = Recorder(database, FeedbackConfig(), CountingObserver())
     with pytest.raises(RecorderClosedError):
         await recorder.record(interaction())
     await recorder.close()
 
 
-async def test_a_full_queue_refuses_and_counts(database: SqliteDatabase) -> None:
+async def test_a_full_queue_refuses_and_counts(database: Database) -> None:
     observer = CountingObserver()
     held = FailingDatabase(database)
     held.gate.clear()
@@ -208,7 +208,7 @@ async def test_a_full_queue_refuses_and_counts(database: SqliteDatabase) -> None
 
 
 async def test_an_answer_that_nobody_waits_for_is_written_all_the_same(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     record = interaction()
     async with running_service(database) as (_, recorder):
@@ -216,13 +216,13 @@ async def test_an_answer_that_nobody_waits_for_is_written_all_the_same(
     assert await ids_of(database) == [record.id]
 
 
-async def test_feedback_that_was_withdrawn_is_not_written(database: SqliteDatabase) -> None:
+async def test_feedback_that_was_withdrawn_is_not_written(database: Database) -> None:
     async with running_service(database) as (_, recorder):
         recorder.store(judgement("f")).cancel()
     assert await count_feedback(database) == 0
 
 
-async def test_the_same_feedback_twice_in_a_group_is_one_row(database: SqliteDatabase) -> None:
+async def test_the_same_feedback_twice_in_a_group_is_one_row(database: Database) -> None:
     observer = CountingObserver()
     same = [judgement("f"), judgement("f"), judgement("f", digest="two"), judgement("f")]
     async with running_service(database, observer=observer) as (_, recorder):
@@ -233,7 +233,7 @@ async def test_the_same_feedback_twice_in_a_group_is_one_row(database: SqliteDat
 
 
 async def test_a_report_may_arrive_twice_and_never_hides_the_servers_answer(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     id_ = new_id()
     report = interaction(id_, mode="external", texts=["a", "b"], run_id="run")

@@ -16,7 +16,7 @@ from feedback.models import Feedback, Interaction
 from feedback.recorder import Recorder
 from feedback.schemas import FeedbackIn, InteractionIn
 from feedback.service import FeedbackService
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.feedback.examples import (
     IDS,
     NOW,
@@ -51,12 +51,12 @@ async def reported(service: FeedbackService, **fields: Any) -> str:
     return (await service.upsert(TENANT, "key", "pawl", report(**fields))).id
 
 
-async def rows_of(database: SqliteDatabase, table: type[Feedback] | type[Interaction]) -> int:
+async def rows_of(database: Database, table: type[Feedback] | type[Interaction]) -> int:
     async with database.read() as session:
         return (await session.exec(select(func.count(col(table.id))))).one()
 
 
-async def test_feedback_is_shown_with_its_interaction(database: SqliteDatabase) -> None:
+async def test_feedback_is_shown_with_its_interaction(database: Database) -> None:
     observer = CountingObserver()
     async with running_service(database, observer=observer) as (service, recorder):
         record = interaction(user="anna")
@@ -70,7 +70,7 @@ async def test_feedback_is_shown_with_its_interaction(database: SqliteDatabase) 
     assert observer.stored == [("thumbs", "base")]
 
 
-async def test_feedback_may_come_before_its_interaction(database: SqliteDatabase) -> None:
+async def test_feedback_may_come_before_its_interaction(database: Database) -> None:
     async with running_service(database) as (service, recorder):
         id_ = new_id()
         await service.submit(TENANT, None, said(id_))
@@ -82,7 +82,7 @@ ANOTHERS = "another tenant's"
 
 
 @pytest.mark.parametrize("given", ["nonsense", ANOTHERS, "chatcmpl-" + "a" * 36])
-async def test_what_is_not_the_tenants_is_not_found(database: SqliteDatabase, given: str) -> None:
+async def test_what_is_not_the_tenants_is_not_found(database: Database, given: str) -> None:
     id_ = new_id("other") if given == ANOTHERS else given
     async with running_service(database) as (service, _):
         with pytest.raises(InteractionNotFoundError, match="inference_id"):
@@ -95,13 +95,13 @@ async def test_what_is_not_the_tenants_is_not_found(database: SqliteDatabase, gi
     assert await rows_of(database, Feedback) == 0
 
 
-async def test_an_authentic_id_that_is_not_stored_is_not_shown(database: SqliteDatabase) -> None:
+async def test_an_authentic_id_that_is_not_stored_is_not_shown(database: Database) -> None:
     async with running_service(database) as (service, _):
         with pytest.raises(InteractionNotFoundError):
             await service.interaction(TENANT, new_id())
 
 
-async def test_the_same_post_again_is_the_same_feedback(database: SqliteDatabase) -> None:
+async def test_the_same_post_again_is_the_same_feedback(database: Database) -> None:
     async with running_service(database) as (service, _):
         feedback = said(new_id(), id="mine")
         posts = [service.submit(TENANT, None, feedback) for _ in range(10)]
@@ -111,7 +111,7 @@ async def test_the_same_post_again_is_the_same_feedback(database: SqliteDatabase
     assert await rows_of(database, Feedback) == 1
 
 
-async def test_fifty_posts_at_once_are_fifty_rows(database: SqliteDatabase) -> None:
+async def test_fifty_posts_at_once_are_fifty_rows(database: Database) -> None:
     async with running_service(database) as (service, _):
         posts = [service.submit(TENANT, None, said(new_id())) for _ in range(50)]
         ids = await asyncio.gather(*posts)
@@ -119,7 +119,7 @@ async def test_fifty_posts_at_once_are_fifty_rows(database: SqliteDatabase) -> N
     assert await rows_of(database, Feedback) == 50
 
 
-async def test_a_choice_that_is_not_there_is_refused(database: SqliteDatabase) -> None:
+async def test_a_choice_that_is_not_there_is_refused(database: Database) -> None:
     async with running_service(database) as (service, recorder):
         record = interaction(texts=["one", "two"])
         await recorder.record(record)
@@ -130,7 +130,7 @@ async def test_a_choice_that_is_not_there_is_refused(database: SqliteDatabase) -
             await service.submit(TENANT, None, said(record.id))
 
 
-async def test_only_answers_to_one_conversation_are_compared(database: SqliteDatabase) -> None:
+async def test_only_answers_to_one_conversation_are_compared(database: Database) -> None:
     async with running_service(database) as (service, recorder):
         first, same, other = interaction(), interaction(), interaction(question="else")
         await asyncio.gather(*map(recorder.record, (first, same, other)))
@@ -145,7 +145,7 @@ async def test_only_answers_to_one_conversation_are_compared(database: SqliteDat
 
 
 async def test_feedback_is_not_acknowledged_while_the_database_is_away(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     config = FeedbackConfig(acknowledge_seconds=0.05, retry_seconds=0.001)
     away = FailingDatabase(database, failures=float("inf"))
@@ -162,7 +162,7 @@ async def test_feedback_is_not_acknowledged_while_the_database_is_away(
     assert await rows_of(database, Feedback) == 1
 
 
-async def test_another_models_answer_can_be_reported_and_rated(database: SqliteDatabase) -> None:
+async def test_another_models_answer_can_be_reported_and_rated(database: Database) -> None:
     async with running_service(database) as (service, _):
         id_ = await reported(
             service, run_id="r", user="u", tags={"page": "shop"}, temperature=0, stop=["\n"]
@@ -181,7 +181,7 @@ async def test_another_models_answer_can_be_reported_and_rated(database: SqliteD
     assert len(shown.feedback) == 1
 
 
-async def test_one_run_gets_one_id_however_often_it_is_reported(database: SqliteDatabase) -> None:
+async def test_one_run_gets_one_id_however_often_it_is_reported(database: Database) -> None:
     async with running_service(database) as (service, _):
         posts = [service.upsert(TENANT, None, "pawl", report(run_id="r")) for _ in range(5)]
         stored = await asyncio.gather(*posts)
@@ -193,7 +193,7 @@ async def test_one_run_gets_one_id_however_often_it_is_reported(database: Sqlite
 
 
 async def test_a_report_does_not_overwrite_what_the_server_answered(
-    database: SqliteDatabase,
+    database: Database,
 ) -> None:
     async with running_service(database) as (service, recorder):
         own = interaction()
@@ -203,7 +203,7 @@ async def test_a_report_does_not_overwrite_what_the_server_answered(
 
 
 @pytest.mark.parametrize("field", ["id", "parent"])
-async def test_a_report_cannot_make_up_ids(database: SqliteDatabase, field: str) -> None:
+async def test_a_report_cannot_make_up_ids(database: Database, field: str) -> None:
     async with running_service(database) as (service, _):
         with pytest.raises(InteractionNotFoundError, match=field):
             await service.upsert(TENANT, None, "pawl", report(**{field: new_id("other")}))
@@ -225,7 +225,7 @@ async def test_a_report_cannot_make_up_ids(database: SqliteDatabase, field: str)
     ],
 )
 async def test_an_unfit_report_is_refused_by_name(
-    database: SqliteDatabase, fields: dict[str, Any], named: str
+    database: Database, fields: dict[str, Any], named: str
 ) -> None:
     async with running_service(database) as (service, _):
         with pytest.raises(InvalidInputError) as refused:

@@ -16,7 +16,7 @@ from feedback.trials import (
     votes,
     votes_before,
 )
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.retrain.log import CHANNEL, Log
 from tests.retrain.world import SATURDAY
 
@@ -30,7 +30,7 @@ def log() -> Log:
     return Log(SATURDAY)
 
 
-async def test_a_user_is_met_at_the_first_request_of_the_trial(database: SqliteDatabase) -> None:
+async def test_a_user_is_met_at_the_first_request_of_the_trial(database: Database) -> None:
     told = log()
     told.ask("before", "yes")
     told.ask("one", "yes", trial="salt", trial_share=0.05, role="live", first_token_seconds=0.5)
@@ -42,7 +42,7 @@ async def test_a_user_is_met_at_the_first_request_of_the_trial(database: SqliteD
     assert (met.at, met.first_token_seconds) == (SATURDAY + timedelta(seconds=2), 0.5)
 
 
-async def test_users_of_two_tenants_are_two_users(database: SqliteDatabase) -> None:
+async def test_users_of_two_tenants_are_two_users(database: Database) -> None:
     for tenant in ("shop", "mill"):
         told = Log(SATURDAY, tenant=tenant, prefix=tenant)
         told.say("thumbs", told.ask("one", "yes", **CANARY), value=True)
@@ -54,7 +54,7 @@ async def test_users_of_two_tenants_are_two_users(database: SqliteDatabase) -> N
     assert len({one.user for one in await votes(database, "salt", METRICS)}) == 2
 
 
-async def test_anonymous_askers_are_told_apart_by_conversation(database: SqliteDatabase) -> None:
+async def test_anonymous_askers_are_told_apart_by_conversation(database: Database) -> None:
     told = log()
     first = told.ask("one", "yes", user=None, **CANARY)
     told.ask("one", "yes", user=None, **CANARY)
@@ -67,7 +67,7 @@ async def test_anonymous_askers_are_told_apart_by_conversation(database: SqliteD
     assert vote.user in {one.user for one in met}
 
 
-async def test_our_own_and_unseen_traffic_takes_no_part(database: SqliteDatabase) -> None:
+async def test_our_own_and_unseen_traffic_takes_no_part(database: Database) -> None:
     told = log()
     for mode in ("evaluation", "shadow", "external"):
         told.say("thumbs", told.ask("one", "yes", mode=mode, **CANARY), value=True)
@@ -77,7 +77,7 @@ async def test_our_own_and_unseen_traffic_takes_no_part(database: SqliteDatabase
     assert await served_in(database, "salt", "canary") == 0
 
 
-async def test_only_people_speak_and_only_of_their_own_answers(database: SqliteDatabase) -> None:
+async def test_only_people_speak_and_only_of_their_own_answers(database: Database) -> None:
     told = log()
     asked = told.ask("one", "yes", **CANARY)
     told.say("thumbs", asked, value=False, source="LLM_JUDGE")
@@ -91,7 +91,7 @@ async def test_only_people_speak_and_only_of_their_own_answers(database: SqliteD
     assert [(one.metric_name, one.value) for one in heard] == [("thumbs", True), ("rating", 4)]
 
 
-async def test_a_vote_on_another_tenants_answer_is_not_heard(database: SqliteDatabase) -> None:
+async def test_a_vote_on_another_tenants_answer_is_not_heard(database: Database) -> None:
     told = log()
     asked = told.ask("one", "yes", **CANARY)
     told.say("thumbs", asked, value=False, tenant="mill")
@@ -99,7 +99,7 @@ async def test_a_vote_on_another_tenants_answer_is_not_heard(database: SqliteDat
     assert await votes(database, "salt", METRICS) == []
 
 
-async def test_votes_come_in_order_of_time(database: SqliteDatabase) -> None:
+async def test_votes_come_in_order_of_time(database: Database) -> None:
     told = log()
     asked = [told.ask(f"question {n}", "yes", user=f"user {n}", **CANARY) for n in range(3)]
     for identifier in reversed(asked):
@@ -109,7 +109,7 @@ async def test_votes_come_in_order_of_time(database: SqliteDatabase) -> None:
     assert [one.user[1] for one in heard] == ["user 2", "user 1", "user 0"]
 
 
-async def test_a_users_first_failure_counts(database: SqliteDatabase) -> None:
+async def test_a_users_first_failure_counts(database: Database) -> None:
     told = log()
     told.ask("one", "yes", **CANARY)
     told.ask("two", status="failed", **CANARY)
@@ -120,7 +120,7 @@ async def test_a_users_first_failure_counts(database: SqliteDatabase) -> None:
     assert failure.at == SATURDAY + timedelta(seconds=2)
 
 
-async def test_lives_votes_are_those_of_its_time(database: SqliteDatabase) -> None:
+async def test_lives_votes_are_those_of_its_time(database: Database) -> None:
     told = log()
     first = told.ask("one", "yes", version="old")
     told.say("thumbs", first, value=True)
@@ -133,7 +133,7 @@ async def test_lives_votes_are_those_of_its_time(database: SqliteDatabase) -> No
     assert [one.value for one in heard] == [True]
 
 
-async def test_lives_paces_are_the_latest_complete_ones(database: SqliteDatabase) -> None:
+async def test_lives_paces_are_the_latest_complete_ones(database: Database) -> None:
     told = log()
     for tokens, more in (
         (1, {}),
@@ -150,7 +150,7 @@ async def test_lives_paces_are_the_latest_complete_ones(database: SqliteDatabase
     assert await paces_before(*args, 2) == [Pace(None, 6), Pace(None, 2)]
 
 
-async def test_a_shadows_answers_are_counted(database: SqliteDatabase) -> None:
+async def test_a_shadows_answers_are_counted(database: Database) -> None:
     told = log()
     for status in ("complete", "complete", "failed", "aborted"):
         told.ask("one", "yes", mode="shadow", version="new", status=status)
@@ -160,7 +160,7 @@ async def test_a_shadows_answers_are_counted(database: SqliteDatabase) -> None:
     assert await shadow_figures(database, CHANNEL, "none") == (0, 0)
 
 
-async def test_answers_are_read_page_by_page_each_once(database: SqliteDatabase) -> None:
+async def test_answers_are_read_page_by_page_each_once(database: Database) -> None:
     told = log()
     for number in range(5):
         told.ask(f"question {number}", f"answer {number}", "second", **CANARY)
@@ -177,7 +177,7 @@ async def test_answers_are_read_page_by_page_each_once(database: SqliteDatabase)
     assert sorted(texts) == [f"answer {number}" for number in range(5)]
 
 
-async def test_more_rows_than_a_batch_are_all_read(database: SqliteDatabase) -> None:
+async def test_more_rows_than_a_batch_are_all_read(database: Database) -> None:
     told = log()
     for number in range(2_100):
         told.ask("one", "yes", user=f"user {number}", **CANARY)

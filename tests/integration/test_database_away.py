@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 
 from bench import fault_database_away, fault_disk_full
+from bench.chat import ask, session_of
+from bench.outages import breakable_sqlite
+from bench.servers import start_pawl, stopping
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.anyio]
 
+MESSAGES = [{"role": "user", "content": "When do the tomatoes ripen?"}]
 DATABASES = ["sqlite", "postgresql"]
 
 
@@ -29,3 +33,23 @@ async def test_a_full_disk_refuses_feedback_and_damages_nothing(name: str, tmp_p
     assert outcome.rounds[0].refused > 0
     assert (outcome.rounds[0].failed_chats, outcome.rounds[0].wrong_refusals) == (0, 0)
     assert (outcome.missing, outcome.doubled, outcome.damaged) == (0, 0, 0)
+
+
+async def test_what_a_killed_server_had_spooled_the_next_one_drains(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    with breakable_sqlite(data_dir) as database:
+        server = start_pawl(data_dir)
+        (fault,) = database.faults
+        fault.begin()
+        async with session_of(server) as session:
+            reply = await ask(session, {"model": "pawl", "messages": MESSAGES})
+            rating = {"inference_id": reply.id, "metric_name": "thumbs", "value": True, "id": "f"}
+            async with session.post("/v1/feedback", json=rating) as response:
+                assert response.status == 200
+        server.kill()
+        fault.end()
+        assert database.count("feedback").total() == 0
+        with stopping(start_pawl(data_dir)):  # ready, and caught up
+            assert database.count("interaction") == {reply.id: 1}
+            assert database.count("feedback") == {"f": 1}

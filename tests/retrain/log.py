@@ -6,7 +6,7 @@ from typing import Any
 
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import conversation_hash, pack, thread_hash
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 
 TENANT, CHANNEL = "shop", "pawl"
 
@@ -83,7 +83,7 @@ class Log:
         """A preference between two interactions."""
         return self.say("preference", better, {"over": worse, "choice": 0}, **more)
 
-    async def write(self, database: SqliteDatabase) -> None:
+    async def write(self, database: Database) -> None:
         """Store everything that was not stored yet."""
         kinds: tuple[type[Any], ...] = (Interaction, Choice, Feedback)
         async with database.write() as session:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.retrain.log import Log
 
 
@@ -12,7 +12,7 @@ from tests.retrain.log import Log
 class Traffic:
     """Writes what users of one trial ask and say; each call takes names of its own."""
 
-    database: SqliteDatabase
+    database: Database
     calls: int = 0
 
     async def users(

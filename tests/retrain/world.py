@@ -36,7 +36,7 @@ from retrain.gate import GateConfig
 from retrain.launcher import SubprocessLauncher
 from retrain.ports import Answer
 from retrain.service import RunService
-from tests.database_fixture import SqliteDatabase
+from server.db import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
 FAKE_TRAINER = Path(__file__).with_name("fake_trainer.py")
@@ -75,7 +75,7 @@ class Swapped:
 class FakeRegistry:
     """Keeps versions and the route in memory, and who asked for what."""
 
-    def __init__(self, clock: Clock, database: SqliteDatabase) -> None:
+    def __init__(self, clock: Clock, database: Database) -> None:
         self.clock = clock
         self.database = database
         self.rows: dict[str, Version] = {}
@@ -139,8 +139,8 @@ class FakeRegistry:
         epoch: int | None = None,
         guard: Guard = anybody,
     ) -> Swapped:
-        self._check(epoch)
         await self._ask(guard)
+        self._check(epoch)
         self.calls.append(("promote", version))
         trial = watch_of(self.route.trial or "salt") if holdback_share else ""
         self._to(with_live(self.route, version, holdback_share=holdback_share, trial=trial))
@@ -311,7 +311,7 @@ def make_config(behaviour: str = "good", **more: Any) -> RetrainConfig:
 class House:
     """Everything that a run touches."""
 
-    database: SqliteDatabase
+    database: Database
     folder: Path
     config: RetrainConfig
     clock: Clock = field(default_factory=Clock)

@@ -129,6 +129,14 @@ def test_the_database_is_upgraded_where_no_server_works_on_it(
         assert cli.refused("db", "upgrade")[0] == 2
 
 
+def test_a_database_that_cannot_be_upgraded_is_one_line(tmp_path: Path) -> None:
+    away = {"PAWL_DATABASE_URL": "postgresql://pawl:hidden@127.0.0.1:1/pawl"}
+    status, line = Cli(tmp_path).refused("db", "upgrade", **away)
+    assert (status, "does not answer" in line, "hidden" in line) == (1, True, False)
+    status, line = Cli(tmp_path).refused("db", "upgrade", PAWL_DATABASE_URL="mysql://hidden@host/x")
+    assert (status, "PostgreSQL" in line, "hidden" in line) == (2, True, False)
+
+
 def test_a_backup_is_made_once_and_restored_elsewhere(cli: Cli) -> None:
     made = cli.json("backup", "copy")
     code, line = cli.refused("backup", "copy")

@@ -131,6 +131,15 @@ def test_what_is_written_while_it_runs_is_not_in_it(shop: Deployment, tmp_path: 
     assert other.content() == before
 
 
+def test_rows_that_wait_in_the_spool_are_counted(shop: Deployment, tmp_path: Path) -> None:
+    (shop.settings.data_dir / "spool").mkdir()
+    with sqlite3.connect(shop.settings.data_dir / "spool" / "spool.db") as spool:
+        spool.execute("CREATE TABLE feedback (id TEXT)")
+        spool.execute("INSERT INTO feedback VALUES ('waits')")
+    spool.close()
+    assert back_up(shop, tmp_path / "backup").spooled_rows == 1
+
+
 def test_it_needs_no_lock_and_leaves_none(shop: Deployment, tmp_path: Path) -> None:
     lock = DataLock(shop.settings.data_dir).acquire()
     try:
@@ -295,6 +304,26 @@ def test_a_backup_of_the_first_release_is_migrated(
     fresh.settings.data_dir.mkdir()
     asyncio.run(upgrade(fresh.settings.database))
     assert other.content() == {**fresh.content(), "secret": first.content()["secret"]}
+
+
+@pytest.mark.parametrize("purged", ["before", "after"])
+def test_an_ended_version_may_be_purged_meanwhile(
+    shop: Deployment, other: Deployment, tmp_path: Path, purged: str
+) -> None:
+    """Before its files are copied, or after."""
+    manifest = live_manifest(tmp_path / "again", OLD, 2)
+    place = shop.store.publish(tmp_path / "again" / "trained" / OLD, manifest)
+    moments = {"version_event": "before", "adapters": "after"}
+
+    def purge(what: str, _done: int, _total: int) -> None:
+        if moments.get(what) == purged:
+            shop.store.remove(version_of(manifest, place))
+
+    made = take_backup(shop.settings, str(tmp_path / "backup"), clock, purge)
+    present = {version.name: version.present for version in made.versions}
+    assert present == {LIVE: True, OLD: purged != "before"}
+    restore(other, tmp_path / "backup")
+    assert other.content() == shop.content()
 
 
 def test_there_must_be_a_database(other: Deployment, tmp_path: Path) -> None:

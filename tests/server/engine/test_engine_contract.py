@@ -269,10 +269,7 @@ async def test_a_probe_gets_its_token(engine: Engine) -> None:
 
 async def test_steps_count_up_while_there_is_work(engine: Engine) -> None:
     before = engine.steps
-    stream = stream_of(await engine.answer(chat(stream=True, max_tokens=5)))
-    assert engine.busy()
-    async with aclosing(stream):
-        async for _ in stream:
-            pass
+    async with aclosing(stream_of(await engine.answer(chat(stream=True, max_tokens=5)))) as stream:
+        assert [event async for event in stream]
     assert engine.steps >= before + 5
     assert not engine.busy()

@@ -64,6 +64,13 @@ async def test_a_hanging_engine_does_not_answer_its_probe(engine: FakeEngine) ->
     assert (engine.busy(), engine.steps) == (False, 1)
 
 
+async def test_an_engine_whose_client_reads_no_further_is_not_busy(engine: FakeEngine) -> None:
+    stream = stream_of(await engine.answer(chat(stream=True)))
+    await anext(stream)
+    assert (engine.busy(), engine.in_flight(BASE)) == (False, 1)
+    await stream.aclose()
+
+
 async def test_adapters_are_refused_when_told_so(engine: FakeEngine) -> None:
     engine.faults.refuse_adapters = True
     with pytest.raises(AdapterLoadError):
