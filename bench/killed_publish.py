@@ -141,6 +141,7 @@ class Publishers:
 
     def _end(self, pid: int) -> int:
         """The exit status; what hangs is killed."""
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
         if not select.select([self._process.stdout], [], [], PATIENCE_SECONDS)[0]:
             os.kill(pid, signal.SIGKILL)
         return self._number()
