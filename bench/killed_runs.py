@@ -41,6 +41,8 @@ from tests.retrain.world import week
 
 BASE = "base"
 END_SECONDS = 120.0
+RUN_SECONDS = 2.0
+"""About as long as a run takes."""
 SETTINGS = {
     "PAWL_RETRAIN__ENABLED": "false",
     "PAWL_RETRAIN__POLL_SECONDS": "1",
@@ -99,10 +101,10 @@ class Runs:
     def instant(self, rng: random.Random) -> Killed:
         """Kill the server at a random instant of its run."""
         run = self._begin()
-        time.sleep(rng.uniform(0, 3))
+        time.sleep(rng.uniform(0, RUN_SECONDS))
         with suppress(ProcessLookupError):
             os.kill(self._server.pid, signal.SIGKILL)
-        self._until_dead_or_ended(run)
+        self._server.started.process.wait()
         return self._after("server, at a random instant", run)
 
     def trainer(self, rng: random.Random) -> Killed:

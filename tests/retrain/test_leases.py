@@ -16,7 +16,7 @@ from retrain.repository import Lease, RunRepository
 from retrain.rollout_repository import RolloutRepository
 from retrain.service import OWNERS_MAX, RunService
 from tests.retrain.log import CHANNEL
-from tests.retrain.runs import RUN, left_run, taken_up
+from tests.retrain.runs import RUN, left_run, reached, taken_up
 from tests.retrain.world import SATURDAY, House, make_config, version_row
 
 LEASE, POLL = 30.0, 10.0
@@ -105,6 +105,7 @@ async def test_a_clock_that_is_set_takes_no_run_from_an_owner_that_lives(
     house.config = make_config("hangs")
     service, other = house.service(), house.service()
     run = await service.start_run(CHANNEL)
+    await reached(house, service, "events.jsonl")
     lease = Lease(run.id, str(run.owner), run.fence)
     assert await other.resume() == []
     house.clock.set(hours=hours)
