@@ -8,6 +8,7 @@ new one, each whole, with no draft left; and doing it again must end well. The e
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -22,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.artifacts import ArtifactStore
@@ -125,6 +127,7 @@ def _wait_stopped(pid: int) -> None:
 
 def _in_loop(work: Any, folder: Path) -> None:
     """In the new process: one worker thread, so that each call has its number."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
     async def run() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))

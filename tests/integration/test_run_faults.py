@@ -24,6 +24,6 @@ def test_a_server_killed_at_a_commit_and_a_trainer_leave_a_run_that_ends(tmp_pat
 def test_a_publish_struck_at_a_system_call_leaves_the_old_version_or_the_new_one(
     tmp_path: Path,
 ) -> None:
-    struck = list(strike(tmp_path, stride=37))
+    struck = list(strike(tmp_path, stride=61))
     assert {one.fault.how for one in struck} == {"signal=KILL", "error=ENOSPC", "error=EIO"}
     assert [one for one in struck if one.half or not one.ended] == []
