@@ -22,7 +22,8 @@ from bench.killed_runs import Killed, kill
 from bench.tables import Row, parser, report
 
 TITLE = "Runs and publishes that are struck"
-COMMITS, INSTANTS, TRAINERS = 40, 20, 20
+COMMITS, INSTANTS, TRAINERS = 32, 20, 20
+SHORT_STRIDE = 30
 
 
 @dataclass(slots=True)
@@ -99,7 +100,11 @@ def main() -> None:
     made.add_argument("--instants", type=int, default=INSTANTS, help="random ones")
     made.add_argument("--trainers", type=int, default=TRAINERS)
     made.add_argument("--stride", type=int, default=1, help="every so many-th system call")
+    made.add_argument("--short", action="store_true", help="a few of each")
     arguments = made.parse_args()
+    if arguments.short:
+        arguments.commits, arguments.instants, arguments.trainers = 4, 1, 2
+        arguments.stride = SHORT_STRIDE
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     tallies: Tallies = {}
     with tempfile.TemporaryDirectory(prefix="pawl-runs-") as folder:

@@ -9,15 +9,17 @@ new one, each whole, with no draft left; and doing it again must end well. The e
 import asyncio
 import json
 import logging
-import multiprocessing
 import os
+import select
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +31,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.artifacts import ArtifactStore
 from adapters.config import AdaptersConfig
 from adapters.errors import AdaptersError
+from adapters.membership import Identity
 from adapters.models import Version
 from adapters.ports import SilentObserver
 from adapters.service import Registry
 from bench.injection import Fault, counted, happened, injected
+from bench.processes import die_with_parent
 from server.db import Database, sqlite_url
 from server.engine.fake import FakeEngine
 from server.migrate import upgrade
@@ -42,8 +46,10 @@ CHANNEL, RUN, SLOT = "pawl", "pawl-2026-w47", "2026-w47"
 KILL, FULL, BROKEN = "signal=KILL", "error=ENOSPC", "error=EIO"
 FAULTS = (KILL, FULL, BROKEN)
 PATIENCE_SECONDS = 60.0
-_TOLD = 3
+_BROKEN, _TOLD = 1, 3
 _FOUND = "found.json"
+
+Work = Callable[[Path], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,28 +65,27 @@ class Struck:
 
 def strike(folder: Path, *, stride: int = 1, faults: tuple[str, ...] = FAULTS) -> Iterator[Struck]:
     """Strike at every `stride`-th call; `folder` is empty."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["bench.killed_publish"])
-    template = folder / "template"
-    _run(processes, _prepare, template)
-    counts: Counter[str] = Counter()
-    trial = _fresh(template, folder / "trial")
-    _publish_under(processes, trial, lambda pid: counted(pid, folder / "trace", counts))
-    plan = [
-        Fault(call, when, how)
-        for how in faults
-        for call, times in sorted(counts.items())
-        for when in range(1, times + 1)
-    ]
-    for number, fault in enumerate(plan[::stride]):
-        _tell(number, len(plan[::stride]))
+    template, trace = folder / "template", folder / "trace"
+    with Publishers() as publishers:
+        publishers.do("prepare", template)
+        counts: Counter[str] = Counter()
         trial = _fresh(template, folder / "trial")
-        _publish_under(
-            processes, trial, lambda pid, one=fault: injected(pid, one, folder / "trace")
-        )
-        _run(processes, _look_and_end, trial)
-        found: dict[str, Any] = json.loads((trial / _FOUND).read_text())
-        yield Struck(fault, happened(folder / "trace"), **found)
+        with publishers.stopped(trial) as pid, counted(pid, trace, counts):
+            publishers.go_on(pid)
+        plan = [
+            Fault(call, when, how)
+            for how in faults
+            for call, times in sorted(counts.items())
+            for when in range(1, times + 1)
+        ][::stride]
+        for number, fault in enumerate(plan):
+            _tell(number, len(plan))
+            trial = _fresh(template, folder / "trial")
+            with publishers.stopped(trial) as pid, injected(pid, fault, trace):
+                publishers.go_on(pid)
+            publishers.do("look", trial)
+            found: dict[str, Any] = json.loads((trial / _FOUND).read_text())
+            yield Struck(fault, happened(trace), **found)
 
 
 def _tell(number: int, of: int) -> None:
@@ -94,25 +99,56 @@ def _fresh(template: Path, trial: Path) -> Path:
     return trial
 
 
-def _run(processes: Any, work: Any, folder: Path) -> None:
-    process = processes.Process(target=_in_loop, args=(work, folder))
-    process.start()
-    process.join()
-    if process.exitcode != 0:
-        raise RuntimeError(f"{work.__name__} ended with {process.exitcode}")
+class Publishers:
+    """A process that has imported everything and forks those that work, one at a time."""
 
+    def __enter__(self) -> "Publishers":
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.killed_publish"],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (it only asks the kernel)
+        )
+        return self
 
-def _publish_under(processes: Any, folder: Path, tracing: Any) -> None:
-    """Let a process publish, with a tracer attached just before it begins."""
-    process = processes.Process(target=_in_loop, args=(_publish, folder))
-    process.start()
-    _wait_stopped(process.pid)
-    with tracing(process.pid):
-        os.kill(process.pid, signal.SIGCONT)
-        process.join(PATIENCE_SECONDS)
-        if process.exitcode is None:
-            process.kill()
-    process.join()
+    def __exit__(self, *_error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def do(self, work: str, folder: Path) -> None:
+        """Have it done; raises `RuntimeError` where it does not end well."""
+        pid = self._begin(work, folder)
+        if (status := self._end(pid)) != 0:
+            raise RuntimeError(f"{work} ended with {status}")
+
+    @contextmanager
+    def stopped(self, folder: Path) -> Iterator[int]:
+        """A process that stands just before it publishes; `go_on` lets it."""
+        pid = self._begin("publish", folder)
+        _wait_stopped(pid)
+        yield pid
+
+    def go_on(self, pid: int) -> None:
+        """Let it publish, or be struck, and wait for its end."""
+        os.kill(pid, signal.SIGCONT)
+        self._end(pid)
+
+    def _begin(self, work: str, folder: Path) -> int:
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.write(json.dumps([work, str(folder)]).encode() + b"\n")
+        return self._number()
+
+    def _end(self, pid: int) -> int:
+        """The exit status; what hangs is killed."""
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        if not select.select([self._process.stdout], [], [], PATIENCE_SECONDS)[0]:
+            os.kill(pid, signal.SIGKILL)
+        return self._number()
+
+    def _number(self) -> int:
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        return int(self._process.stdout.readline())
 
 
 def _wait_stopped(pid: int) -> None:
@@ -125,25 +161,54 @@ def _wait_stopped(pid: int) -> None:
     raise RuntimeError("the publishing process did not become ready")
 
 
-def _in_loop(work: Any, folder: Path) -> None:
-    """In the new process: one worker thread, so that each call has its number."""
+def main() -> None:
+    """Fork a process for each order, a JSON line; answer with its id, then with its status."""
+    works = {"prepare": _prepare, "publish": _publish, "look": _look_and_end}
+    for line in sys.stdin:
+        work, folder = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _in_loop(works[work], Path(folder))
+        _say(pid)
+        _say(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+def _in_loop(work: Work, folder: Path) -> None:
+    """In the new process: one worker thread, so that each call has its number; never returns."""
+    die_with_parent()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
     async def run() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         await work(folder)
 
+    status = _BROKEN
     try:
         asyncio.run(run())
+        status = 0
     except (AdaptersError, SQLAlchemyError, OSError):
-        os._exit(_TOLD)
+        status = _TOLD
+    finally:
+        os._exit(status)
 
 
 async def _open(folder: Path) -> tuple[Database, Registry, FakeEngine, ArtifactStore]:
     database = Database(sqlite_url(folder / "pawl.db"))
     engine, store = FakeEngine(), ArtifactStore(folder / "adapters")
     registry = Registry(
-        database, engine, store, lambda: datetime.now(UTC), AdaptersConfig(), BASE, SilentObserver()
+        database,
+        engine,
+        store,
+        lambda: datetime.now(UTC),
+        AdaptersConfig(),
+        BASE,
+        SilentObserver(),
+        me=Identity("bench", base_fingerprint=BASE.fingerprint),  # the same server, started again
     )
     await registry.start()
     return database, registry, engine, store
@@ -203,3 +268,7 @@ def _whole(store: ArtifactStore, version: Version) -> bool:
     except AdaptersError:
         return False
     return True
+
+
+if __name__ == "__main__":
+    main()
