@@ -1,4 +1,8 @@
-"""The registry: adapters come in, become live, are rolled back and retired."""
+"""The registry: adapters come in, become live, are rolled back and retired.
+
+Past 400 lines because it is the one door to this room: its methods say what may be asked and what
+is raised, and hand over to `changes`, `follower`, `admission`, `recovery` and `residency`.
+"""
 
 import asyncio
 import secrets

