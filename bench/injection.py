@@ -17,7 +17,7 @@ from pathlib import Path
 PATIENCE_SECONDS = 30.0
 WRITING = (
     *("openat", "mkdir", "rename", "unlink", "unlinkat", "rmdir", "write", "pwrite64", "ftruncate"),
-    *("fchmodat", "fsync", "fdatasync", "sendfile", "copy_file_range"),
+    *("chmod", "fchmodat", "fsync", "fdatasync", "sendfile", "copy_file_range"),
 )
 """The calls by which something gets onto a disk."""
 _CALL = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\(")
