@@ -35,16 +35,18 @@ class Tally:
     new: int = 0
     half: int = 0
     ended: int = 0
-    orphans: int = 0
+    orphans: int | None = None
+    """None where nothing that was struck starts processes."""
 
-    def add(self, *, new: bool, half: bool, ended: bool, orphans: int = 0) -> None:
+    def add(self, *, new: bool, half: bool, ended: bool, orphans: int | None = None) -> None:
         """One more strike that came about."""
         self.kills += 1
         self.before += not new and not half
         self.new += new and not half
         self.half += half
         self.ended += ended
-        self.orphans += orphans
+        if orphans is not None:
+            self.orphans = (self.orphans or 0) + orphans
 
     @property
     def good(self) -> bool:
@@ -87,7 +89,7 @@ def rows(tallies: Tallies) -> Sequence[Row]:
             "new live": tally.new,
             "half": tally.half,
             "ended well": tally.ended,
-            "orphans": tally.orphans,
+            "orphans": "-" if tally.orphans is None else tally.orphans,
         }
         for name, tally in tallies.items()
     ]

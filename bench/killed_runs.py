@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -109,6 +109,7 @@ class Runs:
 
     def trainer(self, rng: random.Random) -> Killed:
         """Kill the trainer at a random instant of its own."""
+        before = carrying(self._mark)
         run = self._begin()
         trainer = self._data / "runs" / run / "trainer.pid"
         while not trainer.exists():
@@ -117,7 +118,13 @@ class Runs:
         step = self._row(run)[0]
         with suppress(ProcessLookupError):
             os.kill(int(trainer.read_text().split()[0]), signal.SIGKILL)
-        return self._judged("trainer", run, step, died=True, orphans=0)
+        killed = self._judged("trainer", run, step, died=True, orphans=0)
+        return replace(killed, orphans=len(survivors(carrying(self._mark) - before)))
+
+    @property
+    def _mark(self) -> str:
+        """What all that the server has started carries in its environment."""
+        return f"TMPDIR={self._server.started.scratch.name}"
 
     def _start(self) -> ServerProcess:
         return start_pawl(self._data, settings=SETTINGS, preloaded=self._preloaded)
@@ -142,8 +149,7 @@ class Runs:
         died = self._server.started.process.poll() is not None
         step, orphans = self._row(run)[0], 0
         if died:
-            mark = f"TMPDIR={self._server.started.scratch.name}"
-            orphans = len(survivors(carrying(mark)))
+            orphans = len(survivors(carrying(self._mark)))
             self._server.kill()
             self._server = self._start()
         return self._judged(what, run, step, died=died, orphans=orphans)
