@@ -114,13 +114,17 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Stop all its processes: connections stay open, and nothing answers."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let its processes go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        """Signal them; one that has ended since it was listed is as good as signalled."""
         for pid in self._processes():
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def processor_seconds(self) -> float:
         """What its processes that live have used of the processor, by the kernel's ticks."""

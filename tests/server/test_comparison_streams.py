@@ -155,11 +155,12 @@ async def test_a_client_that_leaves_before_the_answers_stops_both(
 
 async def test_a_drain_ends_both_sides_with_an_error(running: RunningApp, canary: str) -> None:
     running.engine.faults.token_delay_seconds = 0.01
-    asked = asyncio.ensure_future(compare(running, stream=True))
-    await until(lambda: running.services.drain.open_requests == 2)
+    caller = Comparer(running, stream=True)
+    await until(lambda: len(caller.chunks) >= 2)
     running.engine.hang()
     for _ in range(2):
         running.services.drain.begin()
-    found = events((await asked).text)
+    await caller.task
+    found = events(b"".join(caller.chunks).decode())
     assert {event["side"] for event in found if "error" in event} == {"a", "b"}
     assert (await compare(running)).status_code == 503
