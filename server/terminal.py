@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 out = Console()
 POLL_SECONDS = 0.5
+REASON_LENGTH = 80
 
 
 def options(**values: object) -> list[str]:
@@ -33,7 +35,9 @@ def _json(value: object) -> None:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for column in columns:  # names are there to be copied: never cut
+        table.add_column(column, no_wrap=column in (columns[0], "state", "version"))
     for row in rows:
         table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
     out.print(table)
@@ -46,7 +50,7 @@ def show_adapters(versions: Sequence[Mapping[str, Any]], *, as_json: bool) -> No
         return
     _table(
         "Adapter versions",
-        ["version", "state", "resident", "parent", "win rate", "pairs", "created"],
+        ["version", "state", "resident", "parent", "against live", "pairs", "created"],
         [
             (
                 version["name"],
@@ -82,7 +86,7 @@ def show_swap(swap: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Runs, newest first."""
+    """Runs, newest first; each one's reason in full is in `show_run`."""
     if as_json:
         _json(runs)
         return
@@ -98,7 +102,7 @@ def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
                 _ago(run.get("heartbeat_age_seconds")),
                 run["figures"].get("pairs"),
                 run["version"],
-                run["reason"],
+                shorten(run["reason"] or "", REASON_LENGTH, placeholder=" …"),
             )
             for run in runs
         ],
@@ -113,9 +117,10 @@ def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
     out.print(f"[bold]{run['id']}[/]: {run['state']} (step: {run['step']})")
     if run["state"] == "running":
         out.print(Text(f"  {_holding(run)}"))
-    if run["reason"]:
+    reasons = (run.get("verdict") or {}).get("reasons", [])
+    if run["reason"] and run["reason"] != " ".join(reasons):
         out.print(f"  {run['reason']}")
-    for reason in (run.get("verdict") or {}).get("reasons", []):
+    for reason in reasons:
         out.print(f"  - {reason}", highlight=False)
 
 
@@ -287,5 +292,5 @@ async def run_now(api: "Api", channel: str, *, wait: bool, quiet: bool) -> Mappi
     return run
 
 
-def _rate(rate: Mapping[str, Any] | None) -> str:
-    return "" if not rate else f"{rate['rate']:.3f} [{rate['low']:.3f}, {rate['high']:.3f}]"
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1%}"
