@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
 from server.db import Database
 from tests.server.running_app import RunningApp, chat_body, running_app
@@ -91,33 +92,20 @@ async def test_done_is_held_back_until_the_row_is_there(
     running: RunningApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The commit is the only thing that lets the last event go."""
-    write, commits = Database.write, asyncio.Event()
+    transaction, commits = Database.transaction, asyncio.Event()
     monkeypatch.setattr(running.services.serving, "_commit_wait", 60)
 
-    def slow_write(database: Database) -> Any:
-        return _after(commits, write(database))
+    async def held(database: Database, work: Callable[[Connection], Any]) -> Any:
+        await commits.wait()
+        return await transaction(database, work)
 
-    monkeypatch.setattr(Database, "write", slow_write)
+    monkeypatch.setattr(Database, "transaction", held)
     answer = asyncio.ensure_future(running.anyone.post(CHAT, json=chat_body(stream=True)))
     await until(lambda: running.services.recorder.depth > 0)
     assert not answer.done()
     commits.set()
     assert events((await answer).text)[-1] == "[DONE]"
     assert await late_commits(running) == 0
-
-
-class _after:  # noqa: N801  (reads as what it does)
-    """A transaction that begins once `event` is set."""
-
-    def __init__(self, event: asyncio.Event, transaction: Any) -> None:
-        self._event, self._transaction = event, transaction
-
-    async def __aenter__(self) -> Any:
-        await self._event.wait()
-        return await self._transaction.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> Any:
-        return await self._transaction.__aexit__(*error)
 
 
 @pytest.mark.parametrize("stream", [False, True])
