@@ -10,6 +10,8 @@ UPGRADE ?=
 WHEELS  := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 # More OpenMP threads than idle cores collapse the CPU engine (docs/operations.md).
 export OMP_NUM_THREADS ?= 1
+# A worker that dies fails the run at once: restarted, xdist's loadgroup waits for ever for its tests.
+WORKERS := -n 2 --dist loadgroup --max-worker-restart 0
 export TOKENIZERS_PARALLELISM := false
 # Importing vLLM takes 12 s of compiling where bytecode is not kept, 4 s where it is.
 unexport PYTHONDONTWRITEBYTECODE
@@ -47,13 +49,13 @@ contracts: setup
 	$(BIN)/lint-imports
 
 unit: setup system
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not engine" $(ARGS)
+	$(BIN)/pytest $(WORKERS) -m "not engine" $(ARGS)
 
 engine: setup system
 	$(BIN)/pytest -m engine $(ARGS)
 
 test: setup system lint types contracts
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/pytest $(WORKERS) $(ARGS)
 
 demo: setup
 	$(BIN)/pawl demo $(ARGS)
