@@ -7,25 +7,19 @@ writes it again, which changes nothing: rows are known by their ids.
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import structlog
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import IntegrityError
 
 from feedback.config import FeedbackConfig
 from feedback.errors import RowRejectedError, SpoolUnavailableError
-from feedback.groups import written
+from feedback.groups import Record, in_one_transaction, parted, tell_new_feedback, written
 from feedback.ports import Clock, Database, RecorderObserver, SpoolObserver
-from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.repository import write_feedback, write_interactions
 from feedback.spool import Refused, Spool, SpooledGroup
 from feedback.upserts import Outcome, Stored
 
 GIVE_WAY_SECONDS = 0.2
 GIVE_WAY_GROUPS = 2
-
-Record = InteractionRecord | FeedbackRecord
 
 _log = structlog.get_logger()
 
@@ -154,12 +148,9 @@ class Forwarder:
         await self._spool.forget(group, refused, self._clock())
         self._tell(group, outcomes, refused)
 
-    async def _write(self, rows: Sequence[Record]) -> list[Outcome | Exception]:
+    async def _write(self, rows: Sequence[Record]) -> Sequence[Outcome | Exception]:
         """Write the rows to the database, however long it takes: nobody waits for it."""
-        try:
-            return await self._database.transaction(lambda at: _write(at, rows))
-        except IntegrityError:  # another server may have written a row since it was looked for
-            return await self._database.transaction(lambda at: _write(at, rows))
+        return await in_one_transaction(self._database, rows)
 
     def _tell(
         self,
@@ -172,11 +163,7 @@ class Forwarder:
         for row in refused:
             _log.error("spooled_row_refused", row=type(row.record).__name__, reason=row.reason)
             self._observer.refused(row.reason)
-        for record, outcome in zip(group.rows, outcomes, strict=True):
-            if not (isinstance(outcome, Stored) and isinstance(record, FeedbackRecord)):
-                continue
-            if outcome.new:
-                self._recorded.feedback_stored(record.metric_name, outcome.version)
+        tell_new_feedback(self._recorded, group.rows, outcomes)
 
     def _tell_size(self) -> None:
         self._observer.spool_size(self._spool.rows, self._spool.bytes)
@@ -187,31 +174,6 @@ class Forwarder:
             return
         self._observer.database_failed()
         _log.warning("forwarding_waits", rows=self._spool.rows, error=type(error).__name__)
-
-
-def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
-    """Interactions and feedback, each in their order."""
-    return (
-        [row for row in rows if isinstance(row, InteractionRecord)],
-        [row for row in rows if isinstance(row, FeedbackRecord)],
-    )
-
-
-def _write(connection: Connection, rows: Sequence[Record]) -> list[Outcome | Exception]:
-    asked, judged = parted(rows)
-    outcomes = write_interactions(connection, asked)
-    names = {
-        record.id: outcome.id
-        for record, outcome in zip(asked, outcomes, strict=True)
-        if isinstance(outcome, Stored) and outcome.id != record.id
-    }
-    return [*outcomes, *write_feedback(connection, [_renamed(record, names) for record in judged])]
-
-
-def _renamed(record: FeedbackRecord, names: dict[str, str]) -> FeedbackRecord:
-    """Feedback on the interaction as the database knows it."""
-    name = names.get(record.interaction_id)
-    return record if name is None else replace(record, interaction_id=name)
 
 
 def _refused(record: Record, error: Exception) -> Outcome | Exception:

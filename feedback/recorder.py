@@ -14,8 +14,6 @@ from time import perf_counter
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from feedback.config import FeedbackConfig
 from feedback.errors import (
@@ -24,12 +22,11 @@ from feedback.errors import (
     RowRejectedError,
     StoreUnavailableError,
 )
-from feedback.forwarder import Forwarder, parted
-from feedback.groups import written
+from feedback.forwarder import Forwarder
+from feedback.groups import Record, in_one_transaction, tell_new_feedback, written
 from feedback.outage import is_outage
 from feedback.ports import Database, RecorderObserver
 from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.repository import write_feedback, write_interactions
 from feedback.upserts import EXTERNAL, Outcome, Stored
 
 _log = structlog.get_logger()
@@ -37,7 +34,7 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    row: InteractionRecord | FeedbackRecord
+    row: Record
     future: asyncio.Future[Any]
 
     @property
@@ -188,20 +185,12 @@ class Recorder:
 
     async def _to_database(self, group: Sequence[_Waiting]) -> list[_Settled]:
         group = _in_order(group)
-        asked, judged = parted([waiting.row for waiting in group])
-
-        def work(connection: Connection) -> list[Outcome]:
-            return [*write_interactions(connection, asked), *write_feedback(connection, judged)]
-
+        rows = [waiting.row for waiting in group]
         started = perf_counter()
-        try:
-            outcomes = await self._database.transaction(work)
-        except IntegrityError:  # another server may have written a row since it was looked for
-            outcomes = await self._database.transaction(work)
+        outcomes = await in_one_transaction(self._database, rows)
         self._observer.committed(len(group), perf_counter() - started)
-        settled: list[_Settled] = list(zip(group, outcomes, strict=True))
-        self._count_stored(settled)
-        return settled
+        tell_new_feedback(self._observer, rows, outcomes)
+        return list(zip(group, outcomes, strict=True))
 
     def _refuse_those_who_wait(self, group: Sequence[_Waiting]) -> None:
         """Tell them at once that their rows are durable nowhere."""
@@ -219,13 +208,6 @@ class Recorder:
                 self._fail([waiting], outcome)
             else:
                 _fail_future(waiting.future, outcome)
-
-    def _count_stored(self, outcomes: Sequence[_Settled]) -> None:
-        for waiting, outcome in outcomes:
-            if not (isinstance(outcome, Stored) and isinstance(waiting.row, FeedbackRecord)):
-                continue
-            if outcome.new:
-                self._observer.feedback_stored(waiting.row.metric_name, outcome.version)
 
     def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
         for waiting in group:
