@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from retrain import rollout_service
 from server.db import Database
 from tests.database_fixture import make_database
+from tests.retrain.rollout_stage import CANARY, Stage
 from tests.retrain.world import House, make_config
 
 
@@ -25,4 +27,16 @@ async def shared_house(tmp_path: Path, database: Database) -> AsyncIterator[Hous
     house = House(database, tmp_path / "runs", make_config())
     await house.open()
     yield house
+    await house.close()
+
+
+@pytest.fixture
+async def stage(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """However slow the machine is, no tick is left out to spare it."""
+    monkeypatch.setattr(rollout_service, "_LONG", float("inf"))
+    house = House(database, tmp_path / "runs", make_config(rollout="canary", canary=CANARY))
+    await house.open()
+    yield Stage(house)
     await house.close()

@@ -9,9 +9,7 @@ import pytest
 from adapters.errors import StaleRouteError
 from retrain.rollout import Phase
 from retrain.rollout_service import RolloutService
-from tests.retrain.test_rollout_service import NEW, OLD, Stage, configured, stage
-
-__all__ = ["stage"]
+from tests.retrain.rollout_stage import NEW, OLD, Stage, configured
 
 pytestmark = pytest.mark.anyio
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.server.comparing import WHO, version
 from tests.server.running_app import RunningApp, running_app
+from tests.server.shadowing import WITH_ROOM, HungShadow, hang_shadow, with_shadow
 
 
 @pytest.fixture
@@ -22,3 +23,16 @@ async def canary(running: RunningApp, tmp_path: Path) -> str:
     name = await version(running, tmp_path, 1)
     await running.services.registry.set_canary(name, 0.5, **WHO)
     return name
+
+
+@pytest.fixture
+async def shadowed(anyio_backend: object, tmp_path: Path) -> AsyncIterator[tuple[RunningApp, str]]:
+    """An app whose every live answer is to be shadowed, and the shadow."""
+    del anyio_backend
+    async with running_app(tmp_path / "data", **WITH_ROOM) as running:
+        yield running, await with_shadow(running, tmp_path)
+
+
+@pytest.fixture
+def hung(shadowed: tuple[RunningApp, str], monkeypatch: pytest.MonkeyPatch) -> HungShadow:
+    return hang_shadow(*shadowed, monkeypatch)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.server.running_app import RunningApp
+from tests.server.shadowing import counted, settled, shadows, texts
 from tests.server.test_last_byte import until
-from tests.server.test_shadow import counted, settled, shadows, texts
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from bench.shadow_sentinel import ask_everything, said_in_the_log
 from bench.shadowed import Got
 from server.engine.fake_answer import sentinel
 from tests.server.running_app import RunningApp, running_app
+from tests.server.shadowing import counted, with_shadow
 from tests.server.test_last_byte import database_of, until
-from tests.server.test_shadow import counted, with_shadow
 
 pytestmark = pytest.mark.anyio
 
