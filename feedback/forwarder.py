@@ -107,9 +107,9 @@ class Forwarder:
         while True:
             await self._wake.wait()
             try:
-                await self._step()
+                moved = await self._step()
                 pause = first
-                await self._count_groups(self._groups + 1 if self.behind else 0)
+                await self._count_groups(self._groups + moved if self.behind else 0)
             except Exception as error:  # noqa: BLE001 - whatever it is: try again
                 self._failed(error)
                 await self._count_groups(0)
@@ -123,19 +123,30 @@ class Forwarder:
             self._groups = groups
             self._moved.notify_all()
 
-    async def _step(self) -> None:
-        """Forward one group; when there is none and the database answers, catch up."""
+    async def _step(self) -> int:
+        """Forward one group, and catch up when that was the last; how many groups were moved.
+
+        The database has just taken a group, so it is not asked once more before catching up: in
+        that time another group would come into the spool, and so on for as long as the load lasts.
+        """
         group = await self._spool.oldest(self._config.group_max)
         if group.rows:
             self.behind = True
             await self._forward_group(group)
+        else:
+            await self._database.transaction(_nothing)
+            self._observer.database_answered()
+        await self._catch_up()
+        return 1 if group.rows else 0
+
+    async def _catch_up(self) -> None:
+        """Let new rows go to the database again, if none wait for it any more."""
+        if not self.behind or self._spool.rows:
             return
-        await self._database.transaction(_nothing)
-        async with self.order:
-            if self.behind and not self._spool.rows:
+        async with self.order:  # nobody is about to put another group into the spool
+            if not self._spool.rows:
                 self.behind = False
                 _log.info("database_caught_up")
-        self._observer.database_answered()
 
     async def _forward_group(self, group: SpooledGroup) -> None:
         outcomes = await written(group.rows, self._write, _refused)

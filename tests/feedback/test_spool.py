@@ -341,6 +341,28 @@ async def test_a_group_is_forwarded_however_large_the_spool(
     assert [(row.id, row.received_at) for row in found] == [(r.id, r.received_at) for r in said]
 
 
+async def test_once_the_last_group_is_forwarded_nothing_goes_before_catching_up(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look at the database there gives a steady load the time to fill the spool again."""
+    late: list[str] = []
+    async with spooling(database, tmp_path, away=True) as log:
+        transaction = log.database.transaction
+
+        async def busy(work: Any) -> Any:
+            done = await transaction(work)
+            if log.forwarder.behind and not log.spool.rows and len(late) < 3:
+                late.append(f"late {len(late)}")
+                await log.recorder.store(judgement(late[-1]))
+            return done
+
+        await log.recorder.store(judgement("first"))
+        monkeypatch.setattr(log.database, "transaction", busy)
+        log.database.away = False
+        await log.caught_up()
+    assert late == []
+
+
 async def test_the_spool_empties_under_a_load_that_never_ends(
     database: Database, tmp_path: Path
 ) -> None:
@@ -359,8 +381,9 @@ async def test_the_spool_empties_under_a_load_that_never_ends(
         while log.spool.rows < 200:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         log.database.away = False
-        while log.forwarder.behind:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(30):
+            while log.forwarder.behind:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
         ended = True
         said = sum(await asyncio.gather(*clients))
     assert len(await judgements(database)) == said
