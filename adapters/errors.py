@@ -64,7 +64,10 @@ class NothingToRollBackError(AdaptersError):
     """The channel's live version is the base model and nothing came before it."""
 
     def __init__(self, channel: str) -> None:
-        super().__init__(f"{channel} serves the base model and has no version to go back to")
+        super().__init__(
+            f"{channel} serves the base model and has no version to go back to; a version that is "
+            "rolling out is ended by 'pawl rollouts refuse VERSION'"
+        )
 
 
 class StaleRouteError(AdaptersError):

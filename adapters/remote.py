@@ -73,7 +73,7 @@ def _bounds(
 
 def _missing(protocol: str) -> str:
     if protocol in _S3:
-        return "s3fs is not installed: pip install 'pawl[s3]'"
+        return "s3fs is not installed: in Pawl's checkout, pip install -e '.[s3]'"
     return f"the package that fsspec needs for '{protocol}://' is not installed: install it"
 
 

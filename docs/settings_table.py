@@ -44,7 +44,8 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
             inner.append((name, below))
             if not _is_optional(field):
                 continue
-        cells = (f"`{name}`", _default(field), _meaning(field, said.get(name, "")))
+        meaning = _meaning(field, said.get(name) or field.description or "")
+        cells = (f"`{name}`", _default(field), meaning)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         if below is not None and name in _SHOWN_ELSEWHERE:
             inner.append((f"{name}.NAME", below))
@@ -58,7 +59,7 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
 def _meaning(field: FieldInfo, said: str) -> str:
     values = [value for part in _parts(field.annotation) for value in _values(part)]
     one_of = f"One of {', '.join(f'`{value}`' for value in values)}." if len(values) > 1 else ""
-    return " ".join(filter(None, (said, one_of)))
+    return " ".join(filter(None, (said and f"{said.rstrip('.')}.", one_of)))
 
 
 def _values(part: Any) -> tuple[Any, ...]:

@@ -41,7 +41,9 @@ class TrainerConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     command: tuple[str, ...] = Field(default=DEFAULT_COMMAND, min_length=1)
-    """The job file is appended, for instance to `accelerate launch -m retrain.trainer`."""
+    """The job file is appended. One process: `accelerate launch --num_processes 1 -m
+    retrain.trainer`. It takes GPU 0; with `["env", "CUDA_VISIBLE_DEVICES=1",
+    "/opt/pawl/.venv/bin/python", "-m", "retrain.trainer"]` another."""
     descendant: bool = True
     """Whether that trainer is below the server in the process tree, and so can die with it; false
     where the command has it run in a container or on another machine."""
@@ -85,9 +87,13 @@ class RetrainConfig(BaseModel):
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
     judge: JudgeSpec | JudgeEndpoint | None = None
-    """`module:callable`, or an OpenAI-compatible endpoint; without a judge nothing is promoted."""
+    """An OpenAI-compatible endpoint that knows `response_format` json_schema (`[retrain.judge]`),
+    or `module:name` of a function `compare(conversation, a, b)`, async or not: 1 if a is better, 0
+    if b is, 0.5 for a tie; asked both ways round. Without a judge nothing is promoted."""
     suite: Path | None = None
-    """A file of assertions that candidate and live must satisfy."""
+    """A TOML or JSON file of assertions that candidate and live must satisfy: `[[cases]]` with
+    `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`, `json_schema`,
+    `max_words`."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     canary: CanaryConfig = CanaryConfig()

@@ -1,5 +1,6 @@
 """Settings as whoever starts Pawl gave them: a bad one ends the process, named and not echoed."""
 
+import os
 import tomllib
 from collections.abc import Callable
 from typing import NoReturn
@@ -9,7 +10,7 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.text import Text
 
-from server.settings import Settings
+from server.settings import Settings, misspelt
 from server.supervisor import EXIT_SETUP
 
 errors = Console(stderr=True)
@@ -23,6 +24,12 @@ def fail(message: str, code: int) -> NoReturn:
 
 def checked(read: Callable[[], Settings]) -> Settings:
     """Read the settings; a bad one ends the command and names the field, not its value."""
+    for variable in misspelt(os.environ):
+        fail(
+            f"{variable} sets nothing: two underscores go down a section that there is "
+            "(PAWL_RETRAIN__ENABLED)",
+            EXIT_SETUP,
+        )
     try:
         return read()
     except ValidationError as error:

@@ -30,11 +30,10 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _packages(_settings: Settings) -> Iterator[Finding]:
-    for package, extra in (("vllm", "cpu or gpu"), ("trl", "train"), ("peft", "train")):
+    for package, extra in (("vllm", "gpu"), ("trl", "train"), ("peft", "train")):
         if find_spec(package) is None:
-            yield Finding(
-                name=package, state="bad", text=f"not installed: pip install pawl[{extra}]"
-            )
+            text = f"not installed: in Pawl's checkout, pip install -e '.[{extra}]', or make setup"
+            yield Finding(name=package, state="bad", text=text)
         else:
             yield Finding(name=package, state="ok", text="installed")
 

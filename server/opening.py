@@ -63,8 +63,8 @@ class Opening:
         Raises `SetupError` when there is neither the database, for a while, nor a file.
         """
         await self._read_or_remember()
-        self._check_keys()
         if not self._offline:
+            self._check_keys()
             self._watch.start()
 
     async def prepare(self) -> None:

@@ -4,9 +4,10 @@
 imports no GPU library.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,12 +25,14 @@ from server.engine.config import EngineConfig
 DEFAULT_TENANT = "default"
 DEFAULT_CHANNEL = "pawl"
 
+ENV_PREFIX = "PAWL_"
+
 
 class Settings(BaseSettings):
     """Everything that can be set. Defaults are safe: loopback, SQLite, base model only."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PAWL_",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         toml_file="pawl.toml",
         extra="forbid",
@@ -66,3 +69,27 @@ class Settings(BaseSettings):
         """Arguments win over variables, variables over the file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def misspelt(variables: Iterable[str]) -> Iterator[str]:
+    """Names of variables that are meant to set something and set nothing.
+
+    pydantic-settings looks up the names that it knows and never sees others. Variables of whoever
+    calls Pawl (`PAWL_URL`, `PAWL_KEY`) are none of these.
+    """
+    for variable in variables:
+        if not variable.upper().startswith(ENV_PREFIX):
+            continue
+        section, below, _ = variable[len(ENV_PREFIX) :].lower().partition("__")
+        if section not in Settings.model_fields and (below or _one_underscore(section)):
+            yield variable
+
+
+def _one_underscore(name: str) -> bool:
+    """Whether it is a setting of a section, but for the second underscore."""
+    section, _, setting = name.partition("_")
+    if section not in Settings.model_fields:
+        return False
+    model = Settings.model_fields[section].annotation
+    is_section = isinstance(model, type) and issubclass(model, BaseModel)
+    return is_section and setting in model.model_fields

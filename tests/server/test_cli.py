@@ -192,6 +192,21 @@ def test_a_bad_setting_is_named_and_not_echoed(
     assert not [value for value in variables.values() if f"'{value}'" in line]
 
 
+@pytest.mark.parametrize("name", ["PAWL_SERVR__PORT", "PAWL_RETRAIN_ENABLED"])
+def test_a_misspelt_variable_is_named_and_not_echoed(tmp_path: Path, name: str) -> None:
+    code, line = Cli(tmp_path).refused("keys", "list", **{name: "secret"})
+    assert (code, name in line, "secret" in line) == (2, True, False)
+
+
+def test_the_first_key_is_made_where_a_server_without_one_is_refused(tmp_path: Path) -> None:
+    there = Cli(tmp_path)
+    reachable = {"PAWL_SERVER__HOST": "0.0.0.0"}  # noqa: S104  (refused before it listens)
+    code, line = there.refused("serve", "--no-supervise", **reachable)
+    assert (code, "pawl keys create --role admin" in line) == (2, True)
+    made = there("keys", "create", "--role", "admin", "--json", **reachable)
+    assert (made.returncode, json.loads(made.stdout)["role"]) == (0, "admin")
+
+
 def test_a_bad_file_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "pawl.toml").write_text("[server\nport = 1")
     code, line = Cli(tmp_path).refused("serve")
