@@ -124,32 +124,45 @@ class Forwarder:
             self._moved.notify_all()
 
     async def _step(self) -> int:
-        """Forward one group, and catch up when that was the last; how many groups were moved.
-
-        The database has just taken a group, so it is not asked once more before catching up: in
-        that time another group would come into the spool, and so on for as long as the load lasts.
-        """
+        """Forward one group, and catch up when that was the last; how many groups were moved."""
         group = await self._spool.oldest(self._config.group_max)
-        if group.rows:
-            self.behind = True
-            await self._forward_group(group)
-        else:
+        if not group.rows:
             await self._database.transaction(_nothing)
             self._observer.database_answered()
-        await self._catch_up()
+        elif not await self._forwarded_last(group):
+            self.behind = True
+            await self._forward_group(group)
+        if self.behind and not self._spool.rows:
+            async with self.order:
+                self._catch_up()
         return 1 if group.rows else 0
 
-    async def _catch_up(self) -> None:
-        """Let new rows go to the database again, if none wait for it any more."""
-        if not self.behind or self._spool.rows:
-            return
-        async with self.order:  # nobody is about to put another group into the spool
-            if not self._spool.rows:
-                self.behind = False
-                _log.info("database_caught_up")
+    async def _forwarded_last(self, group: SpooledGroup) -> bool:
+        """Forward the last group with nobody putting another behind it; whether it was the last.
 
-    async def _forward_group(self, group: SpooledGroup) -> None:
-        outcomes = await written(group.rows, self._write, _refused)
+        Else a steady load would put one there each time, and the spool stay in use for as long as
+        the load lasts. New rows wait meanwhile, so it is only done where the database has just
+        taken a group, and not for longer than one of theirs may take.
+        """
+        if not self._groups:
+            return False
+        async with self.order:
+            if len(group.rows) < self._spool.rows:
+                return False
+            await self._forward_group(group, self._config.database_seconds)
+            self._catch_up()
+        return True
+
+    def _catch_up(self) -> None:
+        """Let new rows go to the database again, if none wait for it any more; holds `order`."""
+        if self.behind and not self._spool.rows:
+            self.behind = False
+            _log.info("database_caught_up")
+
+    async def _forward_group(self, group: SpooledGroup, seconds: float | None = None) -> None:
+        """Raises `TimeoutError` when the database takes longer than `seconds`; None: no bound."""
+        async with asyncio.timeout(seconds):
+            outcomes = await written(group.rows, self._write, _refused)
         self._observer.database_answered()
         refused = [
             Refused(record, type(outcome).__name__)
@@ -160,7 +173,7 @@ class Forwarder:
         self._tell(group, outcomes, refused)
 
     async def _write(self, rows: Sequence[Record]) -> Sequence[Outcome | Exception]:
-        """Write the rows to the database, however long it takes: nobody waits for it."""
+        """Write the rows to the database."""
         return await in_one_transaction(self._database, rows)
 
     def _tell(

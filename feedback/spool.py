@@ -14,16 +14,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from feedback.errors import SpoolUnavailableError
 from feedback.outage import is_outage
 from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.spool_file import SpoolFile
+from feedback.spool_file import SpoolFile, is_full
 from feedback.spool_tables import delete_rows, keep_aside, read_oldest, write_rows
 from feedback.upserts import Outcome, Stored
 
 Result = TypeVar("Result")
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +130,18 @@ class Spool:
     def _forget(self, group: SpooledGroup, refused: Sequence[Refused], at: datetime) -> None:
         gone = self._unchanged(group.interactions)
 
-        def work(connection: Connection) -> None:
-            for row in refused:
+        def work(connection: Connection, kept: Sequence[Refused]) -> None:
+            delete_rows(connection, gone, group.feedback)  # first: a full file has no room else
+            for row in kept:
                 keep_aside(connection, row.record, row.reason, at)
-            delete_rows(connection, gone, group.feedback)
 
-        self._transact(work)
+        try:
+            self._transact(lambda at: work(at, refused))
+        except OperationalError as error:
+            if not (refused and is_full(error)):
+                raise
+            self._transact(lambda at: work(at, ()))
+            _log.error("refused_rows_not_kept", rows=len(refused))
         if not self.rows:
             self._file.shrink()
 

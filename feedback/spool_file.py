@@ -112,6 +112,11 @@ class SpoolFile:
         return engine
 
 
+def is_full(error: DBAPIError) -> bool:
+    """Whether the file may not grow any more, or the disk has no room."""
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def _sound(path: Path) -> bool:
     """Whether SQLite finds no damage. Raises what tells nothing of it: locked, full, forbidden."""
     try:

@@ -82,8 +82,9 @@ class Spooling:
 
     async def caught_up(self) -> None:
         """Wait until the spool is empty and new rows go to the database again."""
-        while self.forwarder.behind or self.recorder.depth:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(30):
+            while self.forwarder.behind or self.recorder.depth:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
 
 
 def spool_path(folder: Path) -> Path:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func
+from sqlalchemy import Connection, func
 from sqlmodel import col, select
+from structlog.testing import capture_logs
 
 from feedback.errors import ConflictError, InvalidInputError, StoreUnavailableError
 from feedback.models import Choice, Feedback, Interaction
 from feedback.ports import Database
 from feedback.records import FeedbackRecord, InteractionRecord, Subject
-from feedback.spool import Spool
+from feedback.spool import Refused, Spool
 from feedback.upserts import Stored
 from tests.feedback.examples import NOW, CountingObserver, interaction, judgement, new_id
 from tests.feedback.spooling import HASTY, QUICK, looked_at, spool_path, spooling
@@ -361,6 +362,61 @@ async def test_once_the_last_group_is_forwarded_nothing_goes_before_catching_up(
         log.database.away = False
         await log.caught_up()
     assert late == []
+
+
+async def test_nothing_is_put_behind_the_last_group_while_it_is_forwarded(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the database: else a steady load would do so each time."""
+    late: list[str] = []
+    async with spooling(database, tmp_path, away=True) as log:
+        transaction = log.database.transaction
+
+        async def slow(work: Any) -> Any:
+            if log.forwarder.behind and not log.forwarder.order.locked() and len(late) < 3:
+                late.append(f"late {len(late)}")
+                await log.recorder.store(judgement(late[-1]))
+            return await transaction(work)
+
+        await log.recorder.store(judgement("first"))
+        monkeypatch.setattr(log.database, "transaction", slow)
+        log.database.away = False
+        await log.caught_up()
+    assert late == ["late 0"]  # that one came before the database was known to answer
+
+
+async def test_a_full_spool_lets_go_of_what_the_database_refuses(
+    database: Database, tmp_path: Path
+) -> None:
+    """Keeping a refused row aside takes room: that of the rows which leave."""
+    config = QUICK.model_copy(update={"spool_max_bytes": 2**20})
+    async with spooling(database, tmp_path, config) as log:
+        await log.recorder.store(judgement("taken", digest="one"))
+        log.database.away = True
+        await log.recorder.store(judgement("taken", digest="two", rationale="y" * 100_000))
+        await fill(log)
+        log.database.away = False
+        await log.caught_up()
+    assert looked_at(tmp_path, "SELECT id, reason FROM refused") == [("taken", "ConflictError")]
+
+
+async def test_a_refused_row_that_no_room_is_left_for_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(spool_path(tmp_path), 2**20)
+    await spool.write([], [judgement("a"), judgement("b")])
+
+    def full(connection: Connection, *_: object) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count={2**18 // 4096}")
+        connection.exec_driver_sql("CREATE TABLE large AS SELECT zeroblob(1048576)")
+
+    monkeypatch.setattr("feedback.spool.keep_aside", full)
+    group = await spool.oldest(10)
+    with capture_logs() as logs:
+        await spool.forget(group, [Refused(group.feedback[0], "ConflictError")], NOW)
+    assert spool.rows == 0
+    assert [entry["event"] for entry in logs] == ["refused_rows_not_kept"]
+    await spool.close()
 
 
 async def test_the_spool_empties_under_a_load_that_never_ends(
