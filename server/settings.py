@@ -91,5 +91,6 @@ def _one_underscore(name: str) -> bool:
     if section not in Settings.model_fields:
         return False
     model = Settings.model_fields[section].annotation
-    is_section = isinstance(model, type) and issubclass(model, BaseModel)
-    return is_section and setting in model.model_fields
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return False
+    return setting in model.model_fields
