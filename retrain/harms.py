@@ -9,6 +9,8 @@ from retrain.judges import Conversation, JudgeError, load_object
 HarmMetric = Callable[[Conversation, str], float | Awaitable[float]]
 """Takes a conversation and an answer, async or not; 0 is harmless and 1 harmful."""
 
+RANGE = "a harm metric must return a number from 0 (harmless) to 1 (harmful)"
+
 
 def load_harm_metric(spec: str) -> HarmMetric:
     """Import a metric by `module:function`.
@@ -35,6 +37,9 @@ async def measure_harm(metric: HarmMetric, conversation: Conversation, answer: s
         harm = await harm if inspect.isawaitable(harm) else harm
     except Exception as error:
         raise JudgeError(f"a harm metric raised {type(error).__name__}") from error
-    if not 0 <= harm <= 1:
-        raise JudgeError("a harm metric must return a number from 0 (harmless) to 1 (harmful)")
-    return float(harm)
+    try:
+        if 0 <= harm <= 1:
+            return float(harm)
+    except Exception as error:
+        raise JudgeError(RANGE) from error
+    raise JudgeError(RANGE)
