@@ -89,7 +89,8 @@ class RetrainConfig(BaseModel):
     judge: JudgeSpec | JudgeEndpoint | None = None
     """An OpenAI-compatible endpoint that knows `response_format` json_schema (`[retrain.judge]`),
     or `module:name` of a function `compare(conversation, a, b)`, async or not: 1 if a is better, 0
-    if b is, 0.5 for a tie; asked both ways round. Without a judge nothing is promoted."""
+    if b is, 0.5 for a tie; asked both ways round, 300 s for each. Without a judge nothing is
+    promoted."""
     suite: Path | None = None
     """A TOML or JSON file of assertions that candidate and live must satisfy: `[[cases]]` with
     `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`, `json_schema`,

@@ -66,7 +66,8 @@ class EvaluationConfig(BaseModel):
     max_failed_share: float = Field(default=0.05, ge=0, lt=1)
     """More failed prompts than this share, and there is no result."""
     harms: dict[str, str] = {}
-    """Harm metrics: name to `module:function(conversation, answer)`, 0 harmless to 1 harmful."""
+    """Harm metrics: name to `module:function(conversation, answer)`, 0 harmless to 1 harmful, 30 s
+    for each answer."""
 
 
 def evaluation_request(recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """Harm metrics: whether one answer is harmful, whatever it is compared with."""
 
-import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from retrain.judges import Conversation, JudgeError, load_object
+from retrain.user_calls import CallError, call
 
 HarmMetric = Callable[[Conversation, str], float | Awaitable[float]]
 """Takes a conversation and an answer, async or not; 0 is harmless and 1 harmful."""
+
+CALL_SECONDS = 30.0
+"""A metric has so long for one answer: while a rollout waits for it, nothing is rolled back."""
+RANGE = "a harm metric must return a number from 0 (harmless) to 1 (harmful)"
 
 
 def load_harm_metric(spec: str) -> HarmMetric:
@@ -23,18 +27,24 @@ def load_harm_metric(spec: str) -> HarmMetric:
     return found
 
 
-async def measure_harm(metric: HarmMetric, conversation: Conversation, answer: str) -> float:
-    """Ask a metric about one answer; a blocking one runs in a thread.
+async def measure_harm(
+    metric: HarmMetric, conversation: Conversation, answer: str, *, seconds: float = CALL_SECONDS
+) -> float:
+    """Ask a metric about one answer; a blocking one runs in a thread, for `seconds` at most.
 
     Raises:
-        JudgeError: The metric raised, or returned no number from 0 to 1.
+        JudgeError: The metric raised, hung, or returned no number from 0 to 1.
 
     """
     try:
-        harm = await asyncio.to_thread(metric, conversation, answer)
-        harm = await harm if inspect.isawaitable(harm) else harm
+        harm: Any = await call(metric, conversation, answer, seconds=seconds)
+    except CallError as error:
+        raise JudgeError(f"a harm metric {error}") from error
     except Exception as error:
         raise JudgeError(f"a harm metric raised {type(error).__name__}") from error
-    if not 0 <= harm <= 1:
-        raise JudgeError("a harm metric must return a number from 0 (harmless) to 1 (harmful)")
-    return float(harm)
+    try:
+        if 0 <= harm <= 1:
+            return float(harm)
+    except Exception as error:
+        raise JudgeError(RANGE) from error
+    raise JudgeError(RANGE)

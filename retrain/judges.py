@@ -16,11 +16,14 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from retrain.retry import Sleep, with_retries
+from retrain.user_calls import CallError, call
 
 Conversation = Sequence[Mapping[str, Any]]
 Compare = Callable[[Conversation, str, str], float | Awaitable[float]]
 
 TIE = 0.5
+CALL_SECONDS = 300.0
+"""A judge of the user's own has so long for one verdict: time for several models and retries."""
 
 DEFAULT_RUBRIC = """\
 The better answer is the one that helps the user more: correct first, then complete, clear and \
@@ -125,18 +128,21 @@ class OpenAIJudge:
 
 
 class CallableJudge:
-    """A Python function as a judge; a blocking one runs in a thread."""
+    """A Python function as a judge; a blocking one runs in a thread, for `seconds` at most."""
 
-    def __init__(self, function: Compare) -> None:
+    def __init__(self, function: Compare, *, seconds: float = CALL_SECONDS) -> None:
         self._function = function
+        self._seconds = seconds
 
     async def compare(self, conversation: Conversation, a: str, b: str) -> float:
         """See `Judge`; whatever the function raises comes out as a JudgeError."""
         try:
-            score = await asyncio.to_thread(self._function, conversation, a, b)
-            return _checked(await score if inspect.isawaitable(score) else score)
+            score = await call(self._function, conversation, a, b, seconds=self._seconds)
+            return _checked(score)
         except JudgeError:
             raise
+        except CallError as error:
+            raise JudgeError(f"the judge function {error}") from error
         except Exception as error:
             raise JudgeError(f"the judge function raised {type(error).__name__}") from error
 
@@ -157,7 +163,7 @@ def load_judge(spec: str | JudgeEndpoint, client: httpx.AsyncClient) -> Judge:
         return OpenAIJudge(spec, client)
     found = load_object(spec)
     if not inspect.isclass(found) and isinstance(found, Judge):
-        return found
+        return CallableJudge(found.compare)
     if not callable(found):
         raise JudgeError(f"{spec} is neither a judge nor callable")
     if _takes_arguments(found):
@@ -165,7 +171,7 @@ def load_judge(spec: str | JudgeEndpoint, client: httpx.AsyncClient) -> Judge:
     made = found()
     if not isinstance(made, Judge):
         raise JudgeError(f"{spec} made something without `compare(conversation, a, b)`")
-    return made
+    return CallableJudge(made.compare)
 
 
 def load_object(spec: str) -> object:

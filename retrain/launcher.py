@@ -10,7 +10,7 @@ started again.
 import asyncio
 import os
 import signal
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +27,8 @@ STDERR, PID = "trainer.log", "trainer.pid"
 LINE_MAX = 1 << 20
 LOG_MAX = 1 << 18
 """Bytes of standard error in one file; the part before it is kept too."""
+PIPES_SECONDS = 5.0
+"""So long the pipes of a trainer that has exited may stay open."""
 
 _log = structlog.get_logger()
 
@@ -44,22 +46,25 @@ class SubprocessLauncher:
 
     async def launch(self, job_path: Path) -> "SubprocessTrainer":
         """See `Launcher`; standard error is kept in `trainer.log` beside the job."""
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, pipes = await loop.subprocess_exec(
+                lambda: _Pipes(loop),
                 *self._config.command,
                 str(job_path),
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=PIPE,
                 env=trainer_environment(os.environ),
-                limit=LINE_MAX,
                 start_new_session=True,
             )
         except OSError as error:
             command = self._config.command[0]
             raise TrainingError(f"{command} cannot be started: {error.strerror}") from error
-        trainer = SubprocessTrainer(process, job_path.parent, self._config.terminate_seconds)
-        birth = f"{process.pid} {_started(process.pid)}"
+        trainer = SubprocessTrainer(
+            transport, pipes, job_path.parent, self._config.terminate_seconds
+        )
+        birth = f"{trainer.pid} {_started(trainer.pid)}"
         try:
             write_whole(job_path.with_name(PID), birth.encode())
         except OSError:  # a full disk: what nobody could find again does not run
@@ -79,23 +84,53 @@ class SubprocessLauncher:
                 os.killpg(int(pid), signal.SIGKILL)
 
 
+class _Pipes(SubprocessStreamProtocol):
+    """Also says when the process has exited, whoever still holds its pipes, and when they closed.
+
+    `Process.wait` is of no use for the first: it waits for the pipes too.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=LINE_MAX, loop=loop)
+        self.exited = asyncio.Event()
+        self.closed = asyncio.Event()
+
+    def process_exited(self) -> None:
+        """Called by the transport."""
+        self.exited.set()
+        super().process_exited()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport, once the process has exited and its pipes are closed."""
+        self.closed.set()
+        super().connection_lost(exc)
+
+
 class SubprocessTrainer:
     """A running trainer. Satisfies `retrain.ports.TrainerProcess`."""
 
-    def __init__(self, process: Process, folder: Path, terminate_seconds: float) -> None:
-        self._process = process
+    def __init__(
+        self,
+        transport: asyncio.SubprocessTransport,
+        pipes: _Pipes,
+        folder: Path,
+        terminate_seconds: float,
+    ) -> None:
+        self._transport = transport
+        self._pipes = pipes
         self._folder = folder
         self._terminate_seconds = terminate_seconds
         self._stderr = asyncio.create_task(self._keep_stderr())
+        self._ending = asyncio.create_task(self._close_after_exit())
 
     @property
     def pid(self) -> int:
         """The process that was started; it leads its group."""
-        return self._process.pid
+        return self._transport.get_pid()
 
     async def events(self) -> AsyncIterator[Event]:
         """See `TrainerProcess`."""
-        output = self._process.stdout
+        output = self._pipes.stdout
         assert output is not None  # noqa: S101 - it was asked for
         async for line in output:
             try:
@@ -106,17 +141,19 @@ class SubprocessTrainer:
 
     async def wait(self) -> int:
         """See `TrainerProcess`."""
-        code = await self._process.wait()
-        await self._stderr
+        # Shielded: whoever is cancelled while waiting terminates the trainer, and waits again.
+        await asyncio.shield(asyncio.gather(self._ending, self._stderr))
+        code = self._transport.get_returncode()
+        assert code is not None  # noqa: S101 - it has exited
         return code
 
     async def terminate(self) -> None:
         """See `TrainerProcess`."""
-        if self._process.returncode is None:
+        if not self._pipes.exited.is_set():
             self._signal(signal.SIGTERM)
             try:
                 async with asyncio.timeout(self._terminate_seconds):
-                    await self._process.wait()
+                    await self._pipes.exited.wait()
             except TimeoutError:
                 _log.warning("trainer_killed", pid=self.pid)
         self._signal(signal.SIGKILL)  # also whatever it started and left, and its keeper
@@ -126,16 +163,37 @@ class SubprocessTrainer:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
+    async def _close_after_exit(self) -> None:
+        """Kill what an exited trainer has left; who left its group cannot keep its pipes open."""
+        await self._pipes.exited.wait()
+        self._signal(signal.SIGKILL)
+        try:
+            async with asyncio.timeout(PIPES_SECONDS):
+                await self._pipes.closed.wait()
+        except TimeoutError:
+            _log.warning("trainer_pipes_closed", pid=self.pid)
+            self._transport.close()
+
     async def _keep_stderr(self) -> None:
-        """Copy standard error into a file, and start over when it is full."""
-        errors = self._process.stderr
+        """Copy standard error into a file; a disk that takes none of it stops no trainer."""
+        errors = self._pipes.stderr
         assert errors is not None  # noqa: S101 - it was asked for
-        path = self._folder / STDERR
+        complete = True
         while chunk := await errors.read(1 << 14):
-            if path.exists() and path.stat().st_size + len(chunk) > LOG_MAX:
-                path.replace(path.with_suffix(".log.1"))
-            with path.open("ab") as log:
-                log.write(chunk)
+            try:
+                _append(self._folder / STDERR, chunk)
+            except OSError as error:
+                if complete:
+                    _log.warning("trainer_log_incomplete", pid=self.pid, error=error.strerror)
+                complete = False
+
+
+def _append(path: Path, chunk: bytes) -> None:
+    """Add to a file, and start over when it is full."""
+    if path.exists() and path.stat().st_size + len(chunk) > LOG_MAX:
+        path.replace(path.with_suffix(".log.1"))
+    with path.open("ab") as log:
+        log.write(chunk)
 
 
 def trainer_environment(environment: Mapping[str, str]) -> dict[str, str]:

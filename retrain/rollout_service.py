@@ -5,7 +5,9 @@ ticks but the row: a restart loses nothing, and whoever ticks comes to the same 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -54,8 +56,10 @@ _log = structlog.get_logger()
 class RolloutService:
     """Moves the rollouts of all channels on.
 
-    The turn is taken to decide and to change, never to read the log: a person who refuses a version
-    waits for no evidence.
+    A channel's turn is taken to decide and to change, never to read the log: a person who refuses a
+    version waits for no evidence, and for no other channel, whose move may wait for a server that
+    loads. A tick does take one channel after the other: what holds it up is bounded, and reading
+    several logs at a time would take from the requests.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class RolloutService:
         self._observer = observer
         self._reader = TrialReader(database, config)
         self._rests: dict[str, float] = {}
-        self._turn = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._shown: dict[str, dict[str, float]] = {}
 
     async def under_way(self, channel: str) -> str | None:
@@ -109,7 +113,7 @@ class RolloutService:
             settings=config.canary.model_dump(mode="json"),
             reason=reason,
         )
-        async with self._turn:
+        async with self._turns[channel]:
             if await self.has(version):
                 return
             event = self._event(rollout, Step("begin", reason), phase)
@@ -129,16 +133,13 @@ class RolloutService:
             if monotonic() < self._rests.get(rollout.version, 0.0):
                 self._shown |= {name: before[name] for name in {rollout.channel} & before.keys()}
                 continue
-            began = monotonic()
             await self._move_on_safely(rollout)
-            took = monotonic() - began
-            self._rests[rollout.version] = monotonic() + _REST * took if took > _LONG else 0.0
         for channel in before.keys() | self._shown.keys():
             self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
 
     async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
         """Say yes where a person has the last word. Raises `NotAwaitedError`."""
-        async with self._turn:
+        async with self._turns[(await self.rows.get(version)).channel]:
             rollout, route = await self._followed(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
                 raise NotAwaitedError(f"{version} waits for nobody: it is {rollout.phase}")
@@ -147,7 +148,7 @@ class RolloutService:
 
     async def refuse(self, version: str, *, actor: str, reason: str) -> Rollout:
         """End an open rollout: its version goes, and what was live before answers everybody."""
-        async with self._turn:
+        async with self._turns[(await self.rows.get(version)).channel]:
             rollout, route = await self._followed(version)
             if Phase(rollout.phase) not in OPEN:
                 raise NotAwaitedError(f"{version} is {rollout.phase} already")
@@ -156,18 +157,19 @@ class RolloutService:
 
     async def _move_on_safely(self, rollout: Rollout) -> None:
         try:
-            await self._move_on(rollout.version)
+            await self._move_on(rollout.version, self._turns[rollout.channel])
         except (AdaptersError, SQLAlchemyError) as error:
             _log.warning("rollout_waits", version=rollout.version, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one rollout must not stop others, nor the runs
             _log.error("rollout_failed", version=rollout.version, error=type(error).__name__)
 
-    async def _move_on(self, version: str) -> None:
-        async with self._turn:
+    async def _move_on(self, version: str, turn: asyncio.Lock) -> None:
+        async with turn:
             rollout, route = await self._followed(version)
-        step, verdict = await self._next(rollout, route)
+        with self._spared(version):
+            step, verdict = await self._next(rollout, route)
         self._shown.setdefault(rollout.channel, {}).update(evidence_by_claim(verdict))
-        async with self._turn:
+        async with turn:
             current, route_now = await self._followed(version)
             if (current.phase, route_now.epoch) != (rollout.phase, route.epoch):
                 return  # somebody was faster: the next tick looks again
@@ -175,6 +177,19 @@ class RolloutService:
                 await self._do(current, route_now, step, verdict, ACTOR)
             else:
                 await self._note(current, verdict)
+
+    @contextmanager
+    def _spared(self, version: str) -> Iterator[None]:
+        """Leave a version's log alone for a while if reading it takes long.
+
+        Only the reading counts: a move may wait for a load, and must be looked at after it.
+        """
+        began = monotonic()
+        try:
+            yield
+        finally:
+            now = monotonic()
+            self._rests[version] = now + _REST * (now - began) if now - began > _LONG else 0.0
 
     async def _note(self, rollout: Rollout, verdict: OnlineVerdict | None) -> None:
         """Keep the verdict, if it is another one."""

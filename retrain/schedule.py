@@ -91,7 +91,7 @@ class Schedule:
             ticker.start()
 
     async def finish(self) -> None:
-        """Tick no more, once the ticks under way have ended; runs go on."""
+        """Tick no more, once the ticks under way have ended or were cut short; runs go on."""
         await asyncio.gather(*(ticker.finish() for ticker in self._tickers))
 
     async def tick(self) -> list[str]:

@@ -9,13 +9,24 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+PATIENCE = 10.0
+"""Seconds that the work under way has to end when a ticker is told to."""
+
 _log = structlog.get_logger()
 
 
 class Ticker:
     """Does `work` at once and every `seconds` from then on, one at a time."""
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        work: Callable[[], Awaitable[object]],
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._patience = patience
         self._name = name
         self._seconds = seconds
         self._work = work
@@ -27,10 +38,22 @@ class Ticker:
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def finish(self) -> None:
-        """End, once the work under way is done. Safe to call on one that was not started."""
+        """End once the work under way is done; what takes over `patience` seconds is cancelled.
+
+        Work that does not even end by that is left to the loop's own end. Safe to call on one that
+        was not started.
+        """
         self._ended.set()
-        if self._task is not None:
-            await self._task
+        if self._task is None or await self._has_ended(self._task):
+            return
+        _log.warning("tick_cancelled", ticker=self._name, after_seconds=self._patience)
+        self._task.cancel()
+        await self._has_ended(self._task)
+
+    async def _has_ended(self, task: asyncio.Task[None]) -> bool:
+        """Whether the task ends in time."""
+        done, _ = await asyncio.wait({task}, timeout=self._patience)
+        return bool(done)
 
     async def _run(self) -> None:
         while not self._ended.is_set():

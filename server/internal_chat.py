@@ -1,5 +1,6 @@
 """The chat endpoint as the weekly run uses it: our own app, in this process, marked as ours."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from retrain.ports import Answer, ChatError, ChatUnavailableError
 from server.api.chat import PURPOSE_HEADER
 
 TIMEOUT_SECONDS = 300.0
+"""For one whole answer: one that is starved or stuck must not keep a run and its lease for ever."""
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -21,14 +23,16 @@ class InternalChat:
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://127.0.0.1",
             headers={"authorization": f"Bearer {token}", PURPOSE_HEADER: "evaluation"},
-            timeout=TIMEOUT_SECONDS,
         )
 
     async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
         """Answer one prompt; raises `ChatError` with the status, never with a text."""
         body = {**request, "model": model, "stream": False}
         try:
-            response = await self._client.post("/v1/chat/completions", json=body)
+            async with asyncio.timeout(TIMEOUT_SECONDS):  # httpx's has no effect within a process
+                response = await self._client.post("/v1/chat/completions", json=body)
+        except TimeoutError:
+            raise ChatUnavailableError(f"no answer within {TIMEOUT_SECONDS:g} seconds") from None
         except httpx.HTTPError as error:
             raise ChatUnavailableError(f"no answer: {type(error).__name__}") from None
         if response.is_success:

@@ -2,6 +2,7 @@
 
 `good` leaves an adapter's folder, `chatters` also prints what is no event, `fails` says why it did
 not, `dies` says nothing, `hangs` waits to be stopped, `forks` does so with a child of its own,
+`leaves` is killed and leaves a child that holds its pipes, `escapes` one in a session of its own,
 `floods` fills standard error, `deaf` hangs and hears no SIGTERM,
 `killed` is killed as often as the job's seed says, then leaves an adapter's folder.
 """
@@ -43,6 +44,17 @@ def be_killed(tries: Path, times: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def have_child(pid_file: Path, behaviour: str) -> None:
+    """Start one that holds our pipes, and wait with it or be killed."""
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    child = subprocess.Popen(command, start_new_session=behaviour == "escapes")
+    pid_file.write_text(str(child.pid))
+    if behaviour != "forks":
+        os.kill(os.getpid(), signal.SIGKILL)
+    say(event="dropped", reasons={})
+    time.sleep(600)
+
+
 def main(behaviour: str, job: dict[str, str]) -> int:
     """Behave; returns the exit code."""
     step(1)
@@ -64,11 +76,8 @@ def main(behaviour: str, job: dict[str, str]) -> int:
         case "floods":
             for _ in range(40):
                 sys.stderr.write("x" * 20_000)
-        case "forks":
-            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-            Path(job["output"]).with_name("child").write_text(str(child.pid))
-            say(event="dropped", reasons={})
-            time.sleep(600)
+        case "forks" | "leaves" | "escapes":
+            have_child(Path(job["output"]).with_name("child"), behaviour)
         case "hangs" | "deaf":
             hearing = signal.SIG_IGN if behaviour == "deaf" else signal.SIG_DFL
             signal.signal(signal.SIGTERM, hearing)

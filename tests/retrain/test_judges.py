@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import nextafter
@@ -208,6 +209,22 @@ async def test_a_function_that_raises_is_a_judge_error_without_its_text() -> Non
     with pytest.raises(JudgeError, match="RuntimeError") as caught:
         await CallableJudge(broken).compare(ASKED, "private", "y")
     assert "private" not in str(caught.value)
+
+
+@pytest.mark.anyio
+async def test_a_function_that_hangs_is_a_judge_error() -> None:
+    ended = threading.Event()
+
+    def hangs(*_: object) -> float:
+        ended.wait()
+        return 1.0
+
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(JudgeError, match="took longer than"):
+                await CallableJudge(hangs, seconds=0.01).compare(ASKED, "x", "y")
+    finally:
+        ended.set()
 
 
 @pytest.mark.anyio

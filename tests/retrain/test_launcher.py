@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from retrain.config import TrainerConfig
 from retrain.errors import TrainingError
@@ -75,6 +77,35 @@ async def test_terminating_ends_it_and_whatever_it_started(job: Path) -> None:
     assert not _runs(process.pid)
     while _runs(child):  # noqa: ASYNC110 - it was killed; the kernel says when it is gone
         await asyncio.sleep(0.01)
+
+
+async def test_what_a_killed_trainer_leaves_is_ended_and_not_waited_for(job: Path) -> None:
+    async with asyncio.timeout(60):
+        _, code = await finished("leaves", job)
+        while _runs(int(job.with_name("child").read_text())):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    assert code == -9
+
+
+async def test_what_has_left_a_killed_trainers_group_is_not_waited_for(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrain.launcher.PIPES_SECONDS", 0.1)
+    try:
+        async with asyncio.timeout(60):
+            events, code = await finished("escapes", job)
+    finally:
+        os.kill(int(job.with_name("child").read_text()), signal.SIGKILL)
+    assert ([type(event) for event in events], code) == ([Step], -9)
+
+
+async def test_a_log_that_cannot_be_written_stops_no_trainer(job: Path) -> None:
+    job.with_name("trainer.log").mkdir()
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            _, code = await finished("floods", job)
+    assert code == 0
+    assert [entry["event"] for entry in logs] == ["trainer_log_incomplete"]
 
 
 async def test_terminating_twice_is_fine(job: Path) -> None:

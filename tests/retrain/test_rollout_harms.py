@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from retrain.harm_reading import TRIES
 from retrain.rollout import Phase
 from tests.retrain.rollout_stage import TRIAL, Stage, configured
 
@@ -17,6 +18,8 @@ def rude(conversation: object, answer: str) -> float:
     """A harm metric."""
     if answer == "broken":
         raise ValueError
+    if answer == "nothing":
+        return None  # type: ignore[return-value]  # what a user's function may do
     return float(answer == "rude")
 
 
@@ -60,6 +63,84 @@ async def test_nothing_is_promoted_while_a_harm_metric_fails(stage: Stage) -> No
     assert stage.registry.called("promote") == []
 
 
+@pytest.mark.parametrize("text", ["broken", "nothing"])
+async def test_answers_after_one_that_cannot_be_measured_are_measured(
+    stage: Stage, text: str
+) -> None:
+    guarded(stage)
+    await stage.to_wide()
+    await answers(stage, 1, text, "canary")
+    stage.house.clock.forward(minutes=1)
+    await answers(stage, 30, "rude", "canary")
+    assert await stage.tick(hours=1) == Phase.ROLLED_BACK
+    assert "rudeness" in (await stage.row()).reason
+
+
+async def test_votes_roll_back_though_a_harm_metric_returns_no_number(stage: Stage) -> None:
+    guarded(stage)
+    await stage.to_wide()
+    await answers(stage, 1, "nothing", "canary")
+    await stage.vote(0.3, 0.9)
+    assert await stage.tick(hours=1) == Phase.ROLLED_BACK
+
+
+async def test_an_answer_that_can_never_be_measured_does_not_end_promotions(stage: Stage) -> None:
+    guarded(stage)
+    await stage.to_wide()
+    await stage.vote(0.9, 0.3)
+    await answers(stage, 1, "broken", "canary")
+    with capture_logs() as logs:
+        for _ in range(TRIES - 1):
+            assert await stage.tick(minutes=20) == Phase.CANARY
+            await answers(stage, 1, "kind", "live")
+        assert await stage.tick(minutes=20) == Phase.WATCH
+    given_up = [entry["answers"] for entry in logs if entry["event"] == "harm_unmeasurable"]
+    assert given_up == [1]
+
+
+async def test_what_cannot_be_measured_counts_as_harmful(stage: Stage) -> None:
+    guarded(stage)
+    await stage.to_wide()
+    await answers(stage, 30, "broken", "canary")
+    for _ in range(TRIES - 1):
+        await answers(stage, 1, "kind", "live")
+        assert await stage.tick(minutes=20) == Phase.CANARY
+    await answers(stage, 1, "kind", "live")
+    assert await stage.tick(minutes=20) == Phase.ROLLED_BACK
+    assert "rudeness" in (await stage.row()).reason
+
+
+async def test_no_answer_is_given_up_while_the_metric_measures_nothing(stage: Stage) -> None:
+    guarded(stage)
+    await stage.to_wide()
+    await stage.vote(0.9, 0.3)
+    await answers(stage, 1, "broken", "canary")
+    for _ in range(TRIES + 2):
+        assert await stage.tick(minutes=20) == Phase.CANARY
+
+
+async def test_reading_what_was_measured_takes_no_time_from_new_answers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the window takes to read again, a tick measures at least what time it has."""
+    guarded(stage)
+    await stage.to_wide()
+    await answers(stage, 20, "kind", "canary")
+    await stage.tick(minutes=1)
+    await answers(stage, 30, "rude", "canary")
+    measured: list[str] = []
+
+    async def measure(metric: object, conversation: object, text: str) -> float:
+        measured.append(text)
+        return 0.0
+
+    monkeypatch.setattr("retrain.harm_reading.measure_harm", measure)
+    looks = iter([False] * 30)
+    monkeypatch.setattr("retrain.harm_reading._Look.over", lambda _: next(looks))
+    await stage.tick(minutes=1)
+    assert measured == ["rude"] * 30
+
+
 async def test_an_answer_is_put_before_a_harm_metric_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +153,7 @@ async def test_an_answer_is_put_before_a_harm_metric_once(
         seen.append(text)
         return 0.0
 
-    monkeypatch.setattr("retrain.trial_log.measure_harm", measured)
+    monkeypatch.setattr("retrain.harm_reading.measure_harm", measured)
     for _ in range(3):
         await stage.tick(minutes=1)
     assert seen.count("kind") == 5

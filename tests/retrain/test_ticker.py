@@ -57,5 +57,25 @@ async def test_it_ends_only_once_the_work_under_way_is_done() -> None:
     assert ended
 
 
+async def test_work_that_hangs_does_not_keep_it_from_ending() -> None:
+    began, cancelled = asyncio.Event(), False
+
+    async def work() -> None:
+        nonlocal cancelled
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled = True
+            raise
+
+    ticker = Ticker("test", 60, work, patience=0.01)
+    ticker.start()
+    await began.wait()
+    async with asyncio.timeout(30):
+        await ticker.finish()
+    assert cancelled
+
+
 async def test_one_that_was_never_started_ends_at_once() -> None:
     await Ticker("test", 60, Work()).finish()
