@@ -23,9 +23,25 @@ class Failure:
     again_at: float | None
 
 
+def first_to_try(keys: Iterable[str], failed: Mapping[str, Failure], now: float) -> str | None:
+    """The first of `keys` that has not failed, else the one that was first due to be tried again.
+
+    None where nothing may be tried at `now`.
+    """
+    due = dict[str, float]()
+    for key in keys:
+        failure = failed.get(key)
+        if failure is None:
+            return key
+        if failure.again_at is not None and failure.again_at <= now:
+            due[key] = failure.again_at
+    return min(due, key=due.__getitem__, default=None)
+
+
 class CatchingUp:
     """One task loads, one version after the other, those that answer users first.
 
+    What has failed is tried after what has not: nothing waits behind what cannot be loaded.
     `loaded` is called after each. A request to load is tried once: whoever asks is told why not.
     """
 
@@ -109,26 +125,23 @@ class CatchingUp:
         return self._next_of(key for key, name in self._wanted.items() if name not in loaded)
 
     def _next_of(self, keys: Iterable[str]) -> str | None:
-        """The first of them that may be tried now."""
-        now = self._monotonic()
-        for key in keys:
-            failure = self._failed.get(key)
-            if failure is None or (failure.again_at is not None and failure.again_at <= now):
-                return key
-        return None
+        return first_to_try(keys, self._failed, self._monotonic())
 
     async def _load(self, key: str, name: str) -> None:
-        again_at = self._monotonic() + self._retry_seconds if key.startswith(_BY_ROUTE) else None
         try:
             await self._residency.load(await self._ledger.version(name))
         except AdaptersError as error:
+            again_at = self._later() if key.startswith(_BY_ROUTE) else None
             self._failed[key] = Failure(f"{type(error).__name__}: {error}", again_at)
             self._log.error("adapter_not_resident", version=name, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001  (the database or the disk is away: later)
-            later = self._monotonic() + self._retry_seconds
-            self._failed[key] = Failure(type(error).__name__, later)
+            self._failed[key] = Failure(type(error).__name__, self._later())
             self._log.warning("adapter_not_resident", version=name, error=type(error).__name__)
         else:
             self._failed.pop(key, None)
             if not key.startswith(_BY_ROUTE):
                 self._for_others.add(name)
+
+    def _later(self) -> float:
+        """When what has just failed is tried again: a load may take longer than that pause."""
+        return self._monotonic() + self._retry_seconds

@@ -7,6 +7,7 @@ transaction fails where the route is another one by then; it is then tried again
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -32,6 +33,9 @@ from adapters.route_change import changed_route, new_trial
 from adapters.schemas import RouteIn
 
 _T = TypeVar("_T")
+
+STANDBY_SECONDS = 3.0
+"""So long a rollback waits for standby where no server holds it; then the base model answers."""
 
 ATTEMPTS = 5
 """So often a change is begun anew where another server was faster."""
@@ -72,7 +76,15 @@ class Changes:
         self._dead_seconds = dead_seconds
         self._monotonic = monotonic
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._late: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
+
+    async def close(self) -> None:
+        """Give up the loads that nobody waits for: the engine is about to end."""
+        late = list(self._late)
+        for load in late:
+            load.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def load(self, version: str) -> None:
         """Make a version resident here that may still answer."""
@@ -119,19 +131,21 @@ class Changes:
                 await self._commit(change, author)
             return self._ledger.view(channel)
 
+        if change.after != change.before:
+            await self._load_kept(change)
         return await self._prepared(channel, new, replace, epoch)
 
     async def rollback(self, channel: str, author: Author, epoch: int | None) -> Swap:
-        """Put standby back, else the base model; waits for no load of any server's."""
-        began, undone = self._monotonic(), ""
+        """Put standby back, else the base model; waits `STANDBY_SECONDS` for loads at the most."""
+        began, undone, until = self._monotonic(), "", 0.0
 
         async def put_back(before: RouteView) -> Swap:
-            nonlocal undone
-            undone = undone or before.live
+            nonlocal undone, until
+            undone, until = undone or before.live, until or self._monotonic() + STANDBY_SECONDS
             if undone != before.live:  # somebody else did it: undoing once more is not meant
                 raise StaleRouteError(channel)
             after = with_rollback(before)
-            if not await self._can_serve(after.live):
+            if not await self._can_serve(after.live, until):
                 self._observer.fell_back(channel, after.live, BASE)
                 after = with_rollback(before, skip_standby=True)
             change = Change(before, after)
@@ -195,6 +209,12 @@ class Changes:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
+    async def _load_kept(self, change: Change) -> None:
+        """Load what the route has and keeps, where it is missing here, before the change's turn."""
+        for name in change.after.roles.keys() & change.before.roles.keys():
+            with suppress(TransitionError):  # ended meanwhile: the change begins with another route
+                await self.load(name)
+
     async def _prepared(
         self,
         channel: str,
@@ -214,7 +234,7 @@ class Changes:
                     if self._monotonic() >= asked.deadline:
                         raise
 
-    async def _can_serve(self, version: str) -> bool:
+    async def _can_serve(self, version: str, until: float) -> bool:
         """Whether a version can be live at once: this server holds or loads it, or others do."""
         if version == BASE or version in self._residency.loaded():
             return True
@@ -222,13 +242,34 @@ class Changes:
         me, dead = self._membership.me.id, self._dead_seconds
         if any(one.age_seconds < dead and version in one.loaded for one in peers if one.id != me):
             return True
+        return await self._is_loaded(version, until)
+
+    async def _is_loaded(self, version: str, until: float) -> bool:
+        """Load `version` if that is done by then. Undo must not fail: the base model is there."""
+        load = asyncio.create_task(self.load(version), name=f"load {version} for a rollback")
+        await asyncio.wait({load}, timeout=max(0.0, until - self._monotonic()))
         try:
-            await self.load(version)
-        except AdaptersError as error:
-            # Undo must not fail: the base model needs nothing.
-            self._log.error("rollback_to_base", version=version, error=type(error).__name__)
-            return False
-        return True
+            if load.done():
+                await load
+                return True
+            error = TimeoutError.__name__
+            self._let_end(load, version)
+        except AdaptersError as failure:
+            error = type(failure).__name__
+        self._log.error("rollback_to_base", version=version, error=error)
+        return False
+
+    def _let_end(self, load: asyncio.Task[None], version: str) -> None:
+        """Let a load end that nobody waits for: an engine stopped in the midst may keep a part."""
+
+        def ended(load: asyncio.Task[None]) -> None:
+            self._late.discard(load)
+            if not load.cancelled() and (error := load.exception()) is not None:
+                kind = type(error).__name__
+                self._log.warning("late_load_failed", version=version, error=kind)
+
+        self._late.add(load)
+        load.add_done_callback(ended)
 
     async def _swap(self, change: Change, author: Author, began: float) -> Swap:
         return self._swapped(change, await self._commit(change, author), began)

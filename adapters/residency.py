@@ -61,15 +61,15 @@ class Residency:
         Raises `NoFreeSlotError`, `ArtifactError` or `AdapterRefusedError`; what is resident is
         unchanged.
         """
-        if self._stays(version.name):
-            return
-        async with self._loading:
-            await self._end_of_drain(version.name)
-            if self._stays(version.name):
+        while not self._stays(version.name):
+            await self._end_of_drain(version.name)  # before its turn: other loads need not wait
+            async with self._loading:
+                if version.name in self._host.resident() | self._drains.keys():
+                    continue  # somebody loaded it, or lets go of it again
+                await self._verify(version)
+                await self._make_room(version.name)
+                await self._host_load(version)
                 return
-            await self._verify(version)
-            await self._make_room(version.name)
-            await self._host_load(version)
 
     def _stays(self, version: str) -> bool:
         return version in self.loaded()

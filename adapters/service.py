@@ -58,9 +58,10 @@ def since_boot() -> float:
 class Registry:
     """All changes to versions and routes go through here, one at a time per channel.
 
-    Versions are loaded before their change's turn, so that a rollback never waits for a load. A
-    change that has begun is finished even if its caller is cancelled. What goes wrong is an
-    `AdaptersError`, or what the database raised; what served before serves on.
+    Versions are loaded before their change's turn, so that a rollback waits for no load, save for
+    seconds for a standby that no server holds. A change that has begun is finished even if its
+    caller is cancelled. What goes wrong is an `AdaptersError`, or what the database raised; what
+    served before serves on.
 
     Changes of a route take an `epoch`: if it is given and the route has another by now, nothing
     changes and `StaleRouteError` is raised.
@@ -201,6 +202,7 @@ class Registry:
     async def close(self) -> None:
         """Finish the changes that have begun; give up drains."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._changes.close()
         await self._follower.close()
         await self._residency.close()
         if self._registered:

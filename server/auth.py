@@ -81,19 +81,25 @@ class KeyRing:
         self._by_hash: dict[str, Principal] = {}
         self._current = True
         self._lookup = KeyLookup(self.refresh, lambda: self._current)
-        self._changes = 0
+        self._changes = self._reads = self._shown = 0
         self.rows: Sequence[ApiKey] = ()
         """All keys as last read, revoked ones too."""
 
     async def refresh(self) -> None:
         """Read all keys anew; raises what the database raises, and then keeps what it has."""
-        self._current, changes, rows = False, -1, list(self.rows)
-        while changes != self._changes:  # what was read before the last change is old
-            changes = self._changes
+        self._current = False
+        while True:
+            self._reads += 1
+            mine, changes = self._reads, self._changes
             async with self._database.read() as session:
                 rows = list(await session.exec(select(ApiKey)))
-        self.assume(rows)
-        self._current = True
+            if changes != self._changes:
+                continue  # what was read may be older than what was changed meanwhile
+            if mine > self._shown:  # else somebody who began later was faster
+                self._shown = mine
+                self.assume(rows)
+            self._current = True
+            return
 
     def assume(self, rows: Sequence[ApiKey]) -> None:
         """Take these for all keys: at a start without the database."""

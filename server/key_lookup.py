@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 PAUSE_SECONDS = 0.25
-"""At least so long between two queries."""
+"""At least so long between the end of one query and the begin of the next."""
 REMEMBERED = 10_000
 
 
@@ -27,6 +27,7 @@ class KeyLookup:
         self._current = current
         self._pause = pause_seconds
         self._next: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
         self._free_at = 0.0
         self._unknown: dict[str, None] = {}
 
@@ -45,10 +46,13 @@ class KeyLookup:
     async def _query(self) -> None:
         """Wait for the turn of the next query and make it; later comers then need another one."""
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(self._free_at - loop.time(), 0))
-        self._next = None
-        self._free_at = loop.time() + self._pause
-        await self._refresh()
+        async with self._turn:  # one at a time: a slow database keeps its connections for others
+            await asyncio.sleep(max(self._free_at - loop.time(), 0))
+            self._next = None
+            try:
+                await self._refresh()
+            finally:
+                self._free_at = loop.time() + self._pause
 
     def _remember(self, hashed: str) -> None:
         """Keep what was asked for: where it became known, the cache answers before this does."""

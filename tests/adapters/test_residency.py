@@ -116,3 +116,30 @@ async def test_a_load_that_waited_lets_go_of_what_ended_meanwhile(
     await first
     await second
     assert world.host.resident() == {loaded.name, waiting.name}
+
+
+async def test_a_load_that_waits_for_its_drain_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drained, other = await world.add(), await world.add()
+    await world.registry.load(drained.name)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    unload = world.host.unload
+
+    async def held(version: str) -> None:
+        begun.set()
+        await go_on.wait()
+        await unload(version)
+
+    monkeypatch.setattr(world.host, "unload", held)
+    world.registry._residency.drain_later(drained.name)
+    await begun.wait()
+    waiting = asyncio.create_task(world.registry.load(drained.name))
+    await world.settled()
+    try:
+        async with asyncio.timeout(10):
+            await world.registry.load(other.name)
+    finally:
+        go_on.set()
+    await waiting
+    assert world.host.resident() == {drained.name, other.name}
