@@ -1,6 +1,5 @@
 """Trainers as subprocesses."""
 
-import asyncio
 import json
 import os
 import sys
@@ -13,6 +12,7 @@ from retrain.errors import TrainingError
 from retrain.launcher import LOG_MAX, SubprocessLauncher, trainer_environment
 from retrain.trainer.events import Event, Failed, Saved, Step
 from tests.retrain.world import FAKE_TRAINER
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -73,8 +73,7 @@ async def test_terminating_ends_it_and_whatever_it_started(job: Path) -> None:
     await process.terminate()
     assert await process.wait() < 0
     assert not _runs(process.pid)
-    while _runs(child):  # noqa: ASYNC110 - it was killed; the kernel says when it is gone
-        await asyncio.sleep(0.01)
+    await until(lambda: not _runs(child))  # it was killed; the kernel says when it is gone
 
 
 async def test_terminating_twice_is_fine(job: Path) -> None:
