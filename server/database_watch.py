@@ -69,7 +69,10 @@ class DatabaseWatch:
 
     async def _watch(self) -> None:
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001  (only a later look says that it is back)
+                _log.error("database_watch_failed", error=type(error).__name__)
             await asyncio.sleep(self._every)
 
     async def _ask(self) -> BaseException | None:

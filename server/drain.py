@@ -37,7 +37,8 @@ class Drain:
         now = loop.time()
         self._deadline = now if self.draining else now + self._seconds
         for timeout, yields in self._open.items():
-            timeout.reschedule(now if yields else self._deadline)
+            if not timeout.expired():  # else its request is on its way out, and it cannot be moved
+                timeout.reschedule(now if yields else self._deadline)
         loop.call_at(self._deadline + LAST_EVENTS_SECONDS, self._over.set)
         self._note_end()
 

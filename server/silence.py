@@ -8,6 +8,7 @@ fail as if the database had closed them. A query that merely takes long is left 
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -35,6 +36,7 @@ class Silence:
         """`parameters` are psycopg's for a connection to the database."""
         self._parameters = {**parameters, "connect_timeout": ANSWER_SECONDS}
         self._connections: WeakSet[BaseConnection[Any]] = WeakSet()
+        self._connections_lock = threading.Lock()  # the writer's thread connects, the loop cuts
         self._running = 0
         self._watch: asyncio.Task[None] | None = None
 
@@ -43,7 +45,8 @@ class Silence:
 
         @event.listens_for(engine, "connect")
         def _on_connect(connection: Any, _record: Any) -> None:
-            self._connections.add(getattr(connection, "driver_connection", connection))
+            with self._connections_lock:
+                self._connections.add(getattr(connection, "driver_connection", connection))
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -90,7 +93,9 @@ class Silence:
 
     def cut(self) -> None:
         """End the connections beneath whoever waits, in whatever thread."""
-        for connection in list(self._connections):
+        with self._connections_lock:
+            connections = list(self._connections)
+        for connection in connections:
             with suppress(PsycopgError, OSError), socket.socket(fileno=_own(connection)) as one:
                 one.shutdown(socket.SHUT_RDWR)
 

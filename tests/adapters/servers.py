@@ -21,6 +21,7 @@ from adapters.service import Registry
 from tests.adapters.adapter_files import BASE, make_adapter
 from tests.adapters.fake_host import FakeHost
 from tests.adapters.world import WHO, HandClock, RecordingObserver
+from tests.waiting import until
 
 __all__ = ["WHO", "OneServer", "Servers"]
 
@@ -90,9 +91,7 @@ class OneServer:
         """Follow the others while the block runs, which begins once this one has reported."""
         follower = self.registry._follower
         self.registry.follow(lambda: self.draining)
-        while follower._reporting is None:  # noqa: ASYNC110  (the loop's first turn)
-            await asyncio.sleep(0)
-        await asyncio.wait({follower._reporting})
+        await until(lambda: follower._reporting is not None and follower._reporting.done())
         try:
             yield
         finally:

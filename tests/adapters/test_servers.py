@@ -14,6 +14,7 @@ from adapters.load_requests import LoadRequests
 from adapters.models import Version
 from adapters.schemas import RouteIn
 from tests.adapters.servers import WHO, OneServer, Servers
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def promoting(server: OneServer, version: Version) -> "asyncio.Task[str]":
     """A promotion that waits for another server."""
     task = asyncio.create_task(server.promoted(version))
-    await server.cluster.waits.wait()
+    await until(server.cluster.waits.is_set)
     return task
 
 

@@ -12,6 +12,7 @@ from retrain.service import RunService
 from retrain.steps import STEPS
 from tests.retrain.log import CHANNEL
 from tests.retrain.world import SATURDAY, House
+from tests.waiting import eventually
 
 RUN = "pawl-2026-w47.1"
 
@@ -83,8 +84,7 @@ async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step:
 async def reached(house: House, service: RunService, folder_entry: str, run: str = RUN) -> None:
     """Wait for a file of the run."""
     path = house.folder / run / folder_entry
-    while not await asyncio.to_thread(_filled, path):  # noqa: ASYNC110 - another process fills it
-        await asyncio.sleep(0.02)
+    await eventually(lambda: asyncio.to_thread(_filled, path))
 
 
 def _filled(path: Path) -> bool:

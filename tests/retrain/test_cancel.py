@@ -12,6 +12,7 @@ from retrain.steps import ROLL_OUT, STEPS
 from tests.retrain.log import CHANNEL
 from tests.retrain.runs import RUN, interrupted, reached, taken_up
 from tests.retrain.world import House, make_config
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -95,7 +96,10 @@ async def test_a_cancelled_run_keeps_its_lease_until_its_end(
     cancelling = asyncio.create_task(service.cancel(RUN))
     before = (await service.run(RUN)).lease_until
     house.clock.forward(seconds=1)
-    while (await service.run(RUN)).lease_until == before:  # noqa: ASYNC110 - the heart renews it
-        await asyncio.sleep(0.01)
+
+    async def renewed() -> bool:
+        return (await service.run(RUN)).lease_until != before
+
+    await eventually(renewed)
     may_go_on.set()
     assert (await cancelling).state == "promoted"

@@ -22,6 +22,7 @@ from tests.retrain.runs import (
     taken_up,
 )
 from tests.retrain.world import SATURDAY, House, make_config
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -71,8 +72,11 @@ async def test_a_run_that_is_rolling_out_is_finished_before_it_can_be_cancelled(
     run = await service.start_run(CHANNEL)
     await began.wait()
     cancelling = asyncio.create_task(service.cancel(run.id))
-    while not (await service.run(run.id)).cancel_requested:  # noqa: ASYNC110 - a task writes it
-        await asyncio.sleep(0)
+
+    async def requested() -> bool:
+        return (await service.run(run.id)).cancel_requested
+
+    await eventually(requested)
     may_go_on.set()
     assert (await cancelling).state == "promoted"
 

@@ -1,6 +1,5 @@
 """Trainers as subprocesses."""
 
-import asyncio
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from retrain.errors import TrainingError
 from retrain.launcher import LOG_MAX, SubprocessLauncher, trainer_environment
 from retrain.trainer.events import Event, Failed, Saved, Step
 from tests.retrain.world import FAKE_TRAINER
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -75,8 +75,7 @@ async def test_terminating_ends_it_and_whatever_it_started(job: Path) -> None:
     await process.terminate()
     assert await process.wait() < 0
     assert not _runs(process.pid)
-    while _runs(child):  # noqa: ASYNC110 - it was killed; the kernel says when it is gone
-        await asyncio.sleep(0.01)
+    await until(lambda: not _runs(child))  # it was killed; the kernel says when it is gone
 
 
 async def test_what_a_killed_trainer_leaves_is_ended_and_not_waited_for(job: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from server.engine.base import EngineCall, EngineResponse
 from tests.adapters.adapter_files import make_adapter
 from tests.server.running_app import RunningApp
-from tests.server.test_last_byte import database_of, rows, until
+from tests.server.test_last_byte import database_of, rows
+from tests.waiting import eventually, until
 
 FIELDS = (
     *("id", "parent", "role", "version", "model", "requested_model", "user", "tenant", "trial"),
@@ -56,8 +57,11 @@ async def counted(running: RunningApp) -> dict[str, int]:
 
 async def settled(running: RunningApp, total: int) -> dict[str, int]:
     """Wait until so many have come to an end and are in the log."""
-    while sum((await counted(running)).values()) < total:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+
+    async def ended() -> bool:
+        return sum((await counted(running)).values()) >= total
+
+    await eventually(ended)
     await until(lambda: not running.services.recorder.depth)
     return await counted(running)
 

@@ -13,7 +13,8 @@ from server.engine.fake import FakeEngine
 from tests.server.comparing import PATH, compare, events, ids_of, recorded
 from tests.server.running_app import RunningApp
 from tests.server.test_disconnect import SCOPE, Caller, statuses
-from tests.server.test_last_byte import database_of, locked, rows, until
+from tests.server.test_last_byte import database_of, locked, rows
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

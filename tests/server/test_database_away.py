@@ -15,8 +15,9 @@ from server.db import Database
 from tests.postgres_fixture import TestDatabases
 from tests.server.running_app import RunningApp, chat_body, running_app
 from tests.server.test_auth import operations
-from tests.server.test_last_byte import caught_up, database_of, late_commits, locked, rows, until
+from tests.server.test_last_byte import caught_up, database_of, late_commits, locked, rows
 from tests.server.test_metrics import shown, value
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -8,6 +8,7 @@ import pytest
 
 from server.database_watch import DatabaseWatch
 from server.db import Database, sqlite_url
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 0.4
@@ -21,6 +22,21 @@ class Heard:
 
     def probed(self, *, answers: bool) -> None:
         self.answers.append(answers)
+
+
+class BreakingDatabase(Database):
+    """Does not answer the first question, and fails to leave."""
+
+    asked = 0
+
+    async def ping(self) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            raise OSError("no route to host")
+
+    def leave(self) -> None:
+        super().leave()
+        raise RuntimeError("Set changed size during iteration")
 
 
 class SlowDatabase(Database):
@@ -57,3 +73,13 @@ async def test_a_database_is_not_away_because_the_event_loop_was(tmp_path: Path)
 
 async def test_a_database_that_says_nothing_is_away(tmp_path: Path) -> None:
     assert await looked(tmp_path, silent=True, held_up=0) == ([False], True)
+
+
+async def test_a_look_that_fails_does_not_end_the_watch(tmp_path: Path) -> None:
+    database = BreakingDatabase(sqlite_url(tmp_path / "pawl.db"))
+    watch = DatabaseWatch(database, Heard(), every_seconds=0)
+    watch.start()
+    await until(lambda: database.asked >= 3)
+    assert not database.away
+    await watch.close()
+    await database.close()

@@ -8,7 +8,8 @@ import pytest
 
 from tests.server.running_app import RunningApp, chat_body
 from tests.server.test_chat import CHAT
-from tests.server.test_last_byte import database_of, rows, until
+from tests.server.test_last_byte import database_of, rows
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

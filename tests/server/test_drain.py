@@ -82,3 +82,20 @@ async def test_a_request_that_never_ends_does_not_hold_the_end_up(
     drain.hold()
     drain.begin()
     await drain.over()
+
+
+@pytest.mark.anyio
+async def test_a_second_begin_reaches_all_while_one_is_on_its_way_out() -> None:
+    drain = Drain(seconds=3600)
+
+    async def ours() -> None:
+        async with drain.bounded(yields=True):
+            try:
+                await asyncio.sleep(30)
+            finally:
+                drain.begin()
+
+    ends = [asyncio.create_task(ours()), asyncio.create_task(_a_long_answer(drain, begins=1))]
+    async with asyncio.timeout(10):
+        told = await asyncio.gather(*ends, return_exceptions=True)
+    assert [type(one) for one in told] == [TimeoutError, TimeoutError]

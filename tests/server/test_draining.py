@@ -7,6 +7,7 @@ import pytest
 
 from server.api.chat import PURPOSE_HEADER
 from tests.server.running_app import RunningApp, chat_body
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -16,8 +17,7 @@ EVALUATION = {PURPOSE_HEADER: "evaluation"}
 
 async def in_flight(running: RunningApp, requests: int) -> None:
     """Return once the engine has so many."""
-    while running.engine.in_flight("base") < requests:  # noqa: ASYNC110  (an engine wakes nobody)
-        await asyncio.sleep(0)
+    await until(lambda: running.engine.in_flight("base") >= requests)
 
 
 async def test_an_evaluation_ends_when_the_drain_begins_and_a_users_request_goes_on(

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from server.db import Database
 from tests.server.running_app import RunningApp, chat_body, running_app
 from tests.server.test_chat import CHAT, events
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -45,12 +46,6 @@ def database_of(running: RunningApp) -> Path:
     return running.services.settings.data_dir / "pawl.db"
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for something that tells nobody."""
-    while not happened():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-
-
 async def late_commits(running: RunningApp) -> float:
     text = (await running.anyone.get("/metrics")).text
     (line,) = [line for line in text.splitlines() if line.startswith("pawl_late_commits_total")]
@@ -58,7 +53,7 @@ async def late_commits(running: RunningApp) -> float:
 
 
 async def caught_up(running: RunningApp) -> None:
-    """Wait until everything is in the database (the test's own deadline bounds it)."""
+    """Wait until everything is in the database."""
     forwarder, recorder = running.services.forwarder, running.services.recorder
     assert forwarder is not None
     await until(lambda: not (recorder.depth or forwarder.behind))

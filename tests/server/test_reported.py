@@ -7,7 +7,7 @@ import pytest
 
 from tests.server.running_app import RunningApp
 from tests.server.shadowing import counted, settled, shadows, texts
-from tests.server.test_last_byte import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

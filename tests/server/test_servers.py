@@ -1,7 +1,7 @@
 """Several apps on one PostgreSQL: what one changes, all follow, by notification or by looking."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from tests.adapters.adapter_files import make_adapter
 from tests.postgres_fixture import TestDatabases
 from tests.server.running_app import RunningApp, chat_body, running_app
 from tests.server.test_metrics import samples
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
-
-PATIENCE = 20
 
 
 class House:
@@ -60,13 +59,6 @@ async def promote(server: RunningApp, version: str) -> int:
 async def answered_by(server: RunningApp) -> str:
     answer = await server.anyone.post("/v1/chat/completions", json=chat_body())
     return answer.headers["x-pawl-version"]
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until it is so."""
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110  (what is waited for is told over HTTP)
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("beat", [0.05, 3600.0])

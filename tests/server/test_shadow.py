@@ -16,8 +16,9 @@ from tests.server.shadowing import (
     texts,
 )
 from tests.server.test_chat import CHAT
-from tests.server.test_last_byte import database_of, rows, until
+from tests.server.test_last_byte import database_of, rows
 from tests.server.test_metrics import shown, value
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -25,7 +25,7 @@ from tests.server.shadowing import (
     with_shadow,
 )
 from tests.server.test_chat import CHAT
-from tests.server.test_last_byte import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

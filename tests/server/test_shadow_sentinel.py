@@ -11,7 +11,8 @@ from bench.shadowed import Got
 from server.engine.fake_answer import sentinel
 from tests.server.running_app import RunningApp, running_app
 from tests.server.shadowing import counted, with_shadow
-from tests.server.test_last_byte import database_of, until
+from tests.server.test_last_byte import database_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,7 @@ async def test_not_a_byte_of_the_shadow_reaches_a_client(tmp_path: Path) -> None
     ) as running:
         word = sentinel(await with_shadow(running, tmp_path))
         seen = await ask(running, word)
-        await until(lambda: not running.services.recorder.depth)
+        await until(lambda: not running.services.recorder.depth, seconds=60)
         assert (seen.requests, seen.failed, seen.leaks) == (REQUESTS, 0, 0)
         assert (await counted(running))["answered"] > REQUESTS / 2
         assert said_in_the_log(database_of(running), word) > REQUESTS / 2

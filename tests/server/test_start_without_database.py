@@ -18,8 +18,9 @@ from server.engine.fake import FakeEngine
 from server.errors import SetupError
 from server.last_known import FILE
 from tests.server.running_app import RunningApp, chat_body, running_app, test_settings
-from tests.server.test_last_byte import caught_up, locked, rows, until
+from tests.server.test_last_byte import caught_up, locked, rows
 from tests.server.test_restart import damage, live_version
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -20,6 +20,7 @@ from tests.server.engine.calls import (
     random_adapter,
     stream_of,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -78,8 +79,7 @@ async def test_a_cancelled_call_ends_in_the_engine(engine: Engine, version: str)
     if isinstance(engine, FakeEngine):
         engine.hang()
     task = asyncio.create_task(engine.answer(call))
-    while not engine.in_flight(version):  # noqa: ASYNC110  (nothing tells)
-        await asyncio.sleep(0)
+    await until(lambda: engine.in_flight(version))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -13,6 +13,7 @@ from server.engine.errors import AdapterLoadError
 from tests.engine_fixtures import REAL_ENGINE
 from tests.server.engine.calls import body_of, chat, completion, events_of, stream_of
 from tests.tiny_model import TURN_END, make_random_adapter
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from server.engine.vllm import VllmEngine
@@ -184,8 +185,7 @@ async def test_closing_a_stream_takes_the_request_out_of_the_engine(
 
 async def test_cancelling_takes_the_request_out_of_the_engine(real_engine: "VllmEngine") -> None:
     task = asyncio.create_task(real_engine.answer(chat(max_tokens=400, ignore_eos=True)))
-    while not real_engine._llm.get_num_unfinished_requests():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
+    await until(real_engine._llm.get_num_unfinished_requests)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

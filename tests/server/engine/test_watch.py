@@ -11,6 +11,7 @@ from server.engine.fake import FakeEngine
 from server.engine.watch import EngineWatch, watchdog_for
 from server.engine.watchdog import Watchdog
 from tests.server.engine.calls import chat, stream_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -70,9 +71,7 @@ async def test_a_slow_engine_is_left_alone() -> None:
 async def test_an_idle_engine_is_probed_again_and_again() -> None:
     engine = FakeEngine()
     watching = asyncio.create_task(watch_of(engine, canary_seconds=2).wait_dead())
-    async with asyncio.timeout(10):
-        while engine.steps < 3:  # noqa: ASYNC110  (an engine wakes nobody)
-            await asyncio.sleep(0)
+    await until(lambda: engine.steps >= 3)
     assert engine.alive()
     watching.cancel()
 
@@ -90,9 +89,7 @@ class RefusingEngine(FakeEngine):
 async def test_an_engine_that_refuses_the_probe_does_not_hang() -> None:
     engine = RefusingEngine()
     watching = asyncio.create_task(watch_of(engine).wait_dead())
-    async with asyncio.timeout(10):
-        while engine.refused < 5:  # noqa: ASYNC110  (an engine wakes nobody)
-            await asyncio.sleep(0)
+    await until(lambda: engine.refused >= 5)
     assert engine.alive()
     watching.cancel()
 
