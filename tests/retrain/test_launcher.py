@@ -1,5 +1,6 @@
 """Trainers as subprocesses."""
 
+import asyncio
 import json
 import os
 import signal
@@ -79,10 +80,9 @@ async def test_terminating_ends_it_and_whatever_it_started(job: Path) -> None:
 
 
 async def test_what_a_killed_trainer_leaves_is_ended_and_not_waited_for(job: Path) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(30):
         _, code = await finished("leaves", job)
-        while _runs(int(job.with_name("child").read_text())):  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)
+    await until(lambda: not _runs(int(job.with_name("child").read_text())))
     assert code == -9
 
 
@@ -91,7 +91,7 @@ async def test_what_has_left_a_killed_trainers_group_is_not_waited_for(
 ) -> None:
     monkeypatch.setattr("retrain.launcher.PIPES_SECONDS", 0.1)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             events, code = await finished("escapes", job)
     finally:
         os.kill(int(job.with_name("child").read_text()), signal.SIGKILL)
@@ -101,7 +101,7 @@ async def test_what_has_left_a_killed_trainers_group_is_not_waited_for(
 async def test_a_log_that_cannot_be_written_stops_no_trainer(job: Path) -> None:
     job.with_name("trainer.log").mkdir()
     with capture_logs() as logs:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             _, code = await finished("floods", job)
     assert code == 0
     assert [entry["event"] for entry in logs] == ["trainer_log_incomplete"]
