@@ -300,7 +300,7 @@ def test_without_s3fs_the_error_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(fsspec_registry()._registry, "s3", raising=False)
-    with pytest.raises(StoreAddressError, match=r"pawl\[s3\]"):
+    with pytest.raises(StoreAddressError, match=r"'\.\[s3\]'"):
         open_artifacts(AdaptersConfig(store="s3://b/p"), tmp_path, "one")
 
 
