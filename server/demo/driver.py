@@ -22,7 +22,7 @@ EXAMPLES = 5
 
 
 async def run_demo(demo: Demo, server: LocalServer) -> DemoReport:
-    """Make the model if need be, start `server`, live through the weeks; returns the figures."""
+    """Start `server` and live through the weeks; returns the figures."""
     started = time.monotonic()
     url, token = await server.start()
     demo.screen.say(f"serving at {url} (log: {server.log})")

@@ -51,13 +51,18 @@ def slow(b: OneServer, a: OneServer, monkeypatch: pytest.MonkeyPatch) -> SlowRef
     return SlowRefusals(b, monkeypatch, a.answers)
 
 
+async def caught_up(server: OneServer) -> None:
+    """Have it look at the routes, and wait until it has tried what it can try now."""
+    async with asyncio.timeout(10):
+        await server.registry._follower.pulse()
+        await server.registry._follower._catching_up.done(5)
+
+
 async def test_a_load_that_fails_after_long_is_tried_again_only_after_a_pause(
     a: OneServer, b: OneServer, slow: SlowRefusals
 ) -> None:
     slow.seconds = 60
-    async with asyncio.timeout(10):
-        await b.registry._follower.pulse()
-        await b.registry._follower._catching_up.done(5)
+    await caught_up(b)
     assert slow.tried.count(a.answers) == 1
 
 
@@ -65,9 +70,7 @@ async def test_nothing_waits_behind_a_version_whose_loads_fail_slowly(
     a: OneServer, b: OneServer, slow: SlowRefusals
 ) -> None:
     slow.seconds = 60
-    async with asyncio.timeout(10):
-        await b.registry._follower.pulse()
-        await b.registry._follower._catching_up.done(5)
+    await caught_up(b)
     assert a.registry.routes()["pawl"].standby in b.host.resident()
 
 
