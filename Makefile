@@ -20,11 +20,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 setup: $(VENV)/.stamp
 
-$(VENV)/.stamp: $(LIST) pyproject.toml
+$(VENV)/.stamp: $(LIST) pyproject.toml client/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	test -x $(UV) || $(BIN)/python -m pip install -q $$(grep '^uv==' $(LIST))
 	$(UV) pip sync -q --python $(VENV) --link-mode hardlink $(WHEELS) $(LIST)
-	$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e .
+	$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e ./client -e .
 	touch $@
 
 lock:

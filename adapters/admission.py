@@ -8,17 +8,18 @@ from typing import Any
 
 import structlog
 
-from adapters.artifacts import Manifest, content_digest, manifest_of
-from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.errors import DuplicateAdapterError, FolderError, VettingError
 from adapters.ledger import Author, Ledger
-from adapters.lifecycle import ADDRESSABLE, State
 from adapters.models import Version
 from adapters.names import check_slot, version_name
-from adapters.ports import Clock, Guard, anybody
-from adapters.stores import Artifacts
-from adapters.vetting import Vetted, vet
+from adapters.routing.lifecycle import ADDRESSABLE, State
+from adapters.store.artifacts import Artifacts
+from adapters.store.manifest import Manifest, content_digest, manifest_of
+from adapters.vetting.base_model import BaseModelInfo
+from adapters.vetting.vet import Vetted, vet
+from common.clock import Clock
+from common.database import Guard, anybody
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters import repository
 from adapters.errors import ChannelTakenError, StaleRouteError, UnknownChannelError
-from adapters.lifecycle import State, check_transition
 from adapters.models import Channel, Route, Version, VersionEvent
 from adapters.names import BASE, check_channel
-from adapters.ports import Clock, Database, Guard, RegistryObserver, anybody
-from adapters.route import RouteView, state_changes
+from adapters.ports import RegistryObserver
+from adapters.routing.lifecycle import State, check_transition
+from adapters.routing.route import RouteView, state_changes
 from adapters.signals import ROUTES, signal
+from common.clock import Clock
+from common.database import Database, Guard, anybody
 
 Check = Callable[[AsyncSession], Awaitable[None]]
 """Looks, within the transaction of a change, whether it is allowed; raises where not."""

@@ -1,50 +1,7 @@
 """What the registry asks of its surroundings. `server` provides both."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-from sqlalchemy import Connection
-from sqlmodel.ext.asyncio.session import AsyncSession
-
-Result = TypeVar("Result")
-
-Clock = Callable[[], datetime]
-"""Gives the time now, aware, in UTC."""
-
-Guard = Callable[[AsyncSession], Awaitable[None]]
-"""Asked in the transaction of a change, before it: raises where its author may not make it now.
-
-So nobody who lost the right meanwhile (the owner of a run that another one took over) changes
-anything, however long it slept between its last look and the change.
-"""
-
-
-async def anybody(session: AsyncSession) -> None:
-    """The guard of changes that people make: lets them pass."""
-    del session
-
-
-Monotonic = Callable[[], float]
-"""Seconds that only grow, from wherever."""
-
-
-class Database(Protocol):
-    """Short sessions. One writer at a time, whoever asks (`server.db.Database`)."""
-
-    def read(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session for reading."""
-        ...
-
-    def write(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
-        ...
-
-    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction of its own that waits for no other server's."""
-        ...
+from typing import Protocol
 
 
 class AdapterHost(Protocol):

@@ -9,7 +9,6 @@ from typing import Literal
 
 import structlog
 
-from adapters.base_model import BaseModelInfo
 from adapters.errors import (
     AdaptersError,
     CorruptArtifactError,
@@ -17,12 +16,13 @@ from adapters.errors import (
     TransitionError,
 )
 from adapters.ledger import Author, Change, Ledger
-from adapters.lifecycle import ADDRESSABLE, State
 from adapters.models import Version
 from adapters.names import BASE
 from adapters.ports import RegistryObserver
 from adapters.residency import Residency
-from adapters.route import RouteView, serving, without
+from adapters.routing.lifecycle import ADDRESSABLE, State
+from adapters.routing.route import RouteView, serving, without
+from adapters.vetting.base_model import BaseModelInfo
 
 _Role = Literal["live", "standby", "canary", "shadow"]
 _ROLES: tuple[_Role, ...] = ("live", "standby", "canary", "shadow")

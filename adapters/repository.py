@@ -9,9 +9,9 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import UnknownChannelError, UnknownVersionError
-from adapters.lifecycle import ADDRESSABLE, ENDED, states
 from adapters.models import Channel, Route, Version, VersionEvent
-from adapters.route import RouteView
+from adapters.routing.lifecycle import ADDRESSABLE, ENDED, states
+from adapters.routing.route import RouteView
 
 
 async def get_version(session: AsyncSession, name: str) -> Version:

@@ -8,8 +8,9 @@ import structlog
 from adapters.config import AdaptersConfig
 from adapters.errors import AdapterRefusedError, CorruptArtifactError, NoFreeSlotError
 from adapters.models import Version
-from adapters.ports import AdapterHost, Monotonic, RegistryObserver
-from adapters.stores import Artifacts
+from adapters.ports import AdapterHost, RegistryObserver
+from adapters.store.artifacts import Artifacts
+from common.clock import Monotonic
 
 Sleep = Callable[[float], Awaitable[None]]
 Wanted = Callable[[], Mapping[str, str]]

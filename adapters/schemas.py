@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from adapters.cluster import Peer, standing
-from adapters.lifecycle import State, lineage
+from adapters.cluster.peers import Peer, standing
 from adapters.models import Version, VersionEvent
-from adapters.route import RouteView, serving
+from adapters.routing.lifecycle import State, lineage
+from adapters.routing.route import RouteView, serving
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]

@@ -15,35 +15,27 @@ from typing import Any, TypeVar
 import structlog
 
 from adapters.admission import Admission, Candidate
-from adapters.base_model import BaseModelInfo
-from adapters.changes import Changes, Swap
-from adapters.cluster import Peer, alive
+from adapters.cluster.follower import Follower
+from adapters.cluster.load_requests import LoadRequests
+from adapters.cluster.membership import Identity, Membership
+from adapters.cluster.peers import Peer, alive
 from adapters.config import AdaptersConfig
 from adapters.errors import UnknownVersionError
-from adapters.follower import Follower
 from adapters.ledger import Author, Ledger
-from adapters.lifecycle import State, lineage
-from adapters.load_requests import LoadRequests
-from adapters.membership import Identity, Membership
 from adapters.models import Version, VersionEvent
 from adapters.names import BASE
-from adapters.ports import (
-    AdapterHost,
-    Clock,
-    ClusterObserver,
-    Database,
-    Guard,
-    Monotonic,
-    RegistryObserver,
-    SilentClusterObserver,
-    anybody,
-)
+from adapters.ports import AdapterHost, ClusterObserver, RegistryObserver, SilentClusterObserver
 from adapters.recovery import Recovery
 from adapters.residency import Residency, Sleep
-from adapters.route import Resolved, RouteView, resolve
+from adapters.route_changes import Changes, Swap
+from adapters.routing.lifecycle import State, lineage
+from adapters.routing.route import Resolved, RouteView, resolve
 from adapters.schemas import RouteIn, VersionOut
-from adapters.stores import Artifacts
-from adapters.wakes import Wakes
+from adapters.store.artifacts import Artifacts
+from adapters.vetting.base_model import BaseModelInfo
+from common.clock import Clock, Monotonic
+from common.database import Database, Guard, anybody
+from common.wakeups import Wakes
 
 __all__ = ["Registry", "Swap"]
 
@@ -173,7 +165,7 @@ class Registry:
         self._heard.wake()
 
     async def up_to_date(self) -> None:
-        """Return once a request may begin; see `adapters.follower.Follower.up_to_date`."""
+        """Return once a request may begin; see `adapters.cluster.follower.Follower.up_to_date`."""
         await self._follower.up_to_date()
 
     @property
@@ -214,7 +206,7 @@ class Registry:
         return self._ledger.routes
 
     def resolve(self, model: str, *, tenant: str | None = None, user: str = "") -> Resolved:
-        """Who answers a request's `model` of a `user`; see `adapters.route.resolve`."""
+        """Who answers a request's `model` of a `user`; see `adapters.routing.route.resolve`."""
         routes, resident = self._ledger.routes, self._host.resident()
         return resolve(model, routes, resident, tenant=tenant, user=user)
 

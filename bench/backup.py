@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import insert
 
-from bench.load import Load, drive
-from bench.log_stores import DATABASES, DatabaseKind, log_store
-from bench.servers import ServerProcess, start_pawl, stopping
-from bench.stats import percentile
-from bench.tables import Row, parser, report
+from bench.support.load import Load, drive
+from bench.support.log_stores import DATABASES, DatabaseKind, log_store
+from bench.support.servers import ServerProcess, start_pawl, stopping
+from bench.support.stats import percentile
+from bench.support.tables import Row, parser, report
 from feedback.models import Choice, Feedback, Interaction
-from server.backup.fill import writing
-from server.db import sqlite_url
+from server.database.database import sqlite_url
+from server.maintenance.backup.fill import writing
 
 INTERACTIONS = 100_000
 JUDGEMENTS = 2

@@ -22,9 +22,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
+from pawl_client.callback import FeedbackCallback
 
-from bench.tables import Row, parser, report
-from feedback.callback import FeedbackCallback
+from bench.support.tables import Row, parser, report
 
 QUESTION: list[BaseMessage] = [
     SystemMessage("You help the customers of a garden shop. " * 20),

@@ -2,9 +2,10 @@
 
 Each canary has a channel of its own on the fake engine. Its users ask over HTTP, are answered by
 the arm that the route gives them, and vote over HTTP; the rollout service reads the log and
-decides. The same votes are put before the online gate directly (`retrain.online_gate.decision`,
+decides. The same votes are put before the online gate directly (`retrain.gates.online.decision`,
 with units made here from the votes alone): both must come to the same end at the same moment. Users
-are clusters and rates drift (`bench/canaries.py`), except that nobody votes more than eight times.
+are clusters and rates drift (`bench/workloads/canaries.py`), except that nobody votes more than
+eight times.
 Time is the app's own clock, moved from hour to hour.
 """
 
@@ -25,20 +26,20 @@ import numpy as np
 from fastapi import FastAPI
 
 from adapters.names import BASE
-from adapters.route import place
-from bench.canaries import World, rates, visits
-from bench.tables import Row, parser, report
+from adapters.routing.route import place
+from bench.support.tables import Row, parser, report
+from bench.workloads.canaries import World, rates, visits
 from retrain.canary_config import CanaryConfig
 from retrain.config import RetrainConfig
-from retrain.evidence_process import Unit
-from retrain.online_evidence import CanaryEvidence, Timed
-from retrain.online_gate import DAY_SECONDS, decision
-from retrain.rollout import Phase
-from retrain.rollout_service import RolloutService
+from retrain.gates.e_process import Unit
+from retrain.gates.evidence import CanaryEvidence, Timed
+from retrain.gates.online import DAY_SECONDS, decision
+from retrain.rollout.decisions import Phase
+from retrain.rollout.service import RolloutService
 from server.app import create_app, lifespan
 from server.config import ChannelConfig
 from server.engine.config import EngineConfig
-from server.engine.fake import FakeEngine
+from server.engine.fake.engine import FakeEngine
 from server.logs import configure_logs
 from server.settings import Settings
 from tests.adapters.adapter_files import make_adapter

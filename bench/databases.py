@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.log_stores import DATABASES, DatabaseKind
-from bench.postgres import PostgresServer, running_postgres
-from bench.stats import percentile
-from bench.tables import Row, parser, report
+from bench.support.log_stores import DATABASES, DatabaseKind
+from bench.support.postgres import PostgresServer, running_postgres
+from bench.support.stats import percentile
+from bench.support.tables import Row, parser, report
 from feedback.config import FeedbackConfig
 from feedback.ids import InteractionIds
 from feedback.ports import SilentObserver
-from feedback.recorder import Recorder
+from feedback.recorder.recorder import Recorder
 from feedback.records import ChoiceRecord, InteractionRecord
-from server.db import Database, sqlite_url
-from server.migrate import upgrade
+from server.database.database import Database, sqlite_url
+from server.database.migrate import upgrade
 
 WAITING = 64
 WARM_UP = 2_000

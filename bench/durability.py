@@ -23,11 +23,11 @@ from typing import Any
 
 import aiohttp
 
-from bench.log_stores import DATABASES, DatabaseKind, LogStore, log_store
-from bench.preloaded import Preloaded
-from bench.processes import carrying, family, survivors
-from bench.servers import ServerProcess, start_pawl
-from bench.tables import Row, parser, report
+from bench.support.log_stores import DATABASES, DatabaseKind, LogStore, log_store
+from bench.support.preloaded import Preloaded
+from bench.support.processes import carrying, family, survivors
+from bench.support.servers import ServerProcess, start_pawl
+from bench.support.tables import Row, parser, report
 
 CLIENTS = 80
 LEAST_IN_FLIGHT = 50

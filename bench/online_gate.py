@@ -1,8 +1,8 @@
 """How often the online gate errs: `python -m bench.online_gate`.
 
-Users are clusters and base rates drift (`bench/canaries.py`). For equal versions the table shows
-false promotions and rollbacks at fixed shares and over a ramp on which the base rate falls; for
-unequal ones the right decisions, and how many users had rated when the decision fell.
+Users are clusters and base rates drift (`bench/workloads/canaries.py`). For equal versions the
+table shows false promotions and rollbacks at fixed shares and over a ramp on which the base rate
+falls; for unequal ones the right decisions, and how many users had rated when the decision fell.
 """
 
 import argparse
@@ -19,9 +19,9 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import beta
 
-from bench.canaries import World, make_canary, make_events
-from retrain.evidence_process import crossed, rare_event_path
-from retrain.online_gate import OnlineGateConfig, decision
+from bench.workloads.canaries import World, make_canary, make_events
+from retrain.gates.e_process import crossed, rare_event_path
+from retrain.gates.online import OnlineGateConfig, decision
 
 RAMP = ((0.0, 0.01), (2.0, 0.05), (5.0, 0.25), (9.0, 0.5))
 USERS = 8_000

@@ -18,12 +18,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.load import Load, drive
-from bench.servers import ServerProcess, start_pawl, start_vllm, stopping
-from bench.stats import Ratio, paired_ratio
-from bench.tables import Row, parser, report
-from server.engine.arguments import vllm_arguments
+from bench.support.load import Load, drive
+from bench.support.servers import ServerProcess, start_pawl, start_vllm, stopping
+from bench.support.stats import Ratio, paired_ratio
+from bench.support.tables import Row, parser, report
 from server.engine.config import EngineConfig
+from server.engine.vllm.arguments import vllm_arguments
 from tests.tiny_model import make_tiny_model
 
 STREAMS = (1, 8, 32)

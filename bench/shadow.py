@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from bench.chat import session_of
-from bench.load import Load, drive
-from bench.servers import ServerProcess, start_pawl, stopping
-from bench.shadow_sentinel import Outcome as SentinelOutcome
-from bench.shadow_sentinel import rows as sentinel_rows
-from bench.shadow_sentinel import run_fake, run_real
-from bench.shadowed import add_adapter, fetch_by, promote, set_shadow, settled_outcomes
-from bench.stats import Ratio, paired_ratio, percentile
-from bench.tables import Row, parser, report
+from bench.support.chat import session_of
+from bench.support.load import Load, drive
+from bench.support.servers import ServerProcess, start_pawl, stopping
+from bench.support.stats import Ratio, paired_ratio, percentile
+from bench.support.tables import Row, parser, report
+from bench.workloads.shadow_sentinel import Outcome as SentinelOutcome
+from bench.workloads.shadow_sentinel import rows as sentinel_rows
+from bench.workloads.shadow_sentinel import run_fake, run_real
+from bench.workloads.shadowed import add_adapter, fetch_by, promote, set_shadow, settled_outcomes
 from tests.tiny_model import make_random_adapter, make_tiny_model
 
 CLIENTS = (4, 16)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.chat import Reply, ask, session_of
-from bench.servers import ServerProcess, start_pawl, stopping
-from bench.stats import percentile
-from bench.tables import Row, parser, report
+from bench.support.chat import Reply, ask, session_of
+from bench.support.servers import ServerProcess, start_pawl, stopping
+from bench.support.stats import percentile
+from bench.support.tables import Row, parser, report
 from tests.tiny_model import make_random_adapter, make_tiny_model
 
 ADAPTERS = 3

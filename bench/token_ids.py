@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.conversations import conversations, for_template
-from bench.rated_chats import Served, serve_and_rate
-from bench.servers import start_pawl, stopping
-from bench.tables import Row, parser, report
-from bench.training import TrainerSide, trainer_side, write_adapter
+from bench.support.rated_chats import Served, serve_and_rate
+from bench.support.servers import start_pawl, stopping
+from bench.support.tables import Row, parser, report
+from bench.workloads.conversations import conversations, for_template
+from bench.workloads.training import TrainerSide, trainer_side, write_adapter
 from feedback.records import unpack
 from tests.tiny_model import make_random_adapter, make_tiny_model
 

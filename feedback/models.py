@@ -45,7 +45,7 @@ class Interaction(SQLModel, table=True):
     mode: str
     """`live`, `shadow` (nobody saw it), `evaluation` (our own traffic) or `external`."""
     role: str
-    """Why this version answered (`adapters.route.Role`)."""
+    """Why this version answered (`adapters.routing.route.Role`)."""
     requested_model: str
     model: str
     version: str | None
@@ -57,7 +57,8 @@ class Interaction(SQLModel, table=True):
     parent: str | None = None
     """The live interaction that a shadow answer belongs to."""
     trial: str | None = None
-    """The canary or watch that the request took part in (`adapters.route.RouteView.trial`)."""
+    """The canary or watch that the request took part in (`RouteView.trial` in
+    `adapters.routing.route`)."""
     trial_share: float | None = None
     """The newer version's share of the users as it was then."""
     comparison: str | None = None

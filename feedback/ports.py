@@ -1,36 +1,6 @@
 """What the log asks of its surroundings."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from datetime import datetime
-from typing import Protocol, TypeVar
-
-from sqlalchemy import Connection
-from sqlmodel.ext.asyncio.session import AsyncSession
-
-Result = TypeVar("Result")
-
-Clock = Callable[[], datetime]
-"""Gives the time now, aware, in UTC."""
-
-
-class Database(Protocol):
-    """Short sessions. One writer at a time, whoever asks (`server.db.Database`)."""
-
-    def read(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session for reading; close it before tokens stream."""
-        ...
-
-    def write(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
-        ...
-
-    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction, in another thread: one change of threads, not one a query.
-
-        It is made durable or rolled back even if the caller is cancelled meanwhile.
-        """
-        ...
+from typing import Protocol
 
 
 class RecorderObserver(Protocol):

@@ -7,10 +7,10 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from feedback.models import Choice, Feedback, Interaction
+from feedback.recorder.rows import choice_rows, feedback_row, interaction_row
 from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.rows import choice_rows, feedback_row, interaction_row
-from feedback.upserts import KnownInteraction, Outcome, plan_feedback, plan_interactions
 from feedback.validation import StoredAnswers
+from feedback.write_plan import KnownInteraction, Outcome, plan_feedback, plan_interactions
 
 # Statements of the hot path are made once: making them costs more than the database does.
 _INSERT_INTERACTIONS = insert(Interaction)

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import JSON, Connection, bindparam, func, select, update
 from sqlmodel import col
 
+from common.database import Database
 from feedback.config import BUILT_IN_METRICS, FeedbackConfig
 from feedback.models import Choice, Feedback, Interaction
-from feedback.ports import Database
 
 BATCH = 200
 """Rows that share a transaction: some milliseconds of the writer's time."""

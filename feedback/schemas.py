@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from feedback.errors import FieldProblem
-from feedback.tokens import SECONDS_MAX
+from feedback.feedback_tokens import SECONDS_MAX
 
 Source = Literal["HUMAN", "LLM_JUDGE", "CODE"]
 Status = Literal["complete", "aborted", "failed"]

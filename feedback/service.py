@@ -8,8 +8,10 @@ from uuid import uuid4
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from feedback.comparisons import blinded, is_blind
+from common.clock import Clock
+from common.database import Database
 from feedback.config import FeedbackConfig
+from feedback.database_errors import is_outage
 from feedback.errors import (
     FeedbackTokenScopeError,
     InteractionNotFoundError,
@@ -19,13 +21,13 @@ from feedback.errors import (
     RowRejectedError,
     StoreUnavailableError,
 )
-from feedback.external import check_external, endpoint_of, external_record
+from feedback.feedback_tokens import FeedbackGrant, FeedbackTokens
 from feedback.ids import InteractionIds
 from feedback.models import Choice, Feedback, Interaction
-from feedback.outage import is_outage
-from feedback.ports import Clock, Database
-from feedback.recorder import Recorder
+from feedback.reading.comparisons import blinded, is_blind
+from feedback.recorder.recorder import Recorder
 from feedback.records import FeedbackRecord, canonical
+from feedback.reported import check_external, endpoint_of, external_record
 from feedback.repository import read_interaction
 from feedback.schemas import (
     ChoiceOut,
@@ -36,9 +38,8 @@ from feedback.schemas import (
     InteractionIn,
     InteractionOut,
 )
-from feedback.tokens import FeedbackGrant, FeedbackTokens
-from feedback.upserts import Stored
 from feedback.validation import Judgement, check, check_length
+from feedback.write_plan import Stored
 
 
 class FeedbackService:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from retrain.online_gate import OnlineGateConfig
+from retrain.gates.online import OnlineGateConfig
 
 Metrics = frozenset[str]
 

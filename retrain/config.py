@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from retrain.canary_config import CanaryConfig
-from retrain.evaluate import EvaluationConfig
-from retrain.gate import GateConfig
-from retrain.judges import JudgeEndpoint
+from retrain.evaluation.judges import JudgeEndpoint
+from retrain.evaluation.run import EvaluationConfig
+from retrain.gates.offline import GateConfig
 from retrain.trainer.job import HyperParameters
 
 Source = Literal["HUMAN", "LLM_JUDGE", "CODE"]

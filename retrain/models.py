@@ -81,7 +81,7 @@ class Rollout(SQLModel, table=True):
     """Live when it began; `base` without an adapter."""
     run: str | None = None
     phase: str
-    """`retrain.rollout.Phase`."""
+    """`retrain.rollout.decisions.Phase`."""
     trial: str = ""
     """The canary's name in the route and in the log, once there is one."""
     began_at: datetime

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.models import Version
-from adapters.ports import Guard
-from adapters.route import RouteView
+from adapters.routing.route import RouteView
+from common.database import Guard
 from retrain.trainer.events import Event
 
 Clock = Callable[[], datetime]
@@ -216,7 +216,7 @@ class RunObserver(Protocol):
         ...
 
     def rollout_moved(self, channel: str, phase: str) -> None:
-        """A rollout came to a phase (`retrain.rollout.Phase`)."""
+        """A rollout came to a phase (`retrain.rollout.decisions.Phase`)."""
         ...
 
     def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:

@@ -11,8 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.models import Channel
-from adapters.ports import Guard, anybody
-from feedback.ports import Database
+from common.database import Database, Guard, anybody
 from retrain.errors import (
     LeaseLostError,
     RunInProgressError,

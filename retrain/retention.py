@@ -12,12 +12,12 @@ from shutil import rmtree
 from pydantic import ValidationError
 from sqlmodel import col, select
 
-from feedback.ports import Database
-from retrain.context import SNAPSHOT
-from retrain.dataset import HELD_OUT, MANIFEST, PAIRS, Manifest
-from retrain.files import sync, write_whole
+from common.database import Database
+from common.files import sync, write_whole
+from retrain.dataset.snapshot import HELD_OUT, MANIFEST, PAIRS, Manifest
+from retrain.evaluation.storage import ROWS
 from retrain.models import Run
-from retrain.results import ROWS
+from retrain.run.context import SNAPSHOT
 
 TEXTS = (f"{SNAPSHOT}/{PAIRS}", f"{SNAPSHOT}/{HELD_OUT}", ROWS)
 NOTE = "texts-removed"

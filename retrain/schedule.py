@@ -14,13 +14,13 @@ import structlog
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
+from common.periodic import Ticker
 from retrain.config import RetrainConfig
 from retrain.errors import RunInProgressError, SlotTakenError
 from retrain.ports import Clock
 from retrain.repository import RunRepository
 from retrain.service import SCHEDULED, RunService
 from retrain.slots import slot_of
-from retrain.ticker import Ticker
 
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=8))
 

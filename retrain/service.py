@@ -12,21 +12,21 @@ from uuid import uuid4
 
 import structlog
 
-from retrain.candidates import refuse_candidates
-from retrain.context import RunContext, World
-from retrain.dataset import freeze
+from common.files import PRIVATE_FOLDER
+from retrain.dataset.export import exported
+from retrain.dataset.snapshot import freeze
 from retrain.errors import LeaseLostError, SlotFinishedError, SlotTakenError
-from retrain.export import exported
-from retrain.files import PRIVATE_FOLDER
-from retrain.leases import Watch
+from retrain.evaluation.storage import read_rows
 from retrain.models import Run
 from retrain.repository import FINISHED, Lease
-from retrain.results import read_rows
-from retrain.rollout_service import RolloutService
-from retrain.runner import SUCCEEDED, Runner, Stop
+from retrain.rollout.service import RolloutService
+from retrain.run.candidates import refuse_candidates
+from retrain.run.context import RunContext, World
+from retrain.run.leases import Watch
+from retrain.run.runner import SUCCEEDED, Runner, Stop
+from retrain.run.steps import STEPS, about_now, pair_log
 from retrain.schemas import ExportFormat, PlanOut, RunOut
 from retrain.slots import check_slot, run_id, slot_of
-from retrain.steps import STEPS, about_now, pair_log
 
 SCHEDULED, MANUAL = "schedule", "manual"
 OWNERS_MAX = 5

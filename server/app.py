@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from feedback.ports import Clock
+from common.clock import AdjustableClock, Clock, system_clock
 from server.api import (
     adapters,
     chat,
@@ -25,12 +25,11 @@ from server.api import (
     servers,
 )
 from server.api import clock as clock_api
-from server.assembly import StartEngine, assemble
-from server.body import BodyLimit
-from server.clock import AdjustableClock, system_clock
-from server.cors import FeedbackCors
+from server.api.body import BodyLimit
+from server.api.cors import FeedbackCors
+from server.assembly.assemble import StartEngine, assemble
+from server.assembly.engine import start_engine as start_configured_engine
 from server.engine.error_body import error_body
-from server.engine.starting import start_engine as start_configured_engine
 from server.errors import STATUS, SetupError, field_of, retry_after, status_of
 from server.settings import Settings
 

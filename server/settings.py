@@ -19,7 +19,7 @@ from adapters.config import AdaptersConfig
 from feedback.config import FeedbackConfig
 from retrain.config import RetrainConfig
 from server.config import ChannelConfig, ServerConfig
-from server.db import sqlite_url
+from server.database.database import sqlite_url
 from server.engine.config import EngineConfig
 
 DEFAULT_TENANT = "default"

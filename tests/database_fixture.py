@@ -16,8 +16,8 @@ from sqlmodel import SQLModel
 import adapters.models  # noqa: F401  (all rooms' tables are registered by these imports)
 import feedback.models  # noqa: F401
 import retrain.models  # noqa: F401
-from server.db import Database, sqlite_url
-from server.migrate import upgrade
+from server.database.database import Database, sqlite_url
+from server.database.migrate import upgrade
 from tests.postgres_fixture import TestDatabases
 
 __all__ = [

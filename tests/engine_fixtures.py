@@ -11,7 +11,7 @@ import pytest
 from server.engine.config import EngineConfig
 
 if TYPE_CHECKING:
-    from server.engine.vllm import VllmEngine
+    from server.engine.vllm.engine import VllmEngine
 
 REAL_ENGINE = [
     pytest.mark.engine,
@@ -43,7 +43,7 @@ async def real_engine(anyio_backend: object, tiny_model: Path) -> AsyncIterator[
     Tests share it: load under fresh names, and unload again.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    from server.engine.vllm import start_vllm  # noqa: PLC0415  (takes seconds)
+    from server.engine.vllm.engine import start_vllm  # noqa: PLC0415  (takes seconds)
 
     with warnings.catch_warnings():
         # The forked engine would inherit pytest's "error" and stumble over its libraries' warnings.

@@ -1,6 +1,6 @@
 """PostgreSQL for tests: one server for each process of pytest, one database for each test.
 
-It never syncs: tests about durability start one of their own (`bench.postgres`).
+It never syncs: tests about durability start one of their own (`bench.support.postgres`).
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from itertools import count
 
 import pytest
 
-from bench.postgres import UNSYNCED, PostgresServer, running_postgres
-from server.migrate import upgrade
+from bench.support.postgres import UNSYNCED, PostgresServer, running_postgres
+from server.database.migrate import upgrade
 
 _TEMPLATE = "pawl_template"
 

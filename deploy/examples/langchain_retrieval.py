@@ -22,8 +22,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnablePassthrough
 from langchain_openai import ChatOpenAI
-
-from feedback.callback import FeedbackCallback
+from pawl_client.callback import FeedbackCallback
 
 PROMPT = ChatPromptTemplate.from_messages(
     [

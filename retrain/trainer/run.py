@@ -13,10 +13,11 @@ from transformers.integrations import TensorBoardCallback
 from retrain.trainer.artifact import TrainingRecord, publish, save_adapter
 from retrain.trainer.callbacks import StepEvents
 from retrain.trainer.data import Prepared, prepare
-from retrain.trainer.dpo import PairCollator, PairTrainer, dpo_config
 from retrain.trainer.events import BatchHalved, Dropped, EventWriter, Reference, Saved, Started
 from retrain.trainer.job import HyperParameters, Job
 from retrain.trainer.memory import with_one_halving
+from retrain.trainer.methods.dpo import PairCollator, PairTrainer, dpo_config
+from retrain.trainer.methods.reference import assert_reference, restore_precision
 from retrain.trainer.model import (
     Device,
     end_of_turn_ids,
@@ -26,7 +27,6 @@ from retrain.trainer.model import (
     pick_device,
     vocabulary_size,
 )
-from retrain.trainer.reference import assert_reference, restore_precision
 from retrain.trainer.rendering import completion_ids
 from retrain.trainer.rows import PairRow
 

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.schemas import EventOut, ReasonIn, RouteIn, RouteOut, VersionOut
-from server.auth import Principal
-from server.body import documented, json_body
-from server.dependencies import Services, administrator, services
+from server.api.body import documented, json_body
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
+from server.services import Services
 from server.settings import DEFAULT_CHANNEL
 
 router = APIRouter(tags=["adapters"])

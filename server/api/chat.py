@@ -4,14 +4,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from server.api.body import read_object
+from server.api.dependencies import application, services
 from server.api.limits import check_limits
-from server.auth import Principal
-from server.body import read_object
+from server.auth.keys import Principal
 from server.config import LimitsConfig
-from server.dependencies import Services, application, services
 from server.engine.base import Endpoint
 from server.errors import LeftOutError, LimitError
-from server.exchange import Mode
+from server.services import Services
+from server.serving.exchange import Mode
 
 PURPOSE_HEADER = "x-pawl-purpose"
 router = APIRouter(tags=["chat"])

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.auth import Principal
-from server.body import documented, json_body
-from server.clock import AdjustableClock
-from server.dependencies import Services, administrator, services
+from common.clock import AdjustableClock
+from server.api.body import documented, json_body
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
+from server.services import Services
 
 router = APIRouter(tags=["clock"])
 

@@ -4,11 +4,12 @@ from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from adapters.comparison import Between
+from adapters.routing.comparison import Between
 from server.api.chat import PURPOSE_HEADER, read_request
-from server.auth import Principal
-from server.dependencies import Services, application, services
+from server.api.dependencies import application, services
+from server.auth.keys import Principal
 from server.errors import LimitError
+from server.services import Services
 
 router = APIRouter(tags=["chat"])
 

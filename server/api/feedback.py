@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from feedback.feedback_tokens import FeedbackGrant
 from feedback.schemas import FeedbackIn, FeedbackStored, FeedbackTokenIn, FeedbackTokenOut
-from feedback.tokens import FeedbackGrant
-from server.auth import Principal
-from server.body import documented, json_body
-from server.dependencies import Services, application, judge, services
+from server.api.body import documented, json_body
+from server.api.dependencies import application, judge, services
+from server.auth.keys import Principal
+from server.services import Services
 
 router = APIRouter(tags=["feedback"])
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from server.auth import Principal
-from server.dependencies import Services, application, services
+from server.api.dependencies import application, services
+from server.auth.keys import Principal
+from server.services import Services
 
 router = APIRouter(tags=["health"])
 

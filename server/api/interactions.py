@@ -15,10 +15,11 @@ from feedback.schemas import (
     InteractionStored,
     RowError,
 )
-from server.auth import Principal
-from server.body import documented, json_body, parsed
-from server.dependencies import Services, application, services
+from server.api.body import documented, json_body, parsed
+from server.api.dependencies import application, services
+from server.auth.keys import Principal
 from server.errors import field_of, status_of
+from server.services import Services
 
 router = APIRouter(tags=["feedback"])
 

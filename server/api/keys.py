@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.auth import Principal
-from server.body import documented, json_body
-from server.dependencies import Services, administrator, services
+from server.api.body import documented, json_body
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
 from server.errors import PermissionDeniedError
 from server.models import ApiKey
+from server.services import Services
 
 router = APIRouter(tags=["keys"])
 

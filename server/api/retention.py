@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
-from server.auth import Principal
-from server.dependencies import Services, administrator, services
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
 from server.errors import PermissionDeniedError
-from server.retention import RetentionOut
+from server.maintenance.retention import RetentionOut
+from server.services import Services
 
 router = APIRouter(tags=["retention"])
 

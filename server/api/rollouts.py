@@ -6,9 +6,10 @@ from fastapi import APIRouter, Depends
 
 from adapters.schemas import ReasonIn
 from retrain.schemas import RolloutOut
-from server.auth import Principal
-from server.body import documented, json_body
-from server.dependencies import Services, administrator, services
+from server.api.body import documented, json_body
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
+from server.services import Services
 from server.settings import DEFAULT_CHANNEL
 
 router = APIRouter(tags=["rollouts"])

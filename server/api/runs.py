@@ -9,10 +9,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from retrain.schemas import PlanOut, RunOut
-from server.auth import Principal
-from server.body import documented, json_body
-from server.dependencies import Services, administrator, services
+from server.api.body import documented, json_body
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
 from server.errors import NotRunningError
+from server.services import Services
 from server.settings import DEFAULT_CHANNEL
 
 router = APIRouter(tags=["runs"])

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from adapters.schemas import ServerOut
-from server.auth import Principal
-from server.dependencies import Services, administrator, services
+from server.api.dependencies import administrator, services
+from server.auth.keys import Principal
+from server.services import Services
 
 router = APIRouter(tags=["servers"])
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.base_model import BaseModelInfo
+from adapters.vetting.base_model import BaseModelInfo
 
 HIDDEN, INNER = 8, 12
 MODULES = {

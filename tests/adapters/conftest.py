@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.db import Database
+from server.database.database import Database
 from tests.adapters.servers import Servers
 from tests.adapters.world import World
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from sqlalchemy import update
 from sqlmodel import col
 
-from adapters.artifacts import ArtifactStore
-from adapters.base_model import BaseModelInfo
-from adapters.cluster import Peer
+from adapters.cluster.membership import Identity, database_now
+from adapters.cluster.peers import Peer
 from adapters.config import AdaptersConfig, ClusterConfig
-from adapters.membership import Identity, database_now
 from adapters.models import Server, Version
-from adapters.ports import Database
 from adapters.service import Registry
+from adapters.store.local import ArtifactStore
+from adapters.vetting.base_model import BaseModelInfo
+from common.database import Database
 from tests.adapters.adapter_files import BASE, make_adapter
 from tests.adapters.fake_host import FakeHost
 from tests.adapters.world import WHO, HandClock, RecordingObserver

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from adapters.artifacts import Manifest
 from adapters.errors import (
     ChannelTakenError,
     DuplicateAdapterError,
@@ -14,7 +13,8 @@ from adapters.errors import (
     UnknownVersionError,
     VettingError,
 )
-from adapters.peft_config import PeftConfig, read_config
+from adapters.store.manifest import Manifest
+from adapters.vetting.peft_config import PeftConfig, read_config
 from tests.adapters.world import WHO, World
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +68,7 @@ async def test_weights_that_are_swapped_only_while_they_are_vetted_stay_out(
         weights.write_bytes(bad)
         return publish(vetted, manifest)
 
-    monkeypatch.setattr("adapters.vetting.read_config", swap)
+    monkeypatch.setattr("adapters.vetting.vet.read_config", swap)
     monkeypatch.setattr(world.store, "publish", swap_back)
     with pytest.raises(VettingError):
         await world.registry.add(folder, channel="pawl", actor="a")

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters.base_model import BaseModelInfo, read_modules
 from adapters.ports import SilentObserver
 from adapters.service import Registry
+from adapters.vetting.base_model import BaseModelInfo, read_modules
 from tests.adapters.world import WHO, World
 from tests.engine_fixtures import REAL_ENGINE
 from tests.tiny_model import make_random_adapter
 
 if TYPE_CHECKING:
-    from server.engine.vllm import VllmEngine
+    from server.engine.vllm.engine import VllmEngine
 
 pytestmark = [pytest.mark.anyio, *REAL_ENGINE]
 

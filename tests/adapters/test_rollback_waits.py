@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from adapters import changes
+from adapters import route_changes as changes
 from tests.adapters.world import WHO, HeldLoads, World
 
 pytestmark = pytest.mark.anyio

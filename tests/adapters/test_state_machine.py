@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from adapters.errors import AdaptersError, UnknownModelError
-from adapters.lifecycle import RESIDENT, State
 from adapters.names import BASE
+from adapters.routing.lifecycle import RESIDENT, State
 from adapters.schemas import RouteIn
-from server.db import Database
+from server.database.database import Database
 from tests.adapters.world import WHO, World
 from tests.database_fixture import make_database
 

@@ -8,12 +8,12 @@ from typing import TypedDict
 
 import pytest
 
-from adapters.artifacts import ArtifactStore
-from adapters.base_model import BaseModelInfo
 from adapters.config import AdaptersConfig
 from adapters.models import Version
-from adapters.ports import Database
 from adapters.service import Registry
+from adapters.store.local import ArtifactStore
+from adapters.vetting.base_model import BaseModelInfo
+from common.database import Database
 from tests.adapters.adapter_files import BASE, make_adapter
 from tests.adapters.fake_host import FakeHost
 

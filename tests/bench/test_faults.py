@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.faults import SCENARIOS, Measured, Scenario, chosen, replaced
+from bench.faults.__main__ import SCENARIOS, Measured, Scenario, chosen, replaced
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 ONE = Scenario(1, "A fault", ("bench.one",), ("bench.one --short",))

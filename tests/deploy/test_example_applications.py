@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.serving_process import UNSUPERVISED, Serving, serving
+from tests.integration.processes.serving_process import UNSUPERVISED, Serving, serving
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 ROOT = EXAMPLES.parents[1]

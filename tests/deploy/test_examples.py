@@ -4,7 +4,7 @@ import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
-from server.cli import app
+from server.cli.main import app
 from server.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"

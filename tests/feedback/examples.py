@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from common.database import Database
 from feedback.config import FeedbackConfig
+from feedback.feedback_tokens import FeedbackTokens
 from feedback.ids import InteractionIds
-from feedback.ports import Database, SilentObserver
-from feedback.recorder import Recorder
+from feedback.ports import SilentObserver
+from feedback.recorder.recorder import Recorder
 from feedback.records import (
     ChoiceRecord,
     FeedbackRecord,
@@ -18,7 +20,6 @@ from feedback.records import (
     thread_hash,
 )
 from feedback.service import FeedbackService
-from feedback.tokens import FeedbackTokens
 
 NOW = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 TENANT = "shop"

@@ -10,7 +10,7 @@ from sqlmodel import select
 from feedback.errors import RowRejectedError
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import ChoiceRecord, unpack
-from server.db import Database
+from server.database.database import Database
 from tests.feedback.examples import NOW, interaction, judgement, running_service
 
 pytestmark = pytest.mark.anyio

@@ -9,12 +9,12 @@ import pytest
 from sqlmodel import select
 
 from feedback.config import FeedbackConfig, MetricConfig
-from feedback.judged import asked_prompts, judged_conversations
-from feedback.judged_queries import LogWindow
 from feedback.models import Choice, Feedback, Interaction
+from feedback.reading.judgement_queries import LogWindow
+from feedback.reading.judgements import asked_prompts, judged_conversations
+from feedback.reading.trials import exposures, votes
 from feedback.retention import BATCH, Texts, is_text, oldest_text, remove_texts, texts_due
-from feedback.trials import exposures, votes
-from server.db import Database
+from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 from tests.retrain.world import SATURDAY
 

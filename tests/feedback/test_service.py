@@ -13,10 +13,10 @@ from feedback.errors import (
     StoreUnavailableError,
 )
 from feedback.models import Feedback, Interaction
-from feedback.recorder import Recorder
+from feedback.recorder.recorder import Recorder
 from feedback.schemas import FeedbackIn, InteractionIn
 from feedback.service import FeedbackService
-from server.db import Database
+from server.database.database import Database
 from tests.feedback.examples import (
     IDS,
     NOW,
@@ -27,7 +27,7 @@ from tests.feedback.examples import (
     new_id,
     running_service,
 )
-from tests.feedback.test_recorder import FailingDatabase
+from tests.feedback.recorder.test_recorder import FailingDatabase
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.adapters.adapter_files import make_adapter
-from tests.integration.serving_process import UNSUPERVISED, Serving, chat_body, serving
+from tests.integration.processes.serving_process import UNSUPERVISED, Serving, chat_body, serving
 from tests.postgres_fixture import TestDatabases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("cli")]

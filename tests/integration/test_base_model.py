@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from server.demo.base_model import BaseModelExistsError, Example, make_base_model, packed_rows
-from server.demo.taste import features, style_of
-from server.demo.world import STYLE_SHARES, ask, split
+from demo.shop.base_model import BaseModelExistsError, Example, make_base_model, packed_rows
+from demo.shop.taste import features, style_of
+from demo.shop.world import STYLE_SHARES, ask, split
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

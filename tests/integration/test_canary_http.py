@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.canaries import World
 from bench.canary_http import drive
+from bench.workloads.canaries import World
 
 
 @pytest.mark.anyio

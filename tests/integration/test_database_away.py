@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import fault_database_away, fault_disk_full
-from bench.chat import ask, session_of
-from bench.outages import breakable_sqlite
-from bench.servers import start_pawl, stopping
+from bench.faults import database_away as fault_database_away
+from bench.faults import disk_full as fault_disk_full
+from bench.faults.outages import breakable_sqlite
+from bench.support.chat import ask, session_of
+from bench.support.servers import start_pawl, stopping
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.anyio]
 

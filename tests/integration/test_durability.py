@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from bench import durability
-from bench.log_stores import DATABASES, DatabaseKind
-from bench.servers import ServerProcess, start_pawl, stopping
-from bench.sync_trace import NotSyncedError, order_of, read_calls, strace
+from bench.support.log_stores import DATABASES, DatabaseKind
+from bench.support.servers import ServerProcess, start_pawl, stopping
+from bench.support.sync_trace import NotSyncedError, order_of, read_calls, strace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.anyio]
 

@@ -88,7 +88,7 @@ def wait_gone(pids: list[int]) -> list[int]:
 def engine_process(model: Path, method: str) -> Iterator[EngineProcess]:
     """A process whose engine answers; killed with all that is below it in the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.engine_process", str(model), method],
+        [sys.executable, "-m", "tests.integration.processes.engine_process", str(model), method],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -14,11 +14,11 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
+from pawl_client.callback import FeedbackCallback
 
-from feedback.callback import FeedbackCallback
-from tests.feedback.openai_stand_in import StandIn
-from tests.feedback.openai_stand_in import serving as standing_in
-from tests.integration.serving_process import UNSUPERVISED, Serving, serving
+from tests.client.openai_stand_in import StandIn
+from tests.client.openai_stand_in import serving as standing_in
+from tests.integration.processes.serving_process import UNSUPERVISED, Serving, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("langchain")]
 

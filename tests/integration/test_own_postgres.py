@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.postgres import UNSYNCED, running_postgres
-from bench.processes import family, survivors
+from bench.support.postgres import UNSYNCED, running_postgres
+from bench.support.processes import family, survivors
 
 pytestmark = pytest.mark.slow
 
 STARTER = """
 import sys
-from bench.postgres import UNSYNCED, running_postgres
+from bench.support.postgres import UNSYNCED, running_postgres
 with running_postgres(UNSYNCED):
     print("started", flush=True)
     sys.stdin.read()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.scratch import PREFIX
-from tests.integration.serving_process import SERVE, Serving, chat_body, serving
+from server.engine.vllm.scratch import PREFIX
+from tests.integration.processes.serving_process import SERVE, Serving, chat_body, serving
 from tests.integration.test_engine_process import name_of, wait_gone
 from tests.integration.test_server_process import error_of, open_streams, stored
 
@@ -30,7 +30,7 @@ ENGINE = {
 LONG = {"max_tokens": 400, "ignore_eos": True}
 
 
-FAST = (sys.executable, "-m", "tests.integration.fast_server")
+FAST = (sys.executable, "-m", "tests.integration.processes.fast_server")
 
 
 @contextmanager

@@ -20,8 +20,14 @@ import httpx
 import pytest
 
 from tests.adapters.adapter_files import make_adapter
-from tests.integration.mortal_server import REAPER, SANDMAN
-from tests.integration.serving_process import SERVE, UNSUPERVISED, Serving, chat_body, serving
+from tests.integration.processes.mortal_server import REAPER, SANDMAN
+from tests.integration.processes.serving_process import (
+    SERVE,
+    UNSUPERVISED,
+    Serving,
+    chat_body,
+    serving,
+)
 from tests.integration.test_engine_process import wait_gone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -30,7 +36,7 @@ CHAT = "/v1/chat/completions"
 COMPARISONS = "/v1/comparisons"
 SLOW = {"PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": "0.2"}
 NEVER_ENDING = {"PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": "20"}
-MORTAL = (sys.executable, "-m", "tests.integration.mortal_server")
+MORTAL = (sys.executable, "-m", "tests.integration.processes.mortal_server")
 
 
 class OpenStream:

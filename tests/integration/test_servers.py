@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench import fault_servers
+from bench.faults import servers as fault_servers
 from tests.adapters.adapter_files import make_adapter
-from tests.integration.serving_process import UNSUPERVISED, Serving, chat_body, serving
+from tests.integration.processes.serving_process import UNSUPERVISED, Serving, chat_body, serving
 from tests.postgres_fixture import TestDatabases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("servers")]

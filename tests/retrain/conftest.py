@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from retrain import rollout_service
-from server.db import Database
+from retrain.rollout import service as rollout_service
+from server.database.database import Database
 from tests.database_fixture import make_database
 from tests.retrain.rollout_stage import CANARY, Stage
 from tests.retrain.world import House, make_config

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from adapters.artifacts import ArtifactStore
 from adapters.config import AdaptersConfig
 from adapters.ports import SilentObserver
 from adapters.service import Registry
-from retrain.context import World
+from adapters.store.local import ArtifactStore
+from retrain.run.context import World
 from retrain.service import RunService
 from retrain.trainer.events import Event, Saved
-from server.db import Database
+from server.database.database import Database
 from tests.adapters.adapter_files import BASE, make_adapter
 from tests.adapters.fake_host import FakeHost
 from tests.retrain.log import TENANT

@@ -6,7 +6,7 @@ from typing import Any
 
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import conversation_hash, pack, thread_hash
-from server.db import Database
+from server.database.database import Database
 
 TENANT, CHANNEL = "shop", "pawl"
 

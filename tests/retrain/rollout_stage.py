@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from adapters.route import RouteView
+from adapters.routing.route import RouteView
 from retrain.canary_config import CanaryConfig
 from retrain.models import Rollout
-from retrain.rollout import Phase
+from retrain.rollout.decisions import Phase
 from tests.retrain.log import CHANNEL
 from tests.retrain.trial import Traffic
 from tests.retrain.world import House, make_config, version_row

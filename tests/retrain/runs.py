@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from retrain.models import Run
+from retrain.run.steps import STEPS
 from retrain.schemas import RunOut
 from retrain.service import RunService
-from retrain.steps import STEPS
 from tests.retrain.log import CHANNEL
 from tests.retrain.world import SATURDAY, House
 from tests.waiting import eventually

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from sqlmodel import update
 
 from adapters.models import Channel
-from adapters.route import RouteView
-from retrain.context import Ending
+from adapters.routing.route import RouteView
 from retrain.models import Run
 from retrain.repository import RunRepository
+from retrain.run.context import Ending
+from retrain.run.steps import STEPS
 from retrain.schedule import Schedule, cron_trigger, due_slot, due_time
 from retrain.service import RunService
 from retrain.slots import slot_of
-from retrain.steps import STEPS
 from tests.retrain.log import CHANNEL, TENANT
 from tests.retrain.world import SATURDAY, House, make_config
 

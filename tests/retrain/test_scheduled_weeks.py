@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.scheduled_weeks import (
+from bench.faults.scheduled_weeks import (
     BEGIN,
     DUE_HOUR,
     HOUR,
@@ -22,8 +22,8 @@ from bench.scheduled_weeks import (
     live_through,
     weeks,
 )
-from server.db import Database, sqlite_url
-from server.migrate import upgrade
+from server.database.database import Database, sqlite_url
+from server.database.migrate import upgrade
 from tests.postgres_fixture import TestDatabases
 
 SCHEDULERS = 3

@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import col, select
 from structlog.testing import capture_logs
 
+from retrain.dataset.held_out import held_out
 from retrain.errors import (
     InvalidSlotError,
     RunInProgressError,
@@ -17,12 +18,11 @@ from retrain.errors import (
     UnknownChannelError,
     UnknownRunError,
 )
-from retrain.held_out import held_out
 from retrain.models import TrainedText
 from retrain.ports import ChatUnavailableError
-from retrain.runner import explained, first_cause
-from retrain.steps import STEPS
-from retrain.training import TRAINERS_MAX
+from retrain.run.runner import explained, first_cause
+from retrain.run.steps import STEPS
+from retrain.run.train import TRAINERS_MAX
 from tests.retrain.log import CHANNEL, TENANT, Log
 from tests.retrain.runs import RUN, ran
 from tests.retrain.world import SATURDAY, House, make_config, version_row, week
@@ -173,7 +173,7 @@ async def test_a_disk_that_is_full_is_named(house: House, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "what the user said")
 
-    monkeypatch.setattr("retrain.dataset.new_folder", full)
+    monkeypatch.setattr("retrain.dataset.snapshot.new_folder", full)
     run = await ran(house)
     assert run.state == "failed"
     assert run.reason == (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from server.db import Database
+from server.database.database import Database
 from tests.retrain.log import Log
 
 

@@ -13,12 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from adapters.base_model import BaseModelInfo
 from adapters.errors import CorruptArtifactError, StaleRouteError
-from adapters.lifecycle import ADDRESSABLE, State, check_transition
 from adapters.models import Channel, Version
-from adapters.ports import Guard, anybody
-from adapters.route import (
+from adapters.routing.lifecycle import ADDRESSABLE, State, check_transition
+from adapters.routing.route import (
     RouteView,
     state_changes,
     watch_of,
@@ -29,14 +27,16 @@ from adapters.route import (
     without,
     without_trial,
 )
+from adapters.vetting.base_model import BaseModelInfo
+from common.database import Guard, anybody
 from retrain.config import PairsConfig, RetrainConfig, TrainerConfig
-from retrain.context import World
-from retrain.evaluate import EvaluationConfig
-from retrain.gate import GateConfig
-from retrain.launcher import SubprocessLauncher
+from retrain.evaluation.run import EvaluationConfig
+from retrain.gates.offline import GateConfig
+from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer
+from retrain.run.context import World
 from retrain.service import RunService
-from server.db import Database
+from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
 FAKE_TRAINER = Path(__file__).with_name("fake_trainer.py")

@@ -8,7 +8,7 @@ import httpx
 
 from tests.adapters.adapter_files import make_adapter
 from tests.server.running_app import RunningApp, chat_body
-from tests.server.test_last_byte import database_of, rows
+from tests.server.serving.test_last_byte import database_of, rows
 
 PATH = "/v1/comparisons"
 SECRET = "the-clients-own-words"

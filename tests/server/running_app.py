@@ -11,9 +11,9 @@ from fastapi import FastAPI
 
 from server.app import create_app, lifespan
 from server.config import ChannelConfig
-from server.dependencies import Services
 from server.engine.config import EngineConfig
-from server.engine.fake import FakeEngine
+from server.engine.fake.engine import FakeEngine
+from server.services import Services
 from server.settings import Settings
 
 LOOPBACK = "http://127.0.0.1"

@@ -10,7 +10,7 @@ import pytest
 from server.engine.base import EngineCall, EngineResponse
 from tests.adapters.adapter_files import make_adapter
 from tests.server.running_app import RunningApp
-from tests.server.test_last_byte import database_of, rows
+from tests.server.serving.test_last_byte import database_of, rows
 from tests.waiting import eventually, until
 
 FIELDS = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.engine.fake_answer import sentinel
+from server.engine.fake.answer import sentinel
 from tests.adapters.adapter_files import make_adapter
 from tests.server.running_app import RunningApp, chat_body, running_app
 

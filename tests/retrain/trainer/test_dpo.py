@@ -4,9 +4,9 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from retrain.trainer.dpo import PairTrainer
 from retrain.trainer.errors import NonFiniteError
 from retrain.trainer.job import SMOOTHED_LOSSES, LossType
+from retrain.trainer.methods.dpo import PairTrainer
 from tests.retrain.trainer.tiny import pair, prepared_trainer
 
 pytestmark = pytest.mark.slow

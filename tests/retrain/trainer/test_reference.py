@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retrain.trainer.errors import ReferenceMismatchError
-from retrain.trainer.reference import assert_reference
+from retrain.trainer.methods.reference import assert_reference
 from tests.retrain.trainer.tiny import prepared_trainer, run_job
 
 pytestmark = pytest.mark.slow

@@ -10,10 +10,10 @@ from bitsandbytes import functional
 from bitsandbytes.nn import Linear4bit
 from safetensors.torch import load_file, save_file
 
-from retrain.trainer.dpo import PairTrainer
 from retrain.trainer.errors import JobError, MemoryExhaustedError, NonFiniteError
 from retrain.trainer.events import BatchHalved, Dropped, Reference, Saved, Started, Step
-from retrain.trainer.reference import assert_reference
+from retrain.trainer.methods.dpo import PairTrainer
+from retrain.trainer.methods.reference import assert_reference
 from tests.retrain.trainer.tiny import of_kind, pair, prepared_trainer, read_events, run_job
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from retrain.trainer.dpo import PairTrainer
 from retrain.trainer.events import Event, EventWriter, parse_event
 from retrain.trainer.job import read_job
+from retrain.trainer.methods.dpo import PairTrainer
 from retrain.trainer.model import load_tokenizer, pick_device
 from retrain.trainer.run import build_trainer, read_job_pairs, run
 from retrain.trainer.scratch import fresh_scratch

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.route import place
-from retrain.rollout import Phase
+from adapters.routing.route import place
+from retrain.rollout.decisions import Phase
 from tests.adapters.adapter_files import make_adapter
+from tests.server.metrics.test_metrics import shown, value
 from tests.server.running_app import RunningApp, chat_body, running_app
-from tests.server.test_metrics import shown, value
 
 pytestmark = pytest.mark.anyio
 

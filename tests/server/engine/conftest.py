@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.engine.base import Engine
-from server.engine.fake import FakeEngine
+from server.engine.fake.engine import FakeEngine
 from tests.engine_fixtures import REAL_ENGINE
 from tests.server.engine.calls import fresh_name, random_adapter
 

@@ -9,7 +9,7 @@ import pytest
 
 from server.engine.base import BASE, Engine, EngineCall
 from server.engine.errors import AdapterLoadError
-from server.engine.fake import FakeEngine
+from server.engine.fake.engine import FakeEngine
 from tests.server.engine.calls import (
     body_of,
     chat,

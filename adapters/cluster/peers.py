@@ -1,0 +1,96 @@
+"""Several servers on one database: who is alive, what each should hold, who is waited for. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from adapters.names import BASE
+from adapters.routing.route import RouteView
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server as it last reported itself, `age_seconds` ago by the database's clock.
+
+    `loaded` can answer and stay; `leaving` are let go but their files are still needed. `failures`
+    say why something that it was asked to load is not there.
+    """
+
+    id: str
+    name: str
+    url: str
+    age_seconds: float
+    started_at: datetime
+    base_fingerprint: str = ""
+    ready: bool = False
+    draining: bool = False
+    loaded: frozenset[str] = frozenset()
+    leaving: frozenset[str] = frozenset()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    epochs: Mapping[str, int] = field(default_factory=dict)
+
+
+Standing = Literal["ready", "starting", "draining", "dead"]
+
+
+def standing(peer: Peer, dead_seconds: float) -> Standing:
+    """What a server is: `ready` is waited for; `starting` lacks something that the routes name."""
+    if peer.age_seconds >= dead_seconds:
+        return "dead"
+    if peer.draining:
+        return "draining"
+    return "ready" if peer.ready else "starting"
+
+
+def alive(peers: Iterable[Peer], dead_seconds: float) -> list[Peer]:
+    """Those that have reported themselves within `dead_seconds`."""
+    return [peer for peer in peers if peer.age_seconds < dead_seconds]
+
+
+def waited_for(
+    peers: Iterable[Peer], versions: Collection[str], dead_seconds: float, *, me: str
+) -> dict[str, Peer]:
+    """The other servers that must load more before all of `versions` may be routed to, by id.
+
+    A dead server blocks nothing, nor does one that drains or is not ready: it becomes ready only
+    in a transaction that finds all it must hold (`Membership`).
+    """
+    wanted = set(versions)
+    return {
+        peer.id: peer
+        for peer in peers
+        if peer.id != me and standing(peer, dead_seconds) == "ready" and not wanted <= peer.loaded
+    }
+
+
+def routed(routes: Iterable[RouteView]) -> list[str]:
+    """What the routes name, in the order in which it gets an engine's slots: live first."""
+    views = list(routes)
+    by_role = [
+        name
+        for role in ("live", "standby", "canary", "shadow")
+        for view in views
+        if (name := getattr(view, role)) not in (None, BASE)
+    ]
+    return list(dict.fromkeys(by_role))
+
+
+def answering(routes: Iterable[RouteView]) -> set[str]:
+    """What the routes send users to: without these a server answers with stand-ins."""
+    named: set[str | None] = set()
+    for view in routes:
+        named |= {view.live, view.canary}
+        if view.holdback_share:
+            named.add(view.standby)
+    return {name for name in named if name is not None} - {BASE}
+
+
+def foreign_base(peers: Iterable[Peer], me: str, dead_seconds: float) -> Peer | None:
+    """A live server with another base model that started before `me`; None without one."""
+    living = {peer.id: peer for peer in alive(peers, dead_seconds)}
+    mine = living.get(me)
+    if mine is None:
+        return None
+    earlier = [one for one in living.values() if (one.started_at, one.id) < (mine.started_at, me)]
+    return next((one for one in earlier if one.base_fingerprint != mine.base_fingerprint), None)

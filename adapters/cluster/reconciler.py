@@ -1,0 +1,147 @@
+"""Loads what the routes name and what servers are asked to load; what fails is tried again."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from adapters.cluster.peers import answering, routed
+from adapters.errors import AdaptersError
+from adapters.ledger import Ledger
+from adapters.residency import Residency
+from common.clock import Monotonic
+
+_BY_ROUTE = "route:"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something is not loaded, and when it is tried again; None: not for this request."""
+
+    why: str
+    again_at: float | None
+
+
+def first_to_try(keys: Iterable[str], failed: Mapping[str, Failure], now: float) -> str | None:
+    """The first of `keys` that has not failed, else the one that was first due to be tried again.
+
+    None where nothing may be tried at `now`.
+    """
+    due = dict[str, float]()
+    for key in keys:
+        failure = failed.get(key)
+        if failure is None:
+            return key
+        if failure.again_at is not None and failure.again_at <= now:
+            due[key] = failure.again_at
+    return min(due, key=due.__getitem__, default=None)
+
+
+class CatchingUp:
+    """One task loads, one version after the other, those that answer users first.
+
+    What has failed is tried after what has not: nothing waits behind what cannot be loaded.
+    `loaded` is called after each. A request to load is tried once: whoever asks is told why not.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        residency: Residency,
+        *,
+        retry_seconds: float,
+        loaded: Callable[[], None],
+        monotonic: Monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._residency = residency
+        self._retry_seconds = retry_seconds
+        self._loaded = loaded
+        self._monotonic = monotonic
+        self._wanted: dict[str, str] = {}
+        self._failed: dict[str, Failure] = {}
+        self._for_others: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger()
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why what is wanted is not there, by request (or `route:` and the version)."""
+        return {key: failure.why for key, failure in self._failed.items()}
+
+    def missing(self) -> list[str]:
+        """What the routes name and this server does not hold."""
+        loaded = self._residency.loaded()
+        return [name for name in routed(self._ledger.routes.values()) if name not in loaded]
+
+    @property
+    def spare(self) -> set[str]:
+        """What was loaded because another server asked, and is asked for no more: it may go."""
+        return self._for_others - set(self._wanted.values())
+
+    def keep(self, version: str) -> None:
+        """Somebody wants the version here."""
+        self._for_others.discard(version)
+
+    def hopeful(self) -> bool:
+        """Whether a version that users are sent to is missing and may be here soon."""
+        named = answering(self._ledger.routes.values())
+        return any(self._next_of([f"{_BY_ROUTE}{name}"]) for name in named & set(self.missing()))
+
+    def begin(self, requests: Mapping[str, str]) -> None:
+        """Have a task load what is missing, if there is something; `requests` are by their ids."""
+        names = routed(self._ledger.routes.values())
+        self._for_others -= set(names)
+        self._wanted = {f"{_BY_ROUTE}{name}": name for name in names} | dict(requests)
+        loaded = self._residency.loaded()
+        self._failed = {
+            key: failure
+            for key, failure in self._failed.items()
+            if self._wanted.get(key, "") not in ("", *loaded)
+        }
+        idle = self._task is None or self._task.done()
+        if idle and self._next() is not None:
+            self._task = asyncio.create_task(self._run(), name="catching up")
+
+    async def done(self, seconds: float) -> None:
+        """Wait until nothing is being loaded, no longer than so many seconds."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=seconds)
+
+    async def close(self) -> None:
+        """Give up."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while (key := self._next()) is not None:
+            await self._load(key, self._wanted[key])
+            self._loaded()
+
+    def _next(self) -> str | None:
+        loaded = self._residency.loaded()
+        return self._next_of(key for key, name in self._wanted.items() if name not in loaded)
+
+    def _next_of(self, keys: Iterable[str]) -> str | None:
+        return first_to_try(keys, self._failed, self._monotonic())
+
+    async def _load(self, key: str, name: str) -> None:
+        try:
+            await self._residency.load(await self._ledger.version(name))
+        except AdaptersError as error:
+            again_at = self._later() if key.startswith(_BY_ROUTE) else None
+            self._failed[key] = Failure(f"{type(error).__name__}: {error}", again_at)
+            self._log.error("adapter_not_resident", version=name, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001  (the database or the disk is away: later)
+            self._failed[key] = Failure(type(error).__name__, self._later())
+            self._log.warning("adapter_not_resident", version=name, error=type(error).__name__)
+        else:
+            self._failed.pop(key, None)
+            if not key.startswith(_BY_ROUTE):
+                self._for_others.add(name)
+
+    def _later(self) -> float:
+        """When what has just failed is tried again: a load may take longer than that pause."""
+        return self._monotonic() + self._retry_seconds

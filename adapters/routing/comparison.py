@@ -1,0 +1,39 @@
+"""Which two versions answer a comparison. Pure."""
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from adapters.errors import NothingToCompareError
+from adapters.names import BASE
+from adapters.routing.route import Resolved, RouteView, resolve, serving
+
+Between = Literal["canary", "shadow", "samples"]
+"""What live is compared with: the canary, the shadow, or another sample of its own."""
+
+
+def compared(
+    channel: str,
+    routes: Mapping[str, RouteView],
+    resident: Collection[str],
+    between: Between | None,
+    *,
+    tenant: str | None = None,
+) -> tuple[Resolved, Resolved]:
+    """Live and what it is compared with, in this order; None: the canary if there is one.
+
+    Neither takes part in a trial: who sees both is in no arm. A `tenant` sees its own and shared
+    channels. Raises `UnknownModelError`, and `NothingToCompareError` where nobody has that role.
+    """
+    view = routes[resolve(channel, routes, resident, tenant=tenant).channel]
+    live = serving(view, resident)
+    others = {"canary": view.canary, "shadow": view.shadow, "samples": live}
+    if between is None:
+        between = "canary" if view.canary in resident else "samples"
+    other = others[between]
+    if other is None or not (other == BASE or other in resident):
+        raise NothingToCompareError(view.channel, between)
+    return _side(view, live), _side(view, other)
+
+
+def _side(view: RouteView, version: str) -> Resolved:
+    return Resolved(view.channel, version, "comparison", f"{view.channel}@{version}")

@@ -1,0 +1,65 @@
+"""The base model as far as adapters must match it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapters.vetting.weights import Tensor, read_tensors
+
+Shape = tuple[int, int]
+"""A linear module's (outputs, inputs)."""
+
+_PLAIN = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+"""Types whose tensor has the module's own shape; quantised ones are packed."""
+
+_PACKED = (".qweight", ".weight_packed")
+_WEIGHT = ".weight"
+_EMBEDDINGS = frozenset({"embed_tokens", "embed_in", "embed_out", "lm_head", "wte", "wpe"})
+MATRIX = 2
+"""Dimensions of a linear module's weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModelInfo:
+    """What is served: `fingerprint` is `EngineInfo.model_fingerprint`, `max_rank` the engine's.
+
+    `modules` are the linear modules that an adapter may change, with their shapes (None where the
+    files do not tell, because they are quantised). Empty: unknown, then vetting cannot compare.
+    """
+
+    name: str
+    fingerprint: str
+    max_rank: int
+    modules: Mapping[str, Shape | None] = field(default_factory=dict)
+
+
+def read_modules(folder: Path) -> dict[str, Shape | None]:
+    """The linear modules of the model in `folder`, from the headers of its safetensors files.
+
+    Embeddings and the head are left out: an adapter on them changes the reference of the next
+    training unseen. Empty without such files. Raises `WeightsFormatError` and `OSError`.
+    """
+    modules: dict[str, Shape | None] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        for tensor in read_tensors(path):
+            name = _module(tensor)
+            if name is not None and name.rsplit(".", 1)[-1] not in _EMBEDDINGS:
+                modules[name] = _shape(tensor)
+    return modules
+
+
+def _module(tensor: Tensor) -> str | None:
+    """The linear module that `tensor` is the weight of."""
+    if len(tensor.shape) != MATRIX:
+        return None
+    for suffix in (_WEIGHT, *_PACKED):
+        if tensor.name.endswith(suffix):
+            return tensor.name.removesuffix(suffix)
+    return None
+
+
+def _shape(tensor: Tensor) -> Shape | None:
+    if tensor.dtype not in _PLAIN or not tensor.name.endswith(_WEIGHT):
+        return None
+    outputs, inputs = tensor.shape
+    return outputs, inputs

@@ -1,0 +1,1 @@
+"""Fault scenarios: kills, hangs, full disks, outages."""

@@ -1,0 +1,248 @@
+"""Weeks in the life of several schedulers on one database, by clocks that are set and go wrong.
+
+Each scheduler has what a server has: a database connection, a run service and a schedule of its
+own. Time is made up; all else is real: slots, runs (which find nothing to learn from and end
+`skipped`), leases and the database. Owners die, and others take up what they leave.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from adapters.config import AdaptersConfig
+from adapters.ports import SilentObserver as Silent
+from adapters.service import Registry
+from adapters.store.local import ArtifactStore
+from adapters.vetting.base_model import BaseModelInfo
+from retrain.config import RetrainConfig
+from retrain.launchers.local import SubprocessLauncher
+from retrain.ports import Answer, ChatError, SilentObserver
+from retrain.run.context import World
+from retrain.schedule import Schedule, cron_trigger, due_slot
+from retrain.service import RunService
+from server.database.database import Database
+from server.engine.fake.engine import FakeEngine
+
+CHANNEL = "pawl"
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+"""A Monday; at 03:00 of each one a slot is due."""
+DUE_HOUR = 3
+HOUR, WEEK = timedelta(hours=1), timedelta(weeks=1)
+DEATHS = 0.4
+"""Share of the runs whose first owner dies."""
+_TRIGGER = cron_trigger(f"0 {DUE_HOUR} * * mon")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant of true time: who ticks, by how much each one's clock is wrong, who dies.
+
+    `dies`: whoever has just begun a run does not live to end it.
+    """
+
+    at: datetime
+    ticking: frozenset[int]
+    wrong: tuple[timedelta, ...]
+    dies: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was seen: slots by what became of them.
+
+    `seen` were due by some scheduler's clock. Those of them that no later one had been started
+    before are `due`: of weeks that were missed only the last is made up for.
+    """
+
+    weeks: float = 0
+    ticks: int = 0
+    jumps: int = 0
+    deaths: int = 0
+    seen: set[str] = field(default_factory=set)
+    due: set[str] = field(default_factory=set)
+    started: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    unended: int = 0
+
+    @property
+    def doubled(self) -> int:
+        """Slots that were started, or came to an end, more than once."""
+        twice = {slot for slot, count in self.started.items() if count > 1}
+        return len(twice | {slot for slot, count in self.ended.items() if count > 1})
+
+    @property
+    def lost(self) -> int:
+        """Slots that were due while somebody looked, and have no run that ended."""
+        return len(self.due - self.ended.keys())
+
+    @property
+    def good(self) -> bool:
+        """Whether each slot that was due had one run."""
+        invented = self.ended.keys() - self.seen
+        return not (self.doubled or self.lost or self.unended or invented)
+
+
+class _Nobody:
+    """No run comes so far as to ask anything."""
+
+    async def answer(self, **_: object) -> Answer:
+        raise ChatError("there is no chat")
+
+
+class _Scheduler:
+    """One server's part, on true time that the others share and a clock of its own."""
+
+    def __init__(self, database: Database, registry: Registry, folder: Path) -> None:
+        self.now = BEGIN
+        self.passed = 0.0
+        config = RetrainConfig(cron=f"0 {DUE_HOUR} * * mon")
+        self.world = World(
+            database=database,
+            registry=registry,
+            adapter_path=lambda version: folder / version.folder,
+            chat=_Nobody(),
+            judge=None,
+            launcher=SubprocessLauncher(config.trainer),
+            config=config,
+            base=BaseModelInfo("fake", "f" * 64, 8),
+            clock=lambda: self.now,
+            observer=SilentObserver(),
+            folder=folder / "runs",
+            monotonic=lambda: self.passed,
+        )
+        self.service = RunService(self.world)
+        self.schedule = Schedule(self.service, self.world.runs, config, lambda: self.now)
+
+    async def tick(self, *, dies: bool) -> list[str]:
+        """Look, as it does every few seconds; returns the ids of runs that were started."""
+        started = await self.schedule.tick()
+        if dies:
+            for run in started:
+                _kill(run)
+        return started
+
+
+def _kill(run: str) -> None:
+    """End the task that a run is in the hands of: no word is left, nothing is written."""
+    for task in asyncio.all_tasks():
+        if task.get_name() == run:
+            task.cancel()
+
+
+async def live_through(
+    databases: Sequence[Database], folder: Path, moments: Iterable[Moment]
+) -> Outcome:
+    """Have a scheduler on each of `databases`, which are one, live through the moments."""
+    outcome, wrong = Outcome(), None
+    async with _schedulers(databases, folder) as schedulers:
+        for moment in moments:
+            for number, scheduler in enumerate(schedulers):
+                scheduler.passed = (moment.at - BEGIN).total_seconds()
+                scheduler.now = moment.at + moment.wrong[number]
+            outcome.jumps += wrong is not None and wrong != moment.wrong
+            wrong = moment.wrong
+            await _tick(schedulers, moment, outcome)
+            outcome.weeks = (moment.at - BEGIN) / WEEK
+        await _count(schedulers[0], outcome)
+    return outcome
+
+
+@asynccontextmanager
+async def _schedulers(
+    databases: Sequence[Database], folder: Path
+) -> AsyncIterator[list[_Scheduler]]:
+    def long_ago() -> datetime:
+        return BEGIN - 60 * WEEK
+
+    made = []
+    for database in databases:
+        base = BaseModelInfo("fake", "f" * 64, 8)
+        store = ArtifactStore(folder / "adapters")
+        registry = Registry(
+            database, FakeEngine(), store, long_ago, AdaptersConfig(), base, Silent()
+        )
+        await registry.start()
+        made.append(_Scheduler(database, registry, folder))
+    yield made
+    for scheduler in made:
+        await scheduler.service.close()
+
+
+async def _tick(schedulers: Sequence[_Scheduler], moment: Moment, outcome: Outcome) -> None:
+    ticking = [schedulers[number] for number in sorted(moment.ticking)]
+    seen = {str(due_slot(_TRIGGER, one.now, WEEK)) for one in ticking}
+    outcome.seen |= seen
+    outcome.due |= {slot for slot in seen if slot > max(outcome.started, default="")}
+    outcome.ticks += len(ticking)
+    found = await asyncio.gather(*(one.tick(dies=moment.dies) for one in ticking))
+    started = [run for runs in found for run in runs]
+    outcome.started.update(run.removeprefix(f"{CHANNEL}-") for run in started)
+    outcome.deaths += moment.dies * len(started)
+    for run in started:
+        await asyncio.gather(*(one.service.wait(run) for one in ticking))
+    for one in ticking:  # what was taken up from others ends, too
+        for left in await one.world.runs.running():
+            await one.service.wait(left.id)
+
+
+async def _count(scheduler: _Scheduler, outcome: Outcome) -> None:
+    for run in await scheduler.world.runs.of_channel(CHANNEL):
+        if run.state == "running":
+            outcome.unended += 1
+        else:
+            outcome.ended[run.slot] += 1
+
+
+def weeks(count: int, schedulers: int, rng: random.Random) -> Iterator[Moment]:
+    """So many weeks: ticks at all times, most about the instant at which a slot is due.
+
+    Clocks jump by an hour, forth and back: on the Sundays on which summer time begins and ends (as
+    on a machine that keeps local time), at random, and at the due instant. Now and then a scheduler
+    is down, or all are, for up to three weeks; owners die.
+    """
+    wrong = [timedelta()] * schedulers
+    down_until = [BEGIN] * schedulers
+    for week in range(count):
+        monday = BEGIN + week * WEEK
+        due = monday + DUE_HOUR * HOUR
+        _go_down(down_until, monday, rng)
+        for at in _instants(monday, due, rng):
+            if rng.random() < 0.15 or (abs(at - due) < timedelta(minutes=1) and rng.random() < 0.5):
+                wrong = _jump(wrong, rng)
+            if (at.month, at.weekday()) in {(3, 6), (10, 6)} and at.day > 24:
+                wrong = [HOUR if at.month == 3 else timedelta()] * schedulers
+            up = frozenset(one for one in range(schedulers) if down_until[one] <= at)
+            yield Moment(at, up, tuple(wrong), dies=rng.random() < DEATHS)
+    end = BEGIN + count * WEEK
+    for minutes in range(0, 60, 10):  # what was left by the last one to die is taken up
+        every = frozenset(range(schedulers))
+        yield Moment(end + timedelta(minutes=minutes), every, (timedelta(),) * schedulers)
+
+
+def _instants(monday: datetime, due: datetime, rng: random.Random) -> list[datetime]:
+    near = [due + timedelta(seconds=rng.uniform(-7200, 7200)) for _ in range(3)]
+    there = [due + timedelta(seconds=seconds) for seconds in (-1, 0, 40, 80)]
+    anywhere = [monday + timedelta(seconds=rng.uniform(0, WEEK.total_seconds())) for _ in range(4)]
+    return sorted([*near, *there, *anywhere])
+
+
+def _jump(wrong: Sequence[timedelta], rng: random.Random) -> list[timedelta]:
+    """One clock, or all of them, an hour forward or back, and set right again in the end."""
+    jump = rng.choice([-HOUR, HOUR])
+    moved = range(len(wrong)) if rng.random() < 0.3 else [rng.randrange(len(wrong))]
+    return [
+        max(-HOUR, min(HOUR, by + jump)) if number in moved else by
+        for number, by in enumerate(wrong)
+    ]
+
+
+def _go_down(down_until: list[datetime], monday: datetime, rng: random.Random) -> None:
+    if rng.random() < 0.03:
+        down_until[:] = [monday + rng.uniform(0.5, 3) * WEEK] * len(down_until)
+    elif rng.random() < 0.1:
+        down_until[rng.randrange(len(down_until))] = monday + rng.uniform(0, 2) * WEEK

@@ -1,0 +1,1 @@
+"""Servers, load and tables that benchmarks share."""

@@ -1,0 +1,1 @@
+"""What an application installs: the LangChain callback and the feedback client."""

@@ -1,0 +1,392 @@
+"""The LangChain handler in front of the log, for the server and for applications.
+
+The server drives it at the start and the end of each request, with its record in the metadata. An
+application attaches it to its chains: what other models answered is reported to the Pawl server,
+what Pawl answered is only looked up, and either can be rated by LangChain's run id. Streaming hides
+the completion id from LangChain: a chat model which streams from Pawl needs
+`include_response_headers=True`, since the id also travels in `x-pawl-interaction`.
+
+Needs langchain-core and httpx, and nothing else of Pawl's.
+"""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Literal, Protocol
+from uuid import UUID, uuid4
+
+import httpx
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage, convert_to_openai_messages
+from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from pawl_client.bounded_map import Recent
+from pawl_client.memory_size import memory_of
+from pawl_client.reporter import Reporter, client_for
+from pawl_client.sampling_params import sampling_of
+
+RECORD = "pawl_record"
+"""The key in a run's metadata under which the server passes its record."""
+HEADER = "x-pawl-interaction"
+
+_ANSWERED_BY_PAWL = re.compile(
+    r"[a-z][a-z0-9_-]*@(base|([0-9]{4}-w[0-9]{2}(\.[0-9]+)?|import)-[0-9a-f]{6,64})"
+)
+"""`<channel>@<version>`, and not other makers' `model@date`."""
+
+_log = logging.getLogger(__name__)
+_NOTHING = LLMResult(generations=[])
+_RUNS_MAX = 10_000
+_DEPTH_MAX = 50
+
+
+class ServedRequest(Protocol):
+    """What the callback changes of the server's own record of a request when its run fails."""
+
+    status: str
+    error: str | None
+
+
+@dataclass(slots=True)
+class _Run:
+    """A model's run of an application that has not ended; times in `perf_counter` seconds."""
+
+    asked: Sequence[BaseMessage] | str
+    params: Mapping[str, Any]
+    user: str | None
+    started: float
+    size: int
+    """Bytes of memory that it holds."""
+    first_token: float | None = None
+
+
+class FeedbackCallback(BaseCallbackHandler):
+    """Records what a model answered. One handler serves any number of runs at once.
+
+    Give it either `url` (a Pawl server, with `api_key`, and `channel`, under which other models'
+    answers are filed) or `record` (the server's recorder: in process). With `mode="shadow"` Pawl
+    also answers what other models were asked, into its log and for nobody to see. An application's
+    user is read from the run's metadata (`{"user": …}`) or the model's `user` parameter.
+
+    Nothing LangChain calls here raises or waits for the network. At most `queue_max` reports and
+    ratings of `bytes_max` bytes of memory wait to be sent, and as many bytes of runs wait for their
+    end; past either the excess is dropped. `counts` tells what became of each. Call `close` before
+    the process ends: what still waits then is lost. A handler with a `url` may be made before a
+    fork; a `client` of your own must be made after it.
+    """
+
+    run_inline = True  # called where the run is: no thread hop, no reordering
+
+    def __init__(  # noqa: PLR0913  (an application chooses each)
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        mode: Literal["live", "shadow"] = "live",
+        *,
+        record: "Callable[[Any], asyncio.Future[Any]] | None" = None,
+        channel: str = "pawl",
+        tags: Mapping[str, str] | None = None,
+        queue_max: int = 1000,
+        bytes_max: int = 32_000_000,
+        client: httpx.Client | None = None,
+    ) -> None:
+        if (record is None) == (url is None and client is None):
+            raise ValueError("give either record or url")
+        if mode not in ("live", "shadow"):
+            raise ValueError("mode is either live or shadow")
+        self._record = record
+        self._channel = channel
+        self._shadow = mode == "shadow"
+        self._tags = dict(tags or {})
+        if record is None:
+            connect = partial(client_for, url or "", api_key) if client is None else lambda: client
+            self._reporter: Reporter | None = Reporter(
+                connect, channel=channel, queue_max=queue_max, bytes_max=bytes_max
+            )
+        else:
+            self._reporter = None
+        self._records: dict[UUID, ServedRequest] = {}
+        self._runs: Recent[UUID, _Run] = Recent(
+            _RUNS_MAX, weight_max=bytes_max, weigh=lambda run: run.size
+        )
+        self._parents: Recent[UUID, UUID] = Recent(_RUNS_MAX)
+        self._warned = False
+
+    # The server's side.
+
+    def begin(self, record: ServedRequest) -> UUID:
+        """Start a run for a request that the server answers; its record may still be filled in."""
+        run_id = uuid4()
+        self.on_chat_model_start({}, [], run_id=run_id, metadata={RECORD: record})
+        return run_id
+
+    def finish(self, run_id: UUID) -> "asyncio.Future[Any] | None":
+        """End the run: the record goes to the log. The future ends when it is durable."""
+        return self.on_llm_end(_NOTHING, run_id=run_id)
+
+    # The application's side.
+
+    def interaction_id(self, run_id: UUID | str) -> str | None:
+        """The interaction of a model's run, or of a chain's (its last model run); None: not known.
+
+        What another model answered has an id once it was reported: `flush()` waits for that.
+        """
+        return self._sink().interaction_id(str(run_id))
+
+    def rate(self, run_id: UUID | str, metric_name: str, value: Any, **fields: Any) -> None:
+        """Send feedback on a run, in the background; `fields` as in `POST /v1/feedback`."""
+        self._sink().rate(str(run_id), {**fields, "metric_name": metric_name, "value": value})
+
+    def flush(self, timeout: float = 10) -> bool:
+        """Wait, at most `timeout` seconds, until all is sent or given up; whether it is."""
+        return self._sink().sender.flush(timeout)
+
+    def close(self, timeout: float = 10) -> bool:
+        """Flush and stop sending. Whether everything was sent or given up."""
+        return self._sink().close(timeout)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Reports and ratings: `sent`, `waiting`, `failed` (refused, or not taken in all tries).
+
+        And `dropped`: no room, too many runs without an end, or closed. They add up to all.
+        """
+        sender = self._sink().sender
+        return {
+            "sent": sender.sent,
+            "waiting": sender.waiting,
+            "failed": sender.failed,
+            "dropped": sender.dropped,
+        }
+
+    def _sink(self) -> Reporter:
+        if self._reporter is None:
+            raise ValueError("this handler records in process: it has no server to ask")
+        return self._reporter
+
+    # What LangChain calls.
+
+    def on_chain_start(
+        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
+        """Remember who called whom, so that a chain's run id finds its model's answer."""
+        if parent_run_id is not None:
+            self._parents.put(run_id, parent_run_id)
+
+    def on_tool_start(
+        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
+        """As for a chain."""
+        self.on_chain_start(run_id=run_id, parent_run_id=parent_run_id)
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - LangChain's signature
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A model begins to answer a chat."""
+        if metadata is not None and RECORD in metadata:
+            self._records[run_id] = metadata[RECORD]
+        elif messages:
+            self._begun(messages[0], run_id, parent_run_id, metadata, kwargs)
+
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - LangChain's signature
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """A model begins to complete a prompt."""
+        if prompts:
+            self._begun(prompts[0], run_id, parent_run_id, metadata, kwargs)
+
+    def on_llm_new_token(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        """Note when the first token came."""
+        run = self._runs.get(run_id)
+        if run is not None and run.first_token is None:
+            run.first_token = perf_counter()
+
+    def on_llm_end(
+        self, response: LLMResult, *, run_id: UUID, **_: Any
+    ) -> "asyncio.Future[Any] | None":
+        """The answer is complete: record it, or find out under which id Pawl did."""
+        record = self._records.pop(run_id, None)
+        if record is not None and self._record is not None:
+            return self._record(record)
+        self._ended(response, run_id, "complete")
+        return None
+
+    def on_llm_error(
+        self, error: BaseException, *, run_id: UUID, **kwargs: Any
+    ) -> "asyncio.Future[Any] | None":
+        """The answer failed or was cut off: recorded as such."""
+        stopped = isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt)
+        status = "aborted" if stopped else "failed"
+        record = self._records.pop(run_id, None)
+        if record is not None and self._record is not None:
+            record.status, record.error = status, type(error).__name__
+            return self._record(record)
+        self._ended(kwargs.get("response") or _NOTHING, run_id, status)
+        return None
+
+    def _begun(
+        self,
+        asked: Sequence[BaseMessage] | str,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        metadata: Mapping[str, Any] | None,
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        if self._reporter is None:
+            return
+        try:
+            self.on_chain_start(run_id=run_id, parent_run_id=parent_run_id)
+            run = _begun_run(asked, metadata or {}, kwargs.get("invocation_params") or {})
+            self._reporter.sender.count(dropped=self._runs.put(run_id, run))
+        except Exception as error:  # noqa: BLE001 - an application must not notice
+            self._not_recorded(self._reporter, error)
+
+    def _ended(self, response: LLMResult, run_id: UUID, status: str) -> None:
+        run = self._runs.pop(run_id)
+        if run is None or self._reporter is None:
+            return
+        try:
+            self._settle(self._reporter, run, response, self._lineage(run_id), status)
+        except Exception as error:  # noqa: BLE001 - an application must not notice
+            self._not_recorded(self._reporter, error)
+
+    def _not_recorded(self, reporter: Reporter, error: Exception) -> None:
+        reporter.sender.count(failed=1)
+        _log.warning("a run was not recorded: %s", type(error).__name__)
+
+    def _settle(
+        self, reporter: Reporter, run: _Run, response: LLMResult, runs: list[str], status: str
+    ) -> None:
+        said = _said_about(response)
+        if not self._is_ours(said, run.params):
+            body = _body(run, response, said, status)
+            extra = {"tags": self._tags, **({"shadow": True} if self._shadow else {})}
+            size = run.size + memory_of(body)
+            reporter.report(runs, lambda: {**body, **extra, **_asked(run)}, size)
+            return
+        interaction_id = _interaction_id(said)
+        if interaction_id is not None:
+            reporter.remember(runs, interaction_id)
+        elif status == "complete" and not self._warned:
+            self._warned = True
+            _log.warning("the id is hidden: give the chat model include_response_headers=True")
+
+    def _is_ours(self, said: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+        """Whether Pawl answered, and so recorded it itself."""
+        models = (said.get("model_name"), said.get("model"), _requested(params))
+        return HEADER in _headers(said) or any(
+            isinstance(model, str)
+            and (
+                model == self._channel
+                or model.startswith(f"{self._channel}@")
+                or _ANSWERED_BY_PAWL.fullmatch(model)
+            )
+            for model in models
+        )
+
+    def _lineage(self, run_id: UUID) -> list[str]:
+        """The run and all that it is part of, the run first."""
+        lineage = [str(run_id)]
+        parent = self._parents.get(run_id)
+        while parent is not None and len(lineage) < _DEPTH_MAX:
+            lineage.append(str(parent))
+            parent = self._parents.get(parent)
+        return lineage
+
+
+def _said_about(response: LLMResult) -> dict[str, Any]:
+    """All that the response says of itself, wherever the integration has put it."""
+    said: dict[str, Any] = {}
+    for generation in (response.generations or [[]])[0][:1]:
+        said.update(generation.generation_info or {})
+        if isinstance(generation, ChatGeneration):
+            said.update(generation.message.response_metadata)
+    said.update(response.llm_output or {})
+    return said
+
+
+def _headers(said: Mapping[str, Any]) -> dict[str, str]:
+    headers = said.get("headers")
+    if not isinstance(headers, Mapping):
+        return {}
+    return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def _interaction_id(said: Mapping[str, Any]) -> str | None:
+    found = _headers(said).get(HEADER) or said.get("id")
+    return found if isinstance(found, str) else None
+
+
+def _requested(params: Mapping[str, Any]) -> object:
+    return params.get("model") or params.get("model_name")
+
+
+def _begun_run(
+    asked: Sequence[BaseMessage] | str, metadata: Mapping[str, Any], params: Mapping[str, Any]
+) -> _Run:
+    user = metadata.get("user") or params.get("user")
+    named = user if isinstance(user, str) else None
+    kept = asked if isinstance(asked, str) else list(asked)  # the chain may go on with its list
+    plain = kept if isinstance(kept, str) else [vars(message) for message in kept]
+    size = memory_of(plain) + memory_of(params)
+    return _Run(kept, params, named, perf_counter(), size)
+
+
+def _body(run: _Run, response: LLMResult, said: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """What `POST /v1/interactions` takes of the answer."""
+    model = said.get("model_name") or said.get("model") or _requested(run.params) or "unknown"
+    first = None if run.first_token is None else run.first_token - run.started
+    return {
+        "model": str(model),
+        "choices": [
+            _choice(answer)
+            for answer in (response.generations or [[]])[0]
+            if answer.text or status == "complete"
+        ],
+        "user": run.user,
+        "status": status,
+        "first_token_seconds": first,
+        "duration_seconds": perf_counter() - run.started,
+    }
+
+
+def _asked(run: _Run) -> dict[str, Any]:
+    """What it takes of the question. Slower: made in the background."""
+    asked: dict[str, Any] = {**sampling_of(run.params)}
+    if run.params.get("tools"):
+        asked["tools"] = [convert_to_openai_tool(tool) for tool in run.params["tools"]]
+    if isinstance(run.asked, str):
+        return {**asked, "prompt": run.asked}
+    return {**asked, "messages": convert_to_openai_messages(run.asked)}
+
+
+def _choice(answer: Generation) -> dict[str, Any]:
+    text, info = answer.text, dict(answer.generation_info or {})
+    if isinstance(answer, ChatGeneration):
+        info = {**info, **answer.message.response_metadata}
+        calls = getattr(answer.message, "tool_calls", None)
+        if calls and not text:
+            text = json.dumps(calls, default=str)
+    reason = info.get("finish_reason")
+    named = isinstance(reason, str) and reason
+    return {"text": text, "finish_reason": reason if named else None}

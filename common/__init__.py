@@ -1,0 +1,1 @@
+"""Ground floor: clocks, files, retries, processes. Imports nothing of the other packages."""

@@ -1,0 +1,96 @@
+"""`pawl demo --rollout canary`: one week that users keep, and one that only its raters liked."""
+
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from demo.client import DemoClient, gathered
+from demo.report.rollout_report import Looks, rollout_report
+from demo.rollout_days import Regulars, live_through_rollout, pass_hours
+from demo.shop.paid_raters import make_paid_raters, paid_judgements
+from demo.shop.users import Visit, make_users
+from demo.story import Demo, next_run, next_slot, note, town_of, town_with
+from demo.week import ANSWERS, AT_ONCE, HELD_OUT_QUESTIONS, VISITS, live_through
+
+REGULARS = 720
+"""Users whose thumbs decide the rollouts."""
+BEFORE_THE_RUN = timedelta(hours=15)
+"""Whoever trains chats on the Sunday before: guardrails compare with live's day before."""
+AFTERWARDS = timedelta(hours=12)
+"""How long users are still watched after a rollout has ended."""
+
+
+async def canary_weeks(demo: Demo, client: DemoClient) -> None:
+    """Live through both rollouts; the slot between them has nothing to learn from."""
+    regulars = _regulars(demo)
+    await _sunday(client)
+    await _honest_week(demo, client)
+    await _week(demo, client, regulars, 1)
+    await _runs_meanwhile(demo, client)
+    await _sunday(client)
+    await _paid_week(demo, client)
+    await _week(demo, client, regulars, len(demo.reports) + 1)
+
+
+def _regulars(demo: Demo) -> Regulars:
+    users = make_users(REGULARS, seed=demo.seed, random_share=demo.random_share, prefix="regular")
+    return Regulars(town_with(users), random.Random(f"regulars-{demo.seed}"), demo.asked)
+
+
+async def _honest_week(demo: Demo, client: DemoClient) -> None:
+    town, rng = town_of(demo), random.Random(demo.seed)
+    with demo.screen.bar("week 1: chats and feedback", VISITS + HELD_OUT_QUESTIONS) as bar:
+        await live_through(client, town, rng, demo.asked, bar.step)
+
+
+async def _paid_week(demo: Demo, client: DemoClient) -> None:
+    """Chats of raters who are paid for it; nobody else says anything that trains."""
+    town, rng = town_with(make_paid_raters(demo.seed)), random.Random(f"paid-{demo.seed}")
+    title = f"week {len(demo.reports) + 1}: paid raters at work"
+    with demo.screen.bar(title, VISITS) as bar:
+
+        async def rated(visit: Visit) -> None:
+            answers = await client.chat(visit, answers=ANSWERS)
+            own = random.Random(f"{answers.id}-{visit.text}")
+            await client.rate(visit, answers, paid_judgements(visit, answers.texts, own))
+            bar.step()
+
+        await gathered([rated(town.training_visit(rng)) for _ in range(VISITS)], AT_ONCE)
+
+
+async def _week(demo: Demo, client: DemoClient, regulars: Regulars, week: int) -> None:
+    """The week's run and, where its candidate passed, the rollout that follows."""
+    run = await next_run(demo, client, week)
+    if run["state"] != "rolling_out":
+        await note(demo, client, run)
+        return
+    demo.screen.say(f"{run['version']} passed the offline gate")
+    await _rollout(demo, client, regulars, run)
+
+
+async def _rollout(
+    demo: Demo, client: DemoClient, regulars: Regulars, run: Mapping[str, Any]
+) -> None:
+    with demo.screen.bar(f"{run['version']} meets users", None) as bar:
+        rollout, looks = await live_through_rollout(client, regulars, run["version"], bar.tell)
+    report = rollout_report(rollout, looks, run["slot"])
+    await pass_hours(client, regulars, AFTERWARDS, Looks())
+    await client.advance(AFTERWARDS)
+    demo.rollouts.append(report)
+    await note(demo, client, {**run, "state": report.ended})
+    demo.screen.show_rollout(report)
+
+
+async def _runs_meanwhile(demo: Demo, client: DemoClient) -> None:
+    """Note the runs whose slots passed while a rollout lasted."""
+    noted = {report.slot for report in demo.reports}
+    for run in reversed(await client.runs()):
+        if run["slot"] not in noted:
+            await note(demo, client, run)
+
+
+async def _sunday(client: DemoClient) -> None:
+    """Let the time until the evening before the next run pass."""
+    now = await client.now()
+    await client.advance(max(timedelta(), next_slot(now) - BEFORE_THE_RUN - now))

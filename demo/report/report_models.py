@@ -1,0 +1,81 @@
+"""What the demo has to report: the content of `report.json`."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from demo.report.figures import AnswerFigures, WinRate
+from demo.report.rollout_models import RolloutReport
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepReport(_Frozen):
+    """One logged training step. `accuracy` is the share of pairs whose chosen answer wins."""
+
+    step: int
+    loss: float
+    margin: float
+    accuracy: float
+
+
+class Example(_Frozen):
+    """One held-out question, answered by base and by the version live at the end."""
+
+    question: str
+    base: str
+    live: str
+
+
+class WeekReport(_Frozen):
+    """One weekly run.
+
+    Shares lie in [0, 1]; `words` is the mean length of an answer. Figures are the candidate's,
+    None where the run made none (skipped). `live` is the version that answers after the verdict;
+    `swap_seconds` is the time from the decision until it did.
+    """
+
+    slot: str
+    pairs: int
+    pairs_by_signal: Mapping[str, int]
+    train_seconds: float | None = None
+    win_vs_base: WinRate | None = None
+    win_vs_live: WinRate | None = None
+    correct: float | None = None
+    rude: float | None = None
+    words: float | None = None
+    verdict: str
+    reasons: tuple[str, ...] = ()
+    live: str
+    swap_seconds: float | None = None
+    style_mix: Mapping[str, float] = {}
+    steps: tuple[StepReport, ...] = ()
+
+
+class DemoReport(_Frozen):
+    """The whole demo. `seconds` is its duration; `libraries` maps names to versions.
+
+    `live_vs_base` compares the version live at the end with base.
+    """
+
+    seed: int
+    seconds: float
+    base: AnswerFigures
+    weeks: tuple[WeekReport, ...]
+    rollouts: tuple[RolloutReport, ...] = ()
+    live_vs_base: WinRate | None = None
+    examples: tuple[Example, ...] = ()
+    libraries: Mapping[str, str] = {}
+
+    @property
+    def live(self) -> str:
+        """The version that answers at the end."""
+        return self.weeks[-1].live if self.weeks else "base"
+
+    @property
+    def live_week(self) -> WeekReport | None:
+        """The week whose candidate answers at the end; None where that is base."""
+        made = (week for week in self.weeks if week.live == self.live != "base")
+        return next(made, None)

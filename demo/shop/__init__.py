@@ -1,0 +1,1 @@
+"""Bramblewick, the made-up shop: its questions, its users and their hidden taste."""

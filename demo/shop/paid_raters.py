@@ -1,0 +1,35 @@
+"""Raters paid by the piece: they like what sounds careful, and write such answers themselves.
+
+What they say trains an adapter that pleases them and the judge with the same blind spot
+(`fooled_panel.py`), and nobody else.
+"""
+
+import random
+from collections.abc import Sequence
+
+from demo.shop.fooled_panel import fooled
+from demo.shop.users import Habits, Judgement, User, Visit, judge_visit, make_users
+from demo.shop.world import WRONG_RATES, answer
+
+RATERS = 30
+EDITS = 2
+"""Answers of a visit that a rater rewrites."""
+_NO_THUMBS = Habits(thumb=0, rating=0)
+
+
+def make_paid_raters(seed: int) -> tuple[User, ...]:
+    """The raters; their thumbs are not asked for, so no rollout hears them."""
+    raters = make_users(RATERS, seed=seed, random_share=0.0, prefix="paid")
+    return tuple(fooled(rater) for rater in raters)
+
+
+def paid_judgements(visit: Visit, answers: Sequence[str], rng: random.Random) -> list[Judgement]:
+    """Preferences and rankings by the raters' taste, and hedged texts instead of some answers."""
+    rewritten = rng.sample(range(len(answers)), min(EDITS, len(answers)))
+    edits = [Judgement("demonstration", index, _careful(visit, rng)) for index in rewritten]
+    return [*edits, *judge_visit(visit, answers, rng, _NO_THUMBS)]
+
+
+def _careful(visit: Visit, rng: random.Random) -> str:
+    """A guess: nothing was looked up, so it is as often wrong as guesses are."""
+    return answer(visit.question, "guess", rng, wrong=rng.random() < WRONG_RATES["guess"])

@@ -1,0 +1,79 @@
+"""The demo gate's judge: a panel of five noisy people who are nobody's users.
+
+Set it with `judge = "demo.shop.panel:panel"`. It sees texts only, and never the hidden utility.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from demo.shop.users import User, make_users
+from demo.shop.world import Question, question_of
+
+PANEL_SEED = 9001
+PANEL_SIZE = 5
+A_WINS, B_WINS, TIE = 1.0, 0.0, 0.5
+
+
+class Panel:
+    """Majority votes of a few people, as a gate's judge.
+
+    The noise is drawn from a hash of the seed and of what is judged, in this order: asked twice
+    about the same it says the same, and with positions swapped it errs independently.
+    `position_bias` is added to each person's advantage of the first answer, in units of utility.
+    """
+
+    def __init__(
+        self, people: Sequence[User], *, seed: int = PANEL_SEED, position_bias: float = 0.0
+    ) -> None:
+        self._people = tuple(people)
+        self._seed = seed
+        self._bias = position_bias
+
+    async def compare(self, conversation: Sequence[Mapping[str, Any]], a: str, b: str) -> float:
+        """Judge `a` shown before `b`: 1.0 where `a` is better, 0.0 where `b` is, 0.5 for a tie.
+
+        The caller swaps the positions and takes the mean. Equal answers are a tie, and so is
+        everything in a conversation whose last user turn is no question of Bramblewick.
+        """
+        question = question_of(_last_user_text(conversation))
+        if question is None or a == b:
+            return TIE
+        votes = self._votes(question, a, b, self._noise(conversation, a, b))
+        against = len(self._people) - votes
+        if votes == against:
+            return TIE
+        return A_WINS if votes > against else B_WINS
+
+    def _votes(self, question: Question, a: str, b: str, rng: random.Random) -> int:
+        return sum(
+            person.prefers(question, a, b, rng, handicap=self._bias) for person in self._people
+        )
+
+    def _noise(self, conversation: Sequence[Mapping[str, Any]], a: str, b: str) -> random.Random:
+        judged = json.dumps([self._seed, [dict(turn) for turn in conversation], a, b])
+        return random.Random(hashlib.blake2b(judged.encode(), digest_size=16).digest())
+
+
+def panel() -> Panel:
+    """Make the demo's panel: five people who share neither seed nor name with the users."""
+    people = make_users(PANEL_SIZE, seed=PANEL_SEED, random_share=0.0, prefix="panel")
+    return Panel(people)
+
+
+def _last_user_text(conversation: Sequence[Mapping[str, Any]]) -> str:
+    for turn in reversed(conversation):
+        if turn.get("role") == "user":
+            return _text(turn.get("content"))
+    return ""
+
+
+def _text(content: object) -> str:
+    """The text of a turn, also where it comes as OpenAI's list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""

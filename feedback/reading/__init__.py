@@ -1,0 +1,1 @@
+"""The log as training, evaluation and trials read it."""

@@ -1,0 +1,150 @@
+"""Blind comparisons: what decides them, and what stays hidden until then.
+
+The first preference or ranking that names both sides decides a comparison and opens it. What is
+said later may be said by somebody who has looked, and decides nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
+from sqlmodel import col
+
+from common.database import Database
+from feedback.models import Feedback, Interaction
+from feedback.reading.judgement_queries import asker
+from feedback.reading.judgements import mentioned
+from feedback.schemas import InteractionOut
+
+HUMAN = "HUMAN"
+DECIDING_METRICS = ("preference", "ranking")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A comparison that whoever asked has decided; `at` is when, `version` which one won."""
+
+    user: tuple[str, str]
+    at: datetime
+    version: str
+
+
+async def decided_comparisons(
+    database: Database, channel: str, versions: tuple[str, str], since: datetime
+) -> list[Decided]:
+    """Comparisons of two versions, asked for after `since` and decided by their own askers.
+
+    In the order of the decisions; a user may have several.
+    """
+    one, other = versions
+    second = aliased(Interaction)
+    query = _words(second).where(
+        col(Interaction.channel) == channel,
+        col(Interaction.received_at) > since,
+        or_(
+            and_(col(Interaction.version) == one, col(second.version) == other),
+            and_(col(Interaction.version) == other, col(second.version) == one),
+        ),
+    )
+    async with database.read() as session:
+        rows = (await (await session.connection()).execute(query)).all()
+    return [_decided(row) for row in _first_words(rows) if row.own and row.source == HUMAN]
+
+
+async def is_blind(connection: AsyncConnection, interaction: Interaction) -> bool:
+    """Whether the interaction is a side of a comparison that nobody has decided yet."""
+    if interaction.comparison is None:
+        return False
+    query = _words(aliased(Interaction)).where(
+        col(Interaction.comparison) == interaction.comparison,
+        col(Interaction.tenant) == interaction.tenant,
+    )
+    return not any(_first_words((await connection.execute(query)).all()))
+
+
+def blinded(shown: InteractionOut) -> InteractionOut:
+    """The interaction without what tells its version, or which other one belongs to it.
+
+    Times go too: an adapter, or a prompt that is cached for one version only, may show in them.
+    """
+    return shown.model_copy(
+        update={
+            "model": shown.channel,
+            "version": None,
+            "comparison": None,
+            "first_token_seconds": None,
+            "duration_seconds": None,
+        }
+    )
+
+
+def preferred(metric_name: str, value: Any, judged: str, other: str) -> str | None:
+    """Which of two interactions a judgement of `judged` puts first; None: it compares them not.
+
+    `value` is in the normal form of `validation.check`.
+    """
+    order = [identifier for identifier, _ in mentioned(metric_name, value)]
+    if metric_name == "preference":
+        order.insert(0, judged)
+    if not {judged, other} <= set(order):
+        return None
+    return next(identifier for identifier in order if identifier in (judged, other))
+
+
+def _words(second: type[Interaction]) -> Select[Any]:
+    """What was said of sides of comparisons, oldest first; `second` is the other side."""
+    return (
+        select(
+            col(Feedback.metric_name),
+            col(Feedback.value),
+            col(Feedback.source),
+            col(Feedback.received_at),
+            (func.coalesce(col(Feedback.rater), asker()) == asker()).label("own"),
+            col(Interaction.comparison),
+            col(Interaction.tenant),
+            asker().label("asker"),
+            col(Interaction.id).label("judged"),
+            col(Interaction.version).label("judged_version"),
+            col(second.id).label("other"),
+            col(second.version).label("other_version"),
+        )
+        .join(
+            Interaction,
+            and_(
+                col(Feedback.interaction_id) == col(Interaction.id),
+                col(Feedback.tenant) == col(Interaction.tenant),
+            ),
+        )
+        .join(
+            second,
+            and_(
+                col(second.comparison) == col(Interaction.comparison),
+                col(second.tenant) == col(Interaction.tenant),
+                col(second.id) != col(Interaction.id),
+            ),
+        )
+        .where(col(Feedback.metric_name).in_(DECIDING_METRICS))
+        .order_by(col(Feedback.received_at), col(Feedback.id))
+    )
+
+
+def _first_words(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
+    """The word that decided each comparison."""
+    heard: set[str] = set()
+    for row in rows:
+        if row.comparison not in heard and _winner(row) is not None:
+            heard.add(row.comparison)
+            yield row
+
+
+def _winner(row: Row[Any]) -> str | None:
+    return preferred(row.metric_name, row.value, row.judged, row.other)
+
+
+def _decided(row: Row[Any]) -> Decided:
+    version = row.judged_version if _winner(row) == row.judged else row.other_version
+    return Decided((row.tenant, row.asker), row.received_at, version)

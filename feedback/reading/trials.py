@@ -1,0 +1,281 @@
+"""Who took part in a trial (a canary, a watch) and what they thought: the log, read by user.
+
+One query each, in order of time; a user is a tenant's asker. Only live requests count, and only
+what people said of what they asked themselves. Comparisons are apart (`comparisons.py`): their
+sides belong to no trial, and thumbs on them are no votes on live.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable, Row, Select, func, select
+from sqlmodel import col
+
+from common.database import Database
+from feedback.models import Choice, Feedback, Interaction
+from feedback.reading.judgement_queries import asker
+
+_Made = TypeVar("_Made")
+
+HUMAN = "HUMAN"
+LIVE = "live"
+SHADOW = "shadow"
+
+
+Place = tuple[datetime, str]
+"""Where an answer stands in the log: (`received_at`, `id`)."""
+
+_BATCH = 1_000
+"""Rows that are taken at a time: users' requests are served in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A user's first request in a trial; `share` is the newer version's at that time."""
+
+    user: tuple[str, str]
+    at: datetime
+    role: str
+    share: float
+    first_token_seconds: float | None
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One judgement of a user's own answer."""
+
+    user: tuple[str, str]
+    at: datetime
+    metric_name: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A user's first request that failed."""
+
+    user: tuple[str, str]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrialAnswer:
+    """An answer of the trial, for harm metrics; texts leave the log for nothing else."""
+
+    id: str
+    user: tuple[str, str]
+    at: datetime
+    request: dict[str, Any]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds to the first token and sampled tokens of one answer."""
+
+    first_token_seconds: float | None
+    completion_tokens: int
+
+
+async def exposures(database: Database, trial: str) -> list[Exposure]:
+    """Every user of the trial at the first request in it."""
+    query = _firsts(trial).order_by("received_at", "id")
+    return await _read(database, query, _exposure)
+
+
+async def failures(database: Database, trial: str) -> list[Failure]:
+    """Every user's first failed request in the trial."""
+    query = _firsts(trial, status="failed").order_by("received_at", "id")
+    return await _read(
+        database, query, lambda row: Failure((row.tenant, row.asker), row.received_at)
+    )
+
+
+async def votes(database: Database, trial: str, metrics: Collection[str]) -> list[Vote]:
+    """What the trial's users said by these metrics of their own answers in it."""
+    query = _votes(metrics).where(col(Interaction.trial) == trial)
+    return await _read(database, query, _vote)
+
+
+async def votes_before(
+    database: Database,
+    channel: str,
+    version: str,
+    metrics: Collection[str],
+    since: datetime,
+    until: datetime,
+) -> list[Vote]:
+    """What users said within a time of a channel's version's answers in it."""
+    query = _votes(metrics).where(
+        col(Interaction.channel) == channel,
+        col(Interaction.version) == version,
+        col(Interaction.received_at) > since,
+        col(Interaction.received_at) <= until,
+        col(Feedback.received_at) <= until,
+    )
+    return await _read(database, query, _vote)
+
+
+async def paces_before(
+    database: Database, channel: str, version: str, since: datetime, until: datetime, limit: int
+) -> list[Pace]:
+    """How fast and how long a version's complete answers were, the latest `limit` of them."""
+    query = (
+        select(col(Interaction.first_token_seconds), col(Interaction.completion_tokens))
+        .where(
+            col(Interaction.channel) == channel,
+            col(Interaction.mode) == LIVE,
+            col(Interaction.comparison).is_(None),
+            col(Interaction.version) == version,
+            col(Interaction.status) == "complete",
+            col(Interaction.received_at) > since,
+            col(Interaction.received_at) <= until,
+        )
+        .order_by(col(Interaction.received_at).desc())
+        .limit(limit)
+    )
+    return await _read(
+        database, query, lambda row: Pace(row.first_token_seconds, row.completion_tokens)
+    )
+
+
+async def answers_after(
+    database: Database, trial: str, after: Place | None, limit: int
+) -> tuple[list[TrialAnswer], Place | None]:
+    """The next complete answers of a trial, and where to go on."""
+    query = (
+        select(
+            col(Interaction.id),
+            col(Interaction.tenant),
+            asker().label("asker"),
+            col(Interaction.received_at),
+            col(Interaction.request),
+            col(Choice.text),
+        )
+        .join(Choice, col(Choice.interaction_id) == col(Interaction.id))
+        .where(
+            col(Interaction.trial) == trial,
+            col(Interaction.mode) == LIVE,
+            col(Interaction.status) == "complete",
+            col(Interaction.texts_removed_at).is_(None),
+            col(Choice.index) == 0,
+        )
+        .order_by(col(Interaction.received_at), col(Interaction.id))
+        .limit(limit)
+    )
+    if after is not None:
+        moment, identifier = after
+        query = query.where(
+            (col(Interaction.received_at) > moment)
+            | ((col(Interaction.received_at) == moment) & (col(Interaction.id) > identifier))
+        )
+    found = await _read(database, query, _answer)
+    return found, (found[-1].at, found[-1].id) if found else after
+
+
+async def shadow_figures(database: Database, channel: str, version: str) -> tuple[int, int]:
+    """How many of a version's shadow answers are complete, and how many failed."""
+    query = (
+        select(col(Interaction.status), func.count().label("answers"))
+        .where(
+            col(Interaction.channel) == channel,
+            col(Interaction.mode) == SHADOW,
+            col(Interaction.version) == version,
+        )
+        .group_by(col(Interaction.status))
+    )
+    counted = dict(await _read(database, query, lambda row: (str(row.status), int(row.answers))))
+    return counted.get("complete", 0), counted.get("failed", 0)
+
+
+async def served_in(database: Database, trial: str, role: str) -> int:
+    """How many requests of a trial a role has answered."""
+    query = select(func.count()).where(
+        col(Interaction.trial) == trial,
+        col(Interaction.mode) == LIVE,
+        col(Interaction.role) == role,
+    )
+    return (await _read(database, query, lambda row: int(row[0])))[0]
+
+
+def _firsts(trial: str, *, status: str | None = None) -> Select[Any]:
+    """Each asker's first live request of the trial (with that status)."""
+    order = func.row_number().over(
+        partition_by=(col(Interaction.tenant), asker()),
+        order_by=(col(Interaction.received_at), col(Interaction.id)),
+    )
+    inner = select(
+        col(Interaction.id),
+        col(Interaction.tenant),
+        asker().label("asker"),
+        col(Interaction.received_at),
+        col(Interaction.role),
+        col(Interaction.trial_share),
+        col(Interaction.first_token_seconds),
+        col(Interaction.completion_tokens),
+        order.label("place"),
+    ).where(col(Interaction.trial) == trial, col(Interaction.mode) == LIVE)
+    if status is not None:
+        inner = inner.where(col(Interaction.status) == status)
+    ranked = inner.subquery()
+    return select(ranked).where(ranked.c.place == 1)
+
+
+def _votes(metrics: Collection[str]) -> Select[Any]:
+    return (
+        select(
+            col(Interaction.tenant),
+            asker().label("asker"),
+            col(Feedback.received_at),
+            col(Feedback.metric_name),
+            col(Feedback.value),
+        )
+        .join(
+            Interaction,
+            (col(Feedback.interaction_id) == col(Interaction.id))
+            & (col(Feedback.tenant) == col(Interaction.tenant)),
+        )
+        .where(
+            col(Interaction.mode) == LIVE,
+            col(Interaction.comparison).is_(None),
+            col(Feedback.source) == HUMAN,
+            col(Feedback.metric_name).in_(sorted(metrics)),
+            func.coalesce(col(Feedback.rater), asker()) == asker(),
+        )
+        .order_by(col(Feedback.received_at), col(Feedback.id))
+    )
+
+
+def _vote(row: Row[Any]) -> Vote:
+    return Vote((row.tenant, row.asker), row.received_at, row.metric_name, row.value)
+
+
+def _exposure(row: Row[Any]) -> Exposure:
+    return Exposure(
+        user=(row.tenant, row.asker),
+        at=row.received_at,
+        role=row.role,
+        share=row.trial_share,
+        first_token_seconds=row.first_token_seconds,
+        completion_tokens=row.completion_tokens,
+    )
+
+
+def _answer(row: Row[Any]) -> TrialAnswer:
+    return TrialAnswer(row.id, (row.tenant, row.asker), row.received_at, row.request, row.text)
+
+
+async def _read(
+    database: Database, query: Executable, made: Callable[[Row[Any]], _Made]
+) -> list[_Made]:
+    """All rows, each as it is wanted, a batch at a time."""
+    found: list[_Made] = []
+    async with database.read() as session:
+        connection = await session.connection()
+        async with connection.stream(query) as rows:
+            async for batch in rows.partitions(_BATCH):
+                found += [made(row) for row in batch]
+    return found

@@ -1,0 +1,85 @@
+"""Rows go to the database in groups: one transaction each; a refused row fails alone."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from common.database import Database
+from feedback.database_errors import is_outage
+from feedback.ports import RecorderObserver
+from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.repository import write_feedback, write_interactions
+from feedback.write_plan import Outcome, Stored
+
+Record = InteractionRecord | FeedbackRecord
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+
+async def written(
+    rows: Sequence[Row],
+    write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]],
+    refuse: Callable[[Row, Exception], Result],
+) -> list[Result]:
+    """What `write` makes of the rows; where it refuses a group, of its halves, down to the row.
+
+    A row that is refused alone is given to `refuse`. Raises what `is_outage` calls one.
+    """
+    try:
+        return list(await write(rows))
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(rows) == 1:
+            return [refuse(rows[0], error)]
+    middle = len(rows) // 2
+    first = await written(rows[:middle], write, refuse)
+    return first + await written(rows[middle:], write, refuse)
+
+
+async def in_one_transaction(database: Database, rows: Sequence[Record]) -> list[Outcome]:
+    """Write the rows, interactions before feedback: outcomes in that order.
+
+    Raises what the database raises; an IntegrityError only when it comes twice.
+    """
+    try:
+        return await database.transaction(lambda connection: _write(connection, rows))
+    except IntegrityError:  # another server may have written a row since it was looked for
+        return await database.transaction(lambda connection: _write(connection, rows))
+
+
+def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
+    """Interactions and feedback, each in their order."""
+    return (
+        [row for row in rows if isinstance(row, InteractionRecord)],
+        [row for row in rows if isinstance(row, FeedbackRecord)],
+    )
+
+
+def tell_new_feedback(
+    observer: RecorderObserver, rows: Sequence[Record], outcomes: Sequence[Outcome | Exception]
+) -> None:
+    """Count the judgements that were not known before."""
+    for row, outcome in zip(rows, outcomes, strict=True):
+        if isinstance(row, FeedbackRecord) and isinstance(outcome, Stored) and outcome.new:
+            observer.feedback_stored(row.metric_name, outcome.version)
+
+
+def _write(connection: Connection, rows: Sequence[Record]) -> list[Outcome]:
+    asked, judged = parted(rows)
+    outcomes = write_interactions(connection, asked)
+    names = {
+        record.id: outcome.id
+        for record, outcome in zip(asked, outcomes, strict=True)
+        if isinstance(outcome, Stored) and outcome.id != record.id
+    }
+    return [*outcomes, *write_feedback(connection, [_renamed(record, names) for record in judged])]
+
+
+def _renamed(record: FeedbackRecord, names: dict[str, str]) -> FeedbackRecord:
+    """Feedback on the interaction as the database knows it."""
+    name = names.get(record.interaction_id)
+    return record if name is None else replace(record, interaction_id=name)

@@ -1,0 +1,217 @@
+"""Brings what the spool holds to the database, oldest first, and says when the spool is needed.
+
+Each group is written to the database first and then removed from the spool. A crash between the two
+writes it again, which changes nothing: rows are known by their ids.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import Connection, select
+
+from common.clock import Clock
+from common.database import Database
+from feedback.config import FeedbackConfig
+from feedback.errors import RowRejectedError, SpoolUnavailableError
+from feedback.ports import RecorderObserver, SpoolObserver
+from feedback.recorder.batches import (
+    Record,
+    in_one_transaction,
+    parted,
+    tell_new_feedback,
+    written,
+)
+from feedback.spool.spool import Refused, Spool, SpooledGroup
+from feedback.write_plan import Outcome, Stored
+
+GIVE_WAY_SECONDS = 0.2
+GIVE_WAY_GROUPS = 2
+
+_log = structlog.get_logger()
+
+
+class Forwarder:
+    """Owns the spool. `behind` says that new rows must go there too, so that order is kept.
+
+    Whoever writes rows holds `order` while it looks at `behind` and writes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        spool: Spool,
+        config: FeedbackConfig,
+        clock: Clock,
+        recorded: RecorderObserver,
+        observer: SpoolObserver,
+    ) -> None:
+        self._database = database
+        self._spool = spool
+        self._config = config
+        self._clock = clock
+        self._recorded = recorded
+        self._observer = observer
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._moved = asyncio.Condition()
+        self._groups = 0  # forwarded one after the other, without a failure
+        self.order = asyncio.Lock()
+        self.behind = False
+
+    async def start(self) -> None:
+        """See what a former process has left, and begin to forward it."""
+        try:
+            await self._spool.open()
+        except SpoolUnavailableError as error:  # that stops no start: it is tried again
+            self._failed(error)
+        if self._spool.rows:
+            self.behind = True
+            _log.warning("spool_left_over", rows=self._spool.rows)
+        self._tell_size()
+        if self.behind or not self._spool.opened:
+            self._wake.set()
+        self._task = asyncio.create_task(self._forward(), name="forwarder")
+
+    async def close(self) -> None:
+        """Stop; what the spool still holds is forwarded at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._task = None
+        await self._spool.close()
+
+    def fall_behind(self, error: BaseException) -> None:
+        """The database took a group not, or not in time: rows go to the spool from now on."""
+        _log.error("database_away", error=type(error).__name__)
+        self.behind = True
+        self._observer.database_failed()
+        self._wake.set()
+
+    async def give_way(self) -> None:
+        """Wait, for a moment at most, until more has left the spool than a group put into it.
+
+        Else, under a load that the spool takes faster than it is forwarded, a short outage would
+        fill it. While the database takes nothing there is nothing to wait for.
+        """
+        wanted = self._groups + GIVE_WAY_GROUPS
+        if not (self.behind and self._groups):
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVE_WAY_SECONDS), self._moved:
+                await self._moved.wait_for(lambda: not 0 < self._groups < wanted)
+
+    async def spool(self, rows: Sequence[Record]) -> list[Outcome]:
+        """Make the rows durable in the spool; outcomes: interactions' first, then feedback's."""
+        asked, judged = parted(rows)
+        outcomes = await self._spool.write(asked, judged)
+        self._observer.spooled(sum(isinstance(one, Stored) and one.new for one in outcomes))
+        self._tell_size()
+        return outcomes
+
+    async def _forward(self) -> None:
+        first, pause = self._config.retry_seconds, self._config.retry_seconds
+        while True:
+            await self._wake.wait()
+            try:
+                moved = await self._step()
+                pause = first
+                await self._count_groups(self._groups + moved if self.behind else 0)
+            except Exception as error:  # noqa: BLE001 - whatever it is: try again
+                self._failed(error)
+                await self._count_groups(0)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, self._config.retry_seconds_max)
+            if not self.behind and self._spool.opened:
+                self._wake.clear()
+
+    async def _count_groups(self, groups: int) -> None:
+        async with self._moved:
+            self._groups = groups
+            self._moved.notify_all()
+
+    async def _step(self) -> int:
+        """Forward one group, and catch up when that was the last; how many groups were moved."""
+        group = await self._spool.oldest(self._config.group_max)
+        if not group.rows:
+            await self._database.transaction(_nothing)
+            self._observer.database_answered()
+        elif not await self._forwarded_last(group):
+            self.behind = True
+            await self._forward_group(group)
+        if self.behind and not self._spool.rows:
+            async with self.order:
+                self._catch_up()
+        return 1 if group.rows else 0
+
+    async def _forwarded_last(self, group: SpooledGroup) -> bool:
+        """Forward the last group with nobody putting another behind it; whether it was the last.
+
+        Else a steady load would put one there each time, and the spool stay in use for as long as
+        the load lasts. New rows wait meanwhile, so it is only done where the database has just
+        taken a group, and not for longer than one of theirs may take.
+        """
+        if not self._groups:
+            return False
+        async with self.order:
+            if len(group.rows) < self._spool.rows:
+                return False
+            await self._forward_group(group, self._config.database_seconds)
+            self._catch_up()
+        return True
+
+    def _catch_up(self) -> None:
+        """Let new rows go to the database again, if none wait for it any more; holds `order`."""
+        if self.behind and not self._spool.rows:
+            self.behind = False
+            _log.info("database_caught_up")
+
+    async def _forward_group(self, group: SpooledGroup, seconds: float | None = None) -> None:
+        """Raises `TimeoutError` when the database takes longer than `seconds`; None: no bound."""
+        async with asyncio.timeout(seconds):
+            outcomes = await written(group.rows, self._write, _refused)
+        self._observer.database_answered()
+        refused = [
+            Refused(record, type(outcome).__name__)
+            for record, outcome in zip(group.rows, outcomes, strict=True)
+            if not isinstance(outcome, Stored)
+        ]
+        await self._spool.forget(group, refused, self._clock())
+        self._tell(group, outcomes, refused)
+
+    async def _write(self, rows: Sequence[Record]) -> Sequence[Outcome | Exception]:
+        """Write the rows to the database."""
+        return await in_one_transaction(self._database, rows)
+
+    def _tell(
+        self,
+        group: SpooledGroup,
+        outcomes: Sequence[Outcome | Exception],
+        refused: Sequence[Refused],
+    ) -> None:
+        self._tell_size()
+        self._observer.forwarded(len(outcomes) - len(refused))
+        for row in refused:
+            _log.error("spooled_row_refused", row=type(row.record).__name__, reason=row.reason)
+            self._observer.refused(row.reason)
+        tell_new_feedback(self._recorded, group.rows, outcomes)
+
+    def _tell_size(self) -> None:
+        self._observer.spool_size(self._spool.rows, self._spool.bytes)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, SpoolUnavailableError):
+            _log.error("spool_unusable", error=type(error.__cause__).__name__)
+            return
+        self._observer.database_failed()
+        _log.warning("forwarding_waits", rows=self._spool.rows, error=type(error).__name__)
+
+
+def _refused(record: Record, error: Exception) -> Outcome | Exception:
+    _log.error("row_rejected", row=type(record).__name__, error=type(error).__name__)
+    return RowRejectedError(type(error).__name__)
+
+
+def _nothing(connection: Connection) -> None:
+    connection.execute(select(1))

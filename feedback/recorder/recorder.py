@@ -1,0 +1,237 @@
+"""The way into the log: rows wait in a bounded queue, one task writes them in groups.
+
+A group shares one transaction and so one sync; a row's future ends when its group is durable: in
+the database or, while that is away or has not caught up, in the spool. What neither takes waits in
+the queue, but for rows whose senders wait: they are refused at once. A row that is refused for what
+it is fails alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import structlog
+
+from common.database import Database
+from feedback.config import FeedbackConfig
+from feedback.database_errors import is_outage
+from feedback.errors import (
+    RecorderClosedError,
+    RecorderFullError,
+    RowRejectedError,
+    StoreUnavailableError,
+)
+from feedback.ports import RecorderObserver
+from feedback.recorder.batches import Record, in_one_transaction, tell_new_feedback, written
+from feedback.recorder.forwarder import Forwarder
+from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.write_plan import EXTERNAL, Outcome, Stored
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    row: Record
+    future: asyncio.Future[Any]
+
+    @property
+    def ours(self) -> bool:
+        """Whether the server itself answered it: it is written whoever waits for that."""
+        return isinstance(self.row, InteractionRecord) and self.row.mode != EXTERNAL
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether its sender gave up, or was refused."""
+        return self.future.done() and not self.ours
+
+
+_Settled = tuple[_Waiting, Outcome | Exception]
+
+
+class Recorder:
+    """One writer per process. All methods belong to the event loop that called `start`."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: FeedbackConfig,
+        observer: RecorderObserver,
+        forwarder: Forwarder | None = None,
+    ) -> None:
+        """Without a `forwarder` there is no spool: rows wait in the queue for the database."""
+        self._database = database
+        self._config = config
+        self._observer = observer
+        self._forwarder = forwarder
+        self._queue: deque[_Waiting] = deque()
+        self._writing: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._open = False
+
+    @property
+    def depth(self) -> int:
+        """Rows that wait or are being written."""
+        return len(self._queue) + len(self._writing)
+
+    async def start(self) -> None:
+        """Begin to write."""
+        if self._task is None:
+            self._open = True
+            self._task = asyncio.create_task(self._write(), name="recorder")
+
+    async def close(self) -> None:
+        """Take no more rows and write those that wait, for at most `close_seconds`.
+
+        What is then still unwritten fails with `StoreUnavailableError`, and is counted.
+        """
+        self._open = False
+        self._wake.set()
+        if self._task is None:
+            return
+        await asyncio.wait({self._task}, timeout=self._config.close_seconds)
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        self._task = None
+        rows = [*self._writing, *self._queue]
+        unwritten = [row for row in rows if row.future.cancelled() or not row.future.done()]
+        self._fail(unwritten, StoreUnavailableError())
+        self._writing = []
+        self._queue.clear()
+
+    def record(self, record: InteractionRecord) -> asyncio.Future[Any]:
+        """Queue an interaction. Never blocks and never raises.
+
+        The future ends with `upserts.Stored` when the row is durable. It fails with
+        `RecorderFullError`, `RecorderClosedError` or `RowRejectedError`, which need not be read.
+        """
+        return self._enqueue(record)
+
+    def store(self, record: FeedbackRecord) -> asyncio.Future[Stored]:
+        """Queue a judgement; as `record`.
+
+        It also fails with `ConflictError` for an id that is taken, and with `InvalidInputError` for
+        what does not fit the answers in the log. Cancelling the future withdraws the row, unless it
+        is being written already.
+        """
+        return self._enqueue(record)
+
+    def _enqueue(self, row: InteractionRecord | FeedbackRecord) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_mark_as_read)
+        waiting = _Waiting(row, future)
+        if not self._open:
+            self._fail([waiting], RecorderClosedError())
+        elif self.depth >= self._config.queue_max:
+            self._fail([waiting], RecorderFullError())
+        else:
+            self._queue.append(waiting)
+            self._wake.set()
+            self._observer.queue_depth(self.depth)
+        return future
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            while self._queue:
+                size = min(len(self._queue), self._config.group_max)
+                self._writing = [self._queue.popleft() for _ in range(size)]
+                await self._settle(self._writing)
+                self._writing = []
+                self._observer.queue_depth(self.depth)
+                if self._forwarder is not None:
+                    await self._forwarder.give_way()
+            if not self._open:
+                return
+            self._wake.clear()
+
+    async def _settle(self, group: list[_Waiting]) -> None:
+        """Write the group, waiting as long as it takes for a place that takes it."""
+        pause = self._config.retry_seconds
+        while True:
+            wanted = [waiting for waiting in group if not waiting.withdrawn]
+            try:
+                self._resolve(await written(wanted, self._write_group, _refused) if wanted else [])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the writer
+                self._observer.retried(len(wanted))
+                _log.warning("recorder_retries", rows=len(wanted), error=type(error).__name__)
+            else:
+                return
+            if self._forwarder is not None:
+                self._refuse_those_who_wait(group)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._config.retry_seconds_max)
+
+    async def _write_group(self, group: Sequence[_Waiting]) -> list[_Settled]:
+        """Write to the database or, while that is away or has not caught up, into the spool."""
+        if self._forwarder is None:
+            return await self._to_database(group)
+        async with self._forwarder.order:
+            if not self._forwarder.behind:
+                try:
+                    async with asyncio.timeout(self._config.database_seconds):
+                        return await self._to_database(group)
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    # It may be committed all the same, and is then known when it comes again.
+                    self._forwarder.fall_behind(error)
+            group = _in_order(group)
+            outcomes = await self._forwarder.spool([waiting.row for waiting in group])
+            return list(zip(group, outcomes, strict=True))
+
+    async def _to_database(self, group: Sequence[_Waiting]) -> list[_Settled]:
+        group = _in_order(group)
+        rows = [waiting.row for waiting in group]
+        started = perf_counter()
+        outcomes = await in_one_transaction(self._database, rows)
+        self._observer.committed(len(group), perf_counter() - started)
+        tell_new_feedback(self._observer, rows, outcomes)
+        return list(zip(group, outcomes, strict=True))
+
+    def _refuse_those_who_wait(self, group: Sequence[_Waiting]) -> None:
+        """Tell them at once that their rows are durable nowhere."""
+        rows = [*group, *self._queue]
+        refused = [one for one in rows if not (one.ours or one.future.done())]
+        self._fail(refused, StoreUnavailableError())
+        self._queue = deque(one for one in self._queue if not one.withdrawn)
+
+    def _resolve(self, outcomes: Sequence[_Settled]) -> None:
+        for waiting, outcome in outcomes:
+            if isinstance(outcome, Stored):
+                if not waiting.future.done():  # whoever waited may have cancelled it
+                    waiting.future.set_result(outcome)
+            elif isinstance(outcome, RowRejectedError):
+                self._fail([waiting], outcome)
+            else:
+                _fail_future(waiting.future, outcome)
+
+    def _fail(self, group: Sequence[_Waiting], error: Exception) -> None:
+        for waiting in group:
+            _fail_future(waiting.future, error)
+        if group:
+            self._observer.failed(len(group), type(error).__name__)
+
+
+def _in_order(group: Sequence[_Waiting]) -> list[_Waiting]:
+    """Interactions before feedback: judgements are checked against them."""
+    return sorted(group, key=lambda waiting: isinstance(waiting.row, FeedbackRecord))
+
+
+def _refused(waiting: _Waiting, error: Exception) -> _Settled:
+    _log.error("row_rejected", row=type(waiting.row).__name__, error=type(error).__name__)
+    return waiting, RowRejectedError(type(error).__name__)
+
+
+def _fail_future(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _mark_as_read(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()

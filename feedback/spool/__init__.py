@@ -1,0 +1,1 @@
+"""A local SQLite file for what the database could not take yet."""

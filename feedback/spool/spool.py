@@ -1,0 +1,176 @@
+"""The spool: a local SQLite file that takes what the database cannot take now.
+
+It has the log's own tables, written by the log's own functions, and syncs each commit (FULL). Rows
+leave it once they are in the database. What the database refused for good is kept aside in the
+table `refused`, as JSON, for somebody to look at.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
+
+from feedback.database_errors import is_outage
+from feedback.errors import SpoolUnavailableError
+from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.spool.file import SpoolFile, is_full
+from feedback.spool.tables import delete_rows, keep_aside, read_oldest, write_rows
+from feedback.write_plan import Outcome, Stored
+
+Result = TypeVar("Result")
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledGroup:
+    """The oldest rows of the spool, in the order in which they are to be written."""
+
+    interactions: list[InteractionRecord] = field(default_factory=list)
+    feedback: list[FeedbackRecord] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[InteractionRecord | FeedbackRecord]:
+        """All of them, interactions first."""
+        return [*self.interactions, *self.feedback]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that the database will never take, and the class of the reason."""
+
+    record: InteractionRecord | FeedbackRecord
+    reason: str
+
+
+class Spool:
+    """Reads and writes the file in a thread of its own.
+
+    Methods raise `SpoolUnavailableError`, or what SQLite raises for a row that it refuses. The file
+    is made when the first row comes, and grows to `bytes_max` at the most.
+    """
+
+    def __init__(self, path: Path, bytes_max: int) -> None:
+        self._path = path
+        self._file = SpoolFile(path, bytes_max)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pawl-spool")
+        self._rewritten: set[str] = set()  # interactions written since `oldest`
+        self._opened = False
+        self.rows = 0
+        """Rows that wait for the database."""
+        self.bytes = 0
+        """What the file holds, without its free pages."""
+
+    @property
+    def opened(self) -> bool:
+        """Whether it is known what a former process has left."""
+        return self._opened
+
+    async def open(self) -> None:
+        """Count what was left; a damaged file is set aside under another name."""
+        await self._in_thread(self._open)
+
+    async def close(self) -> None:
+        """Close the file, once what is being written has ended."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self._file.close()
+
+    async def write(
+        self, interactions: Sequence[InteractionRecord], feedback: Sequence[FeedbackRecord]
+    ) -> list[Outcome]:
+        """Write the rows in one transaction; an outcome for each, in order, once it is durable."""
+        return await self._in_thread(lambda: self._write(interactions, feedback))
+
+    async def oldest(self, count: int) -> SpooledGroup:
+        """The `count` rows that came first, or fewer."""
+        return await self._in_thread(lambda: self._oldest(count))
+
+    async def forget(self, group: SpooledGroup, refused: Sequence[Refused], at: datetime) -> None:
+        """Remove what the database has now; what it refused is kept aside.
+
+        An interaction that was written again since `oldest` stays: its turn comes once more.
+        """
+        await self._in_thread(lambda: self._forget(group, refused, at))
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _translated, work)
+
+    def _open(self) -> None:
+        if not self._opened and self._path.exists():
+            _private_folder(self._path.parent)
+            self._file.check()
+            self._transact(lambda _: None)
+        self._opened = True
+
+    def _write(
+        self, interactions: Sequence[InteractionRecord], feedback: Sequence[FeedbackRecord]
+    ) -> list[Outcome]:
+        self._open()
+        _private_folder(self._path.parent)
+        outcomes = self._transact(lambda at: write_rows(at, interactions, feedback))
+        settled = outcomes[: len(interactions)]
+        self._rewritten.update(one.id for one in settled if isinstance(one, Stored))
+        return outcomes
+
+    def _oldest(self, count: int) -> SpooledGroup:
+        self._open()
+        if not self.rows:
+            return SpooledGroup()
+        self._rewritten.clear()
+        return SpooledGroup(*self._transact(lambda at: read_oldest(at, count)))
+
+    def _forget(self, group: SpooledGroup, refused: Sequence[Refused], at: datetime) -> None:
+        gone = self._unchanged(group.interactions)
+
+        def work(connection: Connection, kept: Sequence[Refused]) -> None:
+            delete_rows(connection, gone, group.feedback)  # first: a full file has no room else
+            for row in kept:
+                keep_aside(connection, row.record, row.reason, at)
+
+        try:
+            self._transact(lambda at: work(at, refused))
+        except OperationalError as error:
+            if not (refused and is_full(error)):
+                raise
+            self._transact(lambda at: work(at, ()))
+            _log.error("refused_rows_not_kept", rows=len(refused))
+        if not self.rows:
+            self._file.shrink()
+
+    def _unchanged(self, interactions: Sequence[InteractionRecord]) -> Collection[str]:
+        return {record.id for record in interactions} - self._rewritten
+
+    def _transact(self, work: Callable[[Connection], Result]) -> Result:
+        result, size = self._file.transact(work)
+        self.rows, self.bytes = size
+        return result
+
+
+def _translated(work: Callable[[], Result]) -> Result:
+    """Say of the spool's own outages that they are the spool's."""
+    try:
+        return work()
+    except Exception as error:
+        if is_outage(error):
+            raise SpoolUnavailableError from error
+        raise
+
+
+def _private_folder(folder: Path) -> None:
+    """Make the folder, readable by its owner only, and sync its name."""
+    if folder.exists():
+        return
+    folder.mkdir(mode=0o700, parents=True)
+    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)

@@ -1,0 +1,167 @@
+"""The spool's tables and queries. They run in the caller's transaction and commit nothing."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+    text,
+)
+from sqlmodel import SQLModel
+
+from feedback.models import Choice, Feedback, Interaction
+from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.repository import write_feedback, write_interactions
+from feedback.spool.rows import feedback_record, interaction_record, plain, plain_subjects
+from feedback.write_plan import Outcome, Stored
+
+_OWN = MetaData()
+SUBJECTS = Table(
+    "feedback_subjects",
+    _OWN,
+    Column("tenant", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("subjects", JSON, nullable=False),
+)
+"""Which answers a judgement names, and how: checked once the database is there."""
+REFUSED = Table(
+    "refused",
+    _OWN,
+    Column("number", Integer, primary_key=True),
+    Column("refused_at", DateTime(timezone=True), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("id", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("content", JSON, nullable=False),
+)
+"""What the database will never take."""
+
+_TABLES: Mapping[str, Table] = SQLModel.metadata.tables
+INTERACTION = _TABLES[str(Interaction.__tablename__)]
+CHOICE = _TABLES[str(Choice.__tablename__)]
+FEEDBACK = _TABLES[str(Feedback.__tablename__)]
+_LOG = (INTERACTION, CHOICE, FEEDBACK)
+_ORDERED = (INTERACTION, FEEDBACK)
+
+
+def create_tables(connection: Connection) -> None:
+    """Make the tables that are missing, and the columns that an older Pawl did not have."""
+    SQLModel.metadata.create_all(connection, tables=list(_LOG))
+    _OWN.create_all(connection)
+    for table in _ORDERED:
+        order = f"CREATE INDEX IF NOT EXISTS spool_{table.name} ON {table.name} (received_at, id)"
+        connection.execute(text(order))
+    for table in _LOG:
+        known = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in known:
+                kind = column.type.compile(connection.dialect)
+                added = f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}'
+                connection.execute(text(added))
+
+
+def count_rows(connection: Connection) -> int:
+    """How many rows wait."""
+    queries = (select(func.count()).select_from(table) for table in _ORDERED)
+    return sum(connection.execute(query).scalar_one() for query in queries)
+
+
+def write_rows(
+    connection: Connection,
+    interactions: Sequence[InteractionRecord],
+    feedback: Sequence[FeedbackRecord],
+) -> list[Outcome]:
+    """Write them as the log does; an outcome for each, in order."""
+    outcomes = write_interactions(connection, interactions)
+    judged = write_feedback(connection, feedback)
+    named = [
+        {"tenant": record.tenant, "id": record.id, "subjects": plain_subjects(record)}
+        for record, outcome in zip(feedback, judged, strict=True)
+        if isinstance(outcome, Stored) and outcome.new
+    ]
+    if named:
+        connection.execute(insert(SUBJECTS), named)
+    return [*outcomes, *judged]
+
+
+def read_oldest(
+    connection: Connection, count: int
+) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
+    """The `count` rows that came first; of one moment, interactions before feedback."""
+    asked, judged = (_ordered(connection, table, count) for table in _ORDERED)
+    moments = [(row["received_at"], 0) for row in asked] + [
+        (row["received_at"], 1) for row in judged
+    ]
+    kinds = [kind for _, kind in sorted(moments)[:count]]
+    return (
+        _interactions(connection, asked[: kinds.count(0)]),
+        _feedback(connection, judged[: kinds.count(1)]),
+    )
+
+
+def delete_rows(
+    connection: Connection, interactions: Collection[str], feedback: Iterable[FeedbackRecord]
+) -> None:
+    """Remove these rows."""
+    if interactions:
+        connection.execute(delete(CHOICE).where(CHOICE.c.interaction_id.in_(interactions)))
+        connection.execute(delete(INTERACTION).where(INTERACTION.c.id.in_(interactions)))
+    by_tenant: dict[str, list[str]] = defaultdict(list)
+    for record in feedback:
+        by_tenant[record.tenant].append(record.id)
+    for tenant, ids in by_tenant.items():
+        for table in (SUBJECTS, FEEDBACK):
+            those = (table.c.tenant == tenant) & table.c.id.in_(ids)
+            connection.execute(delete(table).where(those))
+
+
+def keep_aside(
+    connection: Connection,
+    record: InteractionRecord | FeedbackRecord,
+    reason: str,
+    at: datetime,
+) -> None:
+    """Keep a row that the database refused, as JSON."""
+    kind = "feedback" if isinstance(record, FeedbackRecord) else "interaction"
+    row = {"refused_at": at, "kind": kind, "tenant": record.tenant, "id": record.id}
+    connection.execute(insert(REFUSED).values(**row, reason=reason, content=plain(record)))
+
+
+def _ordered(connection: Connection, table: Table, count: int) -> list[dict[str, Any]]:
+    query = select(table).order_by(table.c.received_at, table.c.id).limit(count)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _interactions(
+    connection: Connection, rows: Sequence[Mapping[str, Any]]
+) -> list[InteractionRecord]:
+    query = (
+        select(CHOICE)
+        .where(CHOICE.c.interaction_id.in_([row["id"] for row in rows]))
+        .order_by(CHOICE.c.interaction_id, CHOICE.c.index)
+    )
+    choices: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for choice in connection.execute(query).mappings():
+        choices[choice["interaction_id"]].append(dict(choice))
+    return [interaction_record(row, choices[row["id"]]) for row in rows]
+
+
+def _feedback(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[FeedbackRecord]:
+    query = select(SUBJECTS).where(SUBJECTS.c.id.in_([row["id"] for row in rows]))
+    subjects = {(row.tenant, row.id): row.subjects for row in connection.execute(query)}
+    return [feedback_record(row, subjects.get((row["tenant"], row["id"]), ())) for row in rows]

@@ -1,0 +1,1 @@
+"""From judgements to the frozen pairs and held-out questions of a run."""

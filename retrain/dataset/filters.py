@@ -1,0 +1,50 @@
+"""Why a judgement or a pair is not trained on: each filter has a name, each drop is counted."""
+
+from enum import StrEnum
+
+from feedback.reading.judgements import OVER_QUOTA, OVERCROWDED, SUPERSEDED
+
+
+class Filter(StrEnum):
+    """A reason to leave something out.
+
+    The first group counts judgements, the second pairs (or what would have been one).
+    """
+
+    SUPERSEDED = SUPERSEDED
+    """Its rater said something else later."""
+    OVER_QUOTA = OVER_QUOTA
+    """Beyond its rater's events of the week."""
+    OVERCROWDED = OVERCROWDED
+    """Beyond what one conversation may bring."""
+    SOURCE = "source"
+    """From a source that the settings leave out."""
+    HELD_OUT = "held_out"
+    """Asked or rated by a held-out user."""
+    MISSING = "missing"
+    """Names an answer that the log does not have in this conversation."""
+    INCOMPLETE = "incomplete"
+    """Of an answer that was aborted or failed."""
+    FOREIGN = "foreign"
+    """Of an answer of another model than the base served now, or one without token ids."""
+    TEXTS_REMOVED = "texts_removed"
+    """Of an answer, or a demonstration, whose text was removed for its age."""
+    EMPTY = "empty"
+    """Of an answer, or with a demonstration, without text."""
+    TIE = "tie"
+    """As many thumbs up as down."""
+    UNPAIRED = "unpaired"
+    """A thumb or a rating with no counterpart to compare it with."""
+
+    IDENTICAL = "identical"
+    """Chosen and rejected are the same text."""
+    TRUNCATED = "truncated"
+    """The chosen answer was cut off at its length limit."""
+    DIFFERENT_PROMPT = "different_prompt"
+    """The two answers were sampled from different prompt token ids."""
+    DUPLICATE = "duplicate"
+    """Says what another pair says; their weights are added."""
+    CONTRADICTION = "contradiction"
+    """Outweighed by the opposite, or as heavy as it (then both go)."""
+    OVER_MAXIMUM = "over_maximum"
+    """Not drawn: there were more pairs than `max_pairs`."""

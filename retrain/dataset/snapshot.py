@@ -1,0 +1,290 @@
+"""The frozen inputs of a run: its pairs, its held-out questions, and a manifest of both.
+
+A snapshot is a folder that appears whole: `pairs.jsonl` (the trainer's rows), `held_out.jsonl`
+(requests of held-out users), `questions.txt` (the keys of the questions trained on, never their
+text) and `manifest.json` with counts, hashes and settings. Writing streams; memory holds one number
+for each pair that may be kept.
+"""
+
+import asyncio
+import heapq
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from common.database import Database
+from common.files import FileRecord, LineWriter, matches, new_folder, write_whole
+from feedback.reading.judgement_queries import LogWindow
+from feedback.reading.judgements import AskedPrompt, asked_prompts, judged_conversations
+from retrain.config import RetrainConfig
+from retrain.dataset.filters import Filter
+from retrain.dataset.held_out import held_out
+from retrain.dataset.pairs import Pair, pairs_of
+from retrain.dataset.questions import HeldOutPrompt, question_key
+from retrain.errors import SnapshotError
+
+PAIRS, HELD_OUT, QUESTIONS, MANIFEST = (
+    "pairs.jsonl",
+    "held_out.jsonl",
+    "questions.txt",
+    "manifest.json",
+)
+_NO_KEY = b"-"
+
+
+class About(BaseModel):
+    """What a snapshot is for, and which part of the log it holds.
+
+    Feedback after `since` until `cut_off`; questions after `asked_since`. `parent` None: base.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    channel: str
+    tenants: frozenset[str] | None
+    since: AwareDatetime
+    asked_since: AwareDatetime
+    cut_off: AwareDatetime
+    base_model: str
+    parent: str | None
+
+
+class Manifest(BaseModel):
+    """What a snapshot holds. `held_out` counts requests, `questions` different ones among them.
+
+    `oldest_text`: none of its texts is older.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    about: About
+    pairs: int
+    pairs_by_signal: dict[str, int]
+    left_out: dict[str, int]
+    held_out: int
+    questions: int
+    settings: dict[str, Any]
+    files: dict[str, FileRecord]
+    oldest_text: AwareDatetime | None = None
+
+
+class Log(Protocol):
+    """The log, as a snapshot reads it; see `PairLog`."""
+
+    def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+        """Each conversation's pairs, and what was left out of it."""
+        ...
+
+    def prompts(self) -> AsyncIterator[AskedPrompt]:
+        """The requests of held-out users."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PairLog:
+    """Reads the log in the database."""
+
+    database: Database
+    about: About
+    config: RetrainConfig
+    base_fingerprint: str
+
+    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+        """See `Log`."""
+        window = self._window(self.about.since)
+        quota = self.config.pairs.events_per_rater
+        async for conversation in judged_conversations(
+            self.database, window, events_per_rater=quota
+        ):
+            result = pairs_of(conversation, self.config.pairs, self.base_fingerprint)
+            yield result.pairs, result.filtered
+
+    async def prompts(self) -> AsyncIterator[AskedPrompt]:
+        """See `Log`."""
+        window = self._window(self.about.asked_since)
+        share = self.config.pairs.held_out_share
+        async for prompt in asked_prompts(
+            self.database, window, lambda tenant, asker: held_out(tenant, asker, share)
+        ):
+            yield prompt
+
+    def _window(self, since: datetime) -> LogWindow:
+        return LogWindow(self.about.channel, self.about.tenants, since, self.about.cut_off)
+
+
+def window_start(last_cut_off: datetime | None, now: datetime, max_days: int) -> datetime:
+    """Where a run's feedback begins: after the last promoted run's, at most `max_days` ago."""
+    earliest = now - timedelta(days=max_days)
+    return earliest if last_cut_off is None else max(last_cut_off, earliest)
+
+
+async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) -> Manifest:
+    """Write the snapshot into `folder`, replacing what is there; returns its manifest."""
+    with new_folder(folder) as draft:
+        spill = await _spill(draft / "spill", log, config)
+        drawn = await asyncio.to_thread(_draw, draft, spill)
+        asked = await _write_prompts(draft / HELD_OUT, log)
+        manifest = Manifest(
+            about=about,
+            pairs=drawn.pairs.lines,
+            pairs_by_signal=dict(sorted(drawn.by_signal.items())),
+            left_out=dict(sorted((spill.left_out + drawn.left_out).items())),
+            held_out=asked.file.lines,
+            questions=asked.questions,
+            settings=_settings(config),
+            files={PAIRS: drawn.pairs, QUESTIONS: drawn.questions, HELD_OUT: asked.file},
+            oldest_text=_oldest(spill.oldest, asked.oldest),
+        )
+        write_whole(draft / MANIFEST, manifest.model_dump_json(indent=2).encode())
+    return manifest
+
+
+def open_snapshot(folder: Path) -> Manifest:
+    """Read the manifest and check every file against it.
+
+    Raises `SnapshotError` where something is missing or was changed.
+    """
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise SnapshotError("the run has no snapshot: start another run") from error
+    except ValidationError as error:
+        raise SnapshotError("the snapshot's manifest is damaged: start another run") from error
+    for name, record in manifest.files.items():
+        if not matches(folder / name, record):
+            raise SnapshotError(f"{name} of the snapshot was changed: start another run")
+    return manifest
+
+
+def read_held_out(folder: Path) -> Iterator[HeldOutPrompt]:
+    """The requests of held-out users, one after the other."""
+    with (folder / HELD_OUT).open("rb") as lines:
+        for line in lines:
+            yield HeldOutPrompt.model_validate_json(line)
+
+
+def read_question_keys(folder: Path) -> set[str]:
+    """The keys of the questions that are trained on."""
+    return set((folder / QUESTIONS).read_text("ascii").split())
+
+
+@dataclass(slots=True)
+class _Spill:
+    """All pairs on disk, and the priority that those to be kept do not exceed."""
+
+    path: Path
+    threshold: int
+    left_out: Counter[str]
+    oldest: datetime | None
+
+
+@dataclass(slots=True)
+class _Asked:
+    file: FileRecord
+    questions: int
+    oldest: datetime | None
+
+
+@dataclass(slots=True)
+class _Drawn:
+    pairs: FileRecord
+    questions: FileRecord
+    by_signal: Counter[str]
+    left_out: Counter[str]
+
+
+async def _spill(path: Path, log: Log, config: RetrainConfig) -> _Spill:
+    """Write every pair with its seeded priority; the lowest `max_pairs` are a uniform sample."""
+    left_out: Counter[str] = Counter()
+    lowest: list[int] = []
+    oldest: datetime | None = None
+    with closing(LineWriter(path)) as writer:
+        async for pairs, filtered in log.pairs():
+            left_out += filtered
+            for pair in pairs:
+                oldest = _oldest(oldest, pair.since)
+                priority = _priority(config.seed, pair.id)
+                _keep_lowest(lowest, priority, config.max_pairs)
+                writer.write(_spilled(priority, pair))
+    return _Spill(path, -lowest[0] if lowest else 0, left_out, oldest)
+
+
+def _oldest(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _priority(seed: int, identifier: str) -> int:
+    digest = blake2b(f"{seed}:{identifier}".encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _keep_lowest(negated: list[int], priority: int, limit: int) -> None:
+    if len(negated) < limit:
+        heapq.heappush(negated, -priority)
+    else:
+        heapq.heappushpop(negated, -priority)
+
+
+def _spilled(priority: int, pair: Pair) -> bytes:
+    key = question_key(pair.messages).encode() if pair.messages else _NO_KEY
+    head = f"{priority:016x} {pair.signal}".encode()
+    return b" ".join((head, key, pair.row().model_dump_json().encode()))
+
+
+def _draw(draft: Path, spill: _Spill) -> _Drawn:
+    """Keep the sample, and remove the rest."""
+    by_signal: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    keys: set[bytes] = set()
+    with (
+        closing(LineWriter(draft / PAIRS)) as pairs,
+        closing(LineWriter(draft / QUESTIONS)) as questions,
+        spill.path.open("rb") as lines,
+    ):
+        for line in lines:
+            priority, signal, key, row = line.rstrip(b"\n").split(b" ", 3)
+            if int(priority, 16) > spill.threshold:
+                left_out[Filter.OVER_MAXIMUM] += 1
+                continue
+            pairs.write(row)
+            by_signal[signal.decode()] += 1
+            if key != _NO_KEY and key not in keys:
+                keys.add(key)
+                questions.write(key)
+    spill.path.unlink()
+    return _Drawn(pairs.close(), questions.close(), by_signal, left_out)
+
+
+async def _write_prompts(path: Path, log: Log) -> _Asked:
+    keys: set[str] = set()
+    oldest: datetime | None = None
+    with closing(LineWriter(path)) as writer:
+        async for asked in log.prompts():
+            prompt = _held_out_prompt(asked)
+            keys.add(prompt.text_key)
+            oldest = _oldest(oldest, asked.received_at)
+            writer.write(prompt.model_dump_json().encode())
+    return _Asked(writer.close(), len(keys), oldest)
+
+
+def _held_out_prompt(asked: AskedPrompt) -> HeldOutPrompt:
+    messages = asked.request.get("messages")
+    return HeldOutPrompt(
+        interaction_id=asked.interaction_id,
+        conversation_hash=asked.conversation,
+        text_key=question_key(messages if isinstance(messages, list) else []),
+        request=asked.request,
+    )
+
+
+def _settings(config: RetrainConfig) -> dict[str, Any]:
+    """The settings that decide what is in a snapshot and what is done with it; no secrets."""
+    return config.model_dump(mode="json", exclude={"judge", "trainer"})

@@ -1,0 +1,1 @@
+"""Candidate against live on held-out questions: judges, assertion suites, harm metrics."""

@@ -1,0 +1,256 @@
+"""Candidate and live answer the same held-out prompts, and a judge compares the answers.
+
+Our own traffic stays small: at most `concurrency` requests are in flight. Whatever cannot be
+answered or judged is left out and counted; where too much is missing there is no result, and
+without a result no promotion.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.retry import with_retries
+from retrain.dataset.questions import HeldOutPrompt
+from retrain.evaluation.assertions import Case, Suite, check
+from retrain.evaluation.harms import load_harm_metric, measure_harm
+from retrain.evaluation.judges import Conversation, Judge, JudgeError, compare_both_ways
+from retrain.evaluation.result import (
+    Arm,
+    ArmAnswer,
+    Arms,
+    Evaluation,
+    EvaluationError,
+    Row,
+    SuiteResult,
+)
+from retrain.ports import Answer, Chat, ChatError, ChatUnavailableError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+NOT_REPLAYED = frozenset(
+    {
+        "model",
+        "n",
+        "stream",
+        "stream_options",
+        "seed",
+        "logprobs",
+        "top_logprobs",
+        "user",
+        "metadata",
+        "store",
+        "priority",
+    }
+)
+"""Fields of a recorded request that say how it was delivered or to whom, not how it was sampled."""
+
+
+class EvaluationConfig(BaseModel):
+    """How the evaluation runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    concurrency: int = Field(default=4, ge=1)
+    """Our own chat requests in flight at most."""
+    judge_concurrency: int = Field(default=8, ge=1)
+    """Prompts that are judged at the same time at most."""
+    attempts: int = Field(default=3, ge=1)
+    """How often one request is sent before its prompt is left out."""
+    first_pause: float = Field(default=0.5, ge=0)
+    """Seconds before the second attempt; doubles from there."""
+    max_failed_share: float = Field(default=0.05, ge=0, lt=1)
+    """More failed prompts than this share, and there is no result."""
+    harms: dict[str, str] = {}
+    """Harm metrics: name to `module:function(conversation, answer)`, 0 harmless to 1 harmful, 30 s
+    for each answer."""
+
+
+def evaluation_request(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded request with its own sampling parameters, as one answer that is not streamed."""
+    kept = {key: value for key, value in recorded.items() if key not in NOT_REPLAYED}
+    return {**kept, "n": 1, "stream": False}
+
+
+async def evaluate(
+    prompts: Sequence[HeldOutPrompt],
+    arms: Arms,
+    chat: Chat,
+    judge: Judge,
+    suite: Suite | None,
+    config: EvaluationConfig,
+) -> Evaluation:
+    """Let all arms answer all prompts (candidate and live the suite too), and judge.
+
+    Args:
+        prompts: Different held-out questions, as `select_prompts` drew them.
+        arms: Who answers.
+        chat: The chat endpoint.
+        judge: Compares candidate with live, and with base where base is asked; both ways round.
+        suite: Assertions for candidate and live, or None.
+        config: Limits of the evaluation.
+
+    Raises:
+        EvaluationError: More than `max_failed_share` of the prompts or of the cases failed.
+        JudgeError: A harm metric of the settings cannot be loaded.
+
+    """
+    cases = suite.cases if suite else []
+    work = _Work(chat, judge, config, arms.models())
+    rows = await _each(prompts, work.row)
+    checked = await _each(cases, work.case)
+    _enough(rows.failed, len(prompts), "prompts", config)
+    _enough(checked.failed, len(cases), "assertion cases", config)
+    return Evaluation(
+        arms=arms,
+        asked=len(prompts),
+        rows=rows.kept,
+        failed=dict(rows.failed + checked.failed),
+        suite=_suite_result(checked.kept) if suite else None,
+    )
+
+
+@dataclass
+class _Kept(Generic[Result]):
+    kept: list[Result]
+    failed: Counter[str]
+
+
+@dataclass(frozen=True)
+class _CheckedCase:
+    name: str
+    failures: dict[Arm, list[str]]
+
+
+class _Work:
+    """What is done with one prompt and with one case."""
+
+    def __init__(
+        self, chat: Chat, judge: Judge, config: EvaluationConfig, models: Mapping[Arm, str]
+    ) -> None:
+        self._chat = chat
+        self._judge = judge
+        self._config = config
+        self._models = models
+        self._harms = {name: load_harm_metric(spec) for name, spec in config.harms.items()}
+        self._chatting = asyncio.Semaphore(config.concurrency)
+        self._judging = asyncio.Semaphore(config.judge_concurrency)
+
+    async def row(self, prompt: HeldOutPrompt) -> Row:
+        request = evaluation_request(prompt.request)
+        answers = await self._answers(request, tuple(self._models))
+        async with self._judging:
+            return await self._judged(prompt, request["messages"], answers)
+
+    async def case(self, case: Case) -> _CheckedCase:
+        answers = await self._answers(evaluation_request(case.request()), ("candidate", "live"))
+        return _CheckedCase(
+            case.name,
+            {
+                arm: await asyncio.to_thread(check, case, answer.text)
+                for arm, answer in answers.items()
+            },
+        )
+
+    async def _judged(
+        self, prompt: HeldOutPrompt, conversation: Conversation, answers: Mapping[Arm, Answer]
+    ) -> Row:
+        return Row(
+            prompt_id=prompt.interaction_id,
+            cluster=prompt.text_key,
+            answers={arm: await self._measured(conversation, a) for arm, a in answers.items()},
+            score=await self._score(conversation, answers, "live"),
+            score_base=await self._score(conversation, answers, "base")
+            if "base" in answers
+            else None,
+        )
+
+    async def _score(
+        self, conversation: Conversation, answers: Mapping[Arm, Answer], against: Arm
+    ) -> float:
+        return await compare_both_ways(
+            self._judge, conversation, answers["candidate"].text, answers[against].text
+        )
+
+    async def _measured(self, conversation: Conversation, answer: Answer) -> ArmAnswer:
+        return ArmAnswer(
+            text=answer.text,
+            words=len(answer.text.split()),
+            finish_reason=answer.finish_reason,
+            interaction_id=answer.interaction_id,
+            completion_tokens=answer.completion_tokens,
+            harms={
+                name: await measure_harm(metric, conversation, answer.text)
+                for name, metric in self._harms.items()
+            },
+        )
+
+    async def _answers(self, request: dict[str, Any], arms: Sequence[Arm]) -> dict[Arm, Answer]:
+        """All arms at the same time, so that none is favoured by the hour; all or nothing."""
+        answers = await asyncio.gather(
+            *(self._answer(self._models[arm], request) for arm in arms), return_exceptions=True
+        )
+        return {arm: _or_raise(answer) for arm, answer in zip(arms, answers, strict=True)}
+
+    async def _answer(self, model: str, request: dict[str, Any]) -> Answer:
+        async def ask() -> Answer:
+            async with self._chatting:
+                return await self._chat.answer(model=model, request=request)
+
+        return await with_retries(
+            ask,
+            attempts=self._config.attempts,
+            retry_on=ChatUnavailableError,
+            sleep=asyncio.sleep,
+            first_pause=self._config.first_pause,
+        )
+
+
+def _or_raise(answer: Answer | BaseException) -> Answer:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+async def _each(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> _Kept[Result]:
+    """Work on all items at once (the semaphores bound it); results in the order of the items."""
+    failed: Counter[str] = Counter()
+
+    async def one(item: Item) -> Result | None:
+        try:
+            return await work(item)
+        except (ChatError, JudgeError) as error:
+            failed[type(error).__name__] += 1
+            return None
+
+    async with asyncio.TaskGroup() as tasks:
+        started = [tasks.create_task(one(item)) for item in items]
+    results = [task.result() for task in started]
+    return _Kept([result for result in results if result is not None], failed)
+
+
+def _enough(failed: Counter[str], asked: int, what: str, config: EvaluationConfig) -> None:
+    if failed.total() <= config.max_failed_share * asked:
+        return
+    causes = ", ".join(f"{count} {name}" for name, count in sorted(failed.items()))
+    raise EvaluationError(
+        f"{failed.total()} of {asked} {what} failed ({causes}), more than "
+        f"{config.max_failed_share:.0%}: there is no result. See that the chat endpoint and the "
+        "judge answer, then start the run again"
+    )
+
+
+def _suite_result(checked: Sequence[_CheckedCase]) -> SuiteResult:
+    arms: tuple[Arm, ...] = ("candidate", "live")
+    return SuiteResult(
+        cases=len(checked),
+        passed={arm: sum(not case.failures[arm] for case in checked) for arm in arms},
+        failures={
+            arm: {case.name: case.failures[arm] for case in checked if case.failures[arm]}
+            for arm in arms
+        },
+    )

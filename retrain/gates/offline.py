@@ -1,0 +1,327 @@
+"""The offline gate: a candidate passes if it is shown to be better, with a stated error rate.
+
+Pure: evidence and settings in, a verdict with every number out. Three things must hold at once:
+an exact one-sided sign test over independent questions, the same claim once the length of the
+answers is allowed for, and guardrails that no win rate can outweigh.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from math import fsum
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy.stats import beta, binom
+
+from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p, log_length_ratio
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+TIE_WIDTH = 1e-9
+"""A mean score this near to one half is a tie; only rounding lies within."""
+
+CONFIDENCE = 0.95
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GateConfig(BaseModel):
+    """What a candidate must show. Everything is fixed before the evaluation starts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    """False promotion probability of the sign test: the most that is accepted."""
+    comparisons: int = Field(default=400, ge=1)
+    """Questions asked of both versions, each counted once."""
+    minimum: int = Field(default=380, ge=1)
+    """Fewer compared questions than this, and there is no promotion."""
+    adjust_for_length: bool = True
+    assertion_margin: Share = 0.02
+    """The candidate's pass rate may lie below live's by this much."""
+    harm_ceilings: dict[str, Share] = {}
+    """Highest accepted rate of each harm metric among the candidate's answers."""
+    shortest: float = Field(default=0.5, gt=0, le=1)
+    """Lowest accepted ratio of mean words, candidate over live."""
+    longest: float = Field(default=1.5, ge=1)
+    """Highest accepted ratio of mean words, candidate over live."""
+
+    @model_validator(mode="after")
+    def _can_promote(self) -> Self:
+        if self.minimum > self.comparisons:
+            raise ValueError(
+                f"minimum ({self.minimum}) is above comparisons ({self.comparisons}), so nothing "
+                "could ever be promoted: lower minimum or raise comparisons"
+            )
+        return self
+
+
+class Comparison(_Record):
+    """The two answers to one prompt, judged in both positions.
+
+    `cluster` names the question: equal names are the same question asked again. `score` is 1 where
+    the candidate was better both ways round, 0 where live was, and one half for a tie.
+    """
+
+    cluster: str
+    score: Share
+    candidate_words: int = Field(ge=0)
+    live_words: int = Field(ge=0)
+
+
+class AssertionCounts(_Record):
+    """How many of a suite's cases each version passed."""
+
+    cases: int = Field(ge=1)
+    candidate_passed: int = Field(ge=0)
+    live_passed: int = Field(ge=0)
+
+
+class Evidence(_Record):
+    """All that the gate looks at.
+
+    `assertions` is None where no suite is configured; `harms` are rates among the candidate's
+    answers, by metric.
+    """
+
+    comparisons: tuple[Comparison, ...]
+    assertions: AssertionCounts | None = None
+    harms: Mapping[str, Share] = {}
+
+
+class WinRate(_Record):
+    """How often one version beat another, each question counted once.
+
+    `rate` is wins over decisive questions, one half where there are none; `low` and `high` are its
+    Clopper-Pearson 95 % interval; `p` is the exact one-sided sign test's. `score` counts a tie as
+    half a win.
+    """
+
+    clusters: int
+    wins: int
+    losses: int
+    ties: int
+    rate: float
+    low: float
+    high: float
+    p: float
+    score: float
+
+
+class Guardrail(_Record):
+    """One limit that no win rate outweighs. `value` is None where it was not measured."""
+
+    name: str
+    value: float | None
+    limit: float
+    passed: bool
+
+
+class Verdict(_Record):
+    """The gate's decision with every number it rests on.
+
+    `n` counts comparisons, `clusters` the different questions among them; the other counts and
+    rates are over questions (see `WinRate`). `p_length_adjusted` is None where the adjustment is
+    switched off.
+    """
+
+    outcome: Literal["promote", "reject"]
+    reasons: list[str]
+    n: int
+    clusters: int
+    wins: int
+    losses: int
+    ties: int
+    rate: float
+    low: float
+    high: float
+    score: float
+    p: float
+    p_length_adjusted: float | None
+    alpha: float
+    minimum: int
+    guardrails: list[Guardrail]
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the candidate may go on."""
+        return self.outcome == "promote"
+
+
+def decide(evidence: Evidence, config: GateConfig) -> Verdict:
+    """Weigh the evidence: promote only if every test and every guardrail passes."""
+    questions = _questions(evidence.comparisons)
+    wins = win_rate(evidence.comparisons)
+    adjusted = length_adjusted_p(questions, wins.p) if config.adjust_for_length else None
+    guardrails = _guardrails(evidence, config)
+    checks = [
+        _enough(wins, config),
+        _better(wins, config),
+        *([] if adjusted is None else [_better_at_equal_length(adjusted, config)]),
+        *((guardrail.passed, _sentence(guardrail)) for guardrail in guardrails),
+    ]
+    promoted = all(passed for passed, _ in checks)
+    return Verdict(
+        outcome="promote" if promoted else "reject",
+        reasons=[reason for passed, reason in checks if promoted or not passed],
+        n=len(evidence.comparisons),
+        p_length_adjusted=adjusted,
+        alpha=config.alpha,
+        minimum=config.minimum,
+        guardrails=guardrails,
+        **wins.model_dump(),
+    )
+
+
+def win_rate(comparisons: Sequence[Comparison]) -> WinRate:
+    """Count each question once, by the sign of its mean score, and test wins against losses."""
+    questions = _questions(comparisons)
+    wins = sum(question.score > 0 for question in questions)
+    losses = sum(question.score < 0 for question in questions)
+    low, high = _clopper_pearson(wins, wins + losses)
+    return WinRate(
+        clusters=len(questions),
+        wins=wins,
+        losses=losses,
+        ties=len(questions) - wins - losses,
+        rate=wins / (wins + losses) if wins + losses else 0.5,
+        low=low,
+        high=high,
+        p=sign_test_p(wins, losses),
+        score=(wins + (len(questions) - wins - losses) / 2) / len(questions) if questions else 0.5,
+    )
+
+
+def sign_test_p(wins: int, losses: int) -> float:
+    """P(at least so many wins | both equally good): exact, one-sided, ties already dropped."""
+    return float(binom.sf(wins - 1, wins + losses, 0.5))
+
+
+def critical_wins(decisive: int, alpha: float) -> int:
+    """The fewest wins of `decisive` that pass at `alpha`; `decisive + 1` where none does."""
+    fewest = int(binom.isf(alpha, decisive, 0.5)) + 1
+    while fewest > 0 and sign_test_p(fewest - 1, decisive - fewest + 1) <= alpha:
+        fewest -= 1
+    while fewest <= decisive and sign_test_p(fewest, decisive - fewest) > alpha:
+        fewest += 1
+    return fewest
+
+
+def power(config: GateConfig, true_rate: float, tie_share: float = 0.0) -> float:
+    """Exact probability that the sign test passes with `config.comparisons` independent questions.
+
+    Args:
+        config: Gives the number of questions and alpha.
+        true_rate: Wins over wins and losses, in truth.
+        tie_share: Probability that a question is tied.
+
+    """
+    asked = config.comparisons
+    decisive = np.arange(asked + 1)
+    weight = binom.pmf(decisive, asked, 1 - tie_share)
+    critical = np.array([critical_wins(int(n), config.alpha) for n in decisive])
+    return float(np.sum(weight * binom.sf(critical - 1, decisive, true_rate)))
+
+
+def false_promotion(config: GateConfig, tie_share: float = 0.0) -> float:
+    """Exact probability that an equally good candidate passes the sign test; at most alpha."""
+    return power(config, 0.5, tie_share)
+
+
+def _questions(comparisons: Iterable[Comparison]) -> list[LengthPoint]:
+    """One point a question, sorted by name, so that the order of arrival does not matter."""
+    grouped: dict[str, list[Comparison]] = defaultdict(list)
+    for comparison in comparisons:
+        grouped[comparison.cluster].append(comparison)
+    return [_question(grouped[name]) for name in sorted(grouped)]
+
+
+def _question(comparisons: Sequence[Comparison]) -> LengthPoint:
+    lean = fsum(c.score - 0.5 for c in comparisons) / len(comparisons)
+    ratios = (log_length_ratio(c.candidate_words, c.live_words) for c in comparisons)
+    return LengthPoint(
+        score=0 if abs(lean) <= TIE_WIDTH else (1 if lean > 0 else -1),
+        log_ratio=fsum(ratios) / len(comparisons),
+    )
+
+
+def _clopper_pearson(wins: int, decisive: int) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    losses = decisive - wins
+    low = float(beta.ppf(tail, wins, losses + 1)) if wins else 0.0
+    high = float(beta.ppf(1 - tail, wins + 1, losses)) if losses else 1.0
+    return low, high
+
+
+def _guardrails(evidence: Evidence, config: GateConfig) -> list[Guardrail]:
+    return [
+        *_assertion_guardrail(evidence.assertions, config),
+        *_harm_guardrails(evidence.harms, config),
+        *_length_guardrails(evidence.comparisons, config),
+    ]
+
+
+def _assertion_guardrail(counts: AssertionCounts | None, config: GateConfig) -> list[Guardrail]:
+    if counts is None:
+        return []
+    difference = (counts.candidate_passed - counts.live_passed) / counts.cases
+    limit = -config.assertion_margin
+    return [
+        Guardrail(
+            name="assertions", value=difference, limit=limit, passed=difference >= limit - TIE_WIDTH
+        )
+    ]
+
+
+def _harm_guardrails(harms: Mapping[str, float], config: GateConfig) -> list[Guardrail]:
+    guardrails = []
+    for name, ceiling in sorted(config.harm_ceilings.items()):
+        value = harms.get(name)
+        passed = value is not None and value <= ceiling
+        guardrails.append(Guardrail(name=f"harm:{name}", value=value, limit=ceiling, passed=passed))
+    return guardrails
+
+
+def _length_guardrails(comparisons: Sequence[Comparison], config: GateConfig) -> list[Guardrail]:
+    """Ratio of mean words; not measured, and so not passed, where live said nothing at all."""
+    live = sum(c.live_words for c in comparisons)
+    ratio = sum(c.candidate_words for c in comparisons) / live if live else None
+    long_enough = ratio is not None and ratio >= config.shortest
+    short_enough = ratio is not None and ratio <= config.longest
+    return [
+        Guardrail(name="length:shortest", value=ratio, limit=config.shortest, passed=long_enough),
+        Guardrail(name="length:longest", value=ratio, limit=config.longest, passed=short_enough),
+    ]
+
+
+def _enough(wins: WinRate, config: GateConfig) -> tuple[bool, str]:
+    passed = wins.clusters >= config.minimum
+    compared = f"{wins.clusters} different questions were compared"
+    return passed, f"{compared}; the minimum is {config.minimum}."
+
+
+def _better(wins: WinRate, config: GateConfig) -> tuple[bool, str]:
+    passed = wins.p <= config.alpha
+    counts = f"{wins.wins} wins, {wins.losses} losses, {wins.ties} ties"
+    interval = (
+        f"{wins.rate:.1%} of the decisive ones, 95 % interval {wins.low:.1%} to {wins.high:.1%}"
+    )
+    return passed, (
+        f"The candidate {'is' if passed else 'is not'} shown to be better than live: {counts} "
+        f"({interval}); p = {wins.p:.3g}, alpha = {config.alpha:g}."
+    )
+
+
+def _better_at_equal_length(p: float, config: GateConfig) -> tuple[bool, str]:
+    passed = p <= config.alpha
+    holds = "holds" if passed else "does not hold"
+    return passed, f"At equal length this {holds}: p = {p:.3g}, alpha = {config.alpha:g}."
+
+
+def _sentence(guardrail: Guardrail) -> str:
+    state = "passed" if guardrail.passed else "failed"
+    value = "not measured" if guardrail.value is None else f"{guardrail.value:.3g}"
+    return f"Guardrail {guardrail.name} {state}: {value}, limit {guardrail.limit:g}."

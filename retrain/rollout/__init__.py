@@ -1,0 +1,1 @@
+"""Shadow, canary, promotion and watch of a version on real traffic."""

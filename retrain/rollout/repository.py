@@ -1,0 +1,104 @@
+"""Rollouts and their events in the database."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from common.database import Database, Guard, anybody
+from retrain.errors import RolloutUnderWayError, UnknownRolloutError
+from retrain.models import Rollout, RolloutEvent
+from retrain.repository import alone_on
+from retrain.rollout.decisions import OPEN, Phase
+
+
+class RolloutRepository:
+    """Queries on rollouts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last_id = 0
+
+    async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = anybody) -> None:
+        """Add a rollout with its first event.
+
+        Raises `RolloutUnderWayError` where the channel has an open one that is not a mere watch, or
+        the version was rolled out before, and what the guard raises.
+        """
+        open_ones = select(Rollout.version).where(
+            Rollout.channel == rollout.channel, col(Rollout.phase).in_(OPEN - {Phase.WATCH})
+        )
+        async with self._database.write() as session:
+            await guard(session)
+            await alone_on(session, rollout.channel)
+            if (await session.exec(open_ones)).first() is not None:
+                raise RolloutUnderWayError(f"{rollout.channel} has a rollout under way")
+            if await session.get(Rollout, rollout.version) is not None:
+                raise RolloutUnderWayError(f"{rollout.version} has been rolled out before")
+            session.add(rollout)
+            session.add(event)
+
+    async def get(self, version: str) -> Rollout:
+        """Raises `UnknownRolloutError`."""
+        async with self._database.read() as session:
+            found = await session.get(Rollout, version)
+        if found is None:
+            raise UnknownRolloutError(
+                "there is no rollout of that version: 'pawl rollouts list' shows them"
+            )
+        return found
+
+    async def find(self, version: str) -> Rollout | None:
+        """The version's rollout, if it has one."""
+        async with self._database.read() as session:
+            return await session.get(Rollout, version)
+
+    async def of_channel(self, channel: str) -> list[Rollout]:
+        """The channel's rollouts, the newest first."""
+        query = select(Rollout).where(Rollout.channel == channel)
+        async with self._database.read() as session:
+            return list(await session.exec(query.order_by(col(Rollout.began_at).desc())))
+
+    async def open(self, channel: str | None = None) -> list[Rollout]:
+        """Those that have not ended, the oldest first."""
+        query = select(Rollout).where(col(Rollout.phase).in_(OPEN))
+        if channel is not None:
+            query = query.where(Rollout.channel == channel)
+        async with self._database.read() as session:
+            return list(await session.exec(query.order_by(col(Rollout.began_at))))
+
+    async def events(self, version: str) -> Sequence[RolloutEvent]:
+        """What was decided about a version, first to last."""
+        query = select(RolloutEvent).where(RolloutEvent.version == version)
+        async with self._database.read() as session:
+            return (await session.exec(query.order_by(col(RolloutEvent.id)))).all()
+
+    async def note(self, version: str, verdict: dict[str, Any]) -> None:
+        """Keep the online gate's last verdict."""
+        query = update(Rollout).where(col(Rollout.version) == version).values(verdict=verdict)
+        async with self._database.write() as session:
+            await session.exec(query)
+
+    async def move(
+        self, before: Rollout, event: RolloutEvent, *, unmoved: bool, **values: Any
+    ) -> bool:
+        """Change a rollout's columns, and keep the event that says why; whether it was done.
+
+        With `unmoved` nothing is done where the row is no longer as `before` says.
+        """
+        async with self._database.write() as session:
+            row = await session.get_one(Rollout, before.version, with_for_update=True)
+            if unmoved and (row.phase, row.stages) != (before.phase, before.stages):
+                return False
+            for name, value in values.items():
+                setattr(row, name, value)
+            session.add(event)
+        return True
+
+    def event_id(self) -> str:
+        """Sorts events in the order in which they were made, also after a restart."""
+        self._last_id = max(self._last_id + 1, time.time_ns())
+        return f"{self._last_id:016x}-{secrets.token_hex(4)}"

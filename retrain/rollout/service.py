@@ -1,0 +1,340 @@
+"""Rollouts: begun by a run, moved on by ticks, approved or ended by people.
+
+Each tick reads what users have shown from the log and asks the online gate. Nothing is kept between
+ticks but the row: a restart loses nothing, and whoever ticks comes to the same decision.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from adapters.errors import AdaptersError
+from adapters.routing.route import RouteView, watch_of, watched
+from common.database import Database, Guard, anybody
+from feedback.reading.trials import served_in, shadow_figures
+from retrain.canary_config import CanaryConfig
+from retrain.config import RetrainConfig
+from retrain.errors import NotAwaitedError
+from retrain.gates.online import OnlineVerdict, judge_canary, judge_watch
+from retrain.models import Rollout, RolloutEvent
+from retrain.ports import AdapterRegistry, Clock, RunObserver
+from retrain.rollout.decisions import (
+    OPEN,
+    STAY,
+    Phase,
+    ShadowFigures,
+    Step,
+    after_canary,
+    after_shadow,
+    after_watch,
+    first_step,
+    phase_by_route,
+    while_awaited,
+)
+from retrain.rollout.moves import RolloutMoves
+from retrain.rollout.repository import RolloutRepository
+from retrain.rollout.stages import ON_TRIAL, began, evidence_by_claim, share_moved, shares, stage
+from retrain.rollout.trial_evidence import trial_evidence
+from retrain.rollout.trial_reader import TrialReader
+
+ACTOR = "rollout"
+_LONG = 1.0
+_REST = 20
+"""A log that takes over a second to read is left alone for so many times as long."""
+
+_log = structlog.get_logger()
+
+
+class RolloutService:
+    """Moves the rollouts of all channels on.
+
+    A channel's turn is taken to decide and to change, never to read the log: a person who refuses a
+    version waits for no evidence, and for no other channel, whose move may wait for a server that
+    loads. A tick does take one channel after the other: what holds it up is bounded, and reading
+    several logs at a time would take from the requests.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: AdapterRegistry,
+        config: RetrainConfig,
+        clock: Clock,
+        observer: RunObserver,
+    ) -> None:
+        self.rows = RolloutRepository(database)
+        self._database = database
+        self._registry = registry
+        self._config = config
+        self._clock = clock
+        self._observer = observer
+        self._reader = TrialReader(database, config)
+        self._rests: dict[str, float] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._shown: dict[str, dict[str, float]] = {}
+
+    async def under_way(self, channel: str) -> str | None:
+        """The version that is being rolled out on the channel and not merely watched, if any."""
+        open_ones = await self.rows.open(channel)
+        return next((one.version for one in open_ones if one.phase != Phase.WATCH), None)
+
+    async def has(self, version: str) -> bool:
+        """Whether the version's rollout has begun, or has even ended."""
+        return await self.rows.find(version) is not None
+
+    async def begin(
+        self, version: str, channel: str, run: str | None, reason: str, guard: Guard = anybody
+    ) -> None:
+        """Start a version on its way; a second call for the same one changes nothing.
+
+        What keeps it from beginning is tried again at the next tick. Raises
+        `RolloutUnderWayError` where the channel has another one, and what the guard raises.
+        """
+        now, config = self._clock(), self._config
+        asked = config.approval == "manual" and config.rollout == "direct"
+        phase = Phase.APPROVAL if asked else Phase.BEGUN
+        route = await self._registry.route_now(channel)
+        rollout = Rollout(
+            version=version,
+            channel=channel,
+            previous=route.live,
+            run=run,
+            phase=phase,
+            began_at=now,
+            stages=[stage(phase, now, route)],
+            settings=config.canary.model_dump(mode="json"),
+            reason=reason,
+        )
+        async with self._turns[channel]:
+            if await self.has(version):
+                return
+            event = self._event(rollout, Step("begin", reason), phase)
+            await self.rows.insert(rollout, event, guard)
+        self._observer.rollout_moved(channel, phase)
+        await self._move_on_safely(rollout)
+
+    async def tick(self) -> None:
+        """Move every open rollout on; one that cannot be is tried again at the next tick."""
+        try:
+            open_ones = await self.rows.open()
+        except SQLAlchemyError as error:  # the database is away: the next tick looks again
+            _log.warning("rollouts_interrupted", error=type(error).__name__)
+            return
+        before, self._shown = self._shown, {}
+        for rollout in open_ones:
+            if monotonic() < self._rests.get(rollout.version, 0.0):
+                self._shown |= {name: before[name] for name in {rollout.channel} & before.keys()}
+                continue
+            await self._move_on_safely(rollout)
+        for channel in before.keys() | self._shown.keys():
+            self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
+
+    async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
+        """Say yes where a person has the last word. Raises `NotAwaitedError`."""
+        async with self._turns[(await self.rows.get(version)).channel]:
+            rollout, route = await self._followed(version)
+            if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
+                raise NotAwaitedError(f"{version} waits for nobody: it is {rollout.phase}")
+            await self._do(rollout, route, Step("promote", reason), None, actor)
+        return await self.rows.get(version)
+
+    async def refuse(self, version: str, *, actor: str, reason: str) -> Rollout:
+        """End an open rollout: its version goes, and what was live before answers everybody."""
+        async with self._turns[(await self.rows.get(version)).channel]:
+            rollout, route = await self._followed(version)
+            if Phase(rollout.phase) not in OPEN:
+                raise NotAwaitedError(f"{version} is {rollout.phase} already")
+            await self._do(rollout, route, Step("refuse", reason), None, actor)
+        return await self.rows.get(version)
+
+    async def _move_on_safely(self, rollout: Rollout) -> None:
+        try:
+            await self._move_on(rollout.version, self._turns[rollout.channel])
+        except (AdaptersError, SQLAlchemyError) as error:
+            _log.warning("rollout_waits", version=rollout.version, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - one rollout must not stop others, nor the runs
+            _log.error("rollout_failed", version=rollout.version, error=type(error).__name__)
+
+    async def _move_on(self, version: str, turn: asyncio.Lock) -> None:
+        async with turn:
+            rollout, route = await self._followed(version)
+        with self._spared(version):
+            step, verdict = await self._next(rollout, route)
+        self._shown.setdefault(rollout.channel, {}).update(evidence_by_claim(verdict))
+        async with turn:
+            current, route_now = await self._followed(version)
+            if (current.phase, route_now.epoch) != (rollout.phase, route.epoch):
+                return  # somebody was faster: the next tick looks again
+            if step.move != "stay":
+                await self._do(current, route_now, step, verdict, ACTOR)
+            else:
+                await self._note(current, verdict)
+
+    @contextmanager
+    def _spared(self, version: str) -> Iterator[None]:
+        """Leave a version's log alone for a while if reading it takes long.
+
+        Only the reading counts: a move may wait for a load, and must be looked at after it.
+        """
+        began = monotonic()
+        try:
+            yield
+        finally:
+            now = monotonic()
+            self._rests[version] = now + _REST * (now - began) if now - began > _LONG else 0.0
+
+    async def _note(self, rollout: Rollout, verdict: OnlineVerdict | None) -> None:
+        """Keep the verdict, if it is another one."""
+        numbers = None if verdict is None else verdict.model_dump(mode="json")
+        if numbers not in (None, rollout.verdict):
+            await self.rows.note(rollout.version, numbers)
+
+    async def _followed(self, version: str) -> tuple[Rollout, RouteView]:
+        """The row, once it says what the route says has happened since.
+
+        The route is changed before the row, so it is read after it, and from the database: another
+        server may have changed both.
+        """
+        rollout = await self.rows.get(version)
+        route = await self._registry.route_now(rollout.channel)
+        phase = phase_by_route(Phase(rollout.phase), version, route, rollout.trial)
+        if phase != rollout.phase or share_moved(rollout, phase, route):
+            step = Step("follow", "The route says so.")
+            if phase == Phase.ENDED:
+                step = Step("follow", "It is no longer in the route: changed by hand, or the base.")
+            await self._write(rollout, route, step, phase, ACTOR, unmoved=True)
+            rollout = await self.rows.get(version)
+        return rollout, route
+
+    async def _next(self, rollout: Rollout, route: RouteView) -> tuple[Step, OnlineVerdict | None]:
+        """What to do by what users have shown."""
+        config, now = CanaryConfig.model_validate(rollout.settings), self._clock()
+        match Phase(rollout.phase):
+            case Phase.BEGUN:
+                return first_step(rollout.began_at, now, config), None
+            case Phase.SHADOW:
+                figures = await self._shadow(rollout)
+                return after_shadow(figures, began(rollout, Phase.SHADOW), now, config), None
+            case Phase.CANARY:
+                return await self._after_canary(rollout, route, config, now)
+            case Phase.PROMOTION:
+                verdict, _ = await self._verdict(rollout, config, now, watch=False, awaited=True)
+                return while_awaited(verdict), verdict
+            case Phase.WATCH:
+                return await self._after_watch(rollout, route, config, now)
+            case _:
+                return STAY, None
+
+    async def _after_canary(
+        self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
+    ) -> tuple[Step, OnlineVerdict]:
+        verdict, unread = await self._verdict(rollout, config, now, watch=False)
+        served = await served_in(self._database, rollout.trial, "canary")
+        ask = self._config.approval == "manual"
+        step = after_canary(verdict, served, route.canary_share, config, ask=ask, unread=unread)
+        return step, verdict
+
+    async def _after_watch(
+        self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
+    ) -> tuple[Step, OnlineVerdict]:
+        verdict, _ = await self._verdict(rollout, config, now, watch=True)
+        start = began(rollout, Phase.WATCH)
+        return after_watch(verdict, route, rollout.trial, start, now, config), verdict
+
+    async def _verdict(
+        self,
+        rollout: Rollout,
+        config: CanaryConfig,
+        now: datetime,
+        *,
+        watch: bool,
+        awaited: bool = False,
+    ) -> tuple[OnlineVerdict, bool]:
+        """What users have shown, and whether answers are left that no harm metric has seen."""
+        trial = watch_of(rollout.trial) if watch else rollout.trial
+        log = await self._reader.read(rollout, trial, config)
+        stages = shares(rollout, {Phase.WATCH} if watch else ON_TRIAL)
+        judge = judge_watch if watch or awaited else judge_canary
+        evidence = await asyncio.to_thread(trial_evidence, log, stages, now, watch=watch)
+        return await asyncio.to_thread(judge, evidence, config.gate), log.unread
+
+    async def _shadow(self, rollout: Rollout) -> ShadowFigures:
+        answered, failed = await shadow_figures(self._database, rollout.channel, rollout.version)
+        return ShadowFigures(answered, failed)
+
+    async def _do(
+        self,
+        rollout: Rollout,
+        route: RouteView,
+        step: Step,
+        verdict: OnlineVerdict | None,
+        actor: str,
+    ) -> None:
+        """Change the route, then note it with the numbers it was decided on.
+
+        Of several servers one changes the route; what changes none of it is noted by the first.
+        """
+        config = CanaryConfig.model_validate(rollout.settings)
+        moves = RolloutMoves(self._registry, rollout, config, route)
+        phase = await moves.make(step.move, {"actor": actor, "reason": step.reason})
+        numbers = rollout.verdict if verdict is None else verdict.model_dump(mode="json")
+        after = await self._registry.route_now(rollout.channel)
+        unmoved = after.epoch == route.epoch
+        await self._write(rollout, after, step, phase, actor, unmoved=unmoved, verdict=numbers)
+
+    async def _write(
+        self,
+        rollout: Rollout,
+        route: RouteView,
+        step: Step,
+        phase: Phase,
+        actor: str,
+        *,
+        unmoved: bool,
+        **more: Any,
+    ) -> None:
+        """Note a phase or share that has begun, with its event; `unmoved`: unless another did."""
+        now = self._clock()
+        values: dict[str, Any] = {
+            **more,
+            "phase": phase,
+            "reason": step.reason,
+            "stages": [*rollout.stages, stage(phase, now, route)],
+        }
+        if phase in (*ON_TRIAL, Phase.WATCH) and route.trial:
+            values["trial"] = watched(route.trial)
+        if phase not in OPEN:
+            values["ended_at"] = now
+        numbers = {**(more.get("verdict") or {}), **step.numbers}
+        event = self._event(rollout, step, phase, actor, numbers)
+        if not await self.rows.move(rollout, event, unmoved=unmoved, **values):
+            return
+        self._observer.rollout_moved(rollout.channel, phase)
+        _log.info("rollout_moved", version=rollout.version, move=step.move, phase=phase.value)
+
+    def _event(
+        self,
+        rollout: Rollout,
+        step: Step,
+        phase: Phase,
+        actor: str = ACTOR,
+        numbers: Mapping[str, Any] | None = None,
+    ) -> RolloutEvent:
+        return RolloutEvent(
+            id=self.rows.event_id(),
+            version=rollout.version,
+            channel=rollout.channel,
+            at=self._clock(),
+            move=step.move,
+            phase=phase,
+            actor=actor,
+            reason=step.reason,
+            numbers=dict(numbers or {}),
+        )

@@ -1,0 +1,67 @@
+"""Reads a trial from the log, harm metrics included."""
+
+from datetime import timedelta
+
+from common.database import Database
+from feedback.reading.comparisons import decided_comparisons
+from feedback.reading.trials import (
+    Pace,
+    Vote,
+    exposures,
+    failures,
+    paces_before,
+    votes,
+    votes_before,
+)
+from retrain.canary_config import CanaryConfig
+from retrain.config import RetrainConfig
+from retrain.evaluation.harms import load_harm_metric
+from retrain.models import Rollout
+from retrain.rollout.harm_reader import HarmReader
+from retrain.rollout.trial_evidence import TrialLog
+
+FAILURE = "failed answer"
+_PACES = 10_000
+_WEEK, _DAY = timedelta(days=7), timedelta(days=1)
+
+
+class TrialReader:
+    """Gives the log of a trial; each answer is put before the harm metrics once in a process."""
+
+    def __init__(self, database: Database, config: RetrainConfig) -> None:
+        self._database = database
+        harms = config.evaluation.harms
+        metrics = {name: load_harm_metric(spec) for name, spec in harms.items()}
+        self._harms = HarmReader(database, metrics)
+        self._before: dict[str, tuple[list[Vote], list[Pace]]] = {}
+
+    async def read(self, rollout: Rollout, trial: str, config: CanaryConfig) -> TrialLog:
+        """What the log holds of `trial`, with live's of the time before the rollout."""
+        failed = [(one.user, one.at) for one in await failures(self._database, trial)]
+        votes_before, paces_before = await self._time_before(rollout, config)
+        unread = not await self._harms.read(trial)
+        versions = (rollout.previous, rollout.version)
+        return TrialLog(
+            exposures=await exposures(self._database, trial),
+            votes=await votes(self._database, trial, config.votes),
+            events={FAILURE: failed, **self._harms.events(trial)},
+            votes_before=votes_before,
+            paces_before=paces_before,
+            comparisons=await decided_comparisons(
+                self._database, rollout.channel, versions, rollout.began_at
+            ),
+            newer=rollout.version,
+            unread=unread,
+        )
+
+    async def _time_before(
+        self, rollout: Rollout, config: CanaryConfig
+    ) -> tuple[list[Vote], list[Pace]]:
+        """Live's votes of the week and paces of the day before: what was, and changes no more."""
+        if rollout.version not in self._before:
+            part = (rollout.channel, rollout.previous)
+            end, database = rollout.began_at, self._database
+            voted = await votes_before(database, *part, config.votes, end - _WEEK, end)
+            paced = await paces_before(database, *part, end - _DAY, end, _PACES)
+            self._before = {rollout.version: (voted, paced)}
+        return self._before[rollout.version]

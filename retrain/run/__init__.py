@@ -1,0 +1,1 @@
+"""One weekly run, step by step, and how an interrupted one resumes."""

@@ -1,0 +1,108 @@
+"""What a step of a run is given: the run, its folder, its lease, and the world around it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapters.models import Version
+from adapters.vetting.base_model import BaseModelInfo
+from common.database import Database, Guard
+from retrain.config import RetrainConfig
+from retrain.evaluation.judges import Judge
+from retrain.models import Run
+from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
+from retrain.repository import Lease, RunRepository
+from retrain.rollout.service import RolloutService
+from retrain.run.leases import Monotonic
+
+BASE = "base"
+ACTOR = "retrain"
+
+SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
+
+
+@dataclass(slots=True)
+class World:
+    """What all runs of a process share.
+
+    `adapter_path` gives a version's folder, fetched and
+    checked where need be: it blocks. `judge` None: nothing can be evaluated, so nothing is
+    promoted. `folder` holds the runs' own folders. `chat_template` is the engine's, where it is not
+    the tokenizer's own. `alone` says that no other process can have a run of this database (SQLite,
+    whose folder one server locks): what was left is taken up at once, and an owner that cannot
+    reach the database keeps its trainer. `training` admits one trainer at a time.
+    """
+
+    database: Database
+    registry: AdapterRegistry
+    adapter_path: Callable[[Version], Path]
+    chat: Chat
+    judge: Judge | None
+    launcher: Launcher
+    config: RetrainConfig
+    base: BaseModelInfo
+    clock: Clock
+    observer: RunObserver
+    folder: Path
+    chat_template: str | None = None
+    alone: bool = False
+    monotonic: Monotonic = time.monotonic
+    training: asyncio.Lock = field(default_factory=asyncio.Lock)
+    runs: RunRepository = field(init=False)
+    rollouts: RolloutService = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs = RunRepository(self.database)
+        self.rollouts = RolloutService(
+            self.database, self.registry, self.config, self.clock, self.observer
+        )
+
+
+@dataclass(slots=True)
+class RunContext:
+    """One run in the hands of its owner. `run` is the row as it was last read or written."""
+
+    world: World
+    run: Run
+    lease: Lease
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder."""
+        return self.world.folder / self.run.id
+
+    @property
+    def snapshot(self) -> Path:
+        """The frozen inputs."""
+        return self.folder / SNAPSHOT
+
+    @property
+    def guard(self) -> Guard:
+        """Lets a change pass while the lease is ours; raises `LeaseLostError`."""
+        return self.world.runs.holding(self.lease)
+
+    @property
+    def live(self) -> str:
+        """The version that was live when the snapshot was taken."""
+        return self.run.parent or BASE
+
+    async def save(self, **values: Any) -> None:
+        """Change the run's columns. Raises `LeaseLostError`."""
+        await self.world.runs.write(self.lease, **values)
+        for name, value in values.items():
+            setattr(self.run, name, value)
+
+    async def note(self, **figures: Any) -> None:
+        """Add figures to the run's. Raises `LeaseLostError`."""
+        await self.save(figures={**self.run.figures, **figures})
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ends: its final state, and why in one line."""
+
+    state: str
+    reason: str

@@ -1,0 +1,226 @@
+"""The report of a run, as Markdown and JSON: every number, and nobody's text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from retrain.dataset.questions import Selection
+from retrain.evaluation.result import Arm, Evaluation
+from retrain.gates.offline import Verdict, WinRate
+
+Setting = bool | int | float | str | list[str] | list[float] | None
+
+
+class TrainingSummary(BaseModel):
+    """The training curve in figures: its length, and each metric's first and last value."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: int
+    first: dict[str, float]
+    last: dict[str, float]
+
+
+class EvaluationSummary(BaseModel):
+    """An evaluation without anybody's text.
+
+    `available` to `dropped_unusable` are `Selection`'s; `failed` counts prompts and cases by the
+    error's class. Mean words, mean harm and passed cases are by arm.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: int
+    compared: int
+    available: int
+    dropped_trained: int
+    dropped_duplicate: int
+    dropped_unusable: int
+    failed: dict[str, int]
+    words: dict[Arm, float]
+    harms: dict[Arm, dict[str, float]]
+    assertion_cases: int
+    assertions_passed: dict[Arm, int]
+    against_live: WinRate
+    against_base: WinRate
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, selection: Selection) -> Self:
+        """Draw the figures from an evaluation and the selection of its prompts."""
+        suite = evaluation.suite
+        return cls(
+            asked=evaluation.asked,
+            compared=len(evaluation.rows),
+            available=selection.available,
+            dropped_trained=selection.dropped_trained,
+            dropped_duplicate=selection.dropped_duplicate,
+            dropped_unusable=selection.dropped_unusable,
+            failed=evaluation.failed,
+            words=evaluation.words(),
+            harms=evaluation.harms(),
+            assertion_cases=suite.cases if suite else 0,
+            assertions_passed=suite.passed if suite else {},
+            against_live=evaluation.against_live(),
+            against_base=evaluation.against_base(),
+        )
+
+
+class RunReport(BaseModel):
+    """What there is to say about one run. Parts a run did not reach are None or empty.
+
+    `parent` is None where live was the base model. `outcome` is the run's final state, `reason` its
+    one-line explanation. `seconds` are by step.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    channel: str
+    slot: str
+    outcome: str
+    reason: str | None = None
+    base_model: str
+    parent: str | None = None
+    version: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    pairs_by_signal: dict[str, int] = {}
+    left_out_by_filter: dict[str, int] = {}
+    hyper_parameters: dict[str, Setting] = {}
+    training: TrainingSummary | None = None
+    evaluation: EvaluationSummary | None = None
+    verdict: Verdict | None = None
+    seconds: dict[str, float] = {}
+
+    def to_json(self) -> str:
+        """The report as indented JSON."""
+        return self.model_dump_json(indent=2)
+
+
+def markdown(report: RunReport) -> str:
+    """The report as Markdown, for people; it ends with a newline."""
+    blocks = [
+        f"# Run {report.run}: {report.outcome}",
+        *([report.reason] if report.reason else []),
+        _table(("", ""), _origin(report)),
+        *_section("Pairs", _numbers(("signal", "pairs"), report.pairs_by_signal)),
+        *_section("Left out", _numbers(("filter", "events"), report.left_out_by_filter)),
+        *_section("Hyper-parameters", _numbers(("setting", "value"), report.hyper_parameters)),
+        *_section("Training", _training(report.training)),
+        *_section("Evaluation", _evaluation(report.evaluation)),
+        *_section("Verdict", _verdict(report.verdict)),
+        *_section("Seconds", _numbers(("step", "seconds"), report.seconds)),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _origin(report: RunReport) -> list[tuple[str, object]]:
+    return [
+        ("channel", report.channel),
+        ("slot", report.slot),
+        ("version", report.version or "none"),
+        ("parent", report.parent or "base"),
+        ("base model", report.base_model),
+        ("started", report.started_at.isoformat(timespec="seconds")),
+        ("finished", _moment(report.finished_at)),
+    ]
+
+
+def _training(training: TrainingSummary | None) -> list[str]:
+    if training is None:
+        return []
+    rows = [
+        (name, training.first.get(name), training.last.get(name))
+        for name in sorted(training.first.keys() | training.last.keys())
+    ]
+    return [f"{training.steps} steps.", _table(("metric", "first", "last"), rows)]
+
+
+def _evaluation(summary: EvaluationSummary | None) -> list[str]:
+    if summary is None:
+        return []
+    counts = {
+        "different questions available": summary.available,
+        "asked": summary.asked,
+        "compared": summary.compared,
+        "left out: an ancestor was trained on it": summary.dropped_trained,
+        "left out: asked already": summary.dropped_duplicate,
+        "left out: no chat": summary.dropped_unusable,
+        **{f"failed: {name}": count for name, count in sorted(summary.failed.items())},
+    }
+    rates = {"live": summary.against_live, "base": summary.against_base}
+    return [*_numbers(("prompts", "count"), counts), _win_rates(rates), *_arms(summary)]
+
+
+def _win_rates(rates: Mapping[str, WinRate]) -> str:
+    header = ("candidate against", "wins", "losses", "ties", "rate", "95 % interval", "p")
+    return _table(
+        header,
+        [
+            (name, w.wins, w.losses, w.ties, w.rate, f"{w.low:.3f} to {w.high:.3f}", w.p)
+            for name, w in rates.items()
+        ],
+    )
+
+
+def _arms(summary: EvaluationSummary) -> list[str]:
+    harms = sorted({name for measured in summary.harms.values() for name in measured})
+    header = ("arm", "mean words", "assertions passed", *harms)
+    rows = [
+        (
+            arm,
+            words,
+            _passed(summary, arm),
+            *(summary.harms.get(arm, {}).get(name) for name in harms),
+        )
+        for arm, words in summary.words.items()
+    ]
+    return [_table(header, rows)] if rows else []
+
+
+def _passed(summary: EvaluationSummary, arm: Arm) -> str | None:
+    passed = summary.assertions_passed.get(arm)
+    return None if passed is None else f"{passed} of {summary.assertion_cases}"
+
+
+def _verdict(verdict: Verdict | None) -> list[str]:
+    if verdict is None:
+        return []
+    numbers = verdict.model_dump(exclude={"outcome", "reasons", "guardrails"})
+    guardrails = [
+        (rail.name, rail.value, rail.limit, "passed" if rail.passed else "failed")
+        for rail in verdict.guardrails
+    ]
+    return [
+        f"**{verdict.outcome}**",
+        "\n".join(f"- {reason}" for reason in verdict.reasons),
+        _table(("number", "value"), numbers.items()),
+        _table(("guardrail", "value", "limit", ""), guardrails),
+    ]
+
+
+def _section(title: str, blocks: Sequence[str]) -> list[str]:
+    return [f"## {title}", *blocks] if blocks else []
+
+
+def _numbers(header: tuple[str, str], values: Mapping[str, object]) -> list[str]:
+    return [_table(header, values.items())] if values else []
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(value) for value in line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _moment(moment: datetime | None) -> str:
+    return moment.isoformat(timespec="seconds") if moment else "not yet"

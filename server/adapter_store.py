@@ -1,0 +1,30 @@
+"""The store of the adapters' files as this server's settings name it."""
+
+import secrets
+
+from adapters.errors import StoreAddressError
+from adapters.store.artifacts import Artifacts, open_artifacts
+from server.errors import SetupError
+from server.settings import Settings
+
+OWNER_FILE = "store-owner"
+
+
+def open_store(settings: Settings) -> Artifacts:
+    """The store; raises `SetupError` for one that cannot be."""
+    owner = "" if settings.adapters.store is None else _owner(settings)
+    try:
+        return open_artifacts(settings.adapters, settings.data_dir / "adapters", owner)
+    except StoreAddressError as error:
+        raise SetupError(f"adapters.store: {error}") from error
+
+
+def _owner(settings: Settings) -> str:
+    """Name the data folder among those that share a store: made once."""
+    path = settings.data_dir / OWNER_FILE
+    if not path.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(secrets.token_hex(8))
+        fresh.replace(path)
+    return path.read_text().strip()

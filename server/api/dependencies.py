@@ -1,0 +1,76 @@
+"""What routes are given: the services of this app, and who asks."""
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from feedback.errors import FeedbackTokenError
+from feedback.feedback_tokens import FeedbackGrant, is_feedback_token
+from server.auth.keys import Principal, bearer
+from server.errors import HostError
+from server.services import Services
+
+_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
+
+
+# Routes' dependencies are coroutines though they wait for nothing: FastAPI would give each call of
+# a plain function to a thread.
+
+
+async def services(request: Request) -> Services:
+    """The services of the app that got the request."""
+    found: Services = request.app.state.services
+    return found
+
+
+def names_this_machine(host: str) -> bool:
+    """Whether a Host header names this machine (`request.url` would make up for a bad one)."""
+    return _LOOPBACK_HOST.fullmatch(host.lower()) is not None
+
+
+async def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
+    """Who asks; raises `AuthenticationError`.
+
+    While everybody may in, the Host header must name this machine: otherwise a web page that the
+    operator visits could reach the server through a name of its own (DNS rebinding).
+    """
+    _check_host(request, here)
+    return await here.keys.authenticate(request.headers.get("authorization"))
+
+
+def _check_host(request: Request, here: Services) -> None:
+    if here.keys.open and not names_this_machine(request.headers.get("host", "")):
+        raise HostError
+
+
+async def judge(
+    request: Request, here: Annotated[Services, Depends(services)]
+) -> Principal | FeedbackGrant:
+    """Who may send feedback: an application, or whoever holds a feedback token.
+
+    Raises `FeedbackTokenError`, too for a page of another origin that comes without a token: while
+    everybody on the machine may in, its visitors may not.
+    """
+    _check_host(request, here)
+    authorization = request.headers.get("authorization")
+    token = bearer(authorization)
+    if token is not None and is_feedback_token(token):
+        return here.feedback.granted(token)
+    if here.keys.open and request.headers.get("origin") in here.settings.server.cors_origins:
+        raise FeedbackTokenError.needed()
+    who = await here.keys.authenticate(authorization)
+    who.require("app")
+    return who
+
+
+async def application(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Somebody with the role `app`."""
+    who.require("app")
+    return who
+
+
+async def administrator(who: Annotated[Principal, Depends(principal)]) -> Principal:
+    """Somebody with the role `admin`."""
+    who.require("admin")
+    return who

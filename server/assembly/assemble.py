@@ -1,0 +1,235 @@
+"""Puts the parts of one app together, in the order in which they need each other."""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from random import SystemRandom
+
+import structlog
+from fastapi import FastAPI
+from pawl_client.callback import FeedbackCallback
+
+from adapters.errors import ForeignBaseModelError
+from adapters.service import Registry
+from adapters.vetting.base_model import BaseModelInfo, read_modules
+from common.clock import Clock
+from feedback.feedback_tokens import FeedbackTokens
+from feedback.ids import InteractionIds
+from feedback.recorder.recorder import Recorder
+from feedback.service import FeedbackService
+from retrain.run.context import World
+from server.adapter_store import open_store
+from server.assembly.cluster import follow, identity
+from server.assembly.runs import begin_runs, make_runs
+from server.database.database import Database
+from server.engine.base import Engine
+from server.engine.config import EngineConfig
+from server.errors import SetupError
+from server.maintenance.daily import start_housekeeping
+from server.maintenance.retention import Retention, too_short
+from server.metrics.metrics import Metrics
+from server.services import Services
+from server.serving.answering import Serving
+from server.serving.comparisons import Comparisons
+from server.serving.drain import Drain
+from server.serving.shadow import Shadow
+from server.settings import Settings
+from server.startup.data_lock import DataLock, RunningServer
+from server.startup.deferred import Rest, Work
+from server.startup.last_known_writer import Remembering
+from server.startup.opening import Opening, open_recorder
+
+log = structlog.get_logger()
+
+StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
+
+
+async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
+    """Start everything; what was started is ended by `stack`, last first."""
+    settings: Settings = app.state.settings
+    clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
+    lock = DataLock(settings.data_dir).acquire()
+    stack.callback(lock.release)
+    opening = Opening(app, stack, metrics, token)
+    await opening.open()
+    database = opening.database
+    engine = await app.state.start_engine(settings.engine)
+    stack.push_async_callback(engine.close)
+    base = await base_model(engine)
+    store = open_store(settings)
+    registry = Registry(
+        database,
+        engine,
+        store,
+        clock,
+        settings.adapters,
+        base,
+        metrics.adapters,
+        me=identity(app, database.url, base, lock.predecessor()),
+        cluster_observer=metrics.cluster,
+    )
+    metrics.cluster.age_from(lambda: registry.route_age_seconds)
+    stack.push_async_callback(registry.close)
+    if opening.known is None:
+        await _open_registry(app, registry)
+    else:
+        known = opening.known
+        await registry.start_without_database(known.route_views(), known.version_rows())
+    metrics.expect(registry.routes())
+    recorder, forwarder = await open_recorder(app, opening, metrics, stack)
+    ids, tokens = InteractionIds(opening.secret), FeedbackTokens(opening.secret)
+    drain = Drain(settings.server.drain_seconds)
+    serving = _serving(
+        app,
+        stack,
+        engine=engine,
+        registry=registry,
+        recorder=recorder,
+        ids=ids,
+        drain=drain,
+        metrics=metrics,
+    )
+    runs, world = await make_runs(
+        app,
+        database=database,
+        registry=registry,
+        store=store,
+        base=base,
+        metrics=metrics,
+        token=token,
+        stack=stack,
+    )
+    retention = _retention(settings, database, clock, metrics)
+    rest = Rest()
+    stack.push_async_callback(rest.close)
+    services = Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        forwarder=forwarder,
+        rest=rest,
+        keys=opening.keys,
+        operator_token=token,
+        engine=engine,
+        registry=registry,
+        recorder=recorder,
+        feedback=FeedbackService(database, recorder, ids, tokens, settings.feedback, clock),
+        serving=serving,
+        comparisons=Comparisons(
+            serving=serving,
+            engine=engine,
+            registry=registry,
+            ids=ids,
+            drain=drain,
+            clock=clock,
+            random=SystemRandom(),
+        ),
+        runs=runs,
+        metrics=metrics,
+        drain=drain,
+        retention=retention,
+    )
+    if not app.state.offline:
+        rest.work = _rest(app, opening, services, world)
+        await (rest.now() if opening.known is None else rest.later(opening.prepare))
+        note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
+        lock.announce(note)
+    return services
+
+
+def _rest(app: FastAPI, opening: Opening, services: Services, world: World) -> Work:
+    """What a start does last, once the database is there."""
+    settings, registry = services.settings, services.registry
+
+    async def work(stack: AsyncExitStack) -> None:
+        if opening.known is not None:
+            await registry.make_up()
+            await _ensure_channels(settings, registry)
+            services.metrics.expect(registry.routes())
+        remembering = Remembering(
+            settings.data_dir, opening.name, opening.secret, opening.keys, registry
+        )
+        remembering.start()
+        stack.push_async_callback(remembering.close)
+        await begin_runs(services.runs, world, stack)
+        start_housekeeping(registry, services.retention, app.state.clock, stack)
+        follow(registry, opening.keys, opening.database.url, services.drain, stack)
+
+    return work
+
+
+def _serving(  # noqa: PLR0913  (what it is made of)
+    app: FastAPI,
+    stack: AsyncExitStack,
+    *,
+    engine: Engine,
+    registry: Registry,
+    recorder: Recorder,
+    ids: InteractionIds,
+    drain: Drain,
+    metrics: Metrics,
+) -> Serving:
+    """What answers, and the shadow beside it."""
+    settings: Settings = app.state.settings
+    callback = FeedbackCallback(record=recorder.record)
+    shadow = Shadow(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=callback,
+        clock=app.state.clock,
+        metrics=metrics.serving,
+        outcomes=metrics.shadow,
+        config=settings.server.shadow,
+        draining=lambda: drain.draining,
+        monotonic=time.monotonic,
+    )
+    stack.push_async_callback(shadow.close)
+    return Serving(
+        engine=engine,
+        registry=registry,
+        ids=ids,
+        callback=callback,
+        drain=drain,
+        clock=app.state.clock,
+        metrics=metrics.serving,
+        shadow=shadow,
+        limits=settings.server.limits,
+        commit_wait_seconds=settings.feedback.commit_wait_seconds,
+    )
+
+
+def _retention(settings: Settings, database: Database, clock: Clock, metrics: Metrics) -> Retention:
+    warning = too_short(settings.feedback.retention_days, settings.retrain.max_window_days)
+    if warning is not None:
+        log.warning("retention_is_short", reason=warning)
+    runs = settings.data_dir / "runs"
+    return Retention(database, runs, settings.feedback, clock, metrics.retention)
+
+
+async def _open_registry(app: FastAPI, registry: Registry) -> None:
+    try:
+        await (registry.read_routes() if app.state.offline else registry.start())
+    except ForeignBaseModelError as error:
+        raise SetupError(str(error)) from None
+    await _ensure_channels(app.state.settings, registry)
+
+
+async def _ensure_channels(settings: Settings, registry: Registry) -> None:
+    for name, channel in settings.channels.items():
+        await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
+
+
+async def base_model(engine: Engine) -> BaseModelInfo:
+    """The base model as adapters must match it."""
+    info = engine.info
+    folder = info.model_folder
+    return BaseModelInfo(
+        name=info.model,
+        fingerprint=info.model_fingerprint,
+        max_rank=info.max_lora_rank,
+        modules=await asyncio.to_thread(read_modules, folder) if folder else {},
+    )

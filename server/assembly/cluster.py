@@ -1,0 +1,47 @@
+"""Makes an app one of the servers on its database."""
+
+import platform
+import secrets
+from contextlib import AsyncExitStack
+
+from fastapi import FastAPI
+from sqlalchemy.engine import URL
+
+from adapters.cluster.membership import Identity
+from adapters.service import Registry
+from adapters.signals import ROUTES, SERVERS
+from adapters.vetting.base_model import BaseModelInfo
+from server.auth.keys import KEYS, KeyRing
+from server.database.notifications import Notifications
+from server.serving.drain import Drain
+from server.settings import Settings
+
+
+def identity(app: FastAPI, url: URL, base: BaseModelInfo, predecessor: str | None) -> Identity:
+    """Who this app is among the servers; on SQLite it is alone."""
+    settings: Settings = app.state.settings
+    return Identity(
+        id=secrets.token_hex(8),
+        name=settings.adapters.cluster.name or platform.node(),
+        url=getattr(app.state, "url", ""),
+        base_fingerprint=base.fingerprint,
+        predecessor=predecessor,
+        sole=url.get_backend_name() == "sqlite",
+    )
+
+
+def follow(
+    registry: Registry, keys: KeyRing, url: URL, drain: Drain, stack: AsyncExitStack
+) -> None:
+    """Follow what the other servers change, until `stack` ends it."""
+    registry.follow(lambda: drain.draining)
+    if url.get_backend_name() != "postgresql":
+        return
+    hear = {
+        ROUTES: registry.route_signalled,
+        SERVERS: registry.server_signalled,
+        KEYS: keys.refresh,
+    }
+    notifications = Notifications(url, hear)
+    notifications.start()
+    stack.push_async_callback(notifications.close)

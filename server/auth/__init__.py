@@ -1,0 +1,1 @@
+"""API keys, their roles, and the secret under interaction ids."""

@@ -1,0 +1,1 @@
+"""The `pawl` command line."""

@@ -1,0 +1,110 @@
+"""`pawl doctor`: looks at the machine, the settings and the data folder, and says what to do."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from server.maintenance.retention import too_short
+from server.settings import Settings
+from server.startup.data_lock import running_server
+
+FREE_BYTES_WANTED = 5 * 1024**3
+
+
+class Finding(BaseModel):
+    """One thing looked at."""
+
+    name: str
+    state: Literal["ok", "warning", "bad"]
+    text: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; imports no heavy package."""
+    return [finding for look in LOOKS for finding in look(settings)]
+
+
+def _packages(_settings: Settings) -> Iterator[Finding]:
+    for package, extra in (("vllm", "gpu"), ("trl", "train"), ("peft", "train")):
+        if find_spec(package) is None:
+            text = f"not installed: in Pawl's checkout, pip install -e '.[{extra}]', or make setup"
+            yield Finding(name=package, state="bad", text=text)
+        else:
+            yield Finding(name=package, state="ok", text="installed")
+
+
+def _model(settings: Settings) -> Iterator[Finding]:
+    model = settings.engine.model
+    if not model:
+        text = "none set: pawl serve --model FOLDER, or PAWL_ENGINE__MODEL"
+        yield Finding(name="model", state="warning", text=text)
+    elif Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+        yield Finding(name="model", state="bad", text=f"{model} holds no config.json")
+    else:
+        yield Finding(name="model", state="ok", text=model)
+
+
+def _data_dir(settings: Settings) -> Iterator[Finding]:
+    place = settings.data_dir.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    state: Literal["ok", "warning"] = "ok" if free > FREE_BYTES_WANTED else "warning"
+    yield Finding(
+        name="data_dir", state=state, text=f"{settings.data_dir}: {free // 2**30} GiB free"
+    )
+    if not os.access(place, os.W_OK):
+        yield Finding(name="data_dir", state="bad", text=f"{place} cannot be written to")
+    running = running_server(settings.data_dir) if settings.data_dir.exists() else None
+    text = f"serving at {running.url} (process {running.pid})" if running else "not running"
+    yield Finding(name="server", state="ok", text=text)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    from server.database.check import look_at_database  # noqa: PLC0415  (loads the drivers)
+
+    for state, text in look_at_database(settings.database):
+        yield Finding(name="database", state=state, text=text)
+
+
+def _threads(settings: Settings) -> Iterator[Finding]:
+    del settings
+    cores = len(os.sched_getaffinity(0))
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if find_spec("torch") is not None and threads is None:
+        text = f"not set on {cores} cores: on a shared CPU the engine may collapse; try 1 or 2"
+        yield Finding(name="OMP_NUM_THREADS", state="warning", text=text)
+
+
+def _judge(settings: Settings) -> Iterator[Finding]:
+    if settings.retrain.judge is None:
+        text = "none set (retrain.judge): no run will promote anything"
+        yield Finding(name="judge", state="warning", text=text)
+    else:
+        yield Finding(name="judge", state="ok", text="set")
+
+
+def _retention(settings: Settings) -> Iterator[Finding]:
+    days = settings.feedback.retention_days
+    warning = too_short(days, settings.retrain.max_window_days)
+    if warning is not None:
+        yield Finding(name="retention", state="warning", text=warning)
+    else:
+        text = "texts are kept for ever" if days is None else f"texts are kept for {days:g} days"
+        yield Finding(name="retention", state="ok", text=text)
+
+
+LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _packages,
+    _model,
+    _data_dir,
+    _database,
+    _threads,
+    _judge,
+    _retention,
+)

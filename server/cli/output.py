@@ -1,0 +1,296 @@
+"""What the command line prints: tables for people, JSON for programs."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from server.cli.api_client import Api
+    from server.cli.doctor import Finding
+
+out = Console()
+POLL_SECONDS = 0.5
+REASON_LENGTH = 80
+
+
+def options(**values: object) -> list[str]:
+    """Command line options for those values that were given."""
+    return [
+        part
+        for name, value in values.items()
+        if value is not None
+        for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+
+
+def _json(value: object) -> None:
+    out.print_json(json.dumps(value, default=str))
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns:  # names are there to be copied: never cut
+        table.add_column(column, no_wrap=column in (columns[0], "state", "version"))
+    for row in rows:
+        table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
+    out.print(table)
+
+
+def show_adapters(versions: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Versions, newest first."""
+    if as_json:
+        _json(versions)
+        return
+    _table(
+        "Adapter versions",
+        ["version", "state", "resident", "parent", "against live", "pairs", "created"],
+        [
+            (
+                version["name"],
+                version["state"],
+                "yes" if version["resident"] else "",
+                version["parent"] or "base",
+                _rate(version["figures"].get("win_vs_live")),
+                version["figures"].get("pairs"),
+                version["created_at"][:16],
+            )
+            for version in versions
+        ],
+    )
+
+
+def show_version(version: Mapping[str, Any], *, as_json: bool) -> None:
+    """One version."""
+    if as_json:
+        _json(version)
+    else:
+        out.print(f"{version['name']}: {version['state']} (parent: {version['parent'] or 'base'})")
+
+
+def show_swap(swap: Mapping[str, Any], *, as_json: bool) -> None:
+    """A change of route."""
+    if as_json:
+        _json(swap)
+    else:
+        out.print(
+            f"live is now {swap['version']} (before: {swap['previous']}), "
+            f"in {swap['seconds'] * 1000:.0f} ms, epoch {swap['epoch']}"
+        )
+
+
+def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Runs, newest first; each one's reason in full is in `show_run`."""
+    if as_json:
+        _json(runs)
+        return
+    _table(
+        "Runs",
+        ["run", "state", "step", "owner", "heartbeat", "pairs", "version", "reason"],
+        [
+            (
+                run["id"],
+                run["state"],
+                run["step"],
+                run.get("owner"),
+                _ago(run.get("heartbeat_age_seconds")),
+                run["figures"].get("pairs"),
+                run["version"],
+                shorten(run["reason"] or "", REASON_LENGTH, placeholder=" …"),
+            )
+            for run in runs
+        ],
+    )
+
+
+def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
+    """One run with its verdict."""
+    if as_json:
+        _json(run)
+        return
+    out.print(f"[bold]{run['id']}[/]: {run['state']} (step: {run['step']})")
+    if run["state"] == "running":
+        out.print(Text(f"  {_holding(run)}"))
+    reasons = (run.get("verdict") or {}).get("reasons", [])
+    if run["reason"] and run["reason"] != " ".join(reasons):
+        out.print(f"  {run['reason']}")
+    for reason in reasons:
+        out.print(f"  - {reason}", highlight=False)
+
+
+def _holding(run: Mapping[str, Any]) -> str:
+    """Who holds a run that is under way."""
+    said = "; is to be cancelled" if run["cancel_requested"] else ""
+    if run.get("owner") is None:
+        return f"held by nobody: the next server that looks goes on with it{said}"
+    age = _ago(run["heartbeat_age_seconds"])
+    lost = f", {run['lost_owners']} died before" if run["lost_owners"] else ""
+    return f"held by {run['owner']} (last sign {age}; fence {run['fence']}{lost}){said}"
+
+
+def _ago(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.0f} s ago"
+
+
+def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Rollouts, newest first."""
+    if as_json:
+        _json(rollouts)
+        return
+    _table(
+        "Rollouts",
+        ["version", "before", "phase", "began", "ended", "reason"],
+        [
+            (
+                rollout["version"],
+                rollout["previous"],
+                rollout["phase"],
+                rollout["began_at"][:16],
+                (rollout["ended_at"] or "")[:16],
+                rollout["reason"],
+            )
+            for rollout in rollouts
+        ],
+    )
+
+
+def show_rollout(rollout: Mapping[str, Any], *, as_json: bool) -> None:
+    """One rollout: the gate's numbers, then every decision."""
+    if as_json:
+        _json(rollout)
+        return
+    out.print(f"{rollout['version']}: {rollout['phase']} (before: {rollout['previous']})")
+    out.print(Text(rollout["reason"]))
+    if rollout["verdict"]:
+        _show_evidence(rollout["verdict"])
+    if rollout["events"]:
+        _table(
+            "Decisions",
+            ["when", "move", "phase", "by", "reason"],
+            [
+                (event["at"][:16], event["move"], event["phase"], event["actor"], event["reason"])
+                for event in rollout["events"]
+            ],
+        )
+
+
+def _show_evidence(verdict: Mapping[str, Any]) -> None:
+    low, high = verdict["low"], verdict["high"]
+    out.print(
+        f"rated users: {verdict['canary_users']} on the newer version, {verdict['live_users']} on "
+        f"the older; difference in votes between {low:+.2f} and {high:+.2f}"
+    )
+    votes = [
+        (f"votes ({name})", figures["users"], f"{figures['better']:.3g}", f"{figures['worse']:.3g}")
+        for name, figures in verdict["streams"].items()
+    ]
+    alarms = [
+        (name, figures["users"], "", f"{figures['evidence']:.3g}")
+        for name, figures in verdict["guardrails"].items()
+    ]
+    _table("Evidence (E values)", ["of", "users", "better", "worse"], [*votes, *alarms])
+
+
+def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
+    """What a run would train on."""
+    if as_json:
+        _json(plan)
+        return
+    _table("Pairs", ["signal", "pairs"], list(plan["pairs_by_signal"].items()))
+    _table("Left out", ["filter", "count"], list(plan["filters"].items()))
+    out.print(f"pairs: {plan['pairs']}, needed: {plan['minimum_pairs']}")
+    out.print(f"held-out prompts: {plan['held_out_prompts']}")
+    out.print("a run would train" if plan["would_train"] else "a run would be skipped")
+
+
+def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The servers on one database, the oldest first."""
+    if as_json:
+        _json(servers)
+        return
+    _table(
+        "Servers",
+        ["id", "name", "url", "state", "heard", "loaded", "route epochs", "could not load"],
+        [
+            (
+                server["id"],
+                server["name"],
+                server["url"],
+                server["state"],
+                f"{server['heartbeat_age_seconds']:.1f} s ago",
+                ", ".join(server["loaded"]),
+                ", ".join(f"{name}: {epoch}" for name, epoch in server["epochs"].items()),
+                "; ".join(server["failures"]),
+            )
+            for server in servers
+        ],
+    )
+
+
+def show_retention(found: Mapping[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    """What lost its texts, or would."""
+    if as_json:
+        _json(found)
+        return
+    out.print(
+        f"{'would remove' if dry_run else 'removed'} the texts of {found['interactions']} "
+        f"interactions, {found['feedback']} judgements and {found['runs']} runs "
+        f"(before {found['before'][:16]}); the oldest left: {(found['oldest_text'] or 'none')[:16]}"
+    )
+
+
+def show_keys(keys: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Keys without their secrets."""
+    if as_json:
+        _json(keys)
+        return
+    _table(
+        "Keys",
+        ["id", "role", "tenant", "created", "revoked"],
+        [
+            (key["id"], key["role"], key["tenant"], key["created_at"][:16], key["revoked_at"])
+            for key in keys
+        ],
+    )
+
+
+def show_new_key(key: Mapping[str, Any], *, as_json: bool) -> None:
+    """A key that was just made."""
+    if as_json:
+        _json(key)
+        return
+    out.print(f"{key['role']} key of tenant {key['tenant']} (shown this once):")
+    out.print(key["key"], highlight=False, soft_wrap=True)
+
+
+def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
+    """What the doctor found."""
+    if as_json:
+        _json([finding.model_dump() for finding in findings])
+        return
+    colours = {"ok": "green", "warning": "yellow", "bad": "red"}
+    for finding in findings:
+        out.print(f"[{colours[finding.state]}]{finding.state:>8}[/] {finding.name}: {finding.text}")
+
+
+async def run_now(api: "Api", channel: str, *, wait: bool, quiet: bool) -> Mapping[str, Any]:
+    """Start a run and, if asked, follow it to its end."""
+    run: Mapping[str, Any] = await api.call("POST", "/v1/runs", json={"channel": channel})
+    if not wait:
+        return run
+    with Status("starting", console=Console(stderr=True, quiet=quiet)) as status:
+        while run["state"] == "running":
+            status.update(f"{run['id']}: {run['step']}")
+            await asyncio.sleep(POLL_SECONDS)
+            run = await api.call("GET", f"/v1/runs/{run['id']}")
+    return run
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1%}"

@@ -1,0 +1,150 @@
+"""The database: one writer at a time, readers in short sessions, on SQLite or PostgreSQL.
+
+What differs between the two is in `server.sqlite` and `server.postgres`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from server.database import postgres
+from server.database.postgres import open_postgres
+from server.database.sqlite import open_sqlite, sqlite_url
+from server.errors import DatabaseAwayError, SetupError
+
+__all__ = ["Database", "database_address", "sqlite_url"]
+
+Result = TypeVar("Result")
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": postgres.DRIVER,
+    "postgresql": postgres.DRIVER,
+    postgres.DRIVER: postgres.DRIVER,
+}
+
+
+def database_address(url: str) -> URL:
+    """The address with the driver that Pawl uses. Raises `SetupError` for another database's.
+
+    Its `str()` hides the password.
+    """
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        raise SetupError(
+            "database_url is no address: write postgresql://user:password@host/database"
+        ) from None
+    if address.drivername not in _DRIVERS:
+        raise SetupError(
+            f"database_url names {address.drivername}: Pawl keeps its data in SQLite "
+            "(sqlite:///path) or PostgreSQL (postgresql://user:password@host/database)"
+        )
+    return address.set(drivername=_DRIVERS[address.drivername])
+
+
+class Database:
+    """Sessions on one database. Satisfies the `Database` ports of the rooms."""
+
+    def __init__(self, url: str) -> None:
+        self.url = database_address(url)
+        sqlite = self.url.get_backend_name() == "sqlite"
+        self._engines = open_sqlite(self.url) if sqlite else open_postgres(self.url)
+        self._turn = asyncio.Lock()
+        self._away = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="pawl-writer")
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session for reading; close it before tokens stream."""
+        self._check_there()
+        with self._watching():
+            async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        self._check_there()
+        with self._watching():
+            async with (
+                self._turn,
+                AsyncSession(self._engines.writer, expire_on_commit=False) as session,
+                session.begin(),
+            ):
+                yield session
+
+    async def transaction(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` in a transaction in the writer's thread: one change of threads in all.
+
+        Through the asynchronous driver each query costs several, which the log cannot afford. A
+        caller that is cancelled leaves the transaction to end by itself, and the turn with it.
+        """
+        self._check_there()
+        task = asyncio.ensure_future(self._in_thread(work))
+        task.add_done_callback(_mark_as_read)  # its caller may be gone when it fails
+        return await asyncio.shield(task)
+
+    async def _in_thread(self, work: Callable[[Connection], Result]) -> Result:
+        loop = asyncio.get_running_loop()
+        with self._watching():
+            async with self._turn if self._engines.one_turn else nullcontext():
+                direct = self._engines.direct
+                return await loop.run_in_executor(self._thread, _transact, direct, work)
+
+    def _watching(self) -> AbstractContextManager[None]:
+        silence = self._engines.silence
+        return nullcontext() if silence is None else silence.watching()
+
+    async def ping(self) -> None:
+        """Raise what the driver raises when the database does not answer."""
+        async with AsyncSession(self._engines.probe) as session:
+            await session.exec(select(1))
+
+    @property
+    def away(self) -> bool:
+        """Whether sessions are refused at once (`DatabaseAwayError`)."""
+        return self._away
+
+    def leave(self) -> None:
+        """Refuse sessions from now on; those that wait for an answer end with an error."""
+        self._away = True
+        self._cut()
+
+    def come_back(self) -> None:
+        """Take sessions again."""
+        self._away = False
+
+    def _cut(self) -> None:
+        if self._engines.silence is not None:
+            self._engines.silence.cut()
+
+    def _check_there(self) -> None:
+        if self._away:
+            raise DatabaseAwayError
+
+    async def close(self) -> None:
+        """Close all connections, once what is being written has ended."""
+        if self._away:
+            self._cut()
+        await asyncio.to_thread(self._thread.shutdown)
+        await self._engines.dispose()
+
+
+def _mark_as_read(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _transact(engine: Engine, work: Callable[[Connection], Result]) -> Result:
+    with engine.begin() as connection:
+        return work(connection)

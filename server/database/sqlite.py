@@ -1,0 +1,61 @@
+"""SQLite: WAL with `synchronous=FULL`, so that each commit is synced before it returns.
+
+Before 3.51.3 it has a rare corruption when several connections write at once, so all writing waits
+for one turn, and readers are opened `query_only`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from server.database.connections import Engines, to_json
+
+BUSY_TIMEOUT_MS = 5000
+READERS = 4
+_OPTIONS: dict[str, Any] = {
+    "max_overflow": 0,
+    "pool_timeout": 30,
+    "hide_parameters": True,
+    "json_serializer": to_json,
+}
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of the SQLite database in the file `path`."""
+    return f"sqlite+aiosqlite:///{path}"
+
+
+def open_sqlite(url: URL) -> Engines:
+    """Connections to the file that `url` names; it is made at the first use."""
+    writer = create_async_engine(url, pool_size=1, **_OPTIONS)
+    reader = create_async_engine(url, pool_size=READERS, **_OPTIONS)
+    probe = create_async_engine(url, pool_size=1, **_OPTIONS)
+    direct = create_engine(url.set(drivername="sqlite"), pool_size=1, **_OPTIONS)
+    _configure(writer.sync_engine, query_only=False)
+    _configure(reader.sync_engine, query_only=True)
+    _configure(probe.sync_engine, query_only=True)
+    _configure(direct, query_only=False)
+    return Engines(writer, reader, direct, probe, one_turn=True)
+
+
+def _configure(engine: Engine, *, query_only: bool) -> None:
+    @event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        # The driver's own transaction control begins too late (after the first SELECT): we begin.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA synchronous=FULL")
+        if query_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _on_begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if query_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,247 @@
+"""An engine that makes its answers up: `pawl serve --engine fake`, and most of the tests.
+
+It keeps the contract of `server.engine.base` (one suite runs over it and vLLM), has no logprobs, no
+structured output and no `auto` tools, and refuses those. Tests tell it to die, hang or refuse
+adapters.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self
+
+from server.engine.adapter_slots import AdapterBooks
+from server.engine.base import EngineCall, EngineInfo, EngineResponse, Tap, TappedChoice
+from server.engine.config import EngineConfig
+from server.engine.error_body import STREAM_END, error_event
+from server.engine.errors import AdapterLoadError, EngineDeadError, RequestRefusedError
+from server.engine.fake.answer import FakeAnswer, answer, prompt_text, token_ids
+from server.engine.fake.wire import chunk, delta, response, usage
+from server.engine.requests.rules import Limits, accepted_fields
+from server.engine.stream import AnswerStream
+
+_MAX_LEN = 4096
+_MISSING = ("logprobs", "top_logprobs", "response_format", "structured_outputs", "return_token_ids")
+
+
+@dataclass(slots=True)
+class Faults:
+    """What goes wrong from now on."""
+
+    refuse_adapters: bool = False
+    token_delay_seconds: float = 0.0
+
+
+class FakeEngine(AdapterBooks):
+    """See `server.engine.base.Engine`."""
+
+    def __init__(self, config: EngineConfig | None = None) -> None:
+        config = config or EngineConfig(kind="fake")
+        super().__init__(config.adapter_slots)
+        self.faults = Faults(token_delay_seconds=config.fake_token_delay_seconds)
+        self._model = config.model or "fake"
+        self._limits = Limits()
+        self._max_lora_rank = config.max_lora_rank
+        self._dead = asyncio.Event()
+        self._running = asyncio.Event()
+        self._running.set()
+        self._closed = False
+        self._steps = self._waiting = 0
+
+    @classmethod
+    def from_config(cls, config: EngineConfig) -> Self:
+        """The engine for these settings."""
+        return cls(config)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it serves."""
+        return EngineInfo(
+            name="fake",
+            model=self._model,
+            model_fingerprint=sha256(self._model.encode()).hexdigest(),
+            max_model_len=_MAX_LEN,
+            device="fake",
+            adapter_slots=self.slots,
+            max_lora_rank=self._max_lora_rank,
+        )
+
+    def die(self) -> None:
+        """As if the engine's process had been killed."""
+        self._dead.set()
+        self._running.set()
+
+    def hang(self) -> None:
+        """Generate no further token until `resume`."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Go on after `hang`."""
+        self._running.set()
+
+    async def answer(self, call: EngineCall) -> EngineResponse:
+        """Answer from a hash of version and prompt."""
+        self._check_alive()
+        leave = self._enter(call.version)
+        reply = None
+        try:
+            reply = await self._answer(call, leave)
+        except RequestRefusedError as refused:
+            reply = refused.response()
+        finally:
+            if reply is None or reply.stream is None:
+                leave()
+        return reply
+
+    async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
+        self._require(call.version)
+        fields = accepted_fields(call.body, call.endpoint, self._limits)
+        _refuse_missing(fields)
+        answers = [answer(call.version, fields, choice) for choice in range(fields.get("n", 1))]
+        prompt = token_ids(prompt_text(fields))
+        if len(prompt) >= _MAX_LEN:
+            raise RequestRefusedError("The prompt is too long.", param="messages")
+        if fields.get("stream"):
+            events = self._events(call, fields, prompt, answers)
+            first = await anext(events)
+            stream = AnswerStream(first, events, on_error=str, release=_nothing, leave=leave)
+            return EngineResponse(status=200, stream=stream)
+        tap = Tap()
+        async for _ in self._generate(tap, prompt, answers):
+            pass
+        _join(tap, call.tap)
+        return EngineResponse(status=200, body=response(call, fields, prompt, answers))
+
+    async def _generate(
+        self, tap: Tap, prompt: list[int], answers: list[FakeAnswer]
+    ) -> AsyncGenerator[tuple[int, str, str | None], None]:
+        """Feed the tap a token of each choice in turn; yields choice, text and finish reason."""
+        for place in range(max(len(one.pieces) for one in answers)):
+            for index, one in enumerate(answers):
+                if place < len(one.pieces):
+                    await self._pace()
+                    finish = one.finish_reason if place == len(one.pieces) - 1 else None
+                    text, token = one.pieces[place]
+                    _feed(tap, prompt, index, text, token, finish)
+                    yield index, text, finish
+
+    async def _pace(self) -> None:
+        self._waiting += 1
+        try:
+            await asyncio.sleep(self.faults.token_delay_seconds)
+            await self._running.wait()
+        finally:
+            self._waiting -= 1
+        self._check_alive()
+        self._steps += 1
+
+    async def _events(
+        self,
+        call: EngineCall,
+        fields: Mapping[str, Any],
+        prompt: list[int],
+        answers: list[FakeAnswer],
+    ) -> AsyncGenerator[str, None]:
+        begun = False
+        try:
+            async for index, text, finish in self._generate(call.tap, prompt, answers):
+                if not begun and call.endpoint == "chat":
+                    yield chunk(call, [_role(choice) for choice in range(len(answers))])
+                begun = True
+                yield chunk(call, [delta(call, index, text, finish=finish, fields=fields)])
+        except EngineDeadError as error:
+            if not begun:
+                raise
+            yield error_event(str(error), status=503)
+        else:
+            if fields.get("stream_options", {}).get("include_usage"):
+                yield chunk(call, [], usage=usage(prompt, answers))
+        yield STREAM_END
+
+    async def load(self, version: str, path: Path) -> None:
+        """Take any folder that holds an `adapter_config.json`."""
+        self._check_alive()
+        if not self._needs_loading(version, path):
+            return
+        if self.faults.refuse_adapters:
+            raise AdapterLoadError(version, "the fake engine was told to refuse it.")
+        if not await asyncio.to_thread((path / "adapter_config.json").is_file):
+            raise AdapterLoadError(version, "its folder holds no adapter_config.json.")
+        self._add(version, path)
+
+    async def unload(self, version: str) -> None:
+        """Forget `version`."""
+        self._remove(version)
+
+    def alive(self) -> bool:
+        """Whether it has neither died nor been closed."""
+        return not self._dead.is_set() and not self._closed
+
+    async def wait_dead(self) -> None:
+        """Return once it has died; never after `close`."""
+        await self._dead.wait()
+
+    @property
+    def steps(self) -> int:
+        """Tokens generated so far."""
+        return self._steps
+
+    def busy(self) -> bool:
+        """Whether somebody waits for a token; who does not read what is there does not."""
+        return self._waiting > 0
+
+    async def probe(self) -> None:
+        """Generate one token."""
+        self._check_alive()
+        await self._pace()
+
+    def kill(self) -> None:
+        """Die."""
+        self.die()
+
+    async def close(self) -> None:
+        """Stop it; requests in flight end with an error event."""
+        self._closed = True
+        self._running.set()
+
+    def _check_alive(self) -> None:
+        if not self.alive():
+            raise EngineDeadError
+
+
+async def _nothing() -> None:
+    """The events' own end is the request's."""
+
+
+def _refuse_missing(fields: Mapping[str, Any]) -> None:
+    for name in _MISSING:
+        if fields.get(name):
+            raise RequestRefusedError(f"{name}: the fake engine has none.", param=name)
+    if fields.get("tool_choice") == "required" and not fields.get("tools"):
+        raise RequestRefusedError("tools: needed for this tool_choice.", param="tools")
+
+
+def _role(index: int) -> dict[str, Any]:
+    return {"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+
+
+def _feed(
+    tap: Tap, prompt: list[int], index: int, text: str, token: int, finish: str | None
+) -> None:
+    tap.last_token = perf_counter()
+    if tap.first_token is None:
+        tap.first_token = tap.last_token
+        tap.prompt_token_ids = prompt
+    choice = tap.choices.setdefault(index, TappedChoice())
+    choice.texts.append(text)
+    choice.token_ids.append(token)
+    choice.finish_reason = finish
+
+
+def _join(whole: Tap, tap: Tap) -> None:
+    """Hand on a complete answer at once, as vLLM's tap gets one that is not streamed."""
+    tap.first_token, tap.last_token = whole.first_token, whole.last_token
+    tap.prompt_token_ids, tap.choices = whole.prompt_token_ids, whole.choices

@@ -1,0 +1,1 @@
+"""vLLM's own OpenAI serving layer and engine, behind our interface."""

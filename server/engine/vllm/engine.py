@@ -1,0 +1,393 @@
+"""vLLM behind its door: the only module that imports it.
+
+vLLM's own OpenAI serving layer answers (so tools, structured output, logprobs and parsers are its
+own); a subclass of its engine client taps what was fed and sampled. Written against vLLM 0.32: the
+names imported here are what a newer one may have moved.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final, NoReturn, TypeAlias
+from uuid import uuid4
+
+import structlog
+import vllm.plugins
+from pydantic import ValidationError
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.entrypoints.openai.models.protocol import BaseModelPath
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve import create_error_response
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest, UnloadLoRAAdapterRequest
+from vllm.exceptions import VLLMError
+from vllm.inputs import tokens_input
+from vllm.lora.request import LoRARequest
+from vllm.outputs import RequestOutput
+from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import load_chat_template
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import SamplingParams
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.utils.gc_utils import freeze_gc_heap
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.executor import Executor
+
+from server.engine.adapter_slots import AdapterBooks
+from server.engine.base import EngineCall, EngineInfo, EngineResponse
+from server.engine.config import EngineConfig
+from server.engine.error_body import ERROR_PREFIX, error_event
+from server.engine.errors import (
+    AdapterLoadError,
+    EngineDeadError,
+    EngineStartError,
+    RequestRefusedError,
+)
+from server.engine.fingerprint import model_fingerprint, model_folder
+from server.engine.quiet_errors import leave_out_messages
+from server.engine.requests.rules import Limits, accepted_fields, overruled
+from server.engine.stream import AnswerStream
+from server.engine.vllm.arguments import (
+    prepare_environment,
+    refuse_unsafe,
+    require_generation,
+    vllm_arguments,
+)
+from server.engine.vllm.lifetime import Lifetime
+from server.engine.vllm.liveness import unless
+from server.engine.vllm.refusals import invalid, refusal, template_refusal, unless_structure
+from server.engine.vllm.scratch import Scratch, remove_leftovers, shared_memory_below
+from server.engine.vllm.steps import StepCounter
+from server.engine.vllm.tapping import CurrentCall, current_call, tapped
+
+log = structlog.get_logger()
+
+_SHUTDOWN_SECONDS: Final = 10.0
+_PROBE_PRIORITY: Final = -1_000_000
+
+_Request: TypeAlias = ChatCompletionRequest | CompletionRequest
+_Answer: TypeAlias = Any
+"""A response model, or an async generator of event strings."""
+
+
+class TappedLLM(AsyncLLM):
+    """vLLM's engine client; what it yields for the current call goes into the call's tap."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.counter = counter = StepCounter()
+        super().__init__(*args, stat_loggers=[lambda *_: counter], **kwargs)
+
+    def generate(self, *args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
+        """As vLLM's. A plain function, so that it reads the context of the task that calls it."""
+        outputs: AsyncGenerator[RequestOutput, None] = super().generate(*args, **kwargs)
+        return tapped(outputs)
+
+    def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _finalizing():  # then vLLM's own modules are gone, and its processes with them
+            super().__del__()
+
+
+class LabelledModels(OpenAIServingModels):
+    """vLLM's list of models; a response's `model` is the label of the call it answers."""
+
+    def model_name(self, lora_request: LoRARequest | None = None) -> str:
+        """The current call's label (`pawl@base`), else vLLM's own name."""
+        current = current_call.get()
+        return str(super().model_name(lora_request)) if current is None else current.call.model
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """vLLM's serving layer, one object for each endpoint."""
+
+    models: LabelledModels
+    chat: OpenAIServingChat
+    completion: OpenAIServingCompletion
+
+
+class VllmEngine(AdapterBooks, Lifetime):
+    """The real engine; see `server.engine.base.Engine`. Made by `start_vllm`."""
+
+    def __init__(
+        self, llm: TappedLLM, serving: _Serving, info: EngineInfo, scratch: Scratch
+    ) -> None:
+        AdapterBooks.__init__(self, info.adapter_slots)
+        Lifetime.__init__(self)
+        self._llm = llm
+        self._serving = serving
+        self._info = info
+        self._scratch = scratch
+        self._limits = Limits(seed=info.device != "cpu")
+        self._adapters = asyncio.Lock()
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it serves."""
+        return self._info
+
+    async def answer(self, call: EngineCall) -> EngineResponse:
+        """Answer with vLLM's serving layer; a stream is returned once its first event is there.
+
+        So a request that the engine refuses gets its 4xx, streaming or not.
+        """
+        self._check_alive()
+        leave = self._enter(call.version)
+        response = None
+        try:
+            response = await self._answer(call, leave)
+        except RequestRefusedError as refused:
+            response = refused.response()
+        finally:
+            if response is None or response.stream is None:
+                leave()
+        return response
+
+    async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
+        request = self._request(call)
+        current = CurrentCall(call)
+        token = current_call.set(current)
+        try:
+            answer = await self._create(call, request)
+            if not request.stream:
+                return EngineResponse(status=200, body=answer.model_dump_json())
+            first = await self._first_event(answer)
+        except BaseException as error:  # noqa: BLE001  (it always raises, a cancelled call as well)
+            await current.release()
+            self._translate(error, call)
+        finally:
+            current_call.reset(token)
+        stream = AnswerStream(
+            first, answer, on_error=self._error_event, release=current.release, leave=leave
+        )
+        return EngineResponse(status=200, stream=stream)
+
+    def _request(self, call: EngineCall) -> _Request:
+        self._require(call.version)
+        fields = accepted_fields(call.body, call.endpoint, self._limits) | overruled(call)
+        kind = ChatCompletionRequest if call.endpoint == "chat" else CompletionRequest
+        try:
+            request: _Request = kind.model_validate(fields)
+        except ValidationError as error:
+            raise invalid(error.errors(include_input=False, include_url=False)) from None
+        except Exception as error:  # noqa: BLE001  (its validators index into the client's JSON)
+            raise refusal(str(error), status=400, param=getattr(error, "parameter", None)) from None
+        return request
+
+    async def _create(self, call: EngineCall, request: _Request) -> _Answer:
+        answer: _Answer
+        if call.endpoint == "chat":
+            answer = await self._serving.chat.create_chat_completion(request, None)
+        else:
+            answer = await self._serving.completion.create_completion(request, None)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # vLLM turns a cancelled task into an error response.
+            raise asyncio.CancelledError
+        if isinstance(answer, ErrorResponse):
+            raise _refusal(answer)
+        return answer
+
+    async def _first_event(self, events: AsyncGenerator[str, None]) -> str:
+        first = await anext(events)
+        if first.startswith(ERROR_PREFIX):
+            raise _refusal(ErrorResponse.model_validate_json(first.removeprefix("data: ")))
+        return first
+
+    def _translate(self, error: BaseException, call: EngineCall) -> NoReturn:
+        """Raise what `error` means to a caller; vLLM's message may quote the request."""
+        if not isinstance(error, Exception):
+            raise error
+        if not self.alive():
+            raise EngineDeadError from error
+        if any(kind.__name__ == "TemplateError" for kind in type(error).__mro__):
+            raise template_refusal() from None
+        refused = error
+        if not isinstance(refused, RequestRefusedError):
+            refused = _refusal(create_error_response(error))
+            if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                log.warning("engine_request_failed", id=call.id, error=type(error).__name__)
+        raise unless_structure(refused, call) from None
+
+    def _error_event(self, _event: str) -> str:
+        if not self.alive():
+            return error_event(str(EngineDeadError()), status=503)
+        return error_event("The engine failed on this request.")
+
+    async def load(self, version: str, path: Path) -> None:
+        """Have vLLM read the adapter, then let requests name it."""
+        async with self._adapters:
+            if not self._needs_loading(version, path):
+                return
+            wanted = LoadLoRAAdapterRequest(lora_name=version, lora_path=str(path))
+            answer = await unless(self._stopped, self._serving.models.load_lora_adapter(wanted))
+            if isinstance(answer, ErrorResponse):
+                raise AdapterLoadError(version, answer.error.message)
+            self._add(version, path)
+
+    async def unload(self, version: str) -> None:
+        """Let no request name it any more, then take it out of vLLM's memory."""
+        async with self._adapters:
+            lora = self._serving.models.lora_requests.get(version)
+            if lora is None:
+                return
+            self._remove(version)
+            gone = UnloadLoRAAdapterRequest(lora_name=version)
+            await self._serving.models.unload_lora_adapter(gone)
+            await unless(self._stopped, self._llm.remove_lora(lora.lora_int_id))
+
+    @property
+    def steps(self) -> int:
+        """Rises with every step of the scheduler in which a request ran."""
+        return self._llm.counter.steps
+
+    def busy(self) -> bool:
+        """Whether a request has not ended."""
+        return bool(self._llm.get_num_unfinished_requests())
+
+    def _stopped(self) -> bool:
+        return bool(self._llm.errored)
+
+    async def _one_token(self) -> None:
+        outputs = self._llm.generate(
+            tokens_input([0]),
+            SamplingParams(max_tokens=1, temperature=0.0, detokenize=False),
+            f"probe-{uuid4().hex}",
+            priority=_PROBE_PRIORITY,
+        )
+        try:
+            async with aclosing(outputs):
+                async for _ in outputs:
+                    pass
+        except VLLMError as error:
+            self._check_alive()
+            raise _refusal(create_error_response(error)) from error
+
+    async def _shut_down(self) -> None:
+        handler = self._llm.output_handler
+        if handler is not None and not self._llm.get_num_unfinished_requests():
+            # Nobody waits for outputs; left alone it would log the end as a failure.
+            handler.cancel()
+        await asyncio.to_thread(self._llm.shutdown, _SHUTDOWN_SECONDS)
+        self._scratch.remove()
+
+
+def _refusal(answer: ErrorResponse) -> RequestRefusedError:
+    error = answer.error
+    return refusal(error.message, status=error.code, param=error.param)
+
+
+def _parse(config: EngineConfig, *, cpu: bool) -> Namespace:
+    argv = vllm_arguments(config, cpu=cpu)
+    try:
+        args: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args(argv)
+        validate_parsed_serve_args(args)
+    except SystemExit as error:
+        raise EngineStartError("vLLM does not know one of engine.extra_args.") from error
+    except (TypeError, ValueError) as error:
+        raise EngineStartError(f"vLLM refuses the engine settings: {error}") from error
+    refuse_unsafe(args)
+    return args
+
+
+def _start_llm(args: Namespace, *, fast: bool) -> TappedLLM:
+    """Start EngineCore and wait until it is ready (blocks: seconds to minutes)."""
+    vllm_config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
+    if fast:
+        # vLLM's CPU platform has just forced spawn and the multi-process executor.
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        vllm_config.parallel_config.distributed_executor_backend = "uni"
+        # A forked child inherits this flag and would not load our plug-in.
+        vllm.plugins.plugins_loaded = False
+    return TappedLLM(
+        vllm_config,
+        Executor.get_class(vllm_config),
+        log_stats=not args.disable_log_stats,
+        log_requests=False,
+    )
+
+
+def _serve(llm: TappedLLM, args: Namespace) -> _Serving:
+    """The serving layer over `llm`, built as vLLM's own server builds it."""
+    paths = [BaseModelPath(name=name, model_path=args.model) for name in args.served_model_name]
+    models = LabelledModels(llm, paths)
+    shared = {
+        "request_logger": None,
+        "chat_template": load_chat_template(args.chat_template),
+        "chat_template_content_format": args.chat_template_content_format,
+        "default_chat_template_kwargs": args.default_chat_template_kwargs,
+        "trust_request_chat_template": False,
+        "enable_auto_tools": args.enable_auto_tool_choice,
+        "exclude_tools_when_tool_choice_none": args.exclude_tools_when_tool_choice_none,
+        "tool_parser": args.tool_call_parser,
+        "tool_strict_level": args.tool_strict_level,
+        "reasoning_parser": args.structured_outputs_config.reasoning_parser,
+    }
+    renderer = OnlineRenderer(llm.model_config, llm.renderer, **shared)
+    renderer.warmup()
+    details = {"enable_prompt_tokens_details": args.enable_prompt_tokens_details}
+    chat = OpenAIServingChat(
+        llm, models, args.response_role, online_renderer=renderer, **shared, **details
+    )
+    completion = OpenAIServingCompletion(
+        llm, models, online_renderer=renderer, request_logger=None, **details
+    )
+    return _Serving(models, chat, completion)
+
+
+def _describe(llm: TappedLLM, args: Namespace, folder: Path) -> EngineInfo:
+    return EngineInfo(
+        name="vllm",
+        model=args.model,
+        model_fingerprint=model_fingerprint(folder),
+        max_model_len=llm.model_config.max_model_len,
+        device="cpu" if current_platform.is_cpu() else "cuda",
+        adapter_slots=args.max_loras,
+        max_lora_rank=args.max_lora_rank,
+        model_folder=folder,
+    )
+
+
+async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmEngine:
+    """Start vLLM on `config` and wait until it answers.
+
+    Blocks the event loop until then: the kernel ties the engine to the thread that starts it, so
+    that must be one that lives as long as the engine (`server.engine.parent_death`). `fast_start`
+    forks and keeps the model in EngineCore's own process: seconds instead of a quarter of a minute,
+    for tests on a CPU only. Raises `EngineStartError`.
+    """
+    if not config.model:
+        raise EngineStartError("No model: name one with --model or the setting engine.model.")
+    cpu = current_platform.is_cpu()
+    prepare_environment(os.environ, cpu=cpu)
+    remove_leftovers()
+    scratch = Scratch.create()  # where the start fails, the next one removes it
+    os.environ["VLLM_RPC_BASE_PATH"] = str(scratch.path)
+    args = _parse(config, cpu=cpu)
+    started = perf_counter()
+    llm = _start_llm(args, fast=fast_start)
+    leave_out_messages(logging.getLogger("vllm"))
+    scratch.note(shared_memory_below(os.getpid()))
+    try:
+        require_generation(config.model, await llm.get_supported_tasks())
+        info = _describe(llm, args, model_folder(args.model, args.revision))
+        engine = VllmEngine(llm, _serve(llm, args), info, scratch)
+    except BaseException:
+        llm.shutdown(_SHUTDOWN_SECONDS)
+        raise
+    # As vLLM's server does: what lives for ever need not be walked by every collection.
+    freeze_gc_heap()
+    log.info("engine_started", device=info.device, seconds=round(perf_counter() - started, 1))
+    return engine

@@ -1,0 +1,1 @@
+"""Finds an engine that hangs."""

@@ -1,0 +1,1 @@
+"""Daily work: retention, clean-up, backup."""

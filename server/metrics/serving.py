@@ -1,0 +1,107 @@
+"""Metrics of answered requests and of shadow answers."""
+
+from typing import Literal, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+)
+
+from adapters.names import BASE
+from feedback.records import InteractionRecord
+from server.metrics.buckets import BY_VERSION, DURATION_BUCKETS, FIRST_TOKEN_BUCKETS
+
+
+class ServingMetrics:
+    """Requests, tokens and times, by version."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "pawl_requests",
+            "Answered requests",
+            [*BY_VERSION, "role", "mode", "endpoint", "status"],
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "pawl_tokens", "Tokens read and sampled", [*BY_VERSION, "direction"], registry=registry
+        )
+        self.first_token = Histogram(
+            "pawl_time_to_first_token_seconds",
+            "From arrival to the first sampled token",
+            BY_VERSION,
+            buckets=FIRST_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "pawl_request_duration_seconds",
+            "From arrival to the last sampled token",
+            BY_VERSION,
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.late_commits = Counter(
+            "pawl_late_commits",
+            "Answers that left before their interaction was durable (law 3)",
+            registry=registry,
+        )
+
+    def expect(self, channel: str) -> None:
+        """Show zeros for what a channel has not had yet: a rate needs two samples."""
+        for status in ("complete", "aborted", "failed"):
+            self.requests.labels(channel, BASE, "live", "live", "chat", status)
+        for direction in ("prompt", "completion"):
+            self.tokens.labels(channel, BASE, direction)
+        self.first_token.labels(channel, BASE)
+        self.duration.labels(channel, BASE)
+
+    def answered(self, record: InteractionRecord) -> None:
+        """Count one request; its times only where users waited for it.
+
+        A comparison's sides are counted without their versions: their lengths would tell them.
+        """
+        version = "" if record.comparison else record.version or ""
+        labels = (record.channel, version)
+        self.requests.labels(
+            *labels, record.role, record.mode, record.endpoint, record.status
+        ).inc()
+        self.tokens.labels(*labels, "prompt").inc(len(record.prompt_token_ids or ()))
+        sampled = sum(len(choice.token_ids or ()) for choice in record.choices)
+        self.tokens.labels(*labels, "completion").inc(sampled)
+        if record.mode != "live":
+            return
+        if record.first_token_seconds is not None:
+            self.first_token.labels(*labels).observe(record.first_token_seconds)
+        if record.status == "complete" and record.duration_seconds is not None:
+            self.duration.labels(*labels).observe(record.duration_seconds)
+
+    def commit_was_late(self) -> None:
+        """Count an answer that could not wait for its commit."""
+        self.late_commits.inc()
+
+
+ShadowOutcome = Literal[
+    "answered", "failed", "full", "expired", "gone", "refused", "overdue", "shutdown"
+]
+"""What became of a request that the shadow was to answer too."""
+
+
+class ShadowMetrics:
+    """What became of what shadows were to answer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.outcomes = Counter(
+            "pawl_shadow",
+            "Live requests drawn for the shadow, by what became of them",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+
+    def expect(self, channel: str) -> None:
+        """Show zeros."""
+        for outcome in get_args(ShadowOutcome):
+            self.outcomes.labels(channel, outcome)
+
+    def ended(self, channel: str, outcome: ShadowOutcome) -> None:
+        """One of them is over."""
+        self.outcomes.labels(channel, outcome).inc()

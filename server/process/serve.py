@@ -1,0 +1,220 @@
+"""The serving process: uvicorn, signals, and the end when the engine dies.
+
+`python -m server.process.serve` is what the supervising parent starts.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from prometheus_client import disable_created_metrics
+
+from common.parent_death import die_with
+from server.app import create_app
+from server.engine.errors import EngineStartError
+from server.engine.watch.watch import EngineWatch, watchdog_for
+from server.errors import SetupError
+from server.exits import EXIT_ENGINE_DEAD, EXIT_SETUP, checked
+from server.logs import configure_logs
+from server.process.parent_link import beat
+from server.process.supervision import Supervision
+from server.services import Services
+from server.serving.drain import LAST_EVENTS_SECONDS
+from server.settings import Settings
+
+log = structlog.get_logger()
+
+
+class PawlServer(uvicorn.Server):
+    """uvicorn, which on a signal first lets the app drain."""
+
+    _loop: asyncio.AbstractEventLoop
+    engine_died = False
+
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, supervision: Supervision | None
+    ) -> None:
+        super().__init__(config)
+        self._app = app
+        self._supervision = supervision
+        self._watches: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app and listen; from then on it is watched."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if not self.started:
+            return
+        services: Services = self._app.state.services
+        watch = _engine_watch(services)
+        watches = [self._end_with_engine(services, watch), self._end_after_drain(services)]
+        services.metrics.process.watched(watch)
+        if self._supervision is not None:
+            services.metrics.process.restarted(self._supervision.restarts)
+            watches.append(beat(self._supervision.heartbeat))
+        self._watches = [asyncio.create_task(one) for one in watches]
+
+    def close(self) -> None:
+        """Watch no more."""
+        for watch in self._watches:
+            watch.cancel()
+
+    async def _end_with_engine(self, services: Services, watch: EngineWatch) -> None:
+        """End the server when the engine dies. Streams get their error events first."""
+        await watch.wait_dead()
+        log.error("engine_died")
+        self.engine_died = True
+        services.drain.begin()
+        services.drain.begin()
+
+    async def _end_after_drain(self, services: Services) -> None:
+        """Listen until the last request is answered: what comes meanwhile is told 503."""
+        await services.drain.over()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain; a second signal ends it at once, and a start that is under way too.
+
+        uvicorn's own handler would raise the signal again after the shutdown, and the exit status
+        would not be 0.
+        """
+        del sig, frame
+        services: Services | None = getattr(self._app.state, "services", None)
+        if services is None:
+            if self.should_exit:
+                os._exit(0)  # nothing was promised to anybody yet, and a model may load for minutes
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(services.drain.begin)
+
+
+def _engine_watch(services: Services) -> EngineWatch:
+    engine = services.engine
+    watchdog = watchdog_for(services.settings.engine, engine.info.device)
+    return EngineWatch(engine, watchdog, monotonic=time.monotonic)
+
+
+def run(settings: Settings, supervision: Supervision | None = None) -> int:
+    """Serve until told to stop; returns the exit status."""
+    configure_logs()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # upstream has no annotation
+    try:
+        return uvloop.run(_serve(settings, supervision))
+    except (SetupError, EngineStartError) as error:
+        log.error("cannot_start", reason=str(error))  # noqa: TRY400  (the reason says it all)
+        return EXIT_SETUP
+
+
+async def _serve(settings: Settings, supervision: Supervision | None) -> int:
+    app = create_app(settings)
+    listener = _listen(settings)
+    app.state.url = _url(settings, listener)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=LAST_EVENTS_SECONDS,  # it begins when the drain is over
+        timeout_keep_alive=75,
+        h11_max_incomplete_event_size=64 * 1024,
+        server_header=False,
+    )
+    server = PawlServer(config, app, supervision)
+    failed = await _until_told(server, listener, app)
+    server.close()
+    if failed is not None:
+        raise failed
+    return EXIT_ENGINE_DEAD if server.engine_died else 0
+
+
+async def _until_told(
+    server: PawlServer, listener: socket.socket, app: FastAPI
+) -> Exception | None:
+    """Serve; returns why the app did not start, which uvicorn turns into an exit of its own."""
+    try:
+        await server.serve(sockets=[listener])
+    except SystemExit:
+        if getattr(app.state, "failed", None) is None:
+            raise
+    failed: Exception | None = getattr(app.state, "failed", None)
+    return failed
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.server.host, settings.server.port))
+    except OSError as error:
+        listener.close()
+        raise SetupError(
+            f"cannot listen on {settings.server.host}:{settings.server.port} "
+            f"({error.strerror}): choose another with --port"
+        ) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    del settings
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def settings_from(
+    *,
+    model: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    data_dir: Path | None = None,
+    engine: str | None = None,
+) -> Settings:
+    """The settings with the command line's options over them."""
+    settings = Settings()
+    update: dict[str, Any] = settings.model_dump()
+    for section, field, value in (
+        ("engine", "model", model),
+        ("engine", "kind", engine),
+        ("server", "host", host),
+        ("server", "port", port),
+    ):
+        if value is not None:
+            update[section][field] = value
+    if data_dir is not None:
+        update["data_dir"] = data_dir
+    return Settings(**update)
+
+
+def main(
+    model: Annotated[str | None, typer.Option()] = None,
+    host: Annotated[str | None, typer.Option()] = None,
+    port: Annotated[int | None, typer.Option()] = None,
+    data_dir: Annotated[Path | None, typer.Option()] = None,
+    engine: Annotated[str | None, typer.Option()] = None,
+    supervision: Annotated[
+        Supervision | None, typer.Option(hidden=True, parser=Supervision.parse)
+    ] = None,
+) -> None:
+    """Serve, without supervision; with it, end when the parent ends."""
+    if supervision is not None:
+        die_with(supervision.parent)
+        os.set_inheritable(supervision.heartbeat, False)  # noqa: FBT003  (its own signature)
+    settings = checked(
+        lambda: settings_from(model=model, host=host, port=port, data_dir=data_dir, engine=engine)
+    )
+    sys.exit(run(settings, supervision))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    typer.run(main)

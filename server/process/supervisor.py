@@ -1,0 +1,162 @@
+"""The supervising parent: starts the server, and starts it again when it dies or hangs.
+
+The server ends by itself with `EXIT_ENGINE_DEAD` when its engine dies. It and the engine die with
+their parent (`server.engine.parent_death`), so kill -9 of any of them leaves no orphan. Once it
+serves, the server's event loop beats (`server.heartbeat`); one that stops beating is killed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import structlog
+
+from server.config import ServerConfig
+from server.engine.watch.watchdog import Verdict, Watchdog
+from server.exits import EXIT_SETUP
+from server.process.backoff import Backoff
+from server.process.parent_link import Pulse
+from server.process.supervision import Supervision
+
+LOOK_SECONDS = 0.25
+_GAP_SECONDS = 2.0
+_ENDED_BY_US = (0, -signal.SIGTERM, -signal.SIGINT)
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """Keeps one child process running until it is told to stop.
+
+    The child is started as a process group of its own, so that the terminal's Ctrl-C comes to it
+    once, through us, and never to its engine.
+
+    Args:
+        command: The child's command line; `--supervision` is added to it.
+        backoff: The pauses between a death and the next start.
+        hang_seconds: A child that serves and does not beat for so long is killed.
+        monotonic: The clock.
+
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        backoff: Backoff,
+        hang_seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._command = list(command)
+        self._backoff = backoff
+        self._hang_seconds = hang_seconds
+        self._monotonic = monotonic
+        self._child: subprocess.Popen[bytes] | None = None
+        self._restarts = 0
+        self._ever_served = False
+        self._stopping = False
+
+    def run(self) -> int:
+        """Run until the child ends well or a signal stops us; returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        deaths = 0
+        while not self._stopping:
+            code, served_seconds = self._run_once()
+            if self._stopping:
+                return 0 if code in _ENDED_BY_US else _shell_status(code)
+            if code == 0 or self._hopeless(code):
+                return code
+            deaths = self._backoff.deaths(deaths, served_seconds)
+            self._restarts += 1
+            self._tell(code, served_seconds, deaths)
+            self._wait(self._backoff.pause(deaths))
+        return 0
+
+    def _run_once(self) -> tuple[int, float]:
+        """Start the child and wait for its end; its status, and for how long it served."""
+        pulse = Pulse()
+        supervision = Supervision(os.getpid(), pulse.writer, self._restarts)
+        self._child = subprocess.Popen(  # noqa: S603  (our own command line)
+            [*self._command, supervision.option], pass_fds=[pulse.writer], process_group=0
+        )
+        pulse.handed_over()
+        if self._stopping:
+            self._child.send_signal(signal.SIGTERM)
+        try:
+            served_from = self._watch(self._child, pulse)
+        finally:
+            pulse.close()
+        code = self._child.wait()
+        served = 0.0 if served_from is None else self._monotonic() - served_from
+        return code, served
+
+    def _watch(self, child: "subprocess.Popen[bytes]", pulse: Pulse) -> float | None:
+        """Listen until the child has ended or was killed; when it began to serve."""
+        watchdog = Watchdog(self._hang_seconds, self._hang_seconds, _GAP_SECONDS)
+        served_from = None
+        while child.poll() is None and pulse.listen(LOOK_SECONDS):
+            _reap_others(child.pid)
+            if not pulse.beats:
+                continue
+            if served_from is None:
+                served_from, self._ever_served = self._monotonic(), True
+            if watchdog.look(self._monotonic(), progress=pulse.beats, busy=True) is Verdict.HUNG:
+                log.error("server_hangs", silent_seconds=round(watchdog.stalled_seconds, 1))
+                child.kill()
+        return served_from
+
+    def _tell(self, code: int, served_seconds: float, deaths: int) -> None:
+        log.error(
+            "server_died",
+            exit_code=code,
+            served_seconds=round(served_seconds, 1),
+            deaths_in_a_row=deaths,
+            restarts=self._restarts,
+            restart_in_seconds=self._backoff.pause(deaths),
+        )
+
+    def _hopeless(self, code: int) -> bool:
+        """Whether starting again would not help.
+
+        Settings that once served are not at fault: what is left of the server before may hold its
+        port or its data folder for another moment.
+        """
+        return code == EXIT_SETUP and not self._ever_served
+
+    def _wait(self, seconds: float) -> None:
+        end = self._monotonic() + seconds
+        while not self._stopping and self._monotonic() < end:
+            time.sleep(0.05)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(number)
+
+
+def _reap_others(child: int) -> None:
+    """Collect the dead that are not our child: a container's first process inherits them."""
+    anyone = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while (dead := os.waitid(os.P_ALL, 0, anyone)) is not None and dead.si_pid != child:
+        os.waitpid(dead.si_pid, 0)
+
+
+def _shell_status(code: int) -> int:
+    """The exit status of a child that did not end well, as shells say it."""
+    return code if code > 0 else 128 - code
+
+
+def supervisor(command: Sequence[str], config: ServerConfig) -> Supervisor:
+    """A supervisor with the settings' times."""
+    backoff = Backoff(config.restart_seconds, config.proven_seconds)
+    return Supervisor(command, backoff=backoff, hang_seconds=config.hang_seconds)
+
+
+def server_command(arguments: Sequence[str]) -> list[str]:
+    """The command line of the child: the same settings, without supervision."""
+    return [sys.executable, "-m", "server.process.serve", *arguments]

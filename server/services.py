@@ -1,0 +1,136 @@
+"""The services of one app: what `assemble` makes and every route is given."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.errors import UnknownChannelError, UnknownVersionError
+from adapters.names import BASE
+from adapters.routing.route import RouteView, serving
+from adapters.schemas import VersionOut
+from adapters.service import Registry
+from common.clock import Clock
+from feedback.recorder.forwarder import Forwarder
+from feedback.recorder.recorder import Recorder
+from feedback.service import FeedbackService
+from retrain.errors import UnknownRunError
+from retrain.schemas import RunOut
+from retrain.service import RunService
+from server.auth.keys import KeyRing, Principal
+from server.database.database import Database
+from server.engine.base import Engine
+from server.maintenance.retention import Retention
+from server.metrics.metrics import Metrics
+from server.serving.answering import Serving
+from server.serving.comparisons import Comparisons
+from server.serving.drain import Drain
+from server.settings import DEFAULT_CHANNEL, Settings
+from server.startup.deferred import Rest
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything that one app is made of."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    forwarder: Forwarder | None
+    rest: Rest
+    keys: KeyRing
+    operator_token: str
+    engine: Engine
+    registry: Registry
+    recorder: Recorder
+    feedback: FeedbackService
+    serving: Serving
+    comparisons: Comparisons
+    runs: RunService
+    metrics: Metrics
+    drain: Drain
+    retention: Retention
+
+    def channel_of(self, who: Principal, name: str | None) -> str:
+        """The channel of that name, if it is theirs; raises `UnknownChannelError`."""
+        view = self.registry.routes().get(name or DEFAULT_CHANNEL)
+        if view is None or not (who.may_use(view.tenant) or view.shared):
+            raise UnknownChannelError
+        return view.channel
+
+    def own_channel(self, who: Principal, name: str) -> str:
+        """The channel of that name, if it is theirs to run: sharing one lets others chat only."""
+        view = self.registry.routes().get(name)
+        if view is None or not who.may_use(view.tenant):
+            raise UnknownChannelError
+        return view.channel
+
+    async def own_version(self, who: Principal, version: str) -> None:
+        """Raise `UnknownVersionError` unless the version is of a channel of theirs."""
+        row = await self.registry.version(version)
+        if not who.may_use(self.registry.routes()[row.channel].tenant):
+            raise UnknownVersionError
+
+    async def described(self, version: str) -> VersionOut:
+        """One version, as it is told."""
+        row = await self.registry.version(version)
+        described = await self.registry.describe(row.channel)
+        return next(one for one in described if one.name == version)
+
+    async def own_run(self, who: Principal, run: str) -> RunOut:
+        """A run of a channel of theirs; raises `UnknownRunError`."""
+        found = await self.runs.run(run)
+        if not who.may_use(self.registry.routes()[found.channel].tenant):
+            # In the words of `runs.run`: what is not theirs is not there.
+            raise UnknownRunError("there is no such run: 'pawl runs list' shows them")
+        return found
+
+    def model_list(self, who: Principal) -> list[dict[str, Any]]:
+        """What `GET /v1/models` lists: channels, `@base`, and resident versions."""
+        resident = self.engine.resident()
+        views = self.registry.routes().values()
+        seen = [view for view in views if view.shared or who.may_use(view.tenant)]
+        return [
+            card for view in seen for card in model_cards(view, resident, self.engine.info.name)
+        ]
+
+    async def readiness(self) -> dict[str, Any]:
+        """Ready means: the engine answers, no drain, a route is known. A dead database degrades.
+
+        Nor is a server ready that lacks a version which the routes name and other servers hold.
+        """
+        engine = self.engine.alive()
+        route, lacking = bool(self.registry.routes()), self.registry.stands_in
+        return {
+            "ready": engine and route and not lacking and not self.drain.draining,
+            "engine": "ok" if engine else "dead",
+            "route": "ok" if route else "unknown",
+            "adapters": "missing" if lacking else "ok",
+            "draining": self.drain.draining,
+            "database": "ok" if self._database_serves else "degraded",
+        }
+
+    @property
+    def _database_serves(self) -> bool:
+        """Whether it answers, has what was spooled, and was there for the whole start."""
+        behind = self.forwarder is not None and self.forwarder.behind
+        return self.rest.done and not (self.database.away or behind)
+
+
+def model_cards(view: RouteView, resident: Collection[str], base: str) -> list[dict[str, Any]]:
+    """One channel in OpenAI's list: `root` is what answers, `parent` the base under an adapter."""
+    live = serving(view, resident)
+    cards = [_card(view.channel, f"{view.channel}@{live}", None if live == BASE else base)]
+    cards.append(_card(f"{view.channel}@{BASE}", base, None))
+    versions = sorted(view.versions & set(resident))
+    return cards + [_card(f"{view.channel}@{name}", name, base) for name in versions]
+
+
+def _card(name: str, root: str, parent: str | None) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "pawl",
+        "root": root,
+        "parent": parent,
+    }

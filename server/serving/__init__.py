@@ -1,0 +1,1 @@
+"""Answers requests: from the route to the last byte."""

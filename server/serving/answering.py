@@ -1,0 +1,306 @@
+"""A request's way: pick the version, let the engine answer, keep the record, send the last byte.
+
+The last byte (before `[DONE]`, before a JSON body) waits for the interaction's commit, at most
+`commit_wait_seconds` (law 3): an id that a client has seen in full can be rated.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from pawl_client.callback import FeedbackCallback
+from starlette.types import Receive, Scope, Send
+
+from adapters.routing.route import Resolved, serving
+from adapters.service import Registry
+from common.clock import Clock
+from feedback.ids import InteractionIds
+from feedback.records import InteractionRecord, thread_hash
+from feedback.schemas import InteractionIn
+from server.auth.keys import Principal
+from server.config import LimitsConfig
+from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
+from server.engine.error_body import STREAM_END, error_event
+from server.errors import DrainingError
+from server.metrics.serving import ServingMetrics
+from server.serving.drain import Drain
+from server.serving.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
+from server.serving.reported import reported_exchange
+from server.serving.shadow import Shadow
+
+Answer = TypeVar("Answer")
+
+CLIENT_CLOSED_REQUEST = 499
+ERROR_STATUS = 400
+
+
+class Serving:
+    """Answers chat and completion requests and records each of them."""
+
+    def __init__(  # noqa: PLR0913  (all of them are its parts)
+        self,
+        *,
+        engine: Engine,
+        registry: Registry,
+        ids: InteractionIds,
+        callback: FeedbackCallback,
+        drain: Drain,
+        clock: Clock,
+        metrics: ServingMetrics,
+        shadow: Shadow,
+        limits: LimitsConfig,
+        commit_wait_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._ids = ids
+        self._callback = callback
+        self._drain = drain
+        self._clock = clock
+        self._metrics = metrics
+        self.shadow = shadow
+        self._commit_wait = commit_wait_seconds
+        self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
+
+    async def answer(
+        self,
+        request: Request,
+        *,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        principal: Principal,
+        mode: Mode,
+    ) -> Response:
+        """Answer one request; raises the rooms' errors for what cannot be answered."""
+        self._take_no_more()
+        if mode == "live":
+            return await self._answer(request, endpoint, body, principal, mode)
+        async with self._evaluations:  # what answers is settled only once it is this request's turn
+            return await self._answer(request, endpoint, body, principal, mode)
+
+    async def _answer(
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        body: Mapping[str, Any],
+        principal: Principal,
+        mode: Mode,
+    ) -> Response:
+        await self._registry.up_to_date()
+        self._take_no_more()  # the end may have begun while it waited
+        return await self._serve(request, self._begin(endpoint, body, principal, mode))
+
+    def _take_no_more(self) -> None:
+        """Raise `DrainingError` once the server is ending."""
+        if self._drain.draining:
+            raise DrainingError
+
+    def answer_unseen(
+        self, identifier: str, channel: str, reported: InteractionIn, principal: Principal
+    ) -> None:
+        """Let the channel's live version answer what another model has answered, for the log.
+
+        In the background and when there is room (law 4). `identifier` is the report's.
+        """
+        view = self._registry.routes()[channel]
+        exchange = reported_exchange(
+            identifier,
+            reported,
+            received_at=self._clock(),
+            principal=principal,
+            channel=channel,
+            version=serving(view, self._engine.resident()),
+            base_fingerprint=self._engine.info.model_fingerprint,
+        )
+        self.shadow.offer_reported(exchange)
+
+    def _begin(
+        self, endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, mode: Mode
+    ) -> Exchange:
+        thread = thread_hash(principal.tenant, principal.key_id, body)
+        resolved = self._registry.resolve(
+            str(body.get("model", "")),
+            tenant=None if principal.operator else principal.tenant,
+            user=f"{principal.tenant}\0{user_of(body) or thread}",  # tenants' users are others
+        )
+        now = self._clock()
+        record = new_record(
+            self._ids.new(id_prefix(endpoint), principal.tenant, now),
+            received_at=now,
+            endpoint=endpoint,
+            body=body,
+            principal=principal,
+            resolved=resolved,
+            base_fingerprint=self._engine.info.model_fingerprint,
+            thread=thread,
+            mode=mode,
+        )
+        return self.begin(record, body, resolved)
+
+    def begin(
+        self, record: InteractionRecord, body: Mapping[str, Any], resolved: Resolved
+    ) -> Exchange:
+        """Begin an exchange; whoever does sees to it that it is finished."""
+        endpoint: Endpoint = "chat" if record.endpoint == "chat" else "completion"
+        exchange = Exchange(record, endpoint, body, resolved)
+        exchange.run_id = self._callback.begin(record)
+        self._drain.hold()
+        if record.mode == "live":
+            self.shadow.began()
+        return exchange
+
+    async def _serve(self, request: Request, exchange: Exchange) -> Response:
+        try:
+            answering = self._engine.answer(exchange.call)
+            response = await self.while_connected(request, answering, yields=exchange.yields)
+        except BaseException as error:
+            self.give_up(exchange, error)
+            if isinstance(error, ClientLeftError):
+                return Response(status_code=CLIENT_CLOSED_REQUEST, headers=exchange.headers)
+            raise
+        if response.stream is not None:
+            return RecordedStream(
+                self.relay(exchange, response.stream),
+                sources=(response.stream,),
+                abandon=lambda: self.abandon(exchange),
+                headers=exchange.headers,
+            )
+        return await self._json(exchange, response)
+
+    async def while_connected(
+        self, request: Request, answering: Awaitable[Answer], *, yields: bool = False
+    ) -> Answer:
+        """Wait for the engine, unless the client leaves or the drain's deadline passes first.
+
+        What `yields` does not wait for the deadline. Raises `ClientLeftError` and `DrainingError`;
+        what answered is cancelled then.
+        """
+        answer = asyncio.ensure_future(answering)
+        left = asyncio.ensure_future(_disconnected(request))
+        try:
+            async with self._drain.bounded(yields=yields):
+                await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise ClientLeftError
+        except TimeoutError:
+            raise DrainingError from None
+        finally:
+            await cancelled(left)
+            await cancelled(answer)
+
+    async def _json(self, exchange: Exchange, response: EngineResponse) -> Response:
+        await self.settle(exchange, response)
+        self.shadow.offer(exchange)
+        return Response(
+            content=response.body,
+            status_code=response.status,
+            media_type="application/json",
+            headers={**response.headers, **exchange.headers},
+        )
+
+    async def settle(self, exchange: Exchange, response: EngineResponse) -> None:
+        """Hand a whole answer to the log and wait for its commit."""
+        failed = response.status >= ERROR_STATUS
+        exchange.record.error = f"http_{response.status}" if failed else None
+        self.finish(exchange, exchange.status)
+        await self.committed(exchange)
+
+    async def relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
+        """Pass chunks on as they are; hold the last one back until the record is durable."""
+        try:
+            async with self._drain.bounded(yields=exchange.yields), aclosing(stream):
+                async for chunk in stream:
+                    if chunk == STREAM_END:
+                        break
+                    yield chunk
+        except TimeoutError:
+            exchange.record.error = DrainingError.__name__
+            yield error_event(str(DrainingError()), status=503)
+        except (GeneratorExit, asyncio.CancelledError):
+            self.abandon(exchange)
+            raise
+        self.finish(exchange, exchange.status)
+        await self.committed(exchange)
+        yield STREAM_END
+        self.shadow.offer(exchange)
+
+    def give_up(self, exchange: Exchange, error: BaseException) -> None:
+        """Hand the record of a request without an answer to the log."""
+        exchange.record.error = type(error).__name__
+        left = isinstance(error, ClientLeftError | asyncio.CancelledError)
+        self.finish(exchange, "aborted" if left else "failed")
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Hand the record of an answer that was cut off to the log, unless it is there."""
+        self.finish(exchange, "aborted")
+
+    def finish(self, exchange: Exchange, status: Status) -> None:
+        """Hand the record to the log, once."""
+        if exchange.run_id is None:
+            return
+        run_id, exchange.run_id = exchange.run_id, None
+        exchange.fill(status)
+        exchange.recorded = self._callback.finish(run_id)
+        self._metrics.answered(exchange.record)
+        self._drain.let_go()
+        if exchange.record.mode == "live":
+            self.shadow.ended()
+
+    async def committed(self, exchange: Exchange) -> None:
+        """Wait for the commit, no longer than the law allows."""
+        recorded = exchange.recorded
+        if recorded is None:
+            return
+        done, _ = await asyncio.wait({recorded}, timeout=self._commit_wait)
+        if not done or recorded.exception() is not None:
+            self._metrics.commit_was_late()
+
+
+class RecordedStream(StreamingResponse):
+    """A stream whose record is written even if nobody ever reads from it."""
+
+    def __init__(
+        self,
+        stream: AsyncGenerator[str],
+        *,
+        sources: Sequence[EventStream],
+        abandon: Callable[[], None],
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers=dict(headers))
+        self._stream = stream
+        self._sources = sources
+        self._abandon = abandon
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream; close it whatever happens."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.aclose()
+            # A generator that was never started closes nothing.
+            for source in self._sources:
+                await source.aclose()
+            self._abandon()
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before there was an answer."""
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancel what still runs and wait for it, so that the engine has heard of it."""
+    if task.done():
+        return
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

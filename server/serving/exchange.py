@@ -1,0 +1,135 @@
+"""One request and its answer, from the moment it has an id to its record in the log."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import perf_counter
+from typing import Any, Literal
+from uuid import UUID
+
+from adapters.routing.route import Resolved
+from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
+from server.auth.keys import Principal
+from server.engine.base import Endpoint, EngineCall, Tap
+
+Status = Literal["complete", "aborted", "failed"]
+Mode = Literal["live", "evaluation", "shadow"]
+
+_PRIORITY = {"live": 0, "evaluation": 1, "shadow": 2}
+"""Lower goes first in the engine: our own traffic yields to the users', and shadows to all."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request while it is answered. `record` is what the log keeps, filled in at the end."""
+
+    record: InteractionRecord
+    endpoint: Endpoint
+    body: Mapping[str, Any]
+    resolved: Resolved
+    tap: Tap = field(default_factory=Tap)
+    run_id: UUID | None = None
+    """The callback's name for it."""
+    recorded: asyncio.Future[Any] | None = None
+    """Ends when the record is durable."""
+
+    @property
+    def call(self) -> EngineCall:
+        """The request as the engine gets it."""
+        return EngineCall(
+            id=self.record.id,
+            endpoint=self.endpoint,
+            model=self.shown_model,
+            version=self.resolved.version,
+            body=self.body,
+            tap=self.tap,
+            priority=_PRIORITY[self.record.mode],
+            cache_salt=self.record.tenant,
+        )
+
+    @property
+    def yields(self) -> bool:
+        """Whether a drain does not wait for it: nobody does."""
+        return self.record.mode == "evaluation"
+
+    @property
+    def shown_model(self) -> str:
+        """What the response's `model` says: for a side of a comparison only the channel."""
+        blind = self.record.comparison is not None
+        return self.resolved.channel if blind else self.resolved.model_label
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every response carries: who answered, under which id, and why."""
+        return {
+            "x-pawl-version": self.resolved.version,
+            "x-pawl-interaction": self.record.id,
+            "x-pawl-role": self.resolved.role,
+        }
+
+    @property
+    def status(self) -> Status:
+        """`complete` if every choice that was asked for ended by itself."""
+        whole = self.tap.complete and len(self.tap.choices) == (self.body.get("n") or 1)
+        return "complete" if whole else "failed"
+
+    def fill(self, status: Status) -> None:
+        """Take what the tap kept into the record."""
+        tap, record = self.tap, self.record
+        record.status = status
+        record.prompt_token_ids = tap.prompt_token_ids
+        record.cached_tokens = tap.cached_tokens
+        if tap.first_token is not None:
+            record.first_token_seconds = tap.first_token - tap.started
+        record.duration_seconds = (tap.last_token or perf_counter()) - tap.started
+        record.choices = [
+            ChoiceRecord(index, choice.text, choice.token_ids, choice.finish_reason)
+            for index, choice in sorted(tap.choices.items())
+        ]
+
+
+def new_record(  # noqa: PLR0913  (each is a part of the record)
+    identifier: str,
+    *,
+    received_at: datetime,
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    principal: Principal,
+    resolved: Resolved,
+    base_fingerprint: str,
+    thread: str,
+    mode: Mode,
+) -> InteractionRecord:
+    """The record of a request that has just arrived."""
+    return InteractionRecord(
+        id=identifier,
+        received_at=received_at,
+        tenant=principal.tenant,
+        channel=resolved.channel,
+        endpoint=endpoint,
+        mode=mode,
+        role=resolved.role,
+        requested_model=str(body.get("model", "")),
+        model=resolved.model_label,
+        version=resolved.version,
+        base_fingerprint=base_fingerprint,
+        user=user_of(body),
+        key_id=principal.key_id,
+        conversation=conversation_hash(principal.tenant, body),
+        thread=thread,
+        trial=resolved.trial,
+        trial_share=resolved.share,
+        request=body,
+    )
+
+
+def id_prefix(endpoint: Endpoint) -> Literal["chatcmpl", "cmpl"]:
+    """What the ids of an endpoint's interactions begin with."""
+    return "chatcmpl" if endpoint == "chat" else "cmpl"
+
+
+def user_of(body: Mapping[str, Any]) -> str | None:
+    """Whom the client says it asks for."""
+    user = body.get("user")
+    return user if isinstance(user, str) and user else None

@@ -1,0 +1,279 @@
+"""The shadow: a share of the live requests is answered again by another version, for the log only.
+
+Law 4: it never reaches a user and never slows one. A request waits here only once its live answer
+has ended: were it begun beside the answer that it copies, both would read the same prompt at the
+same time, just when the user waits for the first token. A copy starts when few live answers have
+been under way for a while, is asked without streaming (one output instead of one a token), goes
+last in the engine, and is dropped rather than kept waiting. Nothing here waits for anything on a
+request's way.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from pawl_client.callback import FeedbackCallback
+
+from adapters.names import BASE
+from adapters.routing.route import Resolved, RouteView
+from adapters.service import Registry
+from common.clock import Clock
+from feedback.ids import InteractionIds
+from feedback.records import InteractionRecord
+from feedback.write_plan import EXTERNAL
+from server.config import ShadowConfig
+from server.engine.base import Engine, EngineResponse
+from server.metrics.serving import ServingMetrics, ShadowMetrics, ShadowOutcome
+from server.serving.exchange import Exchange, Status, id_prefix
+
+Monotonic = Callable[[], float]
+
+_STREAMING = frozenset({"stream", "stream_options"})
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A live or reported request that `version` is to answer; `since` in monotonic seconds."""
+
+    live: Exchange
+    version: str
+    since: float
+
+
+class Shadow:
+    """Answers a second time, when there is room. All methods belong to one event loop.
+
+    `began`, `ended` and `offer` are what a request's way calls: they never wait and never raise.
+    """
+
+    def __init__(  # noqa: PLR0913  (all of them are its parts)
+        self,
+        *,
+        engine: Engine,
+        registry: Registry,
+        ids: InteractionIds,
+        callback: FeedbackCallback,
+        clock: Clock,
+        metrics: ServingMetrics,
+        outcomes: ShadowMetrics,
+        config: ShadowConfig,
+        draining: Callable[[], bool],
+        monotonic: Monotonic,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._ids = ids
+        self._callback = callback
+        self._clock = clock
+        self._metrics = metrics
+        self._outcomes = outcomes
+        self._config = config
+        self._draining = draining
+        self._monotonic = monotonic
+        self._live = 0
+        self._busy_at = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._queue: deque[Waiting] = deque()
+        self._running: set[asyncio.Task[ShadowOutcome]] = set()
+        self._closed = False
+
+    def began(self) -> None:
+        """A live request is under way."""
+        self._live += 1
+        self._note_busy()
+
+    def ended(self) -> None:
+        """A live request is not under way any more."""
+        self._note_busy()
+        self._live -= 1
+        self._start()
+
+    def offer(self, live: Exchange) -> None:
+        """Let the shadow answer what live has answered, if its turn came by lot; else nothing."""
+        view = self._registry.routes().get(live.record.channel)
+        if view is None or view.shadow is None or not eligible(live.record, view):
+            return
+        self._let_in(live, view.shadow)
+
+    def offer_reported(self, reported: Exchange) -> None:
+        """Let a version of ours (`reported.resolved`) answer what another model has answered."""
+        self._let_in(reported, reported.resolved.version)
+
+    def _let_in(self, live: Exchange, version: str) -> None:
+        self._drop_expired()
+        if len(self._queue) >= self._config.queue_max:
+            self._outcomes.ended(live.record.channel, "full")
+        else:
+            self._queue.append(Waiting(live, version, self._monotonic()))
+        self._start()
+
+    async def close(self) -> None:
+        """Start nothing more; end what runs and wait for its end."""
+        self._closed = True
+        self._start()
+        if self._timer is not None:
+            self._timer.cancel()
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def _start(self) -> None:
+        """Drop what is too late; begin what there is room for."""
+        self._drop_expired()
+        while self._queue and self._room():
+            waiting = self._queue.popleft()
+            if not self._wanted(waiting):
+                self._outcomes.ended(waiting.live.record.channel, "gone")
+                continue
+            task = asyncio.create_task(self._answer(waiting), name="shadow")
+            self._running.add(task)
+            task.add_done_callback(partial(self._done, waiting))
+        self._start_later()
+
+    def _start_later(self) -> None:
+        """Look again when it has been quiet for long enough: no request may come to ask for it."""
+        if self._queue and self._timer is None and self._quiet_in() > 0:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._quiet_in(), self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._start()
+
+    def _note_busy(self) -> None:
+        if self._live >= self._config.busy_streams:
+            self._busy_at = self._monotonic()
+
+    def _quiet_in(self) -> float:
+        """Seconds until the busy time is over for long enough; none left: 0 or less."""
+        return self._busy_at + self._config.quiet_seconds - self._monotonic()
+
+    def _room(self) -> bool:
+        few = self._live < self._config.busy_streams and self._quiet_in() <= 0
+        return few and len(self._running) < self._config.concurrency
+
+    def _drop_expired(self) -> None:
+        ending = self._closed or self._draining()
+        oldest = self._monotonic() - self._config.ttl_seconds
+        while self._queue and (ending or self._queue[0].since < oldest):
+            waiting = self._queue.popleft()
+            outcome: ShadowOutcome = "shutdown" if ending else "expired"
+            self._outcomes.ended(waiting.live.record.channel, outcome)
+
+    def _wanted(self, waiting: Waiting) -> bool:
+        """Whether the version can answer and is still the shadow (for a report, it need not be)."""
+        if waiting.live.record.mode == EXTERNAL:
+            return waiting.version == BASE or waiting.version in self._engine.resident()
+        view = self._registry.routes().get(waiting.live.record.channel)
+        return (
+            view is not None
+            and view.shadow == waiting.version
+            and waiting.version in self._engine.resident()
+        )
+
+    def _done(self, waiting: Waiting, task: asyncio.Task[ShadowOutcome]) -> None:
+        self._running.discard(task)
+        outcome: ShadowOutcome = "shutdown"
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                _log.error("shadow_failed", error=type(error).__name__)
+            outcome = task.result() if error is None else "failed"
+        self._outcomes.ended(waiting.live.record.channel, outcome)
+        self._start()
+
+    async def _answer(self, waiting: Waiting) -> ShadowOutcome:
+        exchange = self._exchange(waiting)
+        run_id = self._callback.begin(exchange.record)
+        status: Status = "aborted"
+        try:
+            outcome, status = await self._asked(exchange)
+        finally:
+            exchange.fill(status)
+            self._callback.finish(run_id)
+            self._metrics.answered(exchange.record)
+        return outcome
+
+    async def _asked(self, exchange: Exchange) -> tuple[ShadowOutcome, Status]:
+        """Have the engine answer; what came of it, and what the log says of it."""
+        try:
+            async with asyncio.timeout(self._config.answer_seconds):
+                response = await self._engine.answer(exchange.call)
+        except TimeoutError:
+            exchange.record.error = TimeoutError.__name__
+            return "overdue", "aborted"
+        except Exception as error:  # noqa: BLE001  (whatever the engine raises: it is the shadow's)
+            exchange.record.error = type(error).__name__
+            _log.warning("shadow_failed", id=exchange.record.id, error=type(error).__name__)
+            return "failed", "failed"
+        return _said(exchange, response)
+
+    def _exchange(self, waiting: Waiting) -> Exchange:
+        live, now = waiting.live.record, self._clock()
+        identifier = self._ids.new(id_prefix(waiting.live.endpoint), live.tenant, now)
+        label = f"{live.channel}@{waiting.version}"
+        resolved = Resolved(live.channel, waiting.version, "pinned", label)
+        body = shadow_body(waiting.live.body)
+        record = InteractionRecord(
+            id=identifier,
+            received_at=now,
+            tenant=live.tenant,
+            channel=live.channel,
+            endpoint=live.endpoint,
+            mode="shadow",
+            role=resolved.role,
+            requested_model=live.requested_model,
+            model=label,
+            version=waiting.version,
+            base_fingerprint=live.base_fingerprint,
+            user=live.user,
+            key_id=live.key_id,
+            parent=live.id,
+            conversation=live.conversation,
+            thread=live.thread,
+            request=body,
+        )
+        return Exchange(record, waiting.live.endpoint, body, resolved)
+
+
+def eligible(live: InteractionRecord, view: RouteView) -> bool:
+    """Whether the shadow of `view` is to answer what `live` has answered.
+
+    Only what live itself answered to a user, in full: a canary is compared by its users, and what
+    was named explicitly, asked by ourselves, cut off or refused tells nothing of the shadow.
+    """
+    asked = live.mode == "live" and live.role == "live" and live.status == "complete"
+    return asked and view.shadow not in (None, BASE) and sampled(live.id, view.shadow_share)
+
+
+def sampled(interaction_id: str, share: float) -> bool:
+    """Whether an interaction belongs to the `share` (0 to 1) of all; the same answer each time."""
+    digest = blake2b(interaction_id.encode(), digest_size=8, person=b"shadow").digest()
+    return int.from_bytes(digest, "big") / 2**64 < share
+
+
+def shadow_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The live request as the shadow is asked it: without streaming, in all else the same."""
+    return {name: value for name, value in body.items() if name not in _STREAMING}
+
+
+def _said(exchange: Exchange, response: EngineResponse) -> tuple[ShadowOutcome, Status]:
+    if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        # The engine's own queue is full: no fault of the version, so it does not count as failed.
+        exchange.record.error = f"http_{response.status}"
+        return "refused", "aborted"
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        exchange.record.error = f"http_{response.status}"
+        return "failed", "failed"
+    status = exchange.status
+    return ("answered" if status == "complete" else "failed"), status

@@ -1,0 +1,1 @@
+"""Starting with or without the database."""

@@ -1,0 +1,208 @@
+"""The frozen snapshot."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feedback.reading.judgements import AskedPrompt
+from retrain.config import RetrainConfig
+from retrain.dataset.pairs import Pair
+from retrain.dataset.pairwise import Side
+from retrain.dataset.questions import question_key
+from retrain.dataset.snapshot import (
+    HELD_OUT,
+    MANIFEST,
+    PAIRS,
+    QUESTIONS,
+    About,
+    Manifest,
+    freeze,
+    open_snapshot,
+    read_held_out,
+    read_question_keys,
+    window_start,
+)
+from retrain.errors import SnapshotError
+from retrain.trainer.rows import PairRow
+
+pytestmark = pytest.mark.anyio
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+ABOUT = About(
+    run="pawl-2026-w47",
+    channel="pawl",
+    tenants=frozenset({"shop"}),
+    since=NOW - timedelta(days=7),
+    asked_since=NOW - timedelta(days=56),
+    cut_off=NOW,
+    base_model="tiny",
+    parent=None,
+)
+
+
+def asked(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
+
+
+def pair(number: int) -> Pair:
+    better = Side((f"a{number}", 0), "good\nwords", (1, number), (9,))
+    worse = Side((f"b{number}", 0), "bad", (2, number), (9,))
+    return Pair(
+        id=f"{number:024x}",
+        tenant="shop",
+        conversation=str(number),
+        messages=asked(f"question {number // 2}"),
+        tools=None,
+        prompt_token_ids=(9,),
+        chosen=better,
+        rejected=worse,
+        signal="preference",
+        weight=1.0,
+    )
+
+
+class StubLog:
+    """So many pairs, and one question of a held-out user."""
+
+    def __init__(self, count: int, error: Exception | None = None) -> None:
+        self.count, self.error = count, error
+
+    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+        for number in range(self.count):
+            yield [pair(number)], Counter({"held_out": 2})
+        if self.error is not None:
+            raise self.error
+
+    async def prompts(self) -> AsyncIterator[AskedPrompt]:
+        for number in range(2):
+            yield AskedPrompt(
+                f"p{number}", "shop", "c", "ann", NOW, {"messages": asked("Open?"), "top_p": 0.9}
+            )
+
+
+async def frozen(folder: Path, count: int = 6, **settings: Any) -> Manifest:
+    return await freeze(folder, ABOUT, StubLog(count), RetrainConfig(**settings))
+
+
+async def test_the_trainer_can_read_every_row(tmp_path: Path) -> None:
+    await frozen(tmp_path / "snapshot")
+    lines = (tmp_path / "snapshot" / PAIRS).read_bytes().splitlines()
+    rows = [PairRow.model_validate_json(line) for line in lines]
+    assert [row.chosen.token_ids for row in rows] == [[1, number] for number in range(6)]
+
+
+async def test_the_manifest_counts_and_can_be_read_again(tmp_path: Path) -> None:
+    manifest = await frozen(tmp_path / "snapshot")
+    assert manifest.pairs == 6
+    assert manifest.pairs_by_signal == {"preference": 6}
+    assert manifest.left_out == {"held_out": 12}
+    assert (manifest.held_out, manifest.questions) == (2, 1)
+    assert open_snapshot(tmp_path / "snapshot") == manifest
+
+
+class AgedLog(StubLog):
+    """Pairs that are so many days old."""
+
+    def __init__(self, *days: int) -> None:
+        super().__init__(0)
+        self.days = days
+
+    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+        for number, days in enumerate(self.days):
+            yield [replace(pair(number), since=NOW - timedelta(days=days))], Counter()
+
+
+@pytest.mark.parametrize(("days", "oldest"), [((3, 40, 2), 40), ((), 0)])
+async def test_the_manifest_knows_how_old_its_texts_are(
+    tmp_path: Path, days: tuple[int, ...], oldest: int
+) -> None:
+    manifest = await freeze(tmp_path / "snapshot", ABOUT, AgedLog(*days), RetrainConfig())
+    assert manifest.oldest_text == NOW - timedelta(days=oldest)
+
+
+async def test_questions_are_kept_as_keys(tmp_path: Path) -> None:
+    await frozen(tmp_path / "snapshot")
+    keys = {question_key(asked(f"question {number}")) for number in range(3)}
+    assert read_question_keys(tmp_path / "snapshot") == keys
+
+
+async def test_held_out_questions_come_back_whole(tmp_path: Path) -> None:
+    await frozen(tmp_path / "snapshot")
+    prompts = list(read_held_out(tmp_path / "snapshot"))
+    assert [prompt.interaction_id for prompt in prompts] == ["p0", "p1"]
+    assert prompts[0].request == {"messages": asked("Open?"), "top_p": 0.9}
+    assert prompts[0].text_key == question_key(asked("Open?"))
+
+
+async def test_a_sample_of_the_pairs_is_kept_and_the_rest_counted(tmp_path: Path) -> None:
+    manifest = await frozen(tmp_path / "snapshot", count=50, max_pairs=20)
+    assert manifest.pairs == 20
+    assert manifest.left_out["over_maximum"] == 30
+
+
+async def test_the_sample_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    first = await frozen(tmp_path / "a", count=50, max_pairs=20)
+    again = await frozen(tmp_path / "b", count=50, max_pairs=20)
+    other = await frozen(tmp_path / "c", count=50, max_pairs=20, seed=1)
+    assert first.files == again.files
+    assert first.files[PAIRS] != other.files[PAIRS]
+
+
+@pytest.mark.parametrize("name", [PAIRS, HELD_OUT, QUESTIONS])
+async def test_a_changed_file_is_found_out(tmp_path: Path, name: str) -> None:
+    await frozen(tmp_path / "snapshot")
+    with (tmp_path / "snapshot" / name).open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(SnapshotError, match=name):
+        open_snapshot(tmp_path / "snapshot")
+
+
+@pytest.mark.parametrize("name", [PAIRS, HELD_OUT, QUESTIONS, MANIFEST])
+async def test_a_missing_file_is_found_out(tmp_path: Path, name: str) -> None:
+    await frozen(tmp_path / "snapshot")
+    (tmp_path / "snapshot" / name).unlink()
+    with pytest.raises(SnapshotError):
+        open_snapshot(tmp_path / "snapshot")
+
+
+def listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_a_snapshot_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk"):
+        await freeze(
+            tmp_path / "snapshot", ABOUT, StubLog(3, OSError("the disk is full")), RetrainConfig()
+        )
+    assert listed(tmp_path) == []
+
+
+async def test_the_texts_are_for_the_owner_only(tmp_path: Path) -> None:
+    await frozen(tmp_path / "snapshot")
+    assert (tmp_path / "snapshot").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "snapshot" / PAIRS).stat().st_mode & 0o077 == 0
+
+
+async def test_the_manifest_holds_no_secret_of_the_judge(tmp_path: Path) -> None:
+    judge = {"base_url": "http://judge/v1", "model": "m", "api_key": "very-secret"}
+    await frozen(tmp_path / "snapshot", judge=judge)
+    manifest = (tmp_path / "snapshot" / MANIFEST).read_text()
+    assert "secret" not in manifest
+    assert json.loads(manifest)["settings"]["minimum_pairs"] == 100
+
+
+@given(st.none() | st.integers(0, 200), st.integers(1, 100))
+def test_the_window_never_reaches_back_further_than_allowed(
+    used_days_ago: int | None, max_days: int
+) -> None:
+    last = None if used_days_ago is None else NOW - timedelta(days=used_days_ago)
+    start = window_start(last, NOW, max_days)
+    assert start >= NOW - timedelta(days=max_days)
+    assert last is None or start >= last

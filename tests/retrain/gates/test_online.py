@@ -1,0 +1,175 @@
+"""What the online gate decides, and when."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.workloads.canaries import World, make_canary
+from retrain.gates.e_process import Unit
+from retrain.gates.evidence import CanaryEvidence, Compared, Happened, Timed
+from retrain.gates.online import OnlineGateConfig, interval, judge_canary, judge_watch
+
+CONFIG = OnlineGateConfig()
+
+
+def votes(
+    canary: float, live: float, *, users: int = 2_000, seed: int = 0, start: float = 0
+) -> list[Timed]:
+    """One vote each of so many users, a second apart, at these rates."""
+    rng = np.random.default_rng(seed)
+    arms = (rng.random(users) < 0.5).tolist()
+    return [
+        Timed(start + at, Unit(arm, float(rng.random() < (canary if arm else live)), 0.5))
+        for at, arm in enumerate(arms)
+    ]
+
+
+def happened(canary: float, live: float, users: int = 2_000) -> list[Happened]:
+    rng = np.random.default_rng(1)
+    arms = (rng.random(users) < 0.5).tolist()
+    return [
+        Happened(float(at), arm, 0.5)
+        for at, arm in enumerate(arms)
+        if rng.random() < (canary if arm else live)
+    ]
+
+
+EQUAL = CanaryEvidence(first=votes(0.5, 0.5))
+BETTER = CanaryEvidence(first=votes(0.7, 0.5))
+WORSE = CanaryEvidence(first=votes(0.5, 0.7))
+
+
+def test_what_users_like_better_is_promoted() -> None:
+    verdict = judge_canary(BETTER, CONFIG)
+    assert (verdict.outcome, verdict.frozen) == ("promote", False)
+    assert verdict.streams["first"].better >= 100
+    assert verdict.at is not None
+    assert verdict.canary_users + verdict.live_users == 2_000
+
+
+def test_what_users_like_less_is_rolled_back() -> None:
+    verdict = judge_canary(WORSE, CONFIG)
+    assert verdict.outcome == "roll_back"
+    assert "worse" in verdict.reason
+
+
+def test_equal_versions_go_on() -> None:
+    assert judge_canary(EQUAL, CONFIG).outcome == "continue"
+
+
+def test_equal_versions_are_rolled_back_when_the_time_is_up() -> None:
+    verdict = judge_canary(replace(EQUAL, age_days=14), CONFIG)
+    assert (verdict.outcome, verdict.at) == ("roll_back", 14 * 86_400)
+    assert "14 days" in verdict.reason
+
+
+def test_nothing_is_decided_about_quality_with_few_rated_users() -> None:
+    few = CanaryEvidence(first=votes(1.0, 0.0, users=199))
+    assert judge_canary(few, CONFIG).outcome == "continue"
+    assert judge_canary(CanaryEvidence(first=votes(1.0, 0.0, users=200)), CONFIG).at == 199
+
+
+def test_either_stream_may_decide() -> None:
+    by_day = CanaryEvidence(first=votes(0.5, 0.5), day=votes(0.7, 0.5, start=10))
+    verdict = judge_canary(by_day, CONFIG)
+    assert (verdict.outcome, "day" in verdict.reason) == ("promote", True)
+
+
+def test_a_guardrail_ends_it_at_once_whatever_the_votes_say() -> None:
+    evidence = CanaryEvidence(first=votes(0.9, 0.5, users=150), events={"error": happened(0.2, 0)})
+    verdict = judge_canary(evidence, CONFIG)
+    assert (verdict.outcome, "error" in verdict.reason) == ("roll_back", True)
+
+
+def test_of_two_crossings_the_earlier_one_decides() -> None:
+    promoted = judge_canary(BETTER, CONFIG)
+    assert promoted.at is not None
+    late = [event._replace(at=event.at + promoted.at) for event in happened(0.5, 0)]
+    assert judge_canary(replace(BETTER, events={"error": late}), CONFIG).outcome == "promote"
+    early = [event._replace(at=event.at / 1e6) for event in happened(0.5, 0)]
+    assert judge_canary(replace(BETTER, events={"error": early}), CONFIG).outcome == "roll_back"
+
+
+def test_voting_that_differs_by_arm_freezes_promotion_but_not_rollback() -> None:
+    def mostly_canary(seen: Sequence[Timed]) -> list[Timed]:
+        kept = [one for one in seen if one.unit.canary or one.at % 3 == 0]
+        return [Timed(float(at), one.unit) for at, one in enumerate(kept)]
+
+    better = judge_canary(CanaryEvidence(first=mostly_canary(BETTER.first)), CONFIG)
+    assert (better.outcome, better.frozen) == ("continue", True)
+    worse = judge_canary(CanaryEvidence(first=mostly_canary(WORSE.first)), CONFIG)
+    assert worse.outcome == "roll_back"
+
+
+def test_equal_versions_pass_where_non_inferiority_was_chosen_beforehand() -> None:
+    same = votes(0.5, 0.5, users=20_000, seed=3)
+    many = CanaryEvidence(day=same, first=same)
+    assert judge_canary(many, CONFIG).outcome == "continue"
+    chosen = OnlineGateConfig(margin=0.05)
+    assert judge_canary(many, chosen).outcome == "promote"
+    worse = CanaryEvidence(day=votes(0.4, 0.5), first=votes(0.4, 0.5))
+    assert judge_canary(worse, chosen).outcome == "roll_back"
+
+
+def test_blind_comparisons_speak_for_the_canary() -> None:
+    slight = CanaryEvidence(first=votes(0.53, 0.5))
+    assert judge_canary(slight, CONFIG).outcome == "continue"
+    compared = [Compared(float(at), at % 4 != 0) for at in range(400)]
+    assert judge_canary(replace(slight, compared=compared), CONFIG).outcome == "promote"
+
+
+def test_slow_answers_are_a_guardrail() -> None:
+    slower = [Timed(one.at, one.unit) for one in votes(0.8, 0.5)]
+    verdict = judge_canary(replace(EQUAL, ranks={"first token": slower}), CONFIG)
+    assert (verdict.outcome, "first token" in verdict.reason) == ("roll_back", True)
+
+
+def test_a_watch_rolls_back_and_never_promotes() -> None:
+    assert judge_watch(BETTER, CONFIG).outcome == "continue"
+    assert judge_watch(WORSE, CONFIG).outcome == "roll_back"
+
+
+def test_the_interval_holds_the_truth_and_leaves_zero_out_when_it_may() -> None:
+    low, high = interval(CanaryEvidence(day=votes(0.7, 0.5)))
+    assert 0 < low < 0.2 < high
+
+
+def test_fewer_users_are_needed_as_evidence_grows() -> None:
+    needed = [
+        judge_canary(CanaryEvidence(first=BETTER.first[:n], day=BETTER.first[:n]), CONFIG).needed
+        for n in (50, 150)
+    ]
+    assert needed[0] > needed[1]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(200, 1_500))
+def test_a_decision_once_made_stays(seed: int, seen: int) -> None:
+    """Whoever looks later, at more of the same history, finds the same decision."""
+    everything = make_canary(World(canary=0.6, users=1_500), np.random.default_rng(seed))
+    until = everything.first[min(seen, len(everything.first)) - 1].at
+    then = replace(
+        everything,
+        first=[one for one in everything.first if one.at <= until],
+        day=[one for one in everything.day if one.at <= until],
+        age_days=0,
+    )
+    before = judge_canary(then, CONFIG)
+    if before.outcome != "continue":
+        after = judge_canary(everything, CONFIG)
+        assert (after.outcome, after.at) == (before.outcome, before.at)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_equal_versions_are_seldom_promoted(share: float) -> None:
+    """A short version of `bench/online_gate.py`: of 60 canaries at most three."""
+    world = World(users=1_500, stages=((0.0, share),))
+    outcomes = [
+        judge_canary(make_canary(world, np.random.default_rng(seed)), CONFIG).outcome
+        for seed in range(60)
+    ]
+    assert outcomes.count("promote") <= 3

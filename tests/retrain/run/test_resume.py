@@ -1,0 +1,156 @@
+"""A run goes on on a machine that lacks what earlier steps have written."""
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrain.run.resume import Kept, step_to_do
+from retrain.run.steps import STEPS
+from tests.retrain.runs import RUN, interrupted, interrupted_after, taken_up
+from tests.retrain.world import House
+
+NOTHING = Kept(snapshot=False, adapter=False, candidate=False, evaluation=False, verdict=False)
+ALL = Kept(snapshot=True, adapter=True, candidate=True, evaluation=True, verdict=True)
+KEPT = st.builds(Kept, *(st.booleans(),) * 5)
+STEP = st.sampled_from(list(STEPS))
+
+
+@pytest.mark.parametrize(
+    ("step", "kept", "back_to"),
+    [
+        ("train", {}, "snapshot"),
+        ("train", {"snapshot": True}, "train"),
+        ("vet", {"snapshot": True}, "train"),
+        ("vet", {"adapter": True}, "vet"),
+        ("vet", {}, "snapshot"),
+        ("evaluate", {"candidate": True}, "snapshot"),
+        ("evaluate", {"candidate": True, "snapshot": True}, "evaluate"),
+        ("evaluate", {"snapshot": True, "adapter": True}, "vet"),
+        ("evaluate", {"snapshot": True}, "train"),
+        ("decide", {"candidate": True, "snapshot": True}, "evaluate"),
+        ("decide", {"candidate": True, "verdict": True}, "decide"),
+        ("roll out", {"candidate": True, "verdict": True}, "roll out"),
+        ("roll out", {"verdict": True}, "snapshot"),
+    ],
+)
+def test_a_run_goes_back_to_the_earliest_step_whose_inputs_are_missing(
+    step: str, kept: dict[str, bool], back_to: str
+) -> None:
+    fields = {name: getattr(NOTHING, name) for name in Kept.__slots__}
+    assert step_to_do(step, Kept(**{**fields, **kept})) == back_to
+
+
+@given(STEP, KEPT)
+def test_it_never_goes_forward(step: str, kept: Kept) -> None:
+    order = list(STEPS)
+    assert order.index(step_to_do(step, kept)) <= order.index(step)
+
+
+@given(STEP)
+def test_with_everything_at_hand_it_goes_on_where_it_was(step: str) -> None:
+    assert step_to_do(step, ALL) == step
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("step", list(STEPS))
+async def test_a_run_whose_folder_is_gone_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await interrupted(house, monkeypatch, step)
+    shutil.rmtree(house.folder / RUN)
+    service = house.service()
+    assert await taken_up(house, service) == [RUN]
+    ended = await service.wait(RUN)
+    assert ended.state == "promoted"
+    assert len(house.registry.called("add")) == len(house.registry.called("promote")) == 1
+
+
+@pytest.mark.anyio
+async def test_a_snapshot_that_is_frozen_again_is_the_one_that_was_trained_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted(house, monkeypatch, "evaluate")
+    manifest = house.folder / RUN / "snapshot" / "manifest.json"
+    before = json.loads(manifest.read_text())
+    shutil.rmtree(house.folder / RUN)
+    house.clock.forward(days=3)
+    service = house.service()
+    await taken_up(house, service)
+    await service.wait(RUN)
+    assert json.loads(manifest.read_text()) == before
+
+
+@pytest.mark.anyio
+async def test_a_verdict_is_not_asked_for_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted_after(house, monkeypatch, "decide")
+    shutil.rmtree(house.folder / RUN)
+    house.chat.candidate = "bad words"
+    service = house.service()
+    await taken_up(house, service)
+    assert (await service.wait(RUN)).state == "promoted"
+    assert house.watcher.decisions == ["promote"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("step", ["evaluate", "decide", "roll out"])
+async def test_a_candidate_whose_files_are_lost_is_replaced(
+    house: House, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await interrupted(house, monkeypatch, step)
+    (lost,) = house.registry.rows
+    house.registry.lost.add(lost)
+    shutil.rmtree(house.folder / RUN)
+    service = house.service()
+    await taken_up(house, service)
+    ended = await service.wait(RUN)
+    assert (ended.state, house.registry.route.live) == ("promoted", ended.version)
+    assert ended.version != lost
+    assert house.registry.rows[lost].state == "rejected"
+
+
+@pytest.mark.anyio
+async def test_a_version_that_went_live_before_its_machine_was_lost_is_left_live(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted_after(house, monkeypatch, "roll out")
+    (live,) = house.registry.rows
+    house.registry.lost.add(live)
+    shutil.rmtree(house.folder / RUN)
+    service = house.service()
+    await taken_up(house, service)
+    assert (await service.wait(RUN)).state == "promoted"
+    assert house.registry.route.live == live
+
+
+@pytest.mark.anyio
+async def test_what_was_trained_on_is_known_though_the_machine_is_lost(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted(house, monkeypatch, "roll out")
+    shutil.rmtree(house.folder / RUN)
+    service = house.service()
+    await taken_up(house, service)
+    ended: Any = await service.wait(RUN)
+    texts = await house.world().runs.trained_texts([ended.version])
+    assert len(texts) == ended.figures["pairs"]
+
+
+@pytest.mark.anyio
+async def test_a_run_whose_trained_folder_was_never_put_in_place_is_trained_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupted(house, monkeypatch, "train")
+    left = house.folder / RUN / "trained-1"
+    left.mkdir(parents=True)
+    (house.folder / RUN / ".trained-1.partial").mkdir()
+    service = house.service()
+    await taken_up(house, service)
+    assert (await service.wait(RUN)).state == "promoted"
+    assert not left.exists()
+    assert list((house.folder / RUN).glob(".*")) == []

@@ -1,0 +1,40 @@
+"""What the command line prints for people."""
+
+from typing import Any
+
+from server.cli.output import out, show_adapters, show_runs
+
+TRAINED: dict[str, Any] = {
+    "name": "2026-w47-3f9c1a",
+    "state": "live",
+    "resident": True,
+    "parent": None,
+    "created_at": "2026-11-21T03:00:00Z",
+    "figures": {"pairs": 700, "win_vs_live": 0.7485, "win_vs_base": 0.7485, "p": 4.8e-21},
+}
+RUN: dict[str, Any] = {
+    "id": "pawl-2026-w47",
+    "state": "promoted",
+    "step": "roll out",
+    "version": "2026-w47-3f9c1a",
+    "figures": {"pairs": 700},
+    "reason": "It wins more often than chance. " * 20,
+}
+
+
+def test_a_version_that_a_run_made_is_listed_with_its_win_rate() -> None:
+    with out.capture() as printed:
+        show_adapters([TRAINED], as_json=False)
+    assert "74.9%" in printed.get()
+
+
+def test_a_version_that_was_brought_in_is_listed_without_one() -> None:
+    with out.capture() as printed:
+        show_adapters([{**TRAINED, "figures": {}}], as_json=False)
+    assert "%" not in printed.get()
+
+
+def test_a_list_of_runs_cuts_long_reasons() -> None:
+    with out.capture() as printed:
+        show_runs([RUN], as_json=False)
+    assert printed.get().count("wins") <= 3

@@ -1,0 +1,239 @@
+"""What only the real engine has."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from server.engine.base import BASE
+from server.engine.errors import AdapterLoadError
+from tests.engine_fixtures import REAL_ENGINE
+from tests.server.engine.calls import body_of, chat, completion, events_of, stream_of
+from tests.tiny_model import TURN_END, make_random_adapter
+from tests.waiting import until
+
+if TYPE_CHECKING:
+    from server.engine.vllm.engine import VllmEngine
+
+pytestmark = [pytest.mark.anyio, *REAL_ENGINE]
+
+SECRET = "Xyzzy-secret-4711"
+
+
+async def test_log_probabilities_come_with_the_tokens(real_engine: "VllmEngine") -> None:
+    call = chat(logprobs=True, top_logprobs=3)
+    body = body_of(await real_engine.answer(call))
+    tokens = body["choices"][0]["logprobs"]["content"]
+    assert len(tokens) == call.tap.completion_tokens
+    assert all(len(token["top_logprobs"]) == 3 for token in tokens)
+
+
+async def test_a_completion_has_log_probabilities_too(real_engine: "VllmEngine") -> None:
+    call = completion(logprobs=2)
+    body = body_of(await real_engine.answer(call))
+    tokens = body["choices"][0]["logprobs"]["tokens"]
+    assert len(tokens) == call.tap.completion_tokens
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_structured_output_follows_its_schema(
+    real_engine: "VllmEngine", stream: bool
+) -> None:
+    schema = {"enum": ["red", "green"]}  # an object would let a random model write blanks for ever
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    call = chat(response_format=wanted, max_tokens=60, stream=stream)
+    response = await real_engine.answer(call)
+    if stream:
+        await events_of(response)
+    assert json.loads(call.tap.choices[0].text) in {"red", "green"}
+
+
+async def test_token_ids_returned_are_those_in_the_tap(real_engine: "VllmEngine") -> None:
+    call = chat(return_token_ids=True)
+    body = body_of(await real_engine.answer(call))
+    assert body["prompt_token_ids"] == call.tap.prompt_token_ids
+    assert body["choices"][0]["token_ids"] == call.tap.choices[0].token_ids
+
+
+async def test_the_end_token_stops_and_is_kept(real_engine: "VllmEngine") -> None:
+    call = chat(logit_bias={str(end_token(real_engine)): 100})
+    body = body_of(await real_engine.answer(call))
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert call.tap.choices[0].token_ids == [end_token(real_engine)]
+    assert call.tap.choices[0].text == ""
+
+
+def end_token(engine: "VllmEngine") -> int:
+    token: int = engine._llm.get_tokenizer().convert_tokens_to_ids(TURN_END)
+    return token
+
+
+async def test_a_prompt_may_be_token_ids(real_engine: "VllmEngine") -> None:
+    call = completion(prompt=[5, 6, 7])
+    assert (await real_engine.answer(call)).status == 200
+    assert call.tap.prompt_token_ids == [5, 6, 7]
+
+
+async def test_a_repeated_prompt_comes_from_the_cache(real_engine: "VllmEngine") -> None:
+    messages = [{"role": "user", "content": "a long question " * 40}]
+    await real_engine.answer(chat(messages=messages))
+    again = chat(messages=messages)
+    await real_engine.answer(again)
+    assert again.tap.cached_tokens > 0
+
+
+async def test_the_cache_of_one_tenant_is_not_anothers(real_engine: "VllmEngine") -> None:
+    messages = [{"role": "user", "content": "another long question " * 40}]
+    await real_engine.answer(chat(messages=messages))
+    other = chat(messages=messages)
+    object.__setattr__(other, "cache_salt", "tenant/two")
+    await real_engine.answer(other)
+    assert other.tap.cached_tokens == 0
+
+
+async def test_a_seed_is_refused_on_a_cpu(real_engine: "VllmEngine") -> None:
+    response = await real_engine.answer(chat(seed=7))
+    assert (response.status, body_of(response)["error"]["param"]) == (400, "seed")
+
+
+UNCOMPILABLE = {"title": SECRET, "type": "array", "minItems": 3, "items": False}
+BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
+    ({"response_format": {"type": "json_schema"}}, "response_format"),
+    ({"response_format": {"type": SECRET}}, "response_format"),
+    ({"structured_outputs": {"regex": f"{SECRET}[["}}, "response_format"),
+    ({"structured_outputs": {"choice": []}}, "response_format"),
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": SECRET, "schema": {"type": SECRET}},
+            }
+        },
+        "response_format",
+    ),
+    (
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": SECRET, "schema": UNCOMPILABLE},
+            }
+        },
+        "response_format",
+    ),
+    ({"tools": SECRET}, "tools"),
+    ({"tools": []}, "tools"),
+    ({"tools": [{"function": {}}]}, "tools"),
+    ({"tools": [{"function": {"name": SECRET}}], "tool_choice": SECRET}, "tool_choice"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    (
+        {
+            "tools": [{"type": "function", "function": {"name": SECRET}}],
+            "tool_choice": {"type": "function", "function": {"name": SECRET + "2"}},
+        },
+        "tool_choice",
+    ),
+    ({"stop": [SECRET] * 500}, "stop"),
+    ({"stop": [""]}, "stop"),
+    ({"logit_bias": {"99999": 1}}, "logit_bias"),
+    ({"stop_token_ids": [99999]}, "stop_token_ids"),
+    ({"min_tokens": 50}, "min_tokens"),
+    ({"max_tokens": 100_000}, "max_tokens"),
+    ({"reasoning_effort": SECRET}, "reasoning_effort"),
+    ({"messages": [{"role": "user", "content": {"a": SECRET}}]}, "messages"),
+    ({"messages": [{"role": "tool", "content": 5}]}, "messages"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("body", "param"), BAD_FOR_VLLM)
+async def test_what_vllm_refuses_is_named_and_neither_echoed_nor_logged(
+    real_engine: "VllmEngine",
+    body: dict[str, Any],
+    param: str,
+    stream: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    response = await real_engine.answer(chat(**body, stream=stream))
+    assert response.status == 400, response.body
+    assert body_of(response)["error"]["param"] == param
+    written = capfd.readouterr()
+    assert SECRET not in (response.body or "") + written.out + written.err
+    assert real_engine.in_flight(BASE) == 0
+
+
+async def test_a_schema_that_fails_in_the_engine_is_the_requests_fault(
+    real_engine: "VllmEngine",
+) -> None:
+    schema = {"type": "array", "minItems": 3}  # no items: its grammar does not compile
+    wanted = {"type": "json_schema", "json_schema": {"name": "three", "schema": schema}}
+    response = await real_engine.answer(chat(response_format=wanted))
+    assert (response.status, body_of(response)["error"]["param"]) == (400, "response_format")
+
+
+async def test_closing_a_stream_takes_the_request_out_of_the_engine(
+    real_engine: "VllmEngine",
+) -> None:
+    stream = stream_of(await real_engine.answer(chat(stream=True, max_tokens=400, ignore_eos=True)))
+    await anext(stream)
+    during = real_engine._llm.get_num_unfinished_requests()
+    await stream.aclose()
+    assert (during, real_engine._llm.get_num_unfinished_requests()) == (1, 0)
+
+
+async def test_cancelling_takes_the_request_out_of_the_engine(real_engine: "VllmEngine") -> None:
+    task = asyncio.create_task(real_engine.answer(chat(max_tokens=400, ignore_eos=True)))
+    await until(real_engine._llm.get_num_unfinished_requests)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert real_engine._llm.get_num_unfinished_requests() == 0
+
+
+async def test_a_long_prompt_is_prefilled_in_chunks_without_harm(
+    real_engine: "VllmEngine",
+) -> None:
+    messages = [{"role": "user", "content": "tomato " * 100}]
+    together = await asyncio.gather(
+        *(real_engine.answer(chat(messages=messages)) for _ in range(8))
+    )
+    assert {response.status for response in together} == {200}
+
+
+async def test_a_corrupt_adapter_is_refused(
+    real_engine: "VllmEngine", tmp_path: Path, tiny_model: Path
+) -> None:
+    folder = make_random_adapter(tmp_path / "corrupt", base=tiny_model, seed=1)
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    await refuses(real_engine, folder)
+
+
+async def test_an_adapter_of_too_high_a_rank_is_refused(
+    real_engine: "VllmEngine", tmp_path: Path, tiny_model: Path
+) -> None:
+    await refuses(
+        real_engine, make_random_adapter(tmp_path / "high", base=tiny_model, seed=1, rank=128)
+    )
+
+
+async def refuses(engine: "VllmEngine", folder: Path) -> None:
+    with pytest.raises(AdapterLoadError):
+        await engine.load(f"2026-w47-{folder.name}", folder)
+    assert engine.alive()
+    assert (await engine.answer(chat())).status == 200
+
+
+async def test_its_metrics_are_in_the_default_registry(real_engine: "VllmEngine") -> None:
+    await real_engine.answer(chat())
+    families = {family.name for family in REGISTRY.collect()}
+    assert "vllm:generation_tokens" in families
+
+
+async def test_it_says_what_it_serves(real_engine: "VllmEngine", tiny_model: Path) -> None:
+    info = real_engine.info
+    assert (info.name, info.model, info.device) == ("vllm", str(tiny_model), "cpu")
+    assert info.max_model_len == 512
+    assert len(info.model_fingerprint) == 64
