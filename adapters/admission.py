@@ -19,7 +19,7 @@ from adapters.store.manifest import Manifest, content_digest, manifest_of
 from adapters.vetting.base_model import BaseModelInfo
 from adapters.vetting.vet import Vetted, vet
 from common.clock import Clock
-from common.database import Guard, anybody
+from common.database import Guard, allow_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Candidate:
     run: str | None
     parent: str | None
     figures: Mapping[str, Any]
-    guard: Guard = anybody
+    guard: Guard = allow_any
 
 
 class Admission:

@@ -25,7 +25,7 @@ from adapters.routing.lifecycle import State, check_transition
 from adapters.routing.route import RouteView, state_changes
 from adapters.signals import ROUTES, signal
 from common.clock import Clock
-from common.database import Database, Guard, anybody
+from common.database import Database, Guard, allow_any
 
 Check = Callable[[AsyncSession], Awaitable[None]]
 """Looks, within the transaction of a change, whether it is allowed; raises where not."""
@@ -41,7 +41,7 @@ class Author:
 
     actor: str
     reason: str
-    guard: Guard = anybody
+    guard: Guard = allow_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Ledger:
                 self._publish(*views)
             return
 
-    def assume(self, views: Sequence[RouteView]) -> None:
+    def replace_all(self, views: Sequence[RouteView]) -> None:
         """Serve these routes until the database can be read."""
         self._publish(*views)
 

@@ -34,8 +34,8 @@ from adapters.schemas import RouteIn, VersionOut
 from adapters.store.artifacts import Artifacts
 from adapters.vetting.base_model import BaseModelInfo
 from common.clock import Clock, Monotonic
-from common.database import Database, Guard, anybody
-from common.wakeups import Wakes
+from common.database import Database, Guard, allow_any
+from common.wakeups import Wakeups
 
 __all__ = ["Registry", "Swap"]
 
@@ -86,7 +86,7 @@ class Registry:
             sleep=sleep,
             monotonic=monotonic,
         )
-        self._heard = Wakes()
+        self._heard = Wakeups()
         self._membership = Membership(database, config.cluster, me)
         requests = LoadRequests(database, self._membership, config, watcher, self._heard, monotonic)
         self._changes = Changes(
@@ -135,7 +135,7 @@ class Registry:
         `make_up` does the rest of the start once the database is there.
         """
         await self._clear_leftovers()
-        self._ledger.assume(views)
+        self._ledger.replace_all(views)
         await self._recovery.load_known(versions)
 
     async def make_up(self) -> None:
@@ -174,9 +174,9 @@ class Registry:
         return self._follower.age_seconds
 
     @property
-    def stands_in(self) -> bool:
+    def is_fallback(self) -> bool:
         """Whether this server lacks versions that others hold: better ask those."""
-        return self._follower.stands_in
+        return self._follower.is_fallback
 
     @property
     def server_id(self) -> str:
@@ -224,7 +224,7 @@ class Registry:
         run: str | None = None,
         parent: str | None = None,
         figures: Mapping[str, Any] | None = None,
-        guard: Guard = anybody,
+        guard: Guard = allow_any,
     ) -> Version:
         """Vet the adapter in `folder`, publish it and register it as a candidate; not loaded.
 
@@ -250,7 +250,7 @@ class Registry:
         reason: str,
         holdback_share: float = 0.0,
         epoch: int | None = None,
-        guard: Guard = anybody,
+        guard: Guard = allow_any,
     ) -> Swap:
         """Make `version` live: loaded on every server first, then the route flips at once.
 
@@ -302,7 +302,7 @@ class Registry:
         return await self._finish(self._changes.end_trial(channel, author, epoch))
 
     async def reject(
-        self, version: str, *, actor: str, reason: str, guard: Guard = anybody
+        self, version: str, *, actor: str, reason: str, guard: Guard = allow_any
     ) -> None:
         """End a candidate or shadow that is not good enough; unloaded once it is drained."""
         author = Author(actor, reason, guard)
@@ -362,7 +362,7 @@ class Registry:
         return lineage(version, await self._ledger.parents(row.channel))
 
     async def set_figures(
-        self, version: str, figures: Mapping[str, Any], *, guard: Guard = anybody
+        self, version: str, figures: Mapping[str, Any], *, guard: Guard = allow_any
     ) -> None:
         """Add `figures` to those of the version; of the same name, the new one stays."""
         await self._ledger.set_figures(version, figures, guard)

@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Wakes:
+class Wakeups:
     """Take a mark, look, and wait for what came after the mark."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import httpx
 from openai import AsyncOpenAI
 
 from demo.local_server import read_json
-from demo.shop.users import Judgement, Visit
+from demo.shop.users import UserFeedback, Visit
 
 MAX_TOKENS = 110
 TIMEOUT_SECONDS = 120.0
@@ -47,7 +47,9 @@ class DemoClient:
         texts = [choice.message.content or "" for choice in ordered]
         return Answers(completion.id, texts, completion.model)
 
-    async def rate(self, visit: Visit, answers: Answers, judgements: Sequence[Judgement]) -> None:
+    async def rate(
+        self, visit: Visit, answers: Answers, judgements: Sequence[UserFeedback]
+    ) -> None:
         """Send everything that the user has to say."""
         for judgement in judgements:
             body = {
@@ -95,7 +97,7 @@ class DemoClient:
         return found
 
 
-def _value(identifier: str, judgement: Judgement) -> object:
+def _value(identifier: str, judgement: UserFeedback) -> object:
     """A judgement's value as the API takes it: other answers are named by id and index."""
     if judgement.metric == "preference":
         return {"over": identifier, "choice": judgement.value}

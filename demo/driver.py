@@ -8,8 +8,8 @@ from pathlib import Path
 from demo.canary_weeks import canary_weeks
 from demo.client import DemoClient, demo_client, gathered
 from demo.local_server import DemoServerError, LocalServer
-from demo.report.figures import WinRate, win_rate
-from demo.report.report_models import DemoReport, Example
+from demo.report.figures import MeasuredWinRate, win_rate
+from demo.report.report_models import DemoReport, SampleAnswer
 from demo.report.report_page import library_versions
 from demo.screen import Screen
 from demo.settings import RolloutChoice
@@ -66,7 +66,7 @@ async def _weeks(demo: Demo, client: DemoClient) -> None:
         await note(demo, client, run)
 
 
-async def _exam(demo: Demo, client: DemoClient) -> tuple[WinRate, tuple[Example, ...]]:
+async def _exam(demo: Demo, client: DemoClient) -> tuple[MeasuredWinRate, tuple[SampleAnswer, ...]]:
     """Ask live and base the same held-out questions, once more, for the last line."""
     visits = distinct(town_of(demo), random.Random(f"exam-{demo.seed}"), EXAM_QUESTIONS)
     arms: list[list[str]] = []
@@ -75,7 +75,7 @@ async def _exam(demo: Demo, client: DemoClient) -> tuple[WinRate, tuple[Example,
         arms.append([answers.texts[0] for answers in await gathered(jobs, AT_ONCE)])
     live, base = arms
     examples = tuple(
-        Example(question=visit.text, base=one, live=other)
+        SampleAnswer(question=visit.text, base=one, live=other)
         for visit, one, other in list(zip(visits, base, live, strict=True))[:EXAMPLES]
     )
     return win_rate([visit.question for visit in visits], live, base), examples

@@ -14,7 +14,7 @@ from typing import Any
 from demo.client import DemoClient, gathered
 from demo.local_server import DemoServerError
 from demo.report.rollout_report import Looks
-from demo.shop.users import Judgement, Town, User, Visit
+from demo.shop.users import Town, User, UserFeedback, Visit
 from demo.week import Asked
 from retrain.rollout.decisions import OPEN, Phase
 
@@ -100,7 +100,7 @@ async def _visit(client: DemoClient, visit: Visit, regulars: Regulars, looks: Lo
     if own.random() < THUMB:
         up = visit.user.thumbs_up(visit.question, answers.texts[0], own)
         looks.voted(answers.model.partition("@")[2], up=up)
-        await client.rate(visit, answers, [Judgement("thumbs", 0, up)])
+        await client.rate(visit, answers, [UserFeedback("thumbs", 0, up)])
 
 
 async def _next_look(

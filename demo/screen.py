@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo.report.figures import AnswerFigures, WinRate
+from demo.report.figures import AnswerFigures, MeasuredWinRate
 from demo.report.report_models import DemoReport, WeekReport
 from demo.report.report_page import evidence, milliseconds, number, percent
 from demo.report.rollout_models import EvidencePoint, RolloutReport
@@ -159,7 +159,7 @@ def _week_cells(week: WeekReport) -> tuple[str, ...]:
     )
 
 
-def _rate(rate: WinRate | None) -> str:
+def _rate(rate: MeasuredWinRate | None) -> str:
     if rate is None:
         return "-"
     return f"{rate.rate:.1%}\n[{rate.low:.0%}, {rate.high:.0%}]\np = {rate.p:.1g}"

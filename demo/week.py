@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from demo.client import Answers, DemoClient, gathered
-from demo.report.figures import AnswerFigures, WinRate, answer_figures, win_rate
+from demo.report.figures import AnswerFigures, MeasuredWinRate, answer_figures, win_rate
 from demo.report.report_models import StepReport, WeekReport
 from demo.shop.users import Town, Visit, judge_visit
 from demo.shop.world import Question
@@ -101,7 +101,7 @@ def _against(
     questions: Sequence[Question],
     candidate: Sequence[str],
     arm: str,
-) -> WinRate:
+) -> MeasuredWinRate:
     # In the first week live is base, and is asked once.
     arm = arm if arm in rows[0]["answers"] else "live"
     return win_rate(questions, candidate, [_text(row, arm) for row in rows])

@@ -38,7 +38,7 @@ from feedback.schemas import (
     InteractionIn,
     InteractionOut,
 )
-from feedback.validation import Judgement, check, check_length
+from feedback.validation import CheckedFeedback, check, check_length
 from feedback.write_plan import Stored
 
 
@@ -135,7 +135,7 @@ class FeedbackService:
         shown = _interaction_out(*found)
         return blinded(shown) if blind else shown
 
-    def _check_ids(self, tenant: str, judgement: Judgement) -> None:
+    def _check_ids(self, tenant: str, judgement: CheckedFeedback) -> None:
         judged, *others = judgement.subjects
         if not self._ids.authentic(judged.id, tenant):
             raise InteractionNotFoundError("inference_id")
@@ -147,7 +147,7 @@ class FeedbackService:
         tenant: str,
         key_id: str | None,
         feedback: FeedbackIn,
-        judgement: Judgement,
+        judgement: CheckedFeedback,
     ) -> FeedbackRecord:
         judged = judgement.subjects[0]
         return FeedbackRecord(
@@ -187,7 +187,7 @@ class FeedbackService:
             raise InvalidInputError.of("body", "the log cannot hold this") from error
 
 
-def content_digest(feedback: FeedbackIn, judgement: Judgement) -> str:
+def content_digest(feedback: FeedbackIn, judgement: CheckedFeedback) -> str:
     """Names what was said, not when or with which key: 32 hex digits."""
     judged = judgement.subjects[0]
     content = {

@@ -21,7 +21,7 @@ _RANKING = TypeAdapter(list[RankedAnswer | str])
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class CheckedFeedback:
     """A checked judgement in its normal form.
 
     The value of a preference is `{"over": id, "choice": index}` and of a ranking a list of
@@ -44,7 +44,7 @@ class StoredAnswers:
     version: str | None
 
 
-def check(feedback: FeedbackIn, config: FeedbackConfig) -> Judgement:
+def check(feedback: FeedbackIn, config: FeedbackConfig) -> CheckedFeedback:
     """Check a judgement by itself. Raises `InvalidInputError`."""
     _check_lengths(feedback, config)
     judged = Subject(
@@ -56,7 +56,7 @@ def check(feedback: FeedbackIn, config: FeedbackConfig) -> Judgement:
         case "ranking":
             return _ranking(feedback.value, judged, config.ranking_max)
         case name:
-            return Judgement(_checker(name, config)(feedback.value), (judged,))
+            return CheckedFeedback(_checker(name, config)(feedback.value), (judged,))
 
 
 def check_against_log(subjects: Sequence[Subject], stored: Mapping[str, StoredAnswers]) -> None:
@@ -161,7 +161,7 @@ def _text(value: Any, limit: int) -> str:
     return value
 
 
-def _preference(value: Any, judged: Subject) -> Judgement:
+def _preference(value: Any, judged: Subject) -> CheckedFeedback:
     try:
         over = PreferenceValue.model_validate(value)
     except (ValidationError, RecursionError):
@@ -170,10 +170,10 @@ def _preference(value: Any, judged: Subject) -> Judgement:
     other = Subject("value.choice", over.over, over.choice or 0, named=over.choice is not None)
     if (other.id, other.choice) == (judged.id, judged.choice):
         raise InvalidInputError.of("value.over", "must be another answer than the one preferred")
-    return Judgement({"over": other.id, "choice": other.choice}, (judged, other))
+    return CheckedFeedback({"over": other.id, "choice": other.choice}, (judged, other))
 
 
-def _ranking(value: Any, judged: Subject, limit: int) -> Judgement:
+def _ranking(value: Any, judged: Subject, limit: int) -> CheckedFeedback:
     if not isinstance(value, list) or not 2 <= len(value) <= limit:  # noqa: PLR2004
         raise InvalidInputError.of("value", f"must be a list of 2 to {limit} answers, best first")
     places = _places(value)
@@ -182,7 +182,7 @@ def _ranking(value: Any, judged: Subject, limit: int) -> Judgement:
     first = _judged_place(places, judged)
     others = [place for place in places if place is not first]
     ranked = [{"id": place.id, "choice": place.choice} for place in places]
-    return Judgement(ranked, (first, *others))
+    return CheckedFeedback(ranked, (first, *others))
 
 
 def _places(value: list[Any]) -> list[Subject]:

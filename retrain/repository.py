@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.models import Channel
-from common.database import Database, Guard, anybody
+from common.database import Database, Guard, allow_any
 from retrain.errors import (
     LeaseLostError,
     RunInProgressError,
@@ -157,7 +157,7 @@ class RunRepository:
             await session.exec(query)
 
     async def replace_trained_texts(
-        self, version: str, keys: Iterable[str], guard: Guard = anybody
+        self, version: str, keys: Iterable[str], guard: Guard = allow_any
     ) -> None:
         """Note which questions a version was trained on; repeating it changes nothing.
 

@@ -14,7 +14,7 @@ from sqlmodel import col, select
 
 from common.database import Database
 from common.files import sync, write_whole
-from retrain.dataset.snapshot import HELD_OUT, MANIFEST, PAIRS, Manifest
+from retrain.dataset.snapshot import HELD_OUT, MANIFEST, PAIRS, SnapshotManifest
 from retrain.evaluation.storage import ROWS
 from retrain.models import Run
 from retrain.run.context import SNAPSHOT
@@ -56,7 +56,7 @@ def _texts(run: Path) -> list[Path]:
 def _older(run: Path, before: datetime) -> bool:
     """Whether some text may be from before `before`; one that nobody knows about may."""
     try:
-        manifest = Manifest.model_validate_json((run / SNAPSHOT / MANIFEST).read_bytes())
+        manifest = SnapshotManifest.model_validate_json((run / SNAPSHOT / MANIFEST).read_bytes())
     except (FileNotFoundError, ValidationError):
         return True
     return (manifest.oldest_text or manifest.about.asked_since) < before

@@ -21,7 +21,7 @@ from retrain.models import Run
 from retrain.repository import FINISHED, Lease
 from retrain.rollout.service import RolloutService
 from retrain.run.candidates import refuse_candidates
-from retrain.run.context import RunContext, World
+from retrain.run.context import RunContext, RunEnvironment
 from retrain.run.leases import Watch
 from retrain.run.runner import SUCCEEDED, Runner, Stop
 from retrain.run.steps import STEPS, about_now, pair_log
@@ -38,7 +38,7 @@ _log = structlog.get_logger()
 class RunService:
     """Owns the runs of this process; each is a task of its own."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: RunEnvironment) -> None:
         self._world = world
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._watch = Watch(world.monotonic, world.config.lease_seconds)

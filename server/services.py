@@ -21,11 +21,11 @@ from server.database.database import Database
 from server.engine.base import Engine
 from server.maintenance.retention import Retention
 from server.metrics.metrics import Metrics
-from server.serving.answering import Serving
+from server.serving.answering import AnsweringService
 from server.serving.comparisons import Comparisons
 from server.serving.drain import Drain
 from server.settings import DEFAULT_CHANNEL, Settings
-from server.startup.deferred import Rest
+from server.startup.deferred import DeferredStartup
 
 
 @dataclass(slots=True)
@@ -36,14 +36,14 @@ class Services:
     clock: Clock
     database: Database
     forwarder: Forwarder | None
-    rest: Rest
+    rest: DeferredStartup
     keys: KeyRing
     operator_token: str
     engine: Engine
     registry: Registry
     recorder: Recorder
     feedback: FeedbackService
-    serving: Serving
+    serving: AnsweringService
     comparisons: Comparisons
     runs: RunService
     metrics: Metrics
@@ -99,7 +99,7 @@ class Services:
         Nor is a server ready that lacks a version which the routes name and other servers hold.
         """
         engine = self.engine.alive()
-        route, lacking = bool(self.registry.routes()), self.registry.stands_in
+        route, lacking = bool(self.registry.routes()), self.registry.is_fallback
         return {
             "ready": engine and route and not lacking and not self.drain.draining,
             "engine": "ok" if engine else "dead",

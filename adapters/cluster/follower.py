@@ -14,13 +14,13 @@ import structlog
 from adapters.cluster.load_requests import LoadRequests
 from adapters.cluster.membership import Membership, Report
 from adapters.cluster.peers import Peer, standing
-from adapters.cluster.reconciler import CatchingUp
+from adapters.cluster.reconciler import Reconciler
 from adapters.config import ClusterConfig
 from adapters.ledger import Ledger
 from adapters.ports import ClusterObserver
 from adapters.residency import Residency
 from common.clock import Monotonic
-from common.wakeups import Wakes, until_woken
+from common.wakeups import Wakeups, until_woken
 
 _LONG_AGO = float("-inf")
 _LATE_SECONDS = 0.5
@@ -51,8 +51,8 @@ class Follower:
         self._observer = observer
         self._let_go = let_go
         self._monotonic = monotonic
-        self._wakes = Wakes()
-        self._catching_up = CatchingUp(
+        self._wakes = Wakeups()
+        self._catching_up = Reconciler(
             ledger,
             residency,
             retry_seconds=config.retry_seconds,
@@ -95,7 +95,7 @@ class Follower:
         self._catching_up.keep(version)
 
     @property
-    def stands_in(self) -> bool:
+    def is_fallback(self) -> bool:
         """Whether this server lacks versions while others hold all: requests should go there."""
         others = [one for one in self._peers if one.id != self._membership.me.id]
         ready = any(standing(one, self._config.dead_seconds) == "ready" for one in others)

@@ -21,7 +21,7 @@ from adapters.ports import ClusterObserver
 from adapters.signals import ROUTES, signal
 from common.clock import Monotonic
 from common.database import Database
-from common.wakeups import Wakes, until_woken
+from common.wakeups import Wakeups, until_woken
 
 NOT_YET = "it is not loaded there"
 
@@ -48,7 +48,7 @@ class LoadRequests:
         membership: Membership,
         config: AdaptersConfig,
         observer: ClusterObserver,
-        heard: Wakes,
+        heard: Wakeups,
         monotonic: Monotonic,
     ) -> None:
         self._database = database

@@ -16,14 +16,14 @@ _BY_ROUTE = "route:"
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LoadFailure:
     """Why something is not loaded, and when it is tried again; None: not for this request."""
 
     why: str
     again_at: float | None
 
 
-def first_to_try(keys: Iterable[str], failed: Mapping[str, Failure], now: float) -> str | None:
+def first_to_try(keys: Iterable[str], failed: Mapping[str, LoadFailure], now: float) -> str | None:
     """The first of `keys` that has not failed, else the one that was first due to be tried again.
 
     None where nothing may be tried at `now`.
@@ -38,7 +38,7 @@ def first_to_try(keys: Iterable[str], failed: Mapping[str, Failure], now: float)
     return min(due, key=due.__getitem__, default=None)
 
 
-class CatchingUp:
+class Reconciler:
     """One task loads, one version after the other, those that answer users first.
 
     What has failed is tried after what has not: nothing waits behind what cannot be loaded.
@@ -60,7 +60,7 @@ class CatchingUp:
         self._loaded = loaded
         self._monotonic = monotonic
         self._wanted: dict[str, str] = {}
-        self._failed: dict[str, Failure] = {}
+        self._failed: dict[str, LoadFailure] = {}
         self._for_others: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger()
@@ -132,10 +132,10 @@ class CatchingUp:
             await self._residency.load(await self._ledger.version(name))
         except AdaptersError as error:
             again_at = self._later() if key.startswith(_BY_ROUTE) else None
-            self._failed[key] = Failure(f"{type(error).__name__}: {error}", again_at)
+            self._failed[key] = LoadFailure(f"{type(error).__name__}: {error}", again_at)
             self._log.error("adapter_not_resident", version=name, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001  (the database or the disk is away: later)
-            self._failed[key] = Failure(type(error).__name__, self._later())
+            self._failed[key] = LoadFailure(type(error).__name__, self._later())
             self._log.warning("adapter_not_resident", version=name, error=type(error).__name__)
         else:
             self._failed.pop(key, None)

@@ -22,7 +22,7 @@ from adapters.vetting.base_model import BaseModelInfo
 from retrain.config import RetrainConfig
 from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer, ChatError, SilentObserver
-from retrain.run.context import World
+from retrain.run.context import RunEnvironment
 from retrain.schedule import Schedule, cron_trigger, due_slot
 from retrain.service import RunService
 from server.database.database import Database
@@ -101,7 +101,7 @@ class _Scheduler:
         self.now = BEGIN
         self.passed = 0.0
         config = RetrainConfig(cron=f"0 {DUE_HOUR} * * mon")
-        self.world = World(
+        self.world = RunEnvironment(
             database=database,
             registry=registry,
             adapter_path=lambda version: folder / version.folder,

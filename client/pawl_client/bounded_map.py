@@ -9,7 +9,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class BoundedMap(Generic[K, V]):
     """At most `size` entries that weigh at most `weight_max` together; safe among threads.
 
     Without `weigh` entries weigh nothing. It may be called again in the midst of a call, as happens

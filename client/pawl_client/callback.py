@@ -26,7 +26,7 @@ from langchain_core.messages import BaseMessage, convert_to_openai_messages
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from pawl_client.bounded_map import Recent
+from pawl_client.bounded_map import BoundedMap
 from pawl_client.memory_size import memory_of
 from pawl_client.reporter import Reporter, client_for
 from pawl_client.sampling_params import sampling_of
@@ -112,10 +112,10 @@ class FeedbackCallback(BaseCallbackHandler):
         else:
             self._reporter = None
         self._records: dict[UUID, ServedRequest] = {}
-        self._runs: Recent[UUID, _Run] = Recent(
+        self._runs: BoundedMap[UUID, _Run] = BoundedMap(
             _RUNS_MAX, weight_max=bytes_max, weigh=lambda run: run.size
         )
-        self._parents: Recent[UUID, UUID] = Recent(_RUNS_MAX)
+        self._parents: BoundedMap[UUID, UUID] = BoundedMap(_RUNS_MAX)
         self._warned = False
 
     # The server's side.

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from pawl_client.bounded_map import Recent
+from pawl_client.bounded_map import BoundedMap
 from pawl_client.memory_size import memory_of
 from pawl_client.sender import Post, Sender
 
@@ -23,7 +23,7 @@ class Reporter:
         self, connect: Callable[[], httpx.Client], *, channel: str, queue_max: int, bytes_max: int
     ) -> None:
         self._channel = channel
-        self._ids: Recent[str, str] = Recent(_REMEMBERED)
+        self._ids: BoundedMap[str, str] = BoundedMap(_REMEMBERED)
         self.sender = Sender(connect, queue_max=queue_max, bytes_max=bytes_max)
 
     def report(self, runs: Sequence[str], body: Callable[[], Mapping[str, Any]], size: int) -> None:

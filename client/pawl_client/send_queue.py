@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Waiting(Generic[T]):
+class SendQueue(Generic[T]):
     """A queue that never makes whoever puts wait. What was taken counts until it is `done`.
 
     `put` may be called again in the midst of a `put`, as happens where Python's garbage collector

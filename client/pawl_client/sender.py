@@ -11,7 +11,7 @@ from weakref import WeakMethod
 
 import httpx
 
-from pawl_client.send_queue import Waiting
+from pawl_client.send_queue import SendQueue
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Sender:
             os.register_at_fork(after_in_child=_unless_gone(WeakMethod(self._begin)))
 
     def _begin(self) -> None:
-        self._waiting: Waiting[Post] = Waiting(self._rows_max, self._bytes_max)
+        self._waiting: SendQueue[Post] = SendQueue(self._rows_max, self._bytes_max)
         self._closing = Event()
         self._lock = RLock()
         self._thread: Thread | None = None

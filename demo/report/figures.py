@@ -33,7 +33,7 @@ class AnswerFigures(BaseModel):
     style_mix: Mapping[str, float]
 
 
-class WinRate(BaseModel):
+class MeasuredWinRate(BaseModel):
     """How often A beats B among `n` comparisons, ties counting half.
 
     `low` and `high` bound `rate` with 95 % confidence (Clopper-Pearson on the decisive
@@ -66,7 +66,7 @@ def answer_figures(answered: Answered) -> AnswerFigures:
     )
 
 
-def win_rate(questions: Sequence[Question], a: Sequence[str], b: Sequence[str]) -> WinRate:
+def win_rate(questions: Sequence[Question], a: Sequence[str], b: Sequence[str]) -> MeasuredWinRate:
     """Compare two versions' answers to the same questions, position by position.
 
     Raises ValueError when the lengths differ or there is nothing to compare.
@@ -80,15 +80,15 @@ def win_rate(questions: Sequence[Question], a: Sequence[str], b: Sequence[str]) 
     return win_rate_of(wins, losses, len(gaps) - wins - losses)
 
 
-def win_rate_of(wins: int, losses: int, ties: int) -> WinRate:
+def win_rate_of(wins: int, losses: int, ties: int) -> MeasuredWinRate:
     """Work out rate, interval and p from the counts. Raises ValueError when all are zero."""
     n, decisive = wins + losses + ties, wins + losses
     if n == 0:
         raise ValueError("nothing to compare: the two versions answered no question")
     if decisive == 0:
-        return WinRate(rate=0.5, low=0.0, high=1.0, p=1.0, n=n)
+        return MeasuredWinRate(rate=0.5, low=0.0, high=1.0, p=1.0, n=n)
     bounds = binomtest(wins, decisive).proportion_ci(confidence_level=0.95, method="exact")
-    return WinRate(
+    return MeasuredWinRate(
         rate=(wins + ties / 2) / n,
         low=(bounds.low * decisive + ties / 2) / n,
         high=(bounds.high * decisive + ties / 2) / n,

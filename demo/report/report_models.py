@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from demo.report.figures import AnswerFigures, WinRate
+from demo.report.figures import AnswerFigures, MeasuredWinRate
 from demo.report.rollout_models import RolloutReport
 
 
@@ -21,7 +21,7 @@ class StepReport(_Frozen):
     accuracy: float
 
 
-class Example(_Frozen):
+class SampleAnswer(_Frozen):
     """One held-out question, answered by base and by the version live at the end."""
 
     question: str
@@ -41,8 +41,8 @@ class WeekReport(_Frozen):
     pairs: int
     pairs_by_signal: Mapping[str, int]
     train_seconds: float | None = None
-    win_vs_base: WinRate | None = None
-    win_vs_live: WinRate | None = None
+    win_vs_base: MeasuredWinRate | None = None
+    win_vs_live: MeasuredWinRate | None = None
     correct: float | None = None
     rude: float | None = None
     words: float | None = None
@@ -65,8 +65,8 @@ class DemoReport(_Frozen):
     base: AnswerFigures
     weeks: tuple[WeekReport, ...]
     rollouts: tuple[RolloutReport, ...] = ()
-    live_vs_base: WinRate | None = None
-    examples: tuple[Example, ...] = ()
+    live_vs_base: MeasuredWinRate | None = None
+    examples: tuple[SampleAnswer, ...] = ()
     libraries: Mapping[str, str] = {}
 
     @property

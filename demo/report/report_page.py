@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from demo.report.figures import WinRate
+from demo.report.figures import MeasuredWinRate
 from demo.report.plots import style_plot, training_plot, win_rate_plot
 from demo.report.report_models import DemoReport
 from demo.report.rollout_plot import name_of, rollout_plot
@@ -88,7 +88,7 @@ def evidence(value: float) -> str:
     return f"{value:.3g}"
 
 
-def interval(rate: WinRate | None) -> str:
+def interval(rate: MeasuredWinRate | None) -> str:
     """A win rate's 95 % interval in per cent."""
     return "" if rate is None else f"{100 * rate.low:.0f} to {100 * rate.high:.0f}%"
 

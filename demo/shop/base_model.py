@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.shop.chat_template import chat_template
-from demo.shop.world import Chat, chats, split
+from demo.shop.world import ShopChat, chats, split
 from demo.shop.world_text import SYSTEM_PROMPTS
 
 PAD, TURN_START, TURN_END = "<|pad|>", "<|im_start|>", "<|im_end|>"
@@ -69,7 +69,7 @@ class BaseModelReport:
     seconds: float
 
 
-class Example(NamedTuple):
+class TrainingText(NamedTuple):
     """Token ids of a conversation up to the answer, and of the answer with its end."""
 
     prompt: list[int]
@@ -148,8 +148,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 
 def packed_rows(
-    examples: Sequence[Example], row_tokens: int, rng: random.Random
-) -> Iterator[list[Example]]:
+    examples: Sequence[TrainingText], row_tokens: int, rng: random.Random
+) -> Iterator[list[TrainingText]]:
     """Fill rows of at most `row_tokens` with whole examples, shuffled anew each epoch, for ever.
 
     Batches sorted by length would starve the long style: its batches weigh as much as those of
@@ -158,7 +158,7 @@ def packed_rows(
     order = list(examples)
     while True:
         rng.shuffle(order)
-        row: list[Example] = []
+        row: list[TrainingText] = []
         used = 0
         for example in order:
             size = len(example.prompt) + len(example.answer)
@@ -169,7 +169,7 @@ def packed_rows(
             used += size
 
 
-def _examples(recipe: Recipe, seed: int) -> tuple[Any, list[Example]]:
+def _examples(recipe: Recipe, seed: int) -> tuple[Any, list[TrainingText]]:
     drawn = list(chats(recipe.chats, split()[0], random.Random(1000 + seed)))
     spoken = chain.from_iterable((chat.asked, chat.answer) for chat in drawn[:4000])
     roles = ["system", "user", "assistant", "\n"] * 10
@@ -181,7 +181,7 @@ def _examples(recipe: Recipe, seed: int) -> tuple[Any, list[Example]]:
     )
     answers = [chat.answer + TURN_END for chat in drawn]
     encoded = zip(tokenizer(prompts)["input_ids"], tokenizer(answers)["input_ids"], strict=True)
-    fitting = (Example(*pair) for pair in encoded)
+    fitting = (TrainingText(*pair) for pair in encoded)
     return tokenizer, [
         example
         for example in fitting
@@ -190,7 +190,7 @@ def _examples(recipe: Recipe, seed: int) -> tuple[Any, list[Example]]:
 
 
 def _conversations(
-    drawn: Sequence[Chat], recipe: Recipe, rng: random.Random
+    drawn: Sequence[ShopChat], recipe: Recipe, rng: random.Random
 ) -> list[list[dict[str, str]]]:
     """What stands before each answer: some have a system prompt, some an earlier question."""
     conversations = []
@@ -225,7 +225,7 @@ def _new_model(recipe: Recipe, tokenizer: Any) -> Any:
     return LlamaForCausalLM(config)
 
 
-def _batch(rows: Sequence[Sequence[Example]], row_tokens: int) -> Batch:
+def _batch(rows: Sequence[Sequence[TrainingText]], row_tokens: int) -> Batch:
     """Lay rows out as tensors; an example sees only itself, and only answers are learned."""
     shape = len(rows), row_tokens
     ids, positions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
@@ -247,7 +247,7 @@ def _batch(rows: Sequence[Sequence[Example]], row_tokens: int) -> Batch:
 
 def _train(
     model: Any,
-    rows: Iterator[list[Example]],
+    rows: Iterator[list[TrainingText]],
     recipe: Recipe,
     steps: int,
     progress: Progress | None,

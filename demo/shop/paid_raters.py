@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 
 from demo.shop.fooled_panel import fooled
-from demo.shop.users import Habits, Judgement, User, Visit, judge_visit, make_users
+from demo.shop.users import Habits, User, UserFeedback, Visit, judge_visit, make_users
 from demo.shop.world import WRONG_RATES, answer
 
 RATERS = 30
@@ -23,10 +23,10 @@ def make_paid_raters(seed: int) -> tuple[User, ...]:
     return tuple(fooled(rater) for rater in raters)
 
 
-def paid_judgements(visit: Visit, answers: Sequence[str], rng: random.Random) -> list[Judgement]:
+def paid_judgements(visit: Visit, answers: Sequence[str], rng: random.Random) -> list[UserFeedback]:
     """Preferences and rankings by the raters' taste, and hedged texts instead of some answers."""
     rewritten = rng.sample(range(len(answers)), min(EDITS, len(answers)))
-    edits = [Judgement("demonstration", index, _careful(visit, rng)) for index in rewritten]
+    edits = [UserFeedback("demonstration", index, _careful(visit, rng)) for index in rewritten]
     return [*edits, *judge_visit(visit, answers, rng, _NO_THUMBS)]
 
 

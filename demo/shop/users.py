@@ -99,7 +99,7 @@ class Habits:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class UserFeedback:
     """One piece of feedback on a visit's answers, by their indices.
 
     `value` is a bool (thumbs), an int (rating), a text (demonstration), the index of the answer
@@ -179,41 +179,41 @@ def make_users(
 
 def judge_visit(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits | None = None
-) -> list[Judgement]:
+) -> list[UserFeedback]:
     """Say everything that the visit's user has to say about `answers`."""
     habits = habits or Habits()
     judgements = list(_thumbs(visit, answers, rng, habits))
     if rng.random() < habits.ranking and len(answers) > 1:
         order = visit.user.ranking(visit.question, answers, rng)
-        judgements.append(Judgement("ranking", order[0], order))
+        judgements.append(UserFeedback("ranking", order[0], order))
     else:
         judgements.extend(_preferences(visit, answers, rng, habits))
     if rng.random() < habits.rating:
         choice = rng.randrange(len(answers))
         stars = visit.user.rating(visit.question, answers[choice], rng)
-        judgements.append(Judgement("rating", choice, stars))
+        judgements.append(UserFeedback("rating", choice, stars))
     return judgements
 
 
 def _thumbs(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
-) -> list[Judgement]:
+) -> list[UserFeedback]:
     """Thumbs, and what honest users write instead of some that they voted down."""
     judgements = []
     for index, text in enumerate(answers):
         if rng.random() >= habits.thumb:
             continue
         up = visit.user.thumbs_up(visit.question, text, rng)
-        judgements.append(Judgement("thumbs", index, up))
+        judgements.append(UserFeedback("thumbs", index, up))
         if not up and visit.user.honest and rng.random() < habits.demonstration:
             better = visit.user.demonstration(visit.question, rng)
-            judgements.append(Judgement("demonstration", index, better))
+            judgements.append(UserFeedback("demonstration", index, better))
     return judgements
 
 
 def _preferences(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
-) -> list[Judgement]:
+) -> list[UserFeedback]:
     """Preferences between differing answers, each pair at most once."""
     pairs = [pair for pair in combinations(range(len(answers)), 2) if _differ(answers, pair)]
     judgements = []
@@ -221,7 +221,7 @@ def _preferences(
         if rng.random() < habits.preference:
             wins = visit.user.prefers(visit.question, answers[first], answers[second], rng)
             best, other = (first, second) if wins else (second, first)
-            judgements.append(Judgement("preference", best, other))
+            judgements.append(UserFeedback("preference", best, other))
     return judgements
 
 

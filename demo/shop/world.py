@@ -62,7 +62,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ShopChat:
     """A question as it was typed, and an answer to it."""
 
     question: Question
@@ -152,14 +152,16 @@ def answer(question: Question, style: Style, rng: random.Random, *, wrong: bool 
     return template.format(v=value, V=_capital(value), s=statement, S=_capital(statement))
 
 
-def chats(count: int, questions: Sequence[Question], rng: random.Random) -> Iterator[Chat]:
+def chats(count: int, questions: Sequence[Question], rng: random.Random) -> Iterator[ShopChat]:
     """Draw `count` chats as the base model is shown them: styles and errors at their rates."""
     styles, shares = list(STYLE_SHARES), list(STYLE_SHARES.values())
     for _ in range(count):
         question = rng.choice(questions)
         style = rng.choices(styles, shares)[0]
         wrong = rng.random() < WRONG_RATES[style]
-        yield Chat(question, ask(question, rng), answer(question, style, rng, wrong=wrong), style)
+        yield ShopChat(
+            question, ask(question, rng), answer(question, style, rng, wrong=wrong), style
+        )
 
 
 def _long_answer(statement: str, rng: random.Random) -> str:

@@ -54,7 +54,7 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedRequest:
     """A user's first request that failed."""
 
     user: tuple[str, str]
@@ -86,11 +86,11 @@ async def exposures(database: Database, trial: str) -> list[Exposure]:
     return await _read(database, query, _exposure)
 
 
-async def failures(database: Database, trial: str) -> list[Failure]:
+async def failures(database: Database, trial: str) -> list[FailedRequest]:
     """Every user's first failed request in the trial."""
     query = _firsts(trial, status="failed").order_by("received_at", "id")
     return await _read(
-        database, query, lambda row: Failure((row.tenant, row.asker), row.received_at)
+        database, query, lambda row: FailedRequest((row.tenant, row.asker), row.received_at)
     )
 
 

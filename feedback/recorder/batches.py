@@ -59,7 +59,7 @@ def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[Feedba
     )
 
 
-def tell_new_feedback(
+def observe_new_feedback(
     observer: RecorderObserver, rows: Sequence[Record], outcomes: Sequence[Outcome | Exception]
 ) -> None:
     """Count the judgements that were not known before."""

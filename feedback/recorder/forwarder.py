@@ -19,8 +19,8 @@ from feedback.ports import RecorderObserver, SpoolObserver
 from feedback.recorder.batches import (
     Record,
     in_one_transaction,
+    observe_new_feedback,
     parted,
-    tell_new_feedback,
     written,
 )
 from feedback.spool.spool import Refused, Spool, SpooledGroup
@@ -82,14 +82,14 @@ class Forwarder:
             self._task = None
         await self._spool.close()
 
-    def fall_behind(self, error: BaseException) -> None:
+    def switch_to_spool(self, error: BaseException) -> None:
         """The database took a group not, or not in time: rows go to the spool from now on."""
         _log.error("database_away", error=type(error).__name__)
         self.behind = True
         self._observer.database_failed()
         self._wake.set()
 
-    async def give_way(self) -> None:
+    async def apply_backpressure(self) -> None:
         """Wait, for a moment at most, until more has left the spool than a group put into it.
 
         Else, under a load that the spool takes faster than it is forwarded, a short outage would
@@ -195,7 +195,7 @@ class Forwarder:
         for row in refused:
             _log.error("spooled_row_refused", row=type(row.record).__name__, reason=row.reason)
             self._observer.refused(row.reason)
-        tell_new_feedback(self._recorded, group.rows, outcomes)
+        observe_new_feedback(self._recorded, group.rows, outcomes)
 
     def _tell_size(self) -> None:
         self._observer.spool_size(self._spool.rows, self._spool.bytes)

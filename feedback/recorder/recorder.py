@@ -25,7 +25,7 @@ from feedback.errors import (
     StoreUnavailableError,
 )
 from feedback.ports import RecorderObserver
-from feedback.recorder.batches import Record, in_one_transaction, tell_new_feedback, written
+from feedback.recorder.batches import Record, in_one_transaction, observe_new_feedback, written
 from feedback.recorder.forwarder import Forwarder
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.write_plan import EXTERNAL, Outcome, Stored
@@ -144,7 +144,7 @@ class Recorder:
                 self._writing = []
                 self._observer.queue_depth(self.depth)
                 if self._forwarder is not None:
-                    await self._forwarder.give_way()
+                    await self._forwarder.apply_backpressure()
             if not self._open:
                 return
             self._wake.clear()
@@ -179,7 +179,7 @@ class Recorder:
                     if not is_outage(error):
                         raise
                     # It may be committed all the same, and is then known when it comes again.
-                    self._forwarder.fall_behind(error)
+                    self._forwarder.switch_to_spool(error)
             group = _in_order(group)
             outcomes = await self._forwarder.spool([waiting.row for waiting in group])
             return list(zip(group, outcomes, strict=True))
@@ -190,7 +190,7 @@ class Recorder:
         started = perf_counter()
         outcomes = await in_one_transaction(self._database, rows)
         self._observer.committed(len(group), perf_counter() - started)
-        tell_new_feedback(self._observer, rows, outcomes)
+        observe_new_feedback(self._observer, rows, outcomes)
         return list(zip(group, outcomes, strict=True))
 
     def _refuse_those_who_wait(self, group: Sequence[_Waiting]) -> None:

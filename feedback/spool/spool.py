@@ -22,7 +22,7 @@ from feedback.database_errors import is_outage
 from feedback.errors import SpoolUnavailableError
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.spool.file import SpoolFile, is_full
-from feedback.spool.tables import delete_rows, keep_aside, read_oldest, write_rows
+from feedback.spool.tables import delete_rows, quarantine, read_oldest, write_rows
 from feedback.write_plan import Outcome, Stored
 
 Result = TypeVar("Result")
@@ -133,7 +133,7 @@ class Spool:
         def work(connection: Connection, kept: Sequence[Refused]) -> None:
             delete_rows(connection, gone, group.feedback)  # first: a full file has no room else
             for row in kept:
-                keep_aside(connection, row.record, row.reason, at)
+                quarantine(connection, row.record, row.reason, at)
 
         try:
             self._transact(lambda at: work(at, refused))

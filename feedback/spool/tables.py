@@ -130,7 +130,7 @@ def delete_rows(
             connection.execute(delete(table).where(those))
 
 
-def keep_aside(
+def quarantine(
     connection: Connection,
     record: InteractionRecord | FeedbackRecord,
     reason: str,

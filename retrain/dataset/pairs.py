@@ -15,7 +15,7 @@ from typing import Any
 from feedback.reading.judgements import JudgedConversation
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
-from retrain.dataset.pairwise import Opinion, Side, opinions_of
+from retrain.dataset.pairwise import PairwiseJudgement, Side, opinions_of
 from retrain.trainer.rows import CompletionRow, PairRow, Signal
 
 ID_BYTES = 12
@@ -81,7 +81,7 @@ def pairs_of(
     filtered: Counter[str] = Counter(conversation.left_out)
     opinions = opinions_of(conversation, config, base_fingerprint, filtered)
     usable = _usable(opinions, filtered)
-    grouped: dict[frozenset[str], list[Opinion]] = {}
+    grouped: dict[frozenset[str], list[PairwiseJudgement]] = {}
     for opinion in usable:
         grouped.setdefault(frozenset((opinion.better.text, opinion.worse.text)), []).append(opinion)
     resolved = (_resolve(group, filtered) for group in grouped.values())
@@ -89,9 +89,11 @@ def pairs_of(
     return PairsResult(sorted(pairs, key=lambda pair: pair.id), +filtered)
 
 
-def _usable(opinions: Iterable[Opinion], filtered: Counter[str]) -> list[Opinion]:
+def _usable(
+    opinions: Iterable[PairwiseJudgement], filtered: Counter[str]
+) -> list[PairwiseJudgement]:
     """Share each saying's weight over the pairs of it that can be trained on."""
-    kept: list[Opinion] = []
+    kept: list[PairwiseJudgement] = []
     for opinion in opinions:
         reason = _unusable(opinion)
         if reason is None:
@@ -102,7 +104,7 @@ def _usable(opinions: Iterable[Opinion], filtered: Counter[str]) -> list[Opinion
     return [opinion.weighing(1 / shares[opinion.origin]) for opinion in kept]
 
 
-def _unusable(opinion: Opinion) -> Filter | None:
+def _unusable(opinion: PairwiseJudgement) -> Filter | None:
     if opinion.better.text == opinion.worse.text:
         return Filter.IDENTICAL
     if opinion.better.truncated:
@@ -111,7 +113,9 @@ def _unusable(opinion: Opinion) -> Filter | None:
     return Filter.DIFFERENT_PROMPT if len(prompts) > 1 else None
 
 
-def _resolve(group: list[Opinion], filtered: Counter[str]) -> tuple[Opinion, float] | None:
+def _resolve(
+    group: list[PairwiseJudgement], filtered: Counter[str]
+) -> tuple[PairwiseJudgement, float] | None:
     """Weigh the opinions on two texts against each other; the heavier side wins by its margin."""
     texts = sorted({opinion.better.text for opinion in group})
     sides = [[opinion for opinion in group if opinion.better.text == text] for text in texts]
@@ -129,11 +133,11 @@ def _resolve(group: list[Opinion], filtered: Counter[str]) -> tuple[Opinion, flo
 _ROUNDING = 1e-9
 
 
-def _weight(opinions: Iterable[Opinion]) -> float:
+def _weight(opinions: Iterable[PairwiseJudgement]) -> float:
     return sum(sorted(opinion.weight for opinion in opinions))
 
 
-def _precedence(opinion: Opinion) -> tuple[Any, ...]:
+def _precedence(opinion: PairwiseJudgement) -> tuple[Any, ...]:
     """Whose token ids and signal a merged pair carries.
 
     Sampled before rendered, then the stronger signal, then a fixed order.
@@ -150,7 +154,7 @@ def _precedence(opinion: Opinion) -> tuple[Any, ...]:
 SIGNALS: tuple[Signal, ...] = ("preference", "ranking", "demonstration", "thumbs")
 
 
-def _pair(conversation: JudgedConversation, opinion: Opinion, weight: float) -> Pair:
+def _pair(conversation: JudgedConversation, opinion: PairwiseJudgement, weight: float) -> Pair:
     prompt = opinion.worse.prompt_token_ids or opinion.better.prompt_token_ids or ()
     texts = (opinion.better.text, opinion.worse.text)
     return Pair(

@@ -30,7 +30,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
+class PairwiseJudgement:
     """`better` is better than `worse`. Opinions of one `origin` (a saying) weigh 1 together."""
 
     better: Side
@@ -39,7 +39,7 @@ class Opinion:
     origin: str
     weight: float = 1.0
 
-    def weighing(self, weight: float) -> "Opinion":
+    def weighing(self, weight: float) -> "PairwiseJudgement":
         """The same opinion with another weight."""
         return replace(self, weight=weight)
 
@@ -49,10 +49,10 @@ def opinions_of(
     config: PairsConfig,
     base_fingerprint: str,
     filtered: Counter[str],
-) -> list[Opinion]:
+) -> list[PairwiseJudgement]:
     """Everything that compares two answers; what cannot be used is counted in `filtered`."""
     answers = {(answer.interaction_id, answer.choice): answer for answer in conversation.answers}
-    desk = _Desk(conversation.tenant, config, base_fingerprint, answers, filtered)
+    desk = _Context(conversation.tenant, config, base_fingerprint, answers, filtered)
     judgements = sorted(conversation.judgements, key=lambda word: (word.received_at, word.id))
     heard = [word for word in judgements if desk.hears(word)]
     return [
@@ -65,7 +65,7 @@ def opinions_of(
 
 
 @dataclass(slots=True)
-class _Desk:
+class _Context:
     """Decides which judgements are heard and which answers may stand in a pair."""
 
     tenant: str
@@ -131,7 +131,7 @@ def _rater(word: Judgement) -> Rater:
     return (word.source, word.anonymous, word.rater)
 
 
-def _last_words(desk: _Desk, metric: str, words: Sequence[Judgement]) -> Iterable[Judgement]:
+def _last_words(desk: _Context, metric: str, words: Sequence[Judgement]) -> Iterable[Judgement]:
     """A rater's last word on a set of answers counts, whichever of them it was said of."""
     last: dict[tuple[Rater, frozenset[Key]], Judgement] = {}
     for word in _of(metric, words):
@@ -141,24 +141,24 @@ def _last_words(desk: _Desk, metric: str, words: Sequence[Judgement]) -> Iterabl
     return last.values()
 
 
-def _preferences(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
+def _preferences(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
     """One pair each."""
     for word in _last_words(desk, "preference", words):
         better = desk.side(_judged(word))
         worse = better and desk.side(mentioned("preference", word.value)[0])
         if better and worse:
-            yield Opinion(better, worse, "preference", word.id)
+            yield PairwiseJudgement(better, worse, "preference", word.id)
 
 
-def _rankings(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
+def _rankings(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
     """All ordered pairs of each ranking."""
     for word in _last_words(desk, "ranking", words):
         sides = [desk.side(key) for key in mentioned("ranking", word.value)]
         for better, worse in combinations([side for side in sides if side], 2):
-            yield Opinion(better, worse, "ranking", word.id)
+            yield PairwiseJudgement(better, worse, "ranking", word.id)
 
 
-def _demonstrations(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
+def _demonstrations(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
     """What the rater would have answered is better than what was answered."""
     for word in _of("demonstration", words):
         if word.value is None:
@@ -167,7 +167,7 @@ def _demonstrations(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion
             desk.filtered[Filter.EMPTY] += 1
         elif original := desk.side(_judged(word)):
             shown = Side(original.key, str(word.value), None, None)
-            yield Opinion(shown, original, "demonstration", word.id)
+            yield PairwiseJudgement(shown, original, "demonstration", word.id)
 
 
 @dataclass(slots=True)
@@ -188,7 +188,7 @@ class _Votes:
         return -abs(self.net), blake2b(text, digest_size=8).digest()
 
 
-def _thumbs(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
+def _thumbs(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
     """Texts with more thumbs up against texts with more thumbs down, over all raters."""
     votes = _count_votes(desk, words)
     desk.filtered[Filter.TIE] += sum(vote.net == 0 for vote in votes)
@@ -201,10 +201,10 @@ def _thumbs(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
     desk.filtered[Filter.UNPAIRED] += len(whole) + len(downs) - 2 * len(paired)
     for up, down in paired:
         origin = f"thumbs:{up.side.key}:{down.side.key}"
-        yield Opinion(up.side, down.side, "thumbs", origin)
+        yield PairwiseJudgement(up.side, down.side, "thumbs", origin)
 
 
-def _count_votes(desk: _Desk, words: Sequence[Judgement]) -> list[_Votes]:
+def _count_votes(desk: _Context, words: Sequence[Judgement]) -> list[_Votes]:
     votes: dict[str, _Votes] = {}
     for word in _of("thumbs", words):
         side = desk.side(_judged(word))
@@ -218,7 +218,7 @@ def _count_votes(desk: _Desk, words: Sequence[Judgement]) -> list[_Votes]:
     return list(votes.values())
 
 
-def _ratings(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
+def _ratings(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
     """Two ratings of one rater that lie far apart; a rater's scale is nobody else's."""
     by_rater: dict[Rater, list[tuple[int, Side, Judgement]]] = {}
     for word in _of("rating", words):
@@ -228,7 +228,9 @@ def _ratings(desk: _Desk, words: Sequence[Judgement]) -> Iterator[Opinion]:
         yield from _apart(desk, rated)
 
 
-def _apart(desk: _Desk, rated: Sequence[tuple[int, Side, Judgement]]) -> Iterator[Opinion]:
+def _apart(
+    desk: _Context, rated: Sequence[tuple[int, Side, Judgement]]
+) -> Iterator[PairwiseJudgement]:
     """One rater's ratings are one ranking with gaps: it weighs 1, whatever its length."""
     ordered = sorted(rated, key=lambda entry: (-entry[0], entry[1].key))
     used: set[Key] = set()
@@ -236,5 +238,5 @@ def _apart(desk: _Desk, rated: Sequence[tuple[int, Side, Judgement]]) -> Iterato
     for (high, better, _), (low, worse, _) in combinations(ordered, 2):
         if high - low >= desk.config.rating_margin:
             used |= {better.key, worse.key}
-            yield Opinion(better, worse, "ranking", origin)
+            yield PairwiseJudgement(better, worse, "ranking", origin)
     desk.filtered[Filter.UNPAIRED] += len({side.key for _, side, _ in rated} - used)

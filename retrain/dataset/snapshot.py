@@ -57,7 +57,7 @@ class About(BaseModel):
     parent: str | None
 
 
-class Manifest(BaseModel):
+class SnapshotManifest(BaseModel):
     """What a snapshot holds. `held_out` counts requests, `questions` different ones among them.
 
     `oldest_text`: none of its texts is older.
@@ -126,13 +126,13 @@ def window_start(last_cut_off: datetime | None, now: datetime, max_days: int) ->
     return earliest if last_cut_off is None else max(last_cut_off, earliest)
 
 
-async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) -> Manifest:
+async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) -> SnapshotManifest:
     """Write the snapshot into `folder`, replacing what is there; returns its manifest."""
     with new_folder(folder) as draft:
         spill = await _spill(draft / "spill", log, config)
         drawn = await asyncio.to_thread(_draw, draft, spill)
         asked = await _write_prompts(draft / HELD_OUT, log)
-        manifest = Manifest(
+        manifest = SnapshotManifest(
             about=about,
             pairs=drawn.pairs.lines,
             pairs_by_signal=dict(sorted(drawn.by_signal.items())),
@@ -147,13 +147,13 @@ async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) ->
     return manifest
 
 
-def open_snapshot(folder: Path) -> Manifest:
+def open_snapshot(folder: Path) -> SnapshotManifest:
     """Read the manifest and check every file against it.
 
     Raises `SnapshotError` where something is missing or was changed.
     """
     try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        manifest = SnapshotManifest.model_validate_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError as error:
         raise SnapshotError("the run has no snapshot: start another run") from error
     except ValidationError as error:

@@ -15,7 +15,7 @@ class EvaluationError(Exception):
     """There is no result. The message counts what failed and says what to look at."""
 
 
-class Arms(BaseModel):
+class AnswersByArm(BaseModel):
     """The models that answer, by the names the chat endpoint knows (`pawl@2026-w47-3f9c1a`).
 
     `base` is asked for figures only, and is None where live is the base model itself.
@@ -93,7 +93,7 @@ class Evaluation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    arms: Arms
+    arms: AnswersByArm
     asked: int
     rows: list[Row]
     failed: dict[str, int]

@@ -19,9 +19,9 @@ from retrain.evaluation.assertions import Case, Suite, check
 from retrain.evaluation.harms import load_harm_metric, measure_harm
 from retrain.evaluation.judges import Conversation, Judge, JudgeError, compare_both_ways
 from retrain.evaluation.result import (
+    AnswersByArm,
     Arm,
     ArmAnswer,
-    Arms,
     Evaluation,
     EvaluationError,
     Row,
@@ -78,7 +78,7 @@ def evaluation_request(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 async def evaluate(
     prompts: Sequence[HeldOutPrompt],
-    arms: Arms,
+    arms: AnswersByArm,
     chat: Chat,
     judge: Judge,
     suite: Suite | None,

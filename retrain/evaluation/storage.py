@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.files import FileRecord, LineWriter, matches, write_whole
 from retrain.dataset.questions import HeldOutPrompt
 from retrain.errors import SnapshotError
-from retrain.evaluation.result import Arms, Evaluation, Row, SuiteResult
+from retrain.evaluation.result import AnswersByArm, Evaluation, Row, SuiteResult
 
 ROWS, SUMMARY = "evaluation.jsonl", "evaluation.json"
 
@@ -29,7 +29,7 @@ class _Summary(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    arms: Arms
+    arms: AnswersByArm
     asked: int
     failed: dict[str, int]
     suite: SuiteResult | None

@@ -48,7 +48,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Votes:
+class VoteStream:
     """Units as arrays, with what was known before each: bets look at the past only."""
 
     arm: Path

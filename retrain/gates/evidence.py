@@ -11,7 +11,7 @@ from retrain.gates.e_process import (
     Direction,
     Path,
     Unit,
-    Votes,
+    VoteStream,
     arm_path,
     preference_path,
     rare_event_path,
@@ -68,10 +68,11 @@ class CanaryEvidence:
         return self.first if stream == "first" else self.day
 
     @cached_property
-    def votes(self) -> Mapping[Stream, Votes]:
+    def votes(self) -> Mapping[Stream, VoteStream]:
         """Each stream's votes as arrays."""
         return {
-            stream: Votes.of([unit for _, unit in self.of(stream)], self.rate) for stream in STREAMS
+            stream: VoteStream.of([unit for _, unit in self.of(stream)], self.rate)
+            for stream in STREAMS
         }
 
     @cached_property
@@ -123,7 +124,7 @@ def vote_curve(
     direction: Direction,
     margin: float = 0.0,
 ) -> Curve:
-    """The evidence of a stream's votes alone (`evidence_process.Votes.path`)."""
+    """The evidence of a stream's votes alone (`evidence_process.VoteStream.path`)."""
     return Curve(_times(evidence.of(stream)), evidence.votes[stream].path(direction, margin))
 
 
@@ -151,7 +152,7 @@ def _guardrail_curves(evidence: CanaryEvidence) -> dict[str, Curve]:
 
 
 def _rank_curve(seen: Sequence[Timed]) -> Curve:
-    votes = Votes.of([unit for _, unit in seen], rate=0.5)
+    votes = VoteStream.of([unit for _, unit in seen], rate=0.5)
     return Curve(_times(seen), votes.path("better", RANK_MARGIN))
 
 

@@ -56,7 +56,7 @@ Move = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NextMove:
     """What to do next, and why."""
 
     move: Move
@@ -73,7 +73,7 @@ class ShadowFigures:
     failed: int = 0
 
 
-STAY = Step("stay")
+STAY = NextMove("stay")
 
 
 def phase_by_route(phase: Phase, version: str, route: RouteView, trial: str) -> Phase:
@@ -91,18 +91,18 @@ def phase_by_route(phase: Phase, version: str, route: RouteView, trial: str) -> 
     return phase if phase == Phase.BEGUN else Phase.ENDED
 
 
-def first_step(began: datetime, now: datetime, config: CanaryConfig) -> Step:
+def first_step(began: datetime, now: datetime, config: CanaryConfig) -> NextMove:
     """How a rollout begins that needs no approval; one that cannot begin is given up."""
     if now - began >= timedelta(hours=config.shadow_hours):
-        return Step("roll_back", f"It could not begin within {config.shadow_hours:g} h.")
+        return NextMove("roll_back", f"It could not begin within {config.shadow_hours:g} h.")
     if config.shadow_answers:
-        return Step("shadow", "The offline gate let it through.")
-    return Step("canary", "The offline gate let it through; no shadow was asked for.")
+        return NextMove("shadow", "The offline gate let it through.")
+    return NextMove("canary", "The offline gate let it through; no shadow was asked for.")
 
 
 def after_shadow(
     figures: ShadowFigures, began: datetime, now: datetime, config: CanaryConfig
-) -> Step:
+) -> NextMove:
     """Whether the shadow has answered enough to meet users.
 
     It ends as soon as more answers have failed than may among all that are asked for.
@@ -112,12 +112,12 @@ def after_shadow(
     over = now - began >= timedelta(hours=config.shadow_hours)
     asked = seen if over else max(seen, config.shadow_answers)
     if figures.failed > config.shadow_failures * asked:
-        return Step("roll_back", f"{figures.failed} of {seen} shadow answers failed.", numbers)
+        return NextMove("roll_back", f"{figures.failed} of {seen} shadow answers failed.", numbers)
     if seen >= config.shadow_answers:
-        return Step("canary", f"The shadow answered {seen} requests.", numbers)
+        return NextMove("canary", f"The shadow answered {seen} requests.", numbers)
     if over:
         reason = f"The shadow answered {seen} requests in {config.shadow_hours:g} h."
-        return Step("canary", reason, numbers)
+        return NextMove("canary", reason, numbers)
     return STAY
 
 
@@ -129,26 +129,26 @@ def after_canary(
     *,
     ask: bool,
     unread: bool = False,
-) -> Step:
+) -> NextMove:
     """What the online gate's verdict means at this stage; `served` are the canary's requests.
 
     `unread`: the harm metrics have not seen all answers yet, and nothing is promoted till then.
     """
     numbers = {"served": served}
     if verdict.outcome == "roll_back":
-        return Step("roll_back", verdict.reason, numbers)
+        return NextMove("roll_back", verdict.reason, numbers)
     if verdict.outcome == "promote":
         move: Move = "ask" if ask else "promote"
-        return STAY if unread else Step(move, verdict.reason, numbers)
+        return STAY if unread else NextMove(move, verdict.reason, numbers)
     if share < config.share and served >= config.first_requests:
         reason = f"The guardrails have seen {served} requests of the canary."
-        return Step("widen", reason, numbers)
+        return NextMove("widen", reason, numbers)
     return STAY
 
 
-def while_awaited(verdict: OnlineVerdict) -> Step:
+def while_awaited(verdict: OnlineVerdict) -> NextMove:
     """Whether a canary that waits for a person's word goes on waiting."""
-    return Step("roll_back", verdict.reason) if verdict.outcome == "roll_back" else STAY
+    return NextMove("roll_back", verdict.reason) if verdict.outcome == "roll_back" else STAY
 
 
 def after_watch(
@@ -158,12 +158,12 @@ def after_watch(
     began: datetime,
     now: datetime,
     config: CanaryConfig,
-) -> Step:
+) -> NextMove:
     """Whether what was promoted stays."""
     if route.trial != watch_of(trial):
-        return Step("keep", "Another rollout or an operator ended the watch.")
+        return NextMove("keep", "Another rollout or an operator ended the watch.")
     if verdict.outcome == "roll_back":
-        return Step("roll_back", verdict.reason)
+        return NextMove("roll_back", verdict.reason)
     if now - began >= timedelta(days=config.watch_days):
-        return Step("keep", f"Nothing spoke against it in {config.watch_days:g} days.")
+        return NextMove("keep", f"Nothing spoke against it in {config.watch_days:g} days.")
     return STAY

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from common.database import Database, Guard, anybody
+from common.database import Database, Guard, allow_any
 from retrain.errors import RolloutUnderWayError, UnknownRolloutError
 from retrain.models import Rollout, RolloutEvent
 from retrain.repository import alone_on
@@ -22,7 +22,7 @@ class RolloutRepository:
         self._database = database
         self._last_id = 0
 
-    async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = anybody) -> None:
+    async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = allow_any) -> None:
         """Add a rollout with its first event.
 
         Raises `RolloutUnderWayError` where the channel has an open one that is not a mere watch, or

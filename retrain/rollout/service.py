@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.errors import AdaptersError
 from adapters.routing.route import RouteView, watch_of, watched
-from common.database import Database, Guard, anybody
+from common.database import Database, Guard, allow_any
 from feedback.reading.trials import served_in, shadow_figures
 from retrain.canary_config import CanaryConfig
 from retrain.config import RetrainConfig
@@ -28,9 +28,9 @@ from retrain.ports import AdapterRegistry, Clock, RunObserver
 from retrain.rollout.decisions import (
     OPEN,
     STAY,
+    NextMove,
     Phase,
     ShadowFigures,
-    Step,
     after_canary,
     after_shadow,
     after_watch,
@@ -90,7 +90,7 @@ class RolloutService:
         return await self.rows.find(version) is not None
 
     async def begin(
-        self, version: str, channel: str, run: str | None, reason: str, guard: Guard = anybody
+        self, version: str, channel: str, run: str | None, reason: str, guard: Guard = allow_any
     ) -> None:
         """Start a version on its way; a second call for the same one changes nothing.
 
@@ -115,7 +115,7 @@ class RolloutService:
         async with self._turns[channel]:
             if await self.has(version):
                 return
-            event = self._event(rollout, Step("begin", reason), phase)
+            event = self._event(rollout, NextMove("begin", reason), phase)
             await self.rows.insert(rollout, event, guard)
         self._observer.rollout_moved(channel, phase)
         await self._move_on_safely(rollout)
@@ -142,7 +142,7 @@ class RolloutService:
             rollout, route = await self._followed(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
                 raise NotAwaitedError(f"{version} waits for nobody: it is {rollout.phase}")
-            await self._do(rollout, route, Step("promote", reason), None, actor)
+            await self._do(rollout, route, NextMove("promote", reason), None, actor)
         return await self.rows.get(version)
 
     async def refuse(self, version: str, *, actor: str, reason: str) -> Rollout:
@@ -151,7 +151,7 @@ class RolloutService:
             rollout, route = await self._followed(version)
             if Phase(rollout.phase) not in OPEN:
                 raise NotAwaitedError(f"{version} is {rollout.phase} already")
-            await self._do(rollout, route, Step("refuse", reason), None, actor)
+            await self._do(rollout, route, NextMove("refuse", reason), None, actor)
         return await self.rows.get(version)
 
     async def _move_on_safely(self, rollout: Rollout) -> None:
@@ -206,14 +206,18 @@ class RolloutService:
         route = await self._registry.route_now(rollout.channel)
         phase = phase_by_route(Phase(rollout.phase), version, route, rollout.trial)
         if phase != rollout.phase or share_moved(rollout, phase, route):
-            step = Step("follow", "The route says so.")
+            step = NextMove("follow", "The route says so.")
             if phase == Phase.ENDED:
-                step = Step("follow", "It is no longer in the route: changed by hand, or the base.")
+                step = NextMove(
+                    "follow", "It is no longer in the route: changed by hand, or the base."
+                )
             await self._write(rollout, route, step, phase, ACTOR, unmoved=True)
             rollout = await self.rows.get(version)
         return rollout, route
 
-    async def _next(self, rollout: Rollout, route: RouteView) -> tuple[Step, OnlineVerdict | None]:
+    async def _next(
+        self, rollout: Rollout, route: RouteView
+    ) -> tuple[NextMove, OnlineVerdict | None]:
         """What to do by what users have shown."""
         config, now = CanaryConfig.model_validate(rollout.settings), self._clock()
         match Phase(rollout.phase):
@@ -234,7 +238,7 @@ class RolloutService:
 
     async def _after_canary(
         self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
-    ) -> tuple[Step, OnlineVerdict]:
+    ) -> tuple[NextMove, OnlineVerdict]:
         verdict, unread = await self._verdict(rollout, config, now, watch=False)
         served = await served_in(self._database, rollout.trial, "canary")
         ask = self._config.approval == "manual"
@@ -243,7 +247,7 @@ class RolloutService:
 
     async def _after_watch(
         self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
-    ) -> tuple[Step, OnlineVerdict]:
+    ) -> tuple[NextMove, OnlineVerdict]:
         verdict, _ = await self._verdict(rollout, config, now, watch=True)
         start = began(rollout, Phase.WATCH)
         return after_watch(verdict, route, rollout.trial, start, now, config), verdict
@@ -273,7 +277,7 @@ class RolloutService:
         self,
         rollout: Rollout,
         route: RouteView,
-        step: Step,
+        step: NextMove,
         verdict: OnlineVerdict | None,
         actor: str,
     ) -> None:
@@ -293,7 +297,7 @@ class RolloutService:
         self,
         rollout: Rollout,
         route: RouteView,
-        step: Step,
+        step: NextMove,
         phase: Phase,
         actor: str,
         *,
@@ -322,7 +326,7 @@ class RolloutService:
     def _event(
         self,
         rollout: Rollout,
-        step: Step,
+        step: NextMove,
         phase: Phase,
         actor: str = ACTOR,
         numbers: Mapping[str, Any] | None = None,

@@ -19,7 +19,7 @@ async def registered(context: RunContext) -> Version | None:
     return candidates[-1] if candidates else None
 
 
-async def is_whole(context: RunContext, version: Version) -> bool:
+async def is_complete(context: RunContext, version: Version) -> bool:
     """Whether the version can be had here; loads it. What has moved on is not the run's any more.
 
     Only files that are missing or damaged say no: what else keeps it from being loaded is for the

@@ -25,7 +25,7 @@ SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
 
 
 @dataclass(slots=True)
-class World:
+class RunEnvironment:
     """What all runs of a process share.
 
     `adapter_path` gives a version's folder, fetched and
@@ -65,7 +65,7 @@ class World:
 class RunContext:
     """One run in the hands of its owner. `run` is the row as it was last read or written."""
 
-    world: World
+    world: RunEnvironment
     run: Run
     lease: Lease
 

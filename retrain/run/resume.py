@@ -12,7 +12,7 @@ import structlog
 
 from retrain.dataset.snapshot import MANIFEST
 from retrain.evaluation.storage import SUMMARY
-from retrain.run.candidates import is_whole, registered
+from retrain.run.candidates import is_complete, registered
 from retrain.run.context import ADAPTER, RunContext
 from retrain.run.steps import STEPS
 
@@ -20,7 +20,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ResumePoint:
     """What of a run can be had on this machine: files, a version, and the row's verdict."""
 
     snapshot: bool
@@ -30,7 +30,7 @@ class Kept:
     verdict: bool
 
 
-def step_to_do(step: str, kept: Kept) -> str:
+def step_to_do(step: str, kept: ResumePoint) -> str:
     """The latest step, `step` at most, whose inputs are all there."""
     order = list(STEPS)
     while missing := _producers_missing(step, kept):
@@ -38,7 +38,7 @@ def step_to_do(step: str, kept: Kept) -> str:
     return step
 
 
-def _producers_missing(step: str, kept: Kept) -> list[str]:
+def _producers_missing(step: str, kept: ResumePoint) -> list[str]:
     """The steps that make what `step` needs and what is not there; each is earlier than `step`."""
     makers = {
         "snapshot": kept.snapshot,
@@ -49,7 +49,7 @@ def _producers_missing(step: str, kept: Kept) -> list[str]:
     return [maker for maker in _needs(step, kept) if not makers[maker]]
 
 
-def _needs(step: str, kept: Kept) -> tuple[str, ...]:
+def _needs(step: str, kept: ResumePoint) -> tuple[str, ...]:
     match step:
         case "train":
             return () if kept.candidate else ("snapshot",)
@@ -72,9 +72,9 @@ async def go_on_from(context: RunContext) -> str:
     """
     run = context.run
     version = await registered(context)
-    candidate = version is not None and await is_whole(context, version)
+    candidate = version is not None and await is_complete(context, version)
     files = await asyncio.to_thread(_files, context.folder)
-    kept = Kept(*files[:2], candidate, files[2], verdict=run.verdict is not None)
+    kept = ResumePoint(*files[:2], candidate, files[2], verdict=run.verdict is not None)
     step = step_to_do(run.step, kept)
     name = version.name if version is not None and candidate else None
     if (step, name) != (run.step, run.version):

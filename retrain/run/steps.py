@@ -16,8 +16,8 @@ from adapters.routing.route import RouteView
 from retrain.dataset.questions import Selection, select_prompts
 from retrain.dataset.snapshot import (
     About,
-    Manifest,
     PairLog,
+    SnapshotManifest,
     freeze,
     open_snapshot,
     read_held_out,
@@ -26,12 +26,12 @@ from retrain.dataset.snapshot import (
 )
 from retrain.errors import LiveMovedError, NoJudgeError, SnapshotError
 from retrain.evaluation.assertions import load_suite
-from retrain.evaluation.result import Arms
+from retrain.evaluation.result import AnswersByArm
 from retrain.evaluation.run import evaluate
 from retrain.evaluation.storage import read_evaluation, write_evaluation
 from retrain.gates.offline import Verdict, decide
 from retrain.run.candidates import refuse_candidates
-from retrain.run.context import ACTOR, ADAPTER, BASE, Ending, RunContext, World
+from retrain.run.context import ACTOR, ADAPTER, BASE, Ending, RunContext, RunEnvironment
 from retrain.run.report import EvaluationSummary
 from retrain.run.train import train_adapter
 from retrain.slots import label
@@ -62,7 +62,7 @@ async def snapshot(context: RunContext) -> Ending | None:
     return None if again else too_few(manifest, context.world.config.minimum_pairs)
 
 
-def too_few(manifest: Manifest, minimum: int) -> Ending | None:
+def too_few(manifest: SnapshotManifest, minimum: int) -> Ending | None:
     """The ending of a run that has not enough to learn from."""
     if manifest.pairs >= minimum:
         return None
@@ -77,21 +77,21 @@ async def _no_rollout(context: RunContext) -> Ending | None:
     return Ending("skipped", f"{under_way} is being rolled out: its end comes first")
 
 
-async def _freeze(context: RunContext) -> Manifest:
+async def _freeze(context: RunContext) -> SnapshotManifest:
     world = context.world
     about = await about_now(world, context.run.id, context.run.channel)
     await context.save(parent=about.parent, cut_off=about.cut_off)
     return await freeze(context.snapshot, about, pair_log(world, about), world.config)
 
 
-async def _freeze_again(context: RunContext) -> Manifest:
+async def _freeze_again(context: RunContext) -> SnapshotManifest:
     """The snapshot that the candidate was trained on, lost with another machine's disk."""
     world, run = context.world, context.run
     about = await _about(world, run.id, run.channel, run.parent, run.cut_off or run.created_at)
     return await freeze(context.snapshot, about, pair_log(world, about), world.config)
 
 
-async def about_now(world: World, run: str, channel: str) -> About:
+async def about_now(world: RunEnvironment, run: str, channel: str) -> About:
     """What a snapshot taken now is of."""
     await world.runs.channel(channel)
     live = (await world.registry.route_now(channel)).live
@@ -99,7 +99,7 @@ async def about_now(world: World, run: str, channel: str) -> About:
 
 
 async def _about(
-    world: World, run: str, channel_name: str, parent: str | None, now: datetime
+    world: RunEnvironment, run: str, channel_name: str, parent: str | None, now: datetime
 ) -> About:
     channel = await world.runs.channel(channel_name)
     # What a version has learned from that was rolled back since is looked at again.
@@ -117,7 +117,7 @@ async def _about(
     )
 
 
-def pair_log(world: World, about: About) -> PairLog:
+def pair_log(world: RunEnvironment, about: About) -> PairLog:
     """The log as a run reads it: only answers of the base model that is served count."""
     return PairLog(world.database, about, world.config, world.base.fingerprint)
 
@@ -195,9 +195,9 @@ async def _select(context: RunContext) -> Selection:
     )
 
 
-def _arms(context: RunContext) -> Arms:
+def _arms(context: RunContext) -> AnswersByArm:
     channel = context.run.channel
-    return Arms(
+    return AnswersByArm(
         candidate=f"{channel}@{_candidate(context)}",
         live=f"{channel}@{context.live}",
         base=f"{channel}@{BASE}" if context.run.parent is not None else None,

@@ -20,7 +20,7 @@ from feedback.feedback_tokens import FeedbackTokens
 from feedback.ids import InteractionIds
 from feedback.recorder.recorder import Recorder
 from feedback.service import FeedbackService
-from retrain.run.context import World
+from retrain.run.context import RunEnvironment
 from server.adapter_store import open_store
 from server.assembly.cluster import follow, identity
 from server.assembly.runs import begin_runs, make_runs
@@ -32,15 +32,15 @@ from server.maintenance.daily import start_housekeeping
 from server.maintenance.retention import Retention, too_short
 from server.metrics.metrics import Metrics
 from server.services import Services
-from server.serving.answering import Serving
+from server.serving.answering import AnsweringService
 from server.serving.comparisons import Comparisons
 from server.serving.drain import Drain
 from server.serving.shadow import Shadow
 from server.settings import Settings
 from server.startup.data_lock import DataLock, RunningServer
-from server.startup.deferred import Rest, Work
+from server.startup.deferred import DeferredStartup, Work
 from server.startup.last_known_writer import Remembering
-from server.startup.opening import Opening, open_recorder
+from server.startup.opening import StartupState, open_recorder
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
     lock = DataLock(settings.data_dir).acquire()
     stack.callback(lock.release)
-    opening = Opening(app, stack, metrics, token)
+    opening = StartupState(app, stack, metrics, token)
     await opening.open()
     database = opening.database
     engine = await app.state.start_engine(settings.engine)
@@ -103,7 +103,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         stack=stack,
     )
     retention = _retention(settings, database, clock, metrics)
-    rest = Rest()
+    rest = DeferredStartup()
     stack.push_async_callback(rest.close)
     services = Services(
         settings=settings,
@@ -140,7 +140,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     return services
 
 
-def _rest(app: FastAPI, opening: Opening, services: Services, world: World) -> Work:
+def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnvironment) -> Work:
     """What a start does last, once the database is there."""
     settings, registry = services.settings, services.registry
 
@@ -171,7 +171,7 @@ def _serving(  # noqa: PLR0913  (what it is made of)
     ids: InteractionIds,
     drain: Drain,
     metrics: Metrics,
-) -> Serving:
+) -> AnsweringService:
     """What answers, and the shadow beside it."""
     settings: Settings = app.state.settings
     callback = FeedbackCallback(record=recorder.record)
@@ -188,7 +188,7 @@ def _serving(  # noqa: PLR0913  (what it is made of)
         monotonic=time.monotonic,
     )
     stack.push_async_callback(shadow.close)
-    return Serving(
+    return AnsweringService(
         engine=engine,
         registry=registry,
         ids=ids,

@@ -11,7 +11,7 @@ from adapters.store.artifacts import Artifacts, fetched
 from adapters.vetting.base_model import BaseModelInfo
 from retrain.evaluation.judges import Judge, load_judge
 from retrain.launchers.local import SubprocessLauncher
-from retrain.run.context import World
+from retrain.run.context import RunEnvironment
 from retrain.schedule import Schedule
 from retrain.service import RunService
 from server.assembly.evaluation_chat import InternalChat
@@ -30,12 +30,12 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
     metrics: Metrics,
     token: str,
     stack: AsyncExitStack,
-) -> tuple[RunService, World]:
+) -> tuple[RunService, RunEnvironment]:
     """The service, which starts nothing by itself, and what it works with."""
     settings: Settings = app.state.settings
     chat = InternalChat(app, token)
     stack.push_async_callback(chat.close)
-    world = World(
+    world = RunEnvironment(
         database=database,
         registry=registry,
         adapter_path=partial(fetched, store),
@@ -53,7 +53,7 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
     return RunService(world), world
 
 
-async def begin_runs(service: RunService, world: World, stack: AsyncExitStack) -> None:
+async def begin_runs(service: RunService, world: RunEnvironment, stack: AsyncExitStack) -> None:
     """Take up runs that were left over, and let the scheduler tick, until `stack` ends."""
     stack.push_async_callback(service.close)
     await service.start()

@@ -98,11 +98,11 @@ class KeyRing:
                 continue  # what was read may be older than what was changed meanwhile
             if mine > self._shown:  # else somebody who began later was faster
                 self._shown = mine
-                self.assume(rows)
+                self.replace_all(rows)
             self._current = True
             return
 
-    def assume(self, rows: Sequence[ApiKey]) -> None:
+    def replace_all(self, rows: Sequence[ApiKey]) -> None:
         """Take these for all keys: at a start without the database."""
         self.rows = rows
         self._by_hash = {key.hash: _principal(key) for key in rows if key.revoked_at is None}
@@ -168,7 +168,7 @@ class KeyRing:
             session.add(row)
             await signal(session, KEYS)
         self._changes += 1
-        self.assume([*self.rows, row])
+        self.replace_all([*self.rows, row])
         return row, key
 
     async def revoke(self, identifier: str, tenant: str | None) -> None:
@@ -180,7 +180,7 @@ class KeyRing:
             row.revoked_at = self._clock()
             await signal(session, KEYS)
         self._changes += 1
-        self.assume([row if key.id == identifier else key for key in self.rows])
+        self.replace_all([row if key.id == identifier else key for key in self.rows])
 
     async def keys(self, tenant: str | None) -> list[ApiKey]:
         """All keys of a tenant (None: of all), newest last."""

@@ -66,9 +66,9 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    from server.database.check import look_at_database  # noqa: PLC0415  (loads the drivers)
+    from server.database.check import check_database  # noqa: PLC0415  (loads the drivers)
 
-    for state, text in look_at_database(settings.database):
+    for state, text in check_database(settings.database):
         yield Finding(name="database", state=state, text=text)
 
 

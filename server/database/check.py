@@ -21,7 +21,7 @@ NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "gluste
 """Their locks or syncs are not always what SQLite needs; by the beginning of the name."""
 
 
-def look_at_database(url: str) -> Iterator[Found]:
+def check_database(url: str) -> Iterator[Found]:
     """Whether it answers, at which revision it is, and whether its commits are durable."""
     try:
         address = database_address(url)

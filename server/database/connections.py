@@ -8,11 +8,11 @@ import orjson
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from server.database.hung_connections import Silence
+from server.database.hung_connections import HungConnections
 
 
 @dataclass(frozen=True, slots=True)
-class Engines:
+class Connections:
     """Connections to one database.
 
     `direct` is the writer's thread's: the same database through a synchronous driver. With
@@ -26,7 +26,7 @@ class Engines:
     direct: Engine
     probe: AsyncEngine
     one_turn: bool
-    silence: Silence | None = None
+    silence: HungConnections | None = None
 
     async def dispose(self) -> None:
         """Close all connections."""

@@ -29,7 +29,7 @@ TRIES = 2
 _log = structlog.get_logger()
 
 
-class Silence:
+class HungConnections:
     """Looks after the operations of one `Database`, on its event loop."""
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:

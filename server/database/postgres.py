@@ -13,8 +13,8 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from server.database.connections import Engines, to_json
-from server.database.hung_connections import Silence
+from server.database.connections import Connections, to_json
+from server.database.hung_connections import HungConnections
 
 DRIVER = "postgresql+psycopg"
 READERS = 4
@@ -65,12 +65,14 @@ _REFUSALS = (
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
-def open_postgres(url: URL) -> Engines:
+def open_postgres(url: URL) -> Connections:
     """Connections to the database that `url` names; none is made before it is needed."""
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
     probe = open_async(url, pool_size=1)
     direct = create_engine(url, pool_size=1, **_options(url))
-    silence = Silence({**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)})
+    silence = HungConnections(
+        {**writer.dialect.create_connect_args(url)[1], **connect_arguments(url)}
+    )
     for engine in (writer.sync_engine, reader.sync_engine, probe.sync_engine, direct):
         silence.follow(engine)
         _keep_texts_out_of_errors(engine)
@@ -78,7 +80,7 @@ def open_postgres(url: URL) -> Engines:
     _configure(reader.sync_engine, (*_ALL, *_READERS))
     _configure(direct, (*_ALL, *_WRITERS))
     _take_lock(writer)
-    return Engines(writer, reader, direct, probe, one_turn=False, silence=silence)
+    return Connections(writer, reader, direct, probe, one_turn=False, silence=silence)
 
 
 def open_async(url: URL, *, pool_size: int) -> AsyncEngine:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from server.database.connections import Engines, to_json
+from server.database.connections import Connections, to_json
 
 BUSY_TIMEOUT_MS = 5000
 READERS = 4
@@ -28,7 +28,7 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-def open_sqlite(url: URL) -> Engines:
+def open_sqlite(url: URL) -> Connections:
     """Connections to the file that `url` names; it is made at the first use."""
     writer = create_async_engine(url, pool_size=1, **_OPTIONS)
     reader = create_async_engine(url, pool_size=READERS, **_OPTIONS)
@@ -38,7 +38,7 @@ def open_sqlite(url: URL) -> Engines:
     _configure(reader.sync_engine, query_only=True)
     _configure(probe.sync_engine, query_only=True)
     _configure(direct, query_only=False)
-    return Engines(writer, reader, direct, probe, one_turn=True)
+    return Connections(writer, reader, direct, probe, one_turn=True)
 
 
 def _configure(engine: Engine, *, query_only: bool) -> None:

@@ -8,7 +8,7 @@ from server.engine.base import BASE
 from server.engine.errors import AdapterLoadError, RequestRefusedError
 
 
-class AdapterBooks:
+class AdapterSlots:
     """An engine's part as `AdapterHost`; names and paths are never forgotten, so none is reused."""
 
     def __init__(self, slots: int) -> None:

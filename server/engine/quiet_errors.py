@@ -23,7 +23,7 @@ def _without_messages(error: BaseException) -> str:
     return f"{_without_messages(cause)}\n\nThen:\n\n{frames}"
 
 
-def leave_out_messages(logger: logging.Logger) -> None:
+def strip_messages(logger: logging.Logger) -> None:
     """Put the filter on every handler of `logger`, once."""
     for handler in logger.handlers:
         if not any(isinstance(one, MessagelessErrors) for one in handler.filters):

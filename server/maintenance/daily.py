@@ -62,7 +62,7 @@ async def remove_old_texts(retention: Retention) -> None:
         if retention.wanted:
             await retention.apply()
         else:
-            await retention.tell_oldest()
+            await retention.report_oldest()
     except (OSError, SQLAlchemyError) as error:
         retention.metrics.failed()
         log.warning("retention_failed", kind=type(error).__name__)

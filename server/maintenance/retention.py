@@ -84,7 +84,7 @@ class Retention:
             log.info("texts_removed", **removed)
         return RetentionOut(before=before, oldest_text=await self._oldest(), **removed)
 
-    async def tell_oldest(self) -> None:
+    async def report_oldest(self) -> None:
         """Show how old the oldest text is, whether anything is ever removed or not."""
         await self._oldest()
 

@@ -20,7 +20,7 @@ async def beat(descriptor: int) -> None:
         await asyncio.sleep(BEAT_SECONDS)
 
 
-class Pulse:
+class Heartbeat:
     """The parent's end of the pipe: how many beats came."""
 
     def __init__(self) -> None:

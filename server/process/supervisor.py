@@ -16,10 +16,10 @@ from types import FrameType
 import structlog
 
 from server.config import ServerConfig
-from server.engine.watch.watchdog import Verdict, Watchdog
+from server.engine.watch.watchdog import Liveness, Watchdog
 from server.exits import EXIT_SETUP
 from server.process.backoff import Backoff
-from server.process.parent_link import Pulse
+from server.process.parent_link import Heartbeat
 from server.process.supervision import Supervision
 
 LOOK_SECONDS = 0.25
@@ -79,7 +79,7 @@ class Supervisor:
 
     def _run_once(self) -> tuple[int, float]:
         """Start the child and wait for its end; its status, and for how long it served."""
-        pulse = Pulse()
+        pulse = Heartbeat()
         supervision = Supervision(os.getpid(), pulse.writer, self._restarts)
         self._child = subprocess.Popen(  # noqa: S603  (our own command line)
             [*self._command, supervision.option], pass_fds=[pulse.writer], process_group=0
@@ -95,7 +95,7 @@ class Supervisor:
         served = 0.0 if served_from is None else self._monotonic() - served_from
         return code, served
 
-    def _watch(self, child: "subprocess.Popen[bytes]", pulse: Pulse) -> float | None:
+    def _watch(self, child: "subprocess.Popen[bytes]", pulse: Heartbeat) -> float | None:
         """Listen until the child has ended or was killed; when it began to serve."""
         watchdog = Watchdog(self._hang_seconds, self._hang_seconds, _GAP_SECONDS)
         served_from = None
@@ -105,7 +105,7 @@ class Supervisor:
                 continue
             if served_from is None:
                 served_from, self._ever_served = self._monotonic(), True
-            if watchdog.look(self._monotonic(), progress=pulse.beats, busy=True) is Verdict.HUNG:
+            if watchdog.look(self._monotonic(), progress=pulse.beats, busy=True) is Liveness.HUNG:
                 log.error("server_hangs", silent_seconds=round(watchdog.stalled_seconds, 1))
                 child.kill()
         return served_from

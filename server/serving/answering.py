@@ -37,7 +37,7 @@ CLIENT_CLOSED_REQUEST = 499
 ERROR_STATUS = 400
 
 
-class Serving:
+class AnsweringService:
     """Answers chat and completion requests and records each of them."""
 
     def __init__(  # noqa: PLR0913  (all of them are its parts)

@@ -27,9 +27,9 @@ from server.errors import UNAVAILABLE, DrainingError, retry_after
 from server.serving.answering import (
     CLIENT_CLOSED_REQUEST,
     ERROR_STATUS,
+    AnsweringService,
     ClientLeftError,
     RecordedStream,
-    Serving,
     cancelled,
 )
 from server.serving.drain import Drain
@@ -45,7 +45,7 @@ class Comparisons:
     def __init__(
         self,
         *,
-        serving: Serving,
+        serving: AnsweringService,
         engine: Engine,
         registry: Registry,
         ids: InteractionIds,

@@ -41,7 +41,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ShadowRequest:
     """A live or reported request that `version` is to answer; `since` in monotonic seconds."""
 
     live: Exchange
@@ -82,7 +82,7 @@ class Shadow:
         self._live = 0
         self._busy_at = -math.inf
         self._timer: asyncio.TimerHandle | None = None
-        self._queue: deque[Waiting] = deque()
+        self._queue: deque[ShadowRequest] = deque()
         self._running: set[asyncio.Task[ShadowOutcome]] = set()
         self._closed = False
 
@@ -113,7 +113,7 @@ class Shadow:
         if len(self._queue) >= self._config.queue_max:
             self._outcomes.ended(live.record.channel, "full")
         else:
-            self._queue.append(Waiting(live, version, self._monotonic()))
+            self._queue.append(ShadowRequest(live, version, self._monotonic()))
         self._start()
 
     async def close(self) -> None:
@@ -170,7 +170,7 @@ class Shadow:
             outcome: ShadowOutcome = "shutdown" if ending else "expired"
             self._outcomes.ended(waiting.live.record.channel, outcome)
 
-    def _wanted(self, waiting: Waiting) -> bool:
+    def _wanted(self, waiting: ShadowRequest) -> bool:
         """Whether the version can answer and is still the shadow (for a report, it need not be)."""
         if waiting.live.record.mode == EXTERNAL:
             return waiting.version == BASE or waiting.version in self._engine.resident()
@@ -181,7 +181,7 @@ class Shadow:
             and waiting.version in self._engine.resident()
         )
 
-    def _done(self, waiting: Waiting, task: asyncio.Task[ShadowOutcome]) -> None:
+    def _done(self, waiting: ShadowRequest, task: asyncio.Task[ShadowOutcome]) -> None:
         self._running.discard(task)
         outcome: ShadowOutcome = "shutdown"
         if not task.cancelled():
@@ -192,7 +192,7 @@ class Shadow:
         self._outcomes.ended(waiting.live.record.channel, outcome)
         self._start()
 
-    async def _answer(self, waiting: Waiting) -> ShadowOutcome:
+    async def _answer(self, waiting: ShadowRequest) -> ShadowOutcome:
         exchange = self._exchange(waiting)
         run_id = self._callback.begin(exchange.record)
         status: Status = "aborted"
@@ -218,7 +218,7 @@ class Shadow:
             return "failed", "failed"
         return _said(exchange, response)
 
-    def _exchange(self, waiting: Waiting) -> Exchange:
+    def _exchange(self, waiting: ShadowRequest) -> Exchange:
         live, now = waiting.live.record, self._clock()
         identifier = self._ids.new(id_prefix(waiting.live.endpoint), live.tenant, now)
         label = f"{live.channel}@{waiting.version}"

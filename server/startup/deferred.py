@@ -18,7 +18,7 @@ Work = Callable[[AsyncExitStack], Awaitable[None]]
 """Starts things that the stack ends."""
 
 
-class Rest:
+class DeferredStartup:
     """The rest of a start: at once, or in the background as soon as the database is there."""
 
     def __init__(self) -> None:

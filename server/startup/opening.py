@@ -31,7 +31,7 @@ RETRY_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
-class Opening:
+class StartupState:
     """One database and what must be read from it. `known` is None where it answered."""
 
     def __init__(self, app: FastAPI, stack: AsyncExitStack, metrics: Metrics, token: str) -> None:
@@ -102,7 +102,7 @@ class Opening:
             self.known = read_last_known(self._settings.data_dir, self.name)
         if self.known is None:
             return False
-        self.keys.assume(self.known.key_rows())
+        self.keys.replace_all(self.known.key_rows())
         self.secret = self.known.secret
         return True
 
@@ -116,7 +116,7 @@ class Opening:
 
 
 async def open_recorder(
-    app: FastAPI, opening: Opening, metrics: Metrics, stack: AsyncExitStack
+    app: FastAPI, opening: StartupState, metrics: Metrics, stack: AsyncExitStack
 ) -> tuple[Recorder, Forwarder | None]:
     """What writes the log, with the spool behind it; the command line's app has none."""
     settings: Settings = app.state.settings
@@ -132,7 +132,7 @@ async def open_recorder(
             metrics.spool,
         )
         if opening.known is not None:
-            forwarder.fall_behind(DatabaseAwayError())
+            forwarder.switch_to_spool(DatabaseAwayError())
         await forwarder.start()
         stack.push_async_callback(forwarder.close)
     recorder = Recorder(opening.database, settings.feedback, metrics.recorder, forwarder)

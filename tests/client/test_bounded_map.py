@@ -3,30 +3,30 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pawl_client.bounded_map import Recent
+from pawl_client.bounded_map import BoundedMap
 
 
 def test_the_oldest_goes_when_there_are_too_many() -> None:
-    recent: Recent[str, int] = Recent(2)
+    recent: BoundedMap[str, int] = BoundedMap(2)
     assert [recent.put(key, 0) for key in ("a", "b", "a", "c")] == [0, 0, 0, 1]
     assert (recent.get("a"), recent.get("b"), recent.get("c")) == (0, None, 0)
 
 
 def test_the_oldest_go_when_they_weigh_too_much() -> None:
-    recent: Recent[str, int] = Recent(10, weight_max=10, weigh=int)
+    recent: BoundedMap[str, int] = BoundedMap(10, weight_max=10, weigh=int)
     assert [recent.put("a", 4), recent.put("b", 4), recent.put("c", 9)] == [0, 0, 2]
     assert len(recent) == 1
 
 
 def test_what_is_too_heavy_by_itself_is_forgotten_at_once() -> None:
-    recent: Recent[str, int] = Recent(10, weight_max=10, weigh=int)
+    recent: BoundedMap[str, int] = BoundedMap(10, weight_max=10, weigh=int)
     assert recent.put("a", 11) == 1
     assert len(recent) == 0
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6))))
 def test_never_more_than_the_limits(puts: list[tuple[int, int]]) -> None:
-    recent: Recent[int, int] = Recent(3, weight_max=10, weigh=int)
+    recent: BoundedMap[int, int] = BoundedMap(3, weight_max=10, weigh=int)
     for key, weight in puts:
         recent.put(key, weight)
         held = [recent.get(one) or 0 for one in range(6)]
@@ -44,6 +44,6 @@ def test_a_put_in_the_midst_of_a_put_does_not_wait_for_itself() -> None:
             recent.put("inner", 2)
         return 0
 
-    recent: Recent[str, int] = Recent(10, weigh=weigh)
+    recent: BoundedMap[str, int] = BoundedMap(10, weigh=weigh)
     recent.put("outer", 1)
     assert (recent.get("outer"), recent.get("inner")) == (1, 2)

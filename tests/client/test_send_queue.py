@@ -5,7 +5,7 @@ from threading import Thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pawl_client.send_queue import Waiting
+from pawl_client.send_queue import SendQueue
 
 
 def alone(*_: object) -> bool:
@@ -17,7 +17,7 @@ def together(*_: object) -> bool:
 
 
 def test_rows_are_bounded_until_they_are_done() -> None:
-    waiting: Waiting[str] = Waiting(2, 100)
+    waiting: SendQueue[str] = SendQueue(2, 100)
     assert waiting.put("a", 1)
     assert waiting.put("b", 1)
     assert waiting.take(alone) == ["a"]
@@ -27,7 +27,7 @@ def test_rows_are_bounded_until_they_are_done() -> None:
 
 
 def test_bytes_are_bounded_until_they_are_done() -> None:
-    waiting: Waiting[str] = Waiting(10, 100)
+    waiting: SendQueue[str] = SendQueue(10, 100)
     assert not waiting.put("too large", 101)
     assert waiting.put("a", 60)
     assert not waiting.put("b", 41)
@@ -38,14 +38,14 @@ def test_bytes_are_bounded_until_they_are_done() -> None:
 
 
 def test_what_joins_is_taken_together() -> None:
-    waiting: Waiting[int] = Waiting(10, 10)
+    waiting: SendQueue[int] = SendQueue(10, 10)
     for number in (1, 3, 5, 2, 7):
         waiting.put(number, 1)
     assert waiting.take(lambda _, number: number % 2 == 1) == [1, 3, 5]
 
 
 def test_nobody_gets_in_once_it_is_closed() -> None:
-    waiting: Waiting[str] = Waiting(10, 10)
+    waiting: SendQueue[str] = SendQueue(10, 10)
     waiting.put("a", 1)
     waiting.put("b", 1)
     waiting.take(alone)
@@ -56,7 +56,7 @@ def test_nobody_gets_in_once_it_is_closed() -> None:
 
 
 def test_a_flush_waits_only_for_what_was_in() -> None:
-    waiting: Waiting[int] = Waiting(1000, 1000)
+    waiting: SendQueue[int] = SendQueue(1000, 1000)
     waiting.put(0, 1)
 
     def consume() -> None:
@@ -72,14 +72,14 @@ def test_a_flush_waits_only_for_what_was_in() -> None:
 
 
 def test_a_flush_gives_up_in_time() -> None:
-    waiting: Waiting[int] = Waiting(10, 10)
+    waiting: SendQueue[int] = SendQueue(10, 10)
     waiting.put(0, 1)
     assert not waiting.flush(0)
 
 
 @given(st.lists(st.sampled_from(["put", "take", "done", "close"]), max_size=40))
 def test_rows_and_bytes_are_those_that_were_let_in_and_have_not_left(steps: list[str]) -> None:
-    waiting: Waiting[int] = Waiting(5, 12)
+    waiting: SendQueue[int] = SendQueue(5, 12)
     inside, taken = 0, 0
     for step in steps:
         if step == "put":
@@ -105,6 +105,6 @@ def test_a_put_in_the_midst_of_a_put_does_not_wait_for_itself() -> None:
                 assert waiting.put("inner", 1)
             return other + int(self)
 
-    waiting: Waiting[str] = Waiting(10, 100)
+    waiting: SendQueue[str] = SendQueue(10, 100)
     assert waiting.put("outer", Interrupting(2))
     assert waiting.take(together) == ["inner", "outer"]

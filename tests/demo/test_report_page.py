@@ -7,7 +7,7 @@ import pytest
 
 from demo.report.figures import AnswerFigures, win_rate_of
 from demo.report.plots import style_plot, training_plot, win_rate_plot
-from demo.report.report_models import DemoReport, Example, StepReport, WeekReport
+from demo.report.report_models import DemoReport, SampleAnswer, StepReport, WeekReport
 from demo.report.report_page import chance, library_versions, render, write_report
 from demo.report.rollout_report import Looks, rollout_report
 from tests.demo.rollout_documents import WORSE, rollout
@@ -52,7 +52,7 @@ REPORT = DemoReport(
     base=BASE,
     weeks=(PROMOTED, SKIPPED),
     live_vs_base=win_rate_of(260, 80, 60),
-    examples=(Example(question="<script>alert(1)</script>", base="a & b", live="<i>c</i>"),),
+    examples=(SampleAnswer(question="<script>alert(1)</script>", base="a & b", live="<i>c</i>"),),
     libraries={"trl": "1.16.0"},
 )
 

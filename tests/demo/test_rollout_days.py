@@ -14,7 +14,7 @@ from demo.rollout_days import (
     live_through_rollout,
     visitors,
 )
-from demo.shop.users import Judgement, Town, Visit, make_users
+from demo.shop.users import Town, UserFeedback, Visit, make_users
 from tests.demo.rollout_documents import BEGAN, rollout
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ class FakeServer:
     def __init__(self, looks: int) -> None:
         self.time = BEGAN
         self.chats = 0
-        self.rated: list[Judgement] = []
+        self.rated: list[UserFeedback] = []
         self._left = looks
 
     async def chat(self, visit: Visit, *, answers: int, model: str = "pawl") -> Answers:
@@ -35,7 +35,7 @@ class FakeServer:
         self.chats += 1
         return Answers(f"chatcmpl-{self.chats}", ["Ugh, read the website."], "pawl@base")
 
-    async def rate(self, visit: Visit, answers: Answers, judgements: list[Judgement]) -> None:
+    async def rate(self, visit: Visit, answers: Answers, judgements: list[UserFeedback]) -> None:
         assert (visit.user in USERS, answers.model) == (True, "pawl@base")
         self.rated += judgements
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.processes.serving_process import UNSUPERVISED, Serving, serving
+from tests.integration.processes.serving_process import UNSUPERVISED, ServingProcess, serving
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 ROOT = EXAMPLES.parents[1]
@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_grou
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
+def server(tmp_path: Path) -> Iterator[ServingProcess]:
     with serving(tmp_path / "data", UNSUPERVISED) as started:
         yield started
 
 
-def run_example(server: Serving, name: str, question: str) -> str:
+def run_example(server: ServingProcess, name: str, question: str) -> str:
     """What the example prints."""
     own = {"PAWL_URL": server.server.url, "PAWL_KEY": server.server.token, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(EXAMPLES / name), question]
@@ -37,7 +37,7 @@ def run_example(server: Serving, name: str, question: str) -> str:
     return done.stdout
 
 
-def the_rated_one(server: Serving) -> dict[str, Any]:
+def the_rated_one(server: ServingProcess) -> dict[str, Any]:
     """The one interaction in the log, with its one judgement."""
     query = (
         "SELECT i.id, i.mode, i.status, i.request, c.text, f.metric_name, f.value, f.rater "
@@ -50,7 +50,7 @@ def the_rated_one(server: Serving) -> dict[str, Any]:
     return {**row, "request": json.loads(row["request"]), "value": json.loads(row["value"])}
 
 
-def test_the_chain_with_retrieval_answers_and_rates(server: Serving) -> None:
+def test_the_chain_with_retrieval_answers_and_rates(server: ServingProcess) -> None:
     said = run_example(server, "langchain_retrieval.py", "Which header names the interaction?")
     row = the_rated_one(server)
     assert row["text"] in said
@@ -62,7 +62,7 @@ def test_the_chain_with_retrieval_answers_and_rates(server: Serving) -> None:
     assert question["content"] == "Which header names the interaction?"
 
 
-def test_the_plain_client_streams_and_rates(server: Serving) -> None:
+def test_the_plain_client_streams_and_rates(server: ServingProcess) -> None:
     said = run_example(server, "openai_stream.py", "How long is delivery?")
     row = the_rated_one(server)
     assert row["text"] in said

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from feedback.config import BUILT_IN_METRICS, FeedbackConfig
 from feedback.errors import InvalidInputError
 from feedback.schemas import FeedbackIn, problems
-from feedback.validation import Judgement, StoredAnswers, check, check_against_log
+from feedback.validation import CheckedFeedback, StoredAnswers, check, check_against_log
 
 CONFIG = FeedbackConfig.model_validate(
     {
@@ -38,7 +38,7 @@ ANYTHING = st.recursive(
 FIELDS = dict.fromkeys([*FeedbackIn.model_fields, "unknown"], ANYTHING)
 
 
-def judged(metric: str, value: Any, **fields: Any) -> Judgement:
+def judged(metric: str, value: Any, **fields: Any) -> CheckedFeedback:
     given = {"inference_id": "a", "metric_name": metric, "value": value, **fields}
     return check(FeedbackIn.model_validate(given), CONFIG)
 
@@ -183,7 +183,7 @@ def test_what_is_not_stored_yet_is_not_checked() -> None:
         (judged("ranking", [{"id": "a", "choice": 1}, "b"]), "value.1"),
     ],
 )
-def test_a_choice_must_be_there_and_named(judgement: Judgement, field: str) -> None:
+def test_a_choice_must_be_there_and_named(judgement: CheckedFeedback, field: str) -> None:
     log = {"a": stored(choices=3), "b": stored(choices=2)}
     with pytest.raises(InvalidInputError) as refused:
         check_against_log(judgement.subjects, log)

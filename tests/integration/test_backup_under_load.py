@@ -14,7 +14,12 @@ import httpx
 import pytest
 
 from tests.adapters.adapter_files import make_adapter
-from tests.integration.processes.serving_process import UNSUPERVISED, Serving, chat_body, serving
+from tests.integration.processes.serving_process import (
+    UNSUPERVISED,
+    ServingProcess,
+    chat_body,
+    serving,
+)
 from tests.postgres_fixture import TestDatabases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("cli")]
@@ -70,12 +75,12 @@ def pawl(variables: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     return found
 
 
-def live(served: Serving) -> str:
+def live(served: ServingProcess) -> str:
     with served.client() as client:
         return str(client.get("/v1/route").json()["live"])
 
 
-def with_adapter(served: Serving, folder: Path) -> str:
+def with_adapter(served: ServingProcess, folder: Path) -> str:
     """A new live version; its name."""
     make_adapter(folder)
     with served.client() as client:

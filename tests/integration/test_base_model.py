@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from demo.shop.base_model import BaseModelExistsError, Example, make_base_model, packed_rows
+from demo.shop.base_model import BaseModelExistsError, TrainingText, make_base_model, packed_rows
 from demo.shop.taste import features, style_of
 from demo.shop.world import STYLE_SHARES, ask, split
 
@@ -57,9 +57,11 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_rows_hold_whole_examples_and_lose_none() -> None:
-    examples = [Example([1] * (number % 7 + 1), [2] * (number % 5 + 1)) for number in range(200)]
+    examples = [
+        TrainingText([1] * (number % 7 + 1), [2] * (number % 5 + 1)) for number in range(200)
+    ]
     rows = packed_rows(examples, 20, random.Random(0))
-    seen: list[Example] = []
+    seen: list[TrainingText] = []
     while len(seen) < 190:
         row = next(rows)
         assert 0 < sum(len(prompt) + len(answer) for prompt, answer in row) <= 20

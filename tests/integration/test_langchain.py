@@ -18,7 +18,7 @@ from pawl_client.callback import FeedbackCallback
 
 from tests.client.openai_stand_in import StandIn
 from tests.client.openai_stand_in import serving as standing_in
-from tests.integration.processes.serving_process import UNSUPERVISED, Serving, serving
+from tests.integration.processes.serving_process import UNSUPERVISED, ServingProcess, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("langchain")]
 
@@ -26,13 +26,13 @@ PROMPT = ChatPromptTemplate.from_messages([("system", "be kind"), ("user", "abou
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
     with serving(tmp_path_factory.mktemp("langchain") / "data", UNSUPERVISED) as started:
         yield started
 
 
 @pytest.fixture
-def callback(server: Serving) -> Iterator[FeedbackCallback]:
+def callback(server: ServingProcess) -> Iterator[FeedbackCallback]:
     made = FeedbackCallback(url=server.server.url, api_key=server.server.token)
     yield made
     made.close()
@@ -56,7 +56,7 @@ def chat_openai(url: str, key: str, client: Client) -> ChatOpenAI:
     )
 
 
-def pawl(server: Serving, client: Client) -> ChatOpenAI:
+def pawl(server: ServingProcess, client: Client) -> ChatOpenAI:
     return chat_openai(server.server.url, server.server.token, client)
 
 
@@ -90,7 +90,7 @@ WAYS: dict[str, Way] = {
 ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 
-def interactions(server: Serving) -> set[str]:
+def interactions(server: ServingProcess) -> set[str]:
     connection = sqlite3.connect(server.data_dir / "pawl.db")
     try:
         return {row[0] for row in connection.execute("SELECT id FROM interaction")}
@@ -98,7 +98,7 @@ def interactions(server: Serving) -> set[str]:
         connection.close()
 
 
-def rated(server: Serving, identifier: str) -> dict[str, Any]:
+def rated(server: ServingProcess, identifier: str) -> dict[str, Any]:
     with server.client() as client:
         answer = client.get(f"/v1/interactions/{identifier}")
     assert answer.status_code == 200
@@ -110,7 +110,7 @@ def rated(server: Serving, identifier: str) -> dict[str, Any]:
 
 
 def asked_and_rated(
-    server: Serving, callback: FeedbackCallback, ask: Callable[[RunnableConfig], object]
+    server: ServingProcess, callback: FeedbackCallback, ask: Callable[[RunnableConfig], object]
 ) -> dict[str, Any]:
     """The one interaction that `ask` makes, after it was rated by LangChain's run id."""
     before, run_id = interactions(server), uuid4()
@@ -125,7 +125,7 @@ def asked_and_rated(
 
 @ways
 def test_an_answer_of_pawl_is_one_row_and_can_be_rated(
-    server: Serving, callback: FeedbackCallback, way: Way
+    server: ServingProcess, callback: FeedbackCallback, way: Way
 ) -> None:
     def ask(config: RunnableConfig) -> None:
         way(lambda client: pawl(server, client), "about roses", config)
@@ -136,7 +136,7 @@ def test_an_answer_of_pawl_is_one_row_and_can_be_rated(
 
 @ways
 def test_a_chain_on_pawl_is_one_row_and_is_rated_by_its_own_run(
-    server: Serving, callback: FeedbackCallback, way: Way
+    server: ServingProcess, callback: FeedbackCallback, way: Way
 ) -> None:
     def ask(config: RunnableConfig) -> None:
         way(lambda client: PROMPT | pawl(server, client), {"thing": "roses"}, config)
@@ -148,7 +148,7 @@ def test_a_chain_on_pawl_is_one_row_and_is_rated_by_its_own_run(
 
 @ways
 def test_a_chain_on_another_model_is_reported_and_can_be_rated(
-    server: Serving, callback: FeedbackCallback, way: Way
+    server: ServingProcess, callback: FeedbackCallback, way: Way
 ) -> None:
     chain = PROMPT | FakeListChatModel(responses=["Water them."])
 
@@ -171,7 +171,7 @@ def test_a_chain_on_another_model_is_reported_and_can_be_rated(
 
 @ways
 def test_another_openai_server_is_reported_and_can_be_rated(
-    server: Serving, callback: FeedbackCallback, way: Way
+    server: ServingProcess, callback: FeedbackCallback, way: Way
 ) -> None:
     with standing_in(StandIn(model="somebody-elses")) as other:
 
@@ -183,7 +183,7 @@ def test_another_openai_server_is_reported_and_can_be_rated(
     assert (row["mode"], row["model"]) == ("external", "somebody-elses")
 
 
-def test_a_report_sent_twice_is_one_row(server: Serving) -> None:
+def test_a_report_sent_twice_is_one_row(server: ServingProcess) -> None:
     before = interactions(server)
     body = {
         "model": "elsewhere",
@@ -197,7 +197,7 @@ def test_a_report_sent_twice_is_one_row(server: Serving) -> None:
     assert len(ids) == 1
 
 
-def test_what_pawl_answered_cannot_be_overwritten_by_a_report(server: Serving) -> None:
+def test_what_pawl_answered_cannot_be_overwritten_by_a_report(server: ServingProcess) -> None:
     with server.client() as client:
         chat = {"model": "pawl", "messages": [{"role": "user", "content": "hi"}]}
         answered = client.post("/v1/chat/completions", json=chat).json()
@@ -208,5 +208,5 @@ def test_what_pawl_answered_cannot_be_overwritten_by_a_report(server: Serving) -
     assert row["mode"] == "live"
 
 
-def test_the_log_of_the_server_quotes_nobody(server: Serving) -> None:
+def test_the_log_of_the_server_quotes_nobody(server: ServingProcess) -> None:
     assert "roses" not in Path(server.data_dir.parent / "serve.log").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from server.engine.vllm.scratch import PREFIX
-from tests.integration.processes.serving_process import SERVE, Serving, chat_body, serving
+from tests.integration.processes.serving_process import SERVE, ServingProcess, chat_body, serving
 from tests.integration.test_engine_process import name_of, wait_gone
 from tests.integration.test_server_process import error_of, open_streams, stored
 
@@ -34,12 +34,14 @@ FAST = (sys.executable, "-m", "tests.integration.processes.fast_server")
 
 
 @contextmanager
-def engine_server(model: Path, data_dir: Path, command: Sequence[str] = FAST) -> Iterator[Serving]:
+def engine_server(
+    model: Path, data_dir: Path, command: Sequence[str] = FAST
+) -> Iterator[ServingProcess]:
     with serving(data_dir, command, model=model, settings=ENGINE) as server:
         yield server
 
 
-def engine_core(server: Serving) -> int:
+def engine_core(server: ServingProcess) -> int:
     """The process that computes."""
     named = {pid: name_of(pid) for pid in server.family()}
     return next(pid for pid, name in named.items() if name.startswith("VLLM::Engin"))

@@ -24,7 +24,7 @@ from tests.integration.processes.mortal_server import REAPER, SANDMAN
 from tests.integration.processes.serving_process import (
     SERVE,
     UNSUPERVISED,
-    Serving,
+    ServingProcess,
     chat_body,
     serving,
 )
@@ -42,7 +42,7 @@ MORTAL = (sys.executable, "-m", "tests.integration.processes.mortal_server")
 class OpenStream:
     """A stream that somebody reads, in a thread."""
 
-    def __init__(self, server: Serving, pool: ThreadPoolExecutor, **fields: Any) -> None:
+    def __init__(self, server: ServingProcess, pool: ThreadPoolExecutor, **fields: Any) -> None:
         self.client = server.client()
         path = fields.pop("path", CHAT)
         self._context = self.client.stream("POST", path, json=chat_body(stream=True, **fields))
@@ -62,12 +62,12 @@ class OpenStream:
 
 
 @contextmanager
-def open_streams(server: Serving, number: int, **fields: Any) -> Iterator[list[OpenStream]]:
+def open_streams(server: ServingProcess, number: int, **fields: Any) -> Iterator[list[OpenStream]]:
     with ThreadPoolExecutor(number) as pool:
         yield [OpenStream(server, pool, **fields) for _ in range(number)]
 
 
-def stored(server: Serving, identifier: str) -> tuple[str, str | None, int] | None:
+def stored(server: ServingProcess, identifier: str) -> tuple[str, str | None, int] | None:
     """Status, error and tokens of an interaction, read beside the server or after its end."""
     connection = sqlite3.connect(server.data_dir / "pawl.db")
     try:
@@ -80,7 +80,7 @@ def stored(server: Serving, identifier: str) -> tuple[str, str | None, int] | No
         connection.close()
 
 
-def wait_stored(server: Serving, identifier: str) -> tuple[str, str | None, int]:
+def wait_stored(server: ServingProcess, identifier: str) -> tuple[str, str | None, int]:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if (row := stored(server, identifier)) is not None:
@@ -89,7 +89,7 @@ def wait_stored(server: Serving, identifier: str) -> tuple[str, str | None, int]
     raise AssertionError("the interaction was not stored")
 
 
-def wait_draining(server: Serving) -> None:
+def wait_draining(server: ServingProcess) -> None:
     """Return once readiness says that the server is ending."""
     with server.client() as client:
         while client.get("/health/ready").status_code == httpx.codes.OK:
@@ -151,7 +151,7 @@ def test_an_answer_in_one_piece_that_does_not_finish_is_a_503(tmp_path: Path) ->
         assert server.process.wait(30) == 0
 
 
-def wait_in_flight(server: Serving) -> None:
+def wait_in_flight(server: ServingProcess) -> None:
     """Return once the server has read a request (its socket has nothing more to read)."""
     with server.client() as client:
         for _ in range(20):  # each is behind the request that was sent before
@@ -178,7 +178,7 @@ RUNS = {
 }
 
 
-def trainers(server: Serving) -> list[int]:
+def trainers(server: ServingProcess) -> list[int]:
     """The trainers below the server."""
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.family()}
     return [pid for pid, command in commands.items() if TRAINER[0].encode() in command]
@@ -203,7 +203,7 @@ def test_a_drain_ends_the_trainer_and_lets_go_of_its_run(tmp_path: Path) -> None
     assert runs == [("running", "train", None)]
 
 
-def send_and_vanish(server: Serving, body: dict[str, Any], *, read: bool) -> str | None:
+def send_and_vanish(server: ServingProcess, body: dict[str, Any], *, read: bool) -> str | None:
     """Ask, read the head of the answer perhaps, and be gone as after kill -9: a reset."""
     address = urlsplit(server.server.url)
     content = json.dumps(body).encode()
@@ -245,7 +245,7 @@ def test_an_answer_whose_client_is_gone_is_stored_as_aborted(tmp_path: Path) -> 
         assert rows == ["aborted"]
 
 
-def by_user(server: Serving, user: str) -> list[str]:
+def by_user(server: ServingProcess, user: str) -> list[str]:
     connection = sqlite3.connect(server.data_dir / "pawl.db")
     try:
         query = "SELECT status FROM interaction WHERE user = ?"
@@ -301,7 +301,7 @@ def test_an_engine_that_hangs_while_nobody_asks_is_found(tmp_path: Path) -> None
     assert "engine_hangs" in server.log
 
 
-def by_status(server: Serving) -> dict[str, int]:
+def by_status(server: ServingProcess) -> dict[str, int]:
     """Interactions in the log, by their status."""
     connection = sqlite3.connect(server.data_dir / "pawl.db")
     try:

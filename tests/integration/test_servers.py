@@ -8,7 +8,12 @@ import pytest
 
 from bench.faults import servers as fault_servers
 from tests.adapters.adapter_files import make_adapter
-from tests.integration.processes.serving_process import UNSUPERVISED, Serving, chat_body, serving
+from tests.integration.processes.serving_process import (
+    UNSUPERVISED,
+    ServingProcess,
+    chat_body,
+    serving,
+)
 from tests.postgres_fixture import TestDatabases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("servers")]
@@ -26,7 +31,7 @@ def test_routes_change_under_load_while_a_server_stops_and_goes_on(tmp_path: Pat
     assert max(seen.late()) <= fault_servers.LIMIT_SECONDS
 
 
-def promoted(server: Serving, folder: Path, seed: int) -> str:
+def promoted(server: ServingProcess, folder: Path, seed: int) -> str:
     """A new version that is live; its name."""
     adapter = make_adapter(folder / f"adapter-{seed}", seed)
     with server.client(timeout=120) as client:
@@ -36,13 +41,13 @@ def promoted(server: Serving, folder: Path, seed: int) -> str:
     return name
 
 
-def answered_by(server: Serving) -> str:
+def answered_by(server: ServingProcess) -> str:
     with server.client() as client:
         answer = client.post("/v1/chat/completions", json=chat_body())
         return str(answer.headers["x-pawl-version"])
 
 
-def states(server: Serving) -> dict[str, str]:
+def states(server: ServingProcess) -> dict[str, str]:
     """The servers' states, by name."""
     with server.client() as client:
         return {row["name"]: row["state"] for row in client.get("/v1/servers").json()}
@@ -64,7 +69,7 @@ def test_a_killed_server_blocks_nothing_for_long_and_comes_back_with_what_is_liv
             assert states(b) == {"a": "ready", "b": "ready"}
 
 
-def started(folder: Path, name: str, url: str) -> AbstractContextManager[Serving]:
+def started(folder: Path, name: str, url: str) -> AbstractContextManager[ServingProcess]:
     """A server of that name, and its own data folder."""
     (folder / name).mkdir(exist_ok=True)
     settings = {

@@ -17,7 +17,7 @@ from adapters.config import AdaptersConfig
 from adapters.ports import SilentObserver
 from adapters.service import Registry
 from adapters.store.local import ArtifactStore
-from retrain.run.context import World
+from retrain.run.context import RunEnvironment
 from retrain.service import RunService
 from retrain.trainer.events import Event, Saved
 from server.database.database import Database
@@ -159,7 +159,7 @@ class MortalHouse:
             SilentObserver(),
         )
         await registry.start()
-        world = World(
+        world = RunEnvironment(
             database=database,
             registry=registry,
             adapter_path=self.store.path,

@@ -28,13 +28,13 @@ from adapters.routing.route import (
     without_trial,
 )
 from adapters.vetting.base_model import BaseModelInfo
-from common.database import Guard, anybody
+from common.database import Guard, allow_any
 from retrain.config import PairsConfig, RetrainConfig, TrainerConfig
 from retrain.evaluation.run import EvaluationConfig
 from retrain.gates.offline import GateConfig
 from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer
-from retrain.run.context import World
+from retrain.run.context import RunEnvironment
 from retrain.service import RunService
 from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
@@ -115,7 +115,7 @@ class FakeRegistry:
         run: str | None,
         parent: str | None,
         figures: dict[str, Any],
-        guard: Guard = anybody,
+        guard: Guard = allow_any,
     ) -> Version:
         await self.adding.wait()
         await self._ask(guard)
@@ -137,7 +137,7 @@ class FakeRegistry:
         reason: str,
         holdback_share: float = 0.0,
         epoch: int | None = None,
-        guard: Guard = anybody,
+        guard: Guard = allow_any,
     ) -> Swapped:
         await self._ask(guard)
         self._check(epoch)
@@ -190,7 +190,7 @@ class FakeRegistry:
             await guard(session)
 
     async def reject(
-        self, version: str, *, actor: str, reason: str, guard: Guard = anybody
+        self, version: str, *, actor: str, reason: str, guard: Guard = allow_any
     ) -> None:
         await self._ask(guard)
         self.calls.append(("reject", version))
@@ -203,7 +203,7 @@ class FakeRegistry:
         self.rows[version].state = state.value
 
     async def set_figures(
-        self, version: str, figures: dict[str, Any], *, guard: Guard = anybody
+        self, version: str, figures: dict[str, Any], *, guard: Guard = allow_any
     ) -> None:
         await self._ask(guard)
         self.rows[version].figures = {**self.rows[version].figures, **figures}
@@ -336,8 +336,8 @@ class House:
             await service.close()
         await self.database.close()
 
-    def world(self) -> World:
-        return World(
+    def world(self) -> RunEnvironment:
+        return RunEnvironment(
             database=self.database,
             registry=self.registry,
             adapter_path=lambda version: Path(version.folder),

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from server.engine.adapter_slots import AdapterBooks
+from server.engine.adapter_slots import AdapterSlots
 from server.engine.base import EngineCall, EngineInfo, EngineResponse, Tap, TappedChoice
 from server.engine.config import EngineConfig
 from server.engine.error_body import STREAM_END, error_event
@@ -35,7 +35,7 @@ class Faults:
     token_delay_seconds: float = 0.0
 
 
-class FakeEngine(AdapterBooks):
+class FakeEngine(AdapterSlots):
     """See `server.engine.base.Engine`."""
 
     def __init__(self, config: EngineConfig | None = None) -> None:

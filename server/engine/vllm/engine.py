@@ -46,7 +46,7 @@ from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.executor import Executor
 
-from server.engine.adapter_slots import AdapterBooks
+from server.engine.adapter_slots import AdapterSlots
 from server.engine.base import EngineCall, EngineInfo, EngineResponse
 from server.engine.config import EngineConfig
 from server.engine.error_body import ERROR_PREFIX, error_event
@@ -57,7 +57,7 @@ from server.engine.errors import (
     RequestRefusedError,
 )
 from server.engine.fingerprint import model_fingerprint, model_folder
-from server.engine.quiet_errors import leave_out_messages
+from server.engine.quiet_errors import strip_messages
 from server.engine.requests.rules import Limits, accepted_fields, overruled
 from server.engine.stream import AnswerStream
 from server.engine.vllm.arguments import (
@@ -118,13 +118,13 @@ class _Serving:
     completion: OpenAIServingCompletion
 
 
-class VllmEngine(AdapterBooks, Lifetime):
+class VllmEngine(AdapterSlots, Lifetime):
     """The real engine; see `server.engine.base.Engine`. Made by `start_vllm`."""
 
     def __init__(
         self, llm: TappedLLM, serving: _Serving, info: EngineInfo, scratch: Scratch
     ) -> None:
-        AdapterBooks.__init__(self, info.adapter_slots)
+        AdapterSlots.__init__(self, info.adapter_slots)
         Lifetime.__init__(self)
         self._llm = llm
         self._serving = serving
@@ -378,7 +378,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     args = _parse(config, cpu=cpu)
     started = perf_counter()
     llm = _start_llm(args, fast=fast_start)
-    leave_out_messages(logging.getLogger("vllm"))
+    strip_messages(logging.getLogger("vllm"))
     scratch.note(shared_memory_below(os.getpid()))
     try:
         require_generation(config.model, await llm.get_supported_tasks())

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 
 from common.parent_death import die_with_parent
 from server.engine.errors import EngineStartError
-from server.engine.quiet_errors import leave_out_messages
+from server.engine.quiet_errors import strip_messages
 
 _GROUP, _NAME = "vllm.general_plugins", "pawl"
 
@@ -18,7 +18,7 @@ _GROUP, _NAME = "vllm.general_plugins", "pawl"
 def install() -> None:
     """Tie the process to its parent, and keep everybody's text out of its log."""
     die_with_parent()
-    leave_out_messages(logging.getLogger("vllm"))
+    strip_messages(logging.getLogger("vllm"))
 
 
 def require_plugin(environment: MutableMapping[str, str]) -> None:

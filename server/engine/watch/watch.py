@@ -8,7 +8,7 @@ import structlog
 
 from server.engine.config import EngineConfig
 from server.engine.errors import EngineDeadError
-from server.engine.watch.watchdog import Verdict, Watchdog
+from server.engine.watch.watchdog import Liveness, Watchdog
 
 LOOK_SECONDS = 0.5
 _GAP_SECONDS = 2.0
@@ -81,7 +81,7 @@ class EngineWatch:
         death = asyncio.ensure_future(self._engine.wait_dead())
         try:
             while not death.done():
-                if self._look() is Verdict.HUNG:
+                if self._look() is Liveness.HUNG:
                     log.error("engine_hangs", stalled_seconds=round(self.stalled_seconds, 1))
                     self._engine.kill()
                     await asyncio.wait({death}, timeout=_DEATH_SECONDS)
@@ -92,10 +92,10 @@ class EngineWatch:
                 if task is not None:
                     task.cancel()
 
-    def _look(self) -> Verdict:
+    def _look(self) -> Liveness:
         now, steps, busy = self._monotonic(), self._engine.steps, self._engine.busy()
         verdict = self._watchdog.look(now, progress=steps, busy=busy)
-        if verdict is Verdict.PROBE:
+        if verdict is Liveness.PROBE:
             if self._canary is not None:
                 self._canary.cancel()
             self._canary = asyncio.ensure_future(self._probe())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(Enum):
+class Liveness(Enum):
     """What a look at it says: leave it alone, give it something to do, or give it up."""
 
     FINE = "fine"
@@ -34,7 +34,7 @@ class Watchdog:
     _had_work: bool = False
     _asked: bool = False
 
-    def look(self, now: float, *, progress: int, busy: bool) -> Verdict:
+    def look(self, now: float, *, progress: int, busy: bool) -> Liveness:
         """One look; to be taken about every second.
 
         Args:
@@ -64,11 +64,11 @@ class Watchdog:
         self.stalled_seconds = self._idle_seconds = 0.0
         self._asked = False
 
-    def _verdict(self, *, busy: bool) -> Verdict:
+    def _verdict(self, *, busy: bool) -> Liveness:
         if self.stalled_seconds >= self.hang_seconds:
-            return Verdict.HUNG
+            return Liveness.HUNG
         if busy or self._asked or self._idle_seconds < self.canary_seconds:
-            return Verdict.FINE
+            return Liveness.FINE
         self._asked = True
         self._idle_seconds = 0.0
-        return Verdict.PROBE
+        return Liveness.PROBE

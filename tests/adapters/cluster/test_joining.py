@@ -28,12 +28,12 @@ async def test_a_server_that_lacks_what_others_hold_is_not_ready_and_goes_on_try
     b = servers.make("b")
     b.host.refused.add(live)
     await b.registry.start()
-    assert (b.answers, b.registry.stands_in) == ("base", True)
+    assert (b.answers, b.registry.is_fallback) == ("base", True)
     assert not (await servers.peer(b)).ready
     b.host.refused.clear()
     b.clock.seconds += servers.config.cluster.retry_seconds
     await b.pulse()
-    assert (b.answers, b.registry.stands_in) == (live, False)
+    assert (b.answers, b.registry.is_fallback) == (live, False)
     assert (await servers.peer(b)).ready
 
 
@@ -56,7 +56,7 @@ async def test_without_another_ready_server_a_stand_in_answers_and_the_server_is
     b = servers.make("b")
     b.host.refused.add(live)
     await b.registry.start()
-    assert (b.answers, b.registry.stands_in) == ("base", False)
+    assert (b.answers, b.registry.is_fallback) == ("base", False)
 
 
 async def test_damaged_files_on_one_server_change_no_route_while_another_lives(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.cluster.reconciler import Failure, first_to_try
+from adapters.cluster.reconciler import LoadFailure, first_to_try
 from tests.adapters.servers import OneServer, Servers
 
 pytestmark = pytest.mark.anyio
@@ -75,14 +75,14 @@ async def test_nothing_waits_behind_a_version_whose_loads_fail_slowly(
 
 
 def test_what_has_not_failed_is_tried_before_what_is_due() -> None:
-    assert first_to_try(["live", "new"], {"live": Failure("", 1.0)}, 2.0) == "new"
+    assert first_to_try(["live", "new"], {"live": LoadFailure("", 1.0)}, 2.0) == "new"
 
 
 def test_of_those_that_are_due_the_one_that_was_due_first_is_tried() -> None:
-    failed = {"live": Failure("", 2.0), "standby": Failure("", 1.0)}
+    failed = {"live": LoadFailure("", 2.0), "standby": LoadFailure("", 1.0)}
     assert first_to_try(failed, failed, 3.0) == "standby"
 
 
 def test_what_is_not_due_or_never_again_is_not_tried() -> None:
-    failed = {"live": Failure("", 2.0), "request": Failure("", None)}
+    failed = {"live": LoadFailure("", 2.0), "request": LoadFailure("", None)}
     assert first_to_try(failed, failed, 1.0) is None

@@ -133,7 +133,7 @@ async def test_a_refused_row_that_no_room_is_left_for_holds_nothing_up(
         connection.exec_driver_sql(f"PRAGMA max_page_count={2**18 // 4096}")
         connection.exec_driver_sql("CREATE TABLE large AS SELECT zeroblob(1048576)")
 
-    monkeypatch.setattr("feedback.spool.spool.keep_aside", full)
+    monkeypatch.setattr("feedback.spool.spool.quarantine", full)
     group = await spool.oldest(10)
     with capture_logs() as logs:
         await spool.forget(group, [Refused(group.feedback[0], "ConflictError")], NOW)

@@ -30,7 +30,7 @@ def chat_body(**fields: Any) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Serving:
+class ServingProcess:
     """A command that serves `data_dir`, and the server that it has brought up so far."""
 
     data_dir: Path
@@ -94,7 +94,7 @@ def serving(
     *,
     model: Path | None = None,
     settings: Mapping[str, str] | None = None,
-) -> Iterator[Serving]:
+) -> Iterator[ServingProcess]:
     """Start `command` on `data_dir`; whatever is left of it in the end is killed."""
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
     quiet = {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
@@ -109,7 +109,7 @@ def serving(
             stdout=log,
             stderr=log,
         )
-    started = Serving(data_dir, temporary, process)
+    started = ServingProcess(data_dir, temporary, process)
     family: list[int] = []
     try:
         started.wait_ready()

@@ -23,7 +23,7 @@ from retrain.dataset.snapshot import (
     PAIRS,
     QUESTIONS,
     About,
-    Manifest,
+    SnapshotManifest,
     freeze,
     open_snapshot,
     read_held_out,
@@ -87,7 +87,7 @@ class StubLog:
             )
 
 
-async def frozen(folder: Path, count: int = 6, **settings: Any) -> Manifest:
+async def frozen(folder: Path, count: int = 6, **settings: Any) -> SnapshotManifest:
     return await freeze(folder, ABOUT, StubLog(count), RetrainConfig(**settings))
 
 

@@ -9,11 +9,11 @@ import pytest
 from retrain.dataset.questions import HeldOutPrompt
 from retrain.evaluation.assertions import Case, Suite
 from retrain.evaluation.judges import CallableJudge, JudgeError
-from retrain.evaluation.result import Arms, Evaluation, EvaluationError
+from retrain.evaluation.result import AnswersByArm, Evaluation, EvaluationError
 from retrain.evaluation.run import EvaluationConfig, evaluate, evaluation_request
 from retrain.ports import Answer, ChatError, ChatUnavailableError
 
-ARMS = Arms(candidate="pawl@new", live="pawl@old", base="pawl@base")
+ARMS = AnswersByArm(candidate="pawl@new", live="pawl@old", base="pawl@base")
 TEXTS = {"pawl@new": "a much better answer", "pawl@old": "an answer", "pawl@base": "hm"}
 CONFIG = EvaluationConfig(first_pause=0, concurrency=3)
 
@@ -62,7 +62,7 @@ def prompts(count: int) -> list[HeldOutPrompt]:
 
 
 async def run(
-    chat: FakeChat, count: int = 20, arms: Arms = ARMS, config: EvaluationConfig = CONFIG
+    chat: FakeChat, count: int = 20, arms: AnswersByArm = ARMS, config: EvaluationConfig = CONFIG
 ) -> Evaluation:
     return await evaluate(prompts(count), arms, chat, JUDGE, None, config)
 
@@ -87,7 +87,7 @@ async def test_the_figures_are_the_candidates() -> None:
 @pytest.mark.anyio
 async def test_base_is_not_asked_where_it_is_live() -> None:
     chat = FakeChat()
-    evaluation = await run(chat, arms=Arms(candidate="pawl@new", live="pawl@base"))
+    evaluation = await run(chat, arms=AnswersByArm(candidate="pawl@new", live="pawl@base"))
     assert {model for model, _ in chat.requests} == {"pawl@new", "pawl@base"}
     assert evaluation.against_base() == evaluation.against_live()
 
@@ -134,7 +134,7 @@ async def test_a_judge_that_fails_everywhere_is_no_result() -> None:
 
 @pytest.mark.anyio
 async def test_a_mistake_in_the_chat_is_not_taken_for_a_failed_prompt() -> None:
-    arms = Arms(candidate="pawl@unknown", live="pawl@old")
+    arms = AnswersByArm(candidate="pawl@unknown", live="pawl@old")
     with pytest.raises(ExceptionGroup) as caught:
         await run(FakeChat(), arms=arms)
     assert caught.group_contains(KeyError)

@@ -11,7 +11,7 @@ from retrain.gates.e_process import (
     Direction,
     Path,
     Unit,
-    Votes,
+    VoteStream,
     arm_path,
     crossed,
     preference_path,
@@ -30,10 +30,10 @@ def test_a_coin_that_picks_the_arm_adds_no_evidence_on_average(
     before: list[Unit], vote: float, share: float, rate: float, direction: Direction
 ) -> None:
     def after(canary: bool) -> float:
-        votes = Votes.of([*before, Unit(canary, vote, share)], rate)
+        votes = VoteStream.of([*before, Unit(canary, vote, share)], rate)
         return float(votes.path(direction)[-1])
 
-    now = float(Votes.of(before, rate).path(direction)[-1]) if before else 1.0
+    now = float(VoteStream.of(before, rate).path(direction)[-1]) if before else 1.0
     expected = share * after(canary=True) + (1 - share) * after(canary=False)
     assert expected == pytest.approx(now, rel=1e-9)
 
@@ -42,7 +42,7 @@ def test_a_coin_that_picks_the_arm_adds_no_evidence_on_average(
 def test_evidence_is_never_negative_and_never_missing(
     seen: list[Unit], rate: float, direction: Direction, margin: float
 ) -> None:
-    path = Votes.of(seen, rate).path(direction, margin)
+    path = VoteStream.of(seen, rate).path(direction, margin)
     assert path.shape == (len(seen),)
     assert (path > 0).all()
     assert np.isfinite(path).all()
@@ -53,8 +53,8 @@ def test_being_worse_is_being_better_with_the_votes_turned_round(
     seen: list[Unit], rate: float
 ) -> None:
     turned = [Unit(unit.canary, 1 - unit.vote, unit.share) for unit in seen]
-    worse = Votes.of(seen, rate).path("worse")
-    better = Votes.of(turned, 1 - rate).path("better")
+    worse = VoteStream.of(seen, rate).path("worse")
+    better = VoteStream.of(turned, 1 - rate).path("better")
     assert worse == pytest.approx(better, rel=1e-6)
 
 
@@ -62,8 +62,8 @@ def test_being_worse_is_being_better_with_the_votes_turned_round(
 def test_what_comes_later_does_not_change_what_was_shown(
     seen: list[Unit], later: list[Unit], rate: float
 ) -> None:
-    path = Votes.of(seen, rate).path("better")
-    assert Votes.of([*seen, *later], rate).path("better")[: len(seen)] == pytest.approx(path)
+    path = VoteStream.of(seen, rate).path("better")
+    assert VoteStream.of([*seen, *later], rate).path("better")[: len(seen)] == pytest.approx(path)
 
 
 @given(st.lists(st.tuples(st.booleans(), shares), max_size=30), shares)
@@ -88,7 +88,7 @@ def test_comparisons_won_by_a_coin_add_no_evidence_on_average(before: list[bool]
 
 def test_a_clear_difference_is_shown_and_its_opposite_is_not() -> None:
     seen = [Unit(bool(n % 2), float(n % 2), 0.5) for n in range(400)]
-    votes = Votes.of(seen, 0.5)
+    votes = VoteStream.of(seen, 0.5)
     assert votes.path("better")[-1] > 1e6
     assert votes.path("worse")[-1] < 0.01
 
@@ -99,7 +99,7 @@ def test_a_difference_within_the_margin_is_told_from_one_beyond_it() -> None:
         Unit(canary, float(rng.random() < 0.5), 0.5)
         for canary in (rng.random(20_000) < 0.5).tolist()
     ]
-    votes = Votes.of(seen, 0.5)
+    votes = VoteStream.of(seen, 0.5)
     assert votes.path("better", margin=-0.05)[-1] > 1e3
     assert votes.path("better")[-1] < 50
 
@@ -113,4 +113,4 @@ def test_the_first_crossing_counts() -> None:
 
 def test_evidence_beyond_all_numbers_is_no_error() -> None:
     seen = [Unit(bool(n % 2), float(n % 2), 0.5) for n in range(40_000)]
-    assert Votes.of(seen, 0.5).path("better")[-1] == np.inf
+    assert VoteStream.of(seen, 0.5).path("better")[-1] == np.inf

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from retrain.dataset.questions import Selection
-from retrain.evaluation.result import ArmAnswer, Arms, Evaluation, Row
+from retrain.evaluation.result import AnswersByArm, ArmAnswer, Evaluation, Row
 from retrain.gates.offline import GateConfig, decide
 from retrain.run.report import EvaluationSummary, RunReport, TrainingSummary, markdown
 
@@ -33,7 +33,7 @@ def evaluation() -> Evaluation:
         for n in range(12)
     ]
     return Evaluation(
-        arms=Arms(candidate="pawl@new", live="pawl@base"),
+        arms=AnswersByArm(candidate="pawl@new", live="pawl@base"),
         asked=13,
         rows=rows,
         failed={"ChatError": 1},

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.run.resume import Kept, step_to_do
+from retrain.run.resume import ResumePoint, step_to_do
 from retrain.run.steps import STEPS
 from tests.retrain.runs import RUN, interrupted, interrupted_after, taken_up
 from tests.retrain.world import House
 
-NOTHING = Kept(snapshot=False, adapter=False, candidate=False, evaluation=False, verdict=False)
-ALL = Kept(snapshot=True, adapter=True, candidate=True, evaluation=True, verdict=True)
-KEPT = st.builds(Kept, *(st.booleans(),) * 5)
+NOTHING = ResumePoint(
+    snapshot=False, adapter=False, candidate=False, evaluation=False, verdict=False
+)
+ALL = ResumePoint(snapshot=True, adapter=True, candidate=True, evaluation=True, verdict=True)
+KEPT = st.builds(ResumePoint, *(st.booleans(),) * 5)
 STEP = st.sampled_from(list(STEPS))
 
 
@@ -40,12 +42,12 @@ STEP = st.sampled_from(list(STEPS))
 def test_a_run_goes_back_to_the_earliest_step_whose_inputs_are_missing(
     step: str, kept: dict[str, bool], back_to: str
 ) -> None:
-    fields = {name: getattr(NOTHING, name) for name in Kept.__slots__}
-    assert step_to_do(step, Kept(**{**fields, **kept})) == back_to
+    fields = {name: getattr(NOTHING, name) for name in ResumePoint.__slots__}
+    assert step_to_do(step, ResumePoint(**{**fields, **kept})) == back_to
 
 
 @given(STEP, KEPT)
-def test_it_never_goes_forward(step: str, kept: Kept) -> None:
+def test_it_never_goes_forward(step: str, kept: ResumePoint) -> None:
     order = list(STEPS)
     assert order.index(step_to_do(step, kept)) <= order.index(step)
 

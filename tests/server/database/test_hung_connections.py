@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, NullPool, make_url
 from sqlalchemy.engine.default import DefaultDialect
 
-from server.database.hung_connections import Silence
+from server.database.hung_connections import HungConnections
 
 MOMENT = 0.2
 """Time enough for another thread to connect, where nothing holds it."""
@@ -36,7 +36,7 @@ def test_connections_are_cut_while_another_thread_connects(monkeypatch: pytest.M
                 yield connection
 
     monkeypatch.setattr("server.database.hung_connections.WeakSet", ConnectedToMeanwhile)
-    silence = Silence({})
+    silence = HungConnections({})
     silence.follow(Engine(pool, DefaultDialect(), make_url("none://")))
     with ThreadPoolExecutor(1) as writer:
         for connection in made[:2]:

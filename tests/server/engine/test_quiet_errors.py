@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from server.engine.quiet_errors import leave_out_messages
+from server.engine.quiet_errors import strip_messages
 
 SECRET = "Xyzzy-secret-4711"
 NOTHING: dict[str, int] = {}
@@ -17,8 +17,8 @@ def logged() -> tuple[logging.Logger, io.StringIO]:
     logger.handlers.clear()
     logger.propagate = False
     logger.addHandler(logging.StreamHandler(stream))
-    leave_out_messages(logger)
-    leave_out_messages(logger)
+    strip_messages(logger)
+    strip_messages(logger)
     return logger, stream
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engine.watch.watchdog import Verdict, Watchdog
+from server.engine.watch.watchdog import Liveness, Watchdog
 
 HANG, CANARY, GAP = 60.0, 10.0, 2.0
 LOOKS = st.floats(0.01, GAP)
@@ -19,11 +19,11 @@ class Scene:
     now: float = 1000.0
     steps: int = 0
 
-    def look(self, after: float = 1.0, *, busy: bool) -> Verdict:
+    def look(self, after: float = 1.0, *, busy: bool) -> Liveness:
         self.now += after
         return self.watchdog.look(self.now, progress=self.steps, busy=busy)
 
-    def until(self, verdict: Verdict, *, busy: bool, after: float = 1.0) -> float:
+    def until(self, verdict: Liveness, *, busy: bool, after: float = 1.0) -> float:
         """Look until the verdict; the seconds that took."""
         began = self.now
         while self.look(after, busy=busy) is not verdict:
@@ -38,7 +38,7 @@ def test_what_moves_between_looks_never_hangs(looks: list[tuple[float, bool, int
     scene = Scene()
     for after, busy, steps in looks:
         scene.steps += steps
-        assert scene.look(after, busy=busy) is not Verdict.HUNG
+        assert scene.look(after, busy=busy) is not Liveness.HUNG
 
 
 @given(after=LOOKS, steps=st.integers(0, 3))
@@ -47,44 +47,44 @@ def test_work_without_a_step_is_a_hang_in_time(after: float, steps: int) -> None
     for _ in range(steps):
         scene.steps += 1
         scene.look(after, busy=True)
-    took = scene.until(Verdict.HUNG, busy=True, after=after)
+    took = scene.until(Liveness.HUNG, busy=True, after=after)
     assert HANG <= took <= HANG + 3 * GAP
 
 
 @given(after=LOOKS)
 def test_an_idle_engine_is_probed_and_one_that_gives_nothing_hangs(after: float) -> None:
     scene = Scene()
-    assert CANARY <= scene.until(Verdict.PROBE, busy=False, after=after) <= CANARY + 3 * GAP
-    assert HANG <= scene.until(Verdict.HUNG, busy=False, after=after) <= HANG + 3 * GAP
+    assert CANARY <= scene.until(Liveness.PROBE, busy=False, after=after) <= CANARY + 3 * GAP
+    assert HANG <= scene.until(Liveness.HUNG, busy=False, after=after) <= HANG + 3 * GAP
 
 
 @given(after=LOOKS)
 def test_an_idle_engine_that_answers_its_probes_never_hangs(after: float) -> None:
     scene = Scene()
     for _ in range(5):
-        scene.until(Verdict.PROBE, busy=False, after=after)
-        assert scene.look(after, busy=False) is Verdict.FINE
+        scene.until(Liveness.PROBE, busy=False, after=after)
+        assert scene.look(after, busy=False) is Liveness.FINE
         scene.steps += 1
-        assert scene.look(after, busy=False) is Verdict.FINE
+        assert scene.look(after, busy=False) is Liveness.FINE
 
 
 @given(pause=st.floats(GAP, 1e6), busy=st.booleans())
 def test_time_that_the_watcher_missed_does_not_count(pause: float, busy: bool) -> None:
     scene = Scene()
     scene.look(busy=busy)
-    assert scene.look(pause, busy=busy) is not Verdict.HUNG
+    assert scene.look(pause, busy=busy) is not Liveness.HUNG
     assert scene.watchdog.stalled_seconds <= GAP
 
 
 def test_requests_that_are_given_up_one_after_the_other_do_not_hide_a_hang() -> None:
     scene = Scene()
     verdicts = [scene.look(busy=number % 3 > 0) for number in range(200)]
-    assert Verdict.HUNG in verdicts
+    assert Liveness.HUNG in verdicts
 
 
 def test_a_refused_probe_is_no_hang() -> None:
     scene = Scene()
     for _ in range(20):
-        scene.until(Verdict.PROBE, busy=False)
+        scene.until(Liveness.PROBE, busy=False)
         scene.watchdog.answered()
     assert scene.watchdog.stalled_seconds == 0
