@@ -1,10 +1,11 @@
-# make setup | test | demo | lock        (see CONTRIBUTING.md)
+# make setup | fast | unit | test | demo | lock        (see CONTRIBUTING.md)
 VENV    := .venv
 PYTHON  ?= python3.11
 LIST    := requirements/cpu.txt
 BIN     := $(VENV)/bin
 UV      := $(BIN)/uv
 ARGS    ?=
+ROOM    ?=
 UPGRADE ?=
 # torch's CPU build: from the wheels pip was told of, else from PyTorch's own CPU index.
 WHEELS  := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
@@ -16,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 # Importing vLLM takes 12 s of compiling where bytecode is not kept, 4 s where it is.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup system lint types contracts unit engine test demo lock clean
+.PHONY: setup system lint types contracts fast unit engine test demo lock clean
 
 setup: $(VENV)/.stamp
 
@@ -48,8 +49,13 @@ types: setup
 contracts: setup
 	$(BIN)/lint-imports
 
+# Tests that only compute: seconds. Whole files are marked `pytest.mark.pure`.
+fast: setup
+	$(BIN)/pytest -q --hypothesis-profile=fast $$(grep -rl "pytest.mark.pure" tests) $(ARGS)
+
+# Tests without the engine; ROOM=adapters or ROOM=server/database narrows them to a folder.
 unit: setup system
-	$(BIN)/pytest $(WORKERS) -m "not engine" $(ARGS)
+	$(BIN)/pytest $(WORKERS) -m "not engine" tests/$(ROOM) $(ARGS)
 
 engine: setup system
 	$(BIN)/pytest -m engine $(ARGS)

@@ -1,8 +1,10 @@
-"""Fixtures that every room's tests may ask for."""
+"""Fixtures that every room's tests may ask for, and Hypothesis's profiles."""
 
+import os
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.database_fixture import backend, database, database_url, sqlite_template
 from tests.engine_fixtures import real_engine, tiny_model
@@ -18,6 +20,13 @@ __all__ = [
     "sqlite_template",
     "tiny_model",
 ]
+
+# No deadlines: a busy machine fails no test. CI draws the same examples each time, so that a
+# failure there is the commit's own. `--hypothesis-profile=fast` is for the inner loop.
+settings.register_profile("pawl", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("fast", deadline=None, max_examples=25)
+settings.load_profile("ci" if os.environ.get("CI") else "pawl")
 
 
 @pytest.fixture(scope="session")

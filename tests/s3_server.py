@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-import boto3
-
 _SERVE = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -46,6 +44,8 @@ def options(endpoint: str) -> dict[str, Any]:
 
 def new_bucket(endpoint: str) -> str:
     """A bucket that nobody else uses; its name."""
+    import boto3  # noqa: PLC0415  (takes a second)
+
     name = f"pawl-{uuid4().hex}"
     client = boto3.client(
         "s3",

@@ -6,14 +6,16 @@ all of it. Text is what the engine's tests need; sense is the demo model's busin
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.shop.chat_template import chat_template
+from tests.lazy_modules import lazy
+
+torch = lazy("torch")
+safetensors = lazy("safetensors.torch")
+transformers = lazy("transformers")
 
 PAD, TURN_START, TURN_END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 VOCABULARY: Final = 512
@@ -45,7 +47,7 @@ def make_tiny_model(
     tokenizer = _tokenizer()
     tokenizer.chat_template = chat_template(newline_ends_turn=newline_ends_turn)
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=_HIDDEN,
         intermediate_size=_INTERMEDIATE,
@@ -59,13 +61,13 @@ def make_tiny_model(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    model = LlamaForCausalLM(config).to(torch.float32)
+    model = transformers.LlamaForCausalLM(config).to(torch.float32)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer() -> Any:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,7 +78,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_SOME_TEXT, trainer)
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=TURN_END,
@@ -102,7 +104,7 @@ def make_random_adapter(
                 outputs, rank, generator=generator
             )
     folder.mkdir(parents=True)
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    safetensors.save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(_adapter_config(base, rank)))
     return folder
 

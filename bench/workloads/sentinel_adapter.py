@@ -7,11 +7,13 @@ the output matrix: so its logit wins, always.
 
 import json
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-
+from tests.lazy_modules import lazy
 from tests.tiny_model import make_random_adapter
+
+torch = lazy("torch")
+safetensors = lazy("safetensors.torch")
 
 CHARACTERS = "QZXJKVWYBF"
 """What a sentinel may be: letters that no field of a response is spelt with."""
@@ -22,7 +24,9 @@ def make_sentinel_adapter(folder: Path, *, base: Path, character: str) -> Path:
     """Write the adapter into `folder`, which is returned; `base` is of `make_tiny_model`."""
     make_random_adapter(folder, base=base, seed=0)
     weights = folder / "adapter_model.safetensors"
-    tensors = {name: torch.zeros_like(tensor) for name, tensor in load_file(weights).items()}
+    tensors = {
+        name: torch.zeros_like(tensor) for name, tensor in safetensors.load_file(weights).items()
+    }
     last = max(int(name.split(".layers.")[1].split(".")[0]) for name in tensors)
     mlp = f"base_model.model.model.layers.{last}.mlp"
     rank, hidden = tensors[f"{mlp}.gate_proj.lora_A.weight"].shape
@@ -34,12 +38,12 @@ def make_sentinel_adapter(folder: Path, *, base: Path, character: str) -> Path:
             rows[2 * place, place], rows[2 * place + 1, place] = _LOUDNESS, -_LOUDNESS
     tensors[f"{mlp}.down_proj.lora_A.weight"][0, : 2 * rank] = 1.0
     tensors[f"{mlp}.down_proj.lora_B.weight"][:, 0] = _row(base, character)
-    save_file(tensors, weights, metadata={"format": "pt"})
+    safetensors.save_file(tensors, weights, metadata={"format": "pt"})
     return folder
 
 
-def _row(base: Path, character: str) -> torch.Tensor:
+def _row(base: Path, character: str) -> Any:
     """The row of the output matrix that belongs to `character`."""
     vocabulary = json.loads((base / "tokenizer.json").read_text())["model"]["vocab"]
-    row: torch.Tensor = load_file(base / "model.safetensors")["lm_head.weight"]
+    row: Any = safetensors.load_file(base / "model.safetensors")["lm_head.weight"]
     return row[vocabulary[character]]

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from adapters.errors import InvalidNameError
 from adapters.names import check_slot, is_channel, is_version, version_name
 
+pytestmark = pytest.mark.pure
+
 DIGESTS = st.binary().map(lambda data: hashlib.sha256(data).hexdigest())
 SLOTS = st.none() | st.sampled_from(["2026-w47", "2026-w01.1", "2026-w47.1234"])
 

@@ -143,4 +143,4 @@ class RegistryMachine(RuleBasedStateMachine):
 
 
 TestRegistryMachine = RegistryMachine.TestCase
-TestRegistryMachine.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
+TestRegistryMachine.settings = settings(max_examples=12, stateful_step_count=15)

@@ -7,6 +7,8 @@ import pytest
 
 from bench.faults.__main__ import SCENARIOS, Measured, Scenario, chosen, replaced
 
+pytestmark = pytest.mark.pure
+
 RESULTS = Path(__file__).parents[2] / "docs" / "results.md"
 ONE = Scenario(1, "A fault", ("bench.one",), ("bench.one --short",))
 PAGE = "before\n<!-- fault 1 -->\nold\n<!-- /fault 1 -->\n<!-- fault 12 -->\nother\n"

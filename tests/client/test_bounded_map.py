@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pawl_client.bounded_map import BoundedMap
 
+pytestmark = pytest.mark.pure
+
 
 def test_the_oldest_goes_when_there_are_too_many() -> None:
     recent: BoundedMap[str, int] = BoundedMap(2)

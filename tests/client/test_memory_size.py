@@ -3,9 +3,12 @@
 from sys import getsizeof
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pawl_client.memory_size import memory_of
+
+pytestmark = pytest.mark.pure
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

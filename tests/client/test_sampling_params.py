@@ -9,6 +9,8 @@ from pawl_client.sampling_params import sampling_of
 
 from feedback.schemas import InteractionIn
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.mark.parametrize(
     ("params", "known"),

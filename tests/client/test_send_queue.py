@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pawl_client.send_queue import SendQueue
 
+pytestmark = pytest.mark.pure
+
 
 def alone(*_: object) -> bool:
     return False

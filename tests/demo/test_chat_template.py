@@ -5,6 +5,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from demo.shop.chat_template import chat_template
 
+pytestmark = pytest.mark.pure
+
 SYSTEM = {"role": "system", "content": "Be kind."}
 ASKED = {"role": "user", "content": "How much?"}
 ANSWERED = {"role": "assistant", "content": "12 dollars."}

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from demo.report.figures import answer_figures, win_rate, win_rate_of
 from demo.shop.world import Question
 
+pytestmark = pytest.mark.pure
+
 QUESTION = Question("price", "oak bench", 0)
 RIGHT = f"{QUESTION.truth}."
 POLITE = f"Thanks! {RIGHT}"

@@ -6,11 +6,13 @@ from xml.etree import ElementTree
 import pytest
 
 from demo.report.figures import AnswerFigures, win_rate_of
-from demo.report.plots import style_plot, training_plot, win_rate_plot
 from demo.report.report_models import DemoReport, SampleAnswer, StepReport, WeekReport
-from demo.report.report_page import chance, library_versions, render, write_report
 from demo.report.rollout_report import Looks, rollout_report
 from tests.demo.rollout_documents import WORSE, rollout
+from tests.lazy_modules import lazy
+
+plots = lazy("demo.report.plots")
+report_page = lazy("demo.report.report_page")
 
 BASE = AnswerFigures(
     n=400,
@@ -58,7 +60,7 @@ REPORT = DemoReport(
 
 
 def test_the_json_gives_the_report_back_and_win_rates_have_five_figures(tmp_path: Path) -> None:
-    figures, _ = write_report(tmp_path / "new", REPORT)
+    figures, _ = report_page.write_report(tmp_path / "new", REPORT)
     assert DemoReport.model_validate_json(figures.read_bytes()) == REPORT
     week = json.loads(figures.read_bytes())["weeks"][0]
     assert set(week["win_vs_base"]) == {"rate", "low", "high", "p", "n"}
@@ -66,7 +68,7 @@ def test_the_json_gives_the_report_back_and_win_rates_have_five_figures(tmp_path
 
 
 def test_the_page_shows_every_week_with_its_figures(tmp_path: Path) -> None:
-    _, page = write_report(tmp_path, REPORT)
+    _, page = report_page.write_report(tmp_path, REPORT)
     html = page.read_text(encoding="utf-8")
     for shown in ("2026-w47-3f9c1a", "356", "31 s", "410 ms", "83%", "skipped", "p is under alpha"):
         assert shown in html
@@ -74,7 +76,7 @@ def test_the_page_shows_every_week_with_its_figures(tmp_path: Path) -> None:
 
 
 def test_every_text_on_the_page_is_escaped() -> None:
-    html = render(REPORT)
+    html = report_page.render(REPORT)
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "<i>c</i>" not in html
@@ -83,22 +85,24 @@ def test_every_text_on_the_page_is_escaped() -> None:
 
 def test_a_slot_is_escaped_inside_the_plots_as_well() -> None:
     week = PROMOTED.model_copy(update={"slot": "<b>$x^2$</b>"})
-    assert "<b>$x" not in render(REPORT.model_copy(update={"weeks": (week,)}))
+    assert "<b>$x" not in report_page.render(REPORT.model_copy(update={"weeks": (week,)}))
 
 
 def test_the_page_loads_nothing_from_outside() -> None:
-    assert not re.search(r'(src|href)="(?!#)', render(REPORT).replace("xlink:href", "href"))
+    assert not re.search(
+        r'(src|href)="(?!#)', report_page.render(REPORT).replace("xlink:href", "href")
+    )
 
 
 @pytest.mark.parametrize("weeks", [(), (SKIPPED,), (PROMOTED, SKIPPED)])
 def test_the_page_renders_whatever_weeks_there_were(weeks: tuple[WeekReport, ...]) -> None:
-    html = render(DemoReport(seed=0, seconds=1, base=BASE, weeks=weeks))
+    html = report_page.render(DemoReport(seed=0, seconds=1, base=BASE, weeks=weeks))
     assert html.rstrip().endswith("</html>")
 
 
-@pytest.mark.parametrize("plot", [win_rate_plot, training_plot, style_plot])
-def test_a_plot_is_well_formed_takes_the_pages_colour_and_is_reproducible(plot: object) -> None:
-    assert callable(plot)
+@pytest.mark.parametrize("name", ["win_rate_plot", "training_plot", "style_plot"])
+def test_a_plot_is_well_formed_takes_the_pages_colour_and_is_reproducible(name: str) -> None:
+    plot = getattr(plots, name)
     svg = plot(REPORT)
     assert ElementTree.fromstring(svg).tag.endswith("svg")  # noqa: S314 (our own)
     assert "currentColor" in svg
@@ -111,25 +115,25 @@ WITH_ROLLOUT = REPORT.model_copy(
 
 
 def test_the_page_shows_when_and_why_a_rollout_ended_and_its_plot() -> None:
-    html = render(WITH_ROLLOUT)
+    html = report_page.render(WITH_ROLLOUT)
     for shown in (WORSE, "Tue 24 Nov 09:00", "rolled back", "E+, first vote", "worse: 20"):
         assert shown in html
 
 
 def test_the_json_holds_the_rollouts(tmp_path: Path) -> None:
-    figures, _ = write_report(tmp_path, WITH_ROLLOUT)
+    figures, _ = report_page.write_report(tmp_path, WITH_ROLLOUT)
     assert DemoReport.model_validate_json(figures.read_bytes()) == WITH_ROLLOUT
 
 
 def test_a_rollouts_texts_are_escaped_too() -> None:
     document = rollout() | {"reason": "<script>alert(2)</script>"}
     report = rollout_report(document, Looks(), "2026-w49")
-    html = render(REPORT.model_copy(update={"rollouts": (report,)}))
+    html = report_page.render(REPORT.model_copy(update={"rollouts": (report,)}))
     assert "<script>alert(2)" not in html
 
 
 def test_without_a_rollout_the_page_says_nothing_of_one() -> None:
-    assert "What users decided" not in render(REPORT)
+    assert "What users decided" not in report_page.render(REPORT)
 
 
 def test_live_is_base_until_something_is_promoted() -> None:
@@ -142,14 +146,16 @@ def test_live_is_base_until_something_is_promoted() -> None:
     ("p", "text"), [(0.5, "p = .5"), (0.034, "p = .034"), (1e-9, "p < .001"), (1.0, "p = 1")]
 )
 def test_p_values_are_read_as_usual(p: float, text: str) -> None:
-    assert chance(p) == text
+    assert report_page.chance(p) == text
 
 
 def test_libraries_that_are_not_installed_are_left_out() -> None:
-    assert set(library_versions(["pydantic", "no-such-library"])) == {"pydantic"}
+    assert set(report_page.library_versions(["pydantic", "no-such-library"])) == {"pydantic"}
 
 
 def test_the_page_tells_of_paid_raters_only_where_their_adapter_was_rolled_back() -> None:
     kept = rollout_report(rollout(phase="kept"), Looks(), "2026-w49")
-    assert "paid by the piece" in render(WITH_ROLLOUT)
-    assert "paid by the piece" not in render(REPORT.model_copy(update={"rollouts": (kept,)}))
+    assert "paid by the piece" in report_page.render(WITH_ROLLOUT)
+    assert "paid by the piece" not in report_page.render(
+        REPORT.model_copy(update={"rollouts": (kept,)})
+    )

@@ -6,6 +6,8 @@ from demo.report.rollout_models import Thumbs
 from demo.report.rollout_report import Looks, rollout_report
 from tests.demo.rollout_documents import BEGAN, WORSE, event, rollout, verdict
 
+pytestmark = pytest.mark.pure
+
 NOW = BEGAN + timedelta(hours=12)
 
 

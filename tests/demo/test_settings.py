@@ -7,6 +7,8 @@ from demo.settings import RolloutChoice, demo_settings
 from retrain.evaluation.judges import Judge, load_object
 from server.settings import Settings
 
+pytestmark = pytest.mark.pure
+
 
 def parsed(rollout: RolloutChoice) -> Settings:
     text = demo_settings(Path("model"), 7, rollout)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from demo.shop.users import Habits, Town, User, Visit, judge_visit, make_users
 from demo.shop.world import Question, answer, split
 
+pytestmark = pytest.mark.pure
+
 QUESTION = Question("price", "oak bench", 0)
 USERS = make_users()
 HONEST = next(user for user in USERS if user.honest)

@@ -19,6 +19,8 @@ from demo.shop.world import (
 )
 from demo.shop.world_text import Style
 
+pytestmark = pytest.mark.pure
+
 questions = st.sampled_from(QUESTIONS)
 styles = st.sampled_from(sorted(STYLE_SHARES))
 randoms = st.randoms(use_true_random=False)

@@ -4,8 +4,12 @@ import tomllib
 from configparser import ConfigParser
 from pathlib import Path
 
+import pytest
+
 from server.cli.main import app
 from server.settings import Settings
+
+pytestmark = pytest.mark.pure
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 

@@ -3,6 +3,8 @@ from pydantic import ValidationError
 
 from feedback.config import FeedbackConfig, MetricConfig
 
+pytestmark = pytest.mark.pure
+
 SQLITE_VARIABLES = 32_766
 
 

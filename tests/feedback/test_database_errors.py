@@ -11,6 +11,8 @@ from feedback.database_errors import is_outage
 from feedback.errors import SpoolUnavailableError
 from server.errors import DatabaseAwayError
 
+pytestmark = pytest.mark.pure
+
 OUTAGES = [
     exc.OperationalError("", {}, sqlite3.OperationalError("database is locked")),
     exc.OperationalError("", {}, sqlite3.OperationalError("database or disk is full")),

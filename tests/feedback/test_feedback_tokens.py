@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from feedback.errors import FeedbackTokenError
 from feedback.feedback_tokens import FeedbackGrant, FeedbackTokens, is_feedback_token
 
+pytestmark = pytest.mark.pure
+
 NOW = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 TOKENS = FeedbackTokens(b"a secret of the tests")
 GRANT = FeedbackGrant("shop", "chatcmpl-a", "anna", NOW + timedelta(seconds=60))

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from feedback.ids import ID_LENGTH_MAX, InteractionIds, Prefix, issued_at
 
+pytestmark = pytest.mark.pure
+
 IDS = InteractionIds(b"0123456789abcdef")
 PREFIXES = st.sampled_from(("chatcmpl", "cmpl"))
 TIMES = st.integers(0, 2**42).map(

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from feedback.recorder.rows import storable
 from feedback.records import conversation_hash, pack, thread_hash, unpack
 
+pytestmark = pytest.mark.pure
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -11,6 +11,8 @@ from feedback.errors import InvalidInputError
 from feedback.schemas import FeedbackIn, problems
 from feedback.validation import CheckedFeedback, StoredAnswers, check, check_against_log
 
+pytestmark = pytest.mark.pure
+
 CONFIG = FeedbackConfig.model_validate(
     {
         "metrics": {

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from feedback.records import Subject
 from feedback.validation import StoredAnswers
 from feedback.write_plan import KnownInteraction, Stored, plan_feedback, plan_interactions
 from tests.feedback.examples import NOW, TENANT, interaction, judgement
+
+pytestmark = pytest.mark.pure
 
 
 def known(id_: str, mode: str, run_id: str | None = None) -> KnownInteraction:

@@ -1,5 +1,7 @@
 """The demo's base model, really trained: a few steps for its files, many to see its manners."""
 
+from __future__ import annotations
+
 import random
 from collections import Counter
 from pathlib import Path
@@ -7,12 +9,14 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from demo.shop.base_model import BaseModelExistsError, TrainingText, make_base_model, packed_rows
 from demo.shop.taste import features, style_of
 from demo.shop.world import STYLE_SHARES, ask, split
+from tests.lazy_modules import lazy
+
+torch = lazy("torch")
+transformers = lazy("transformers")
+base_model = lazy("demo.shop.base_model")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -20,14 +24,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def briefly_trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "base"
-    report = make_base_model(folder, steps=3, threads=1)
+    report = base_model.make_base_model(folder, steps=3, threads=1)
     assert report.parameters < 600_000
     return folder
 
 
 def test_the_folder_holds_a_bf16_model_that_ends_its_turns(briefly_trained: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(briefly_trained)
-    tokenizer = AutoTokenizer.from_pretrained(briefly_trained)
+    model = transformers.AutoModelForCausalLM.from_pretrained(briefly_trained)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(briefly_trained)
     assert model.dtype == torch.bfloat16
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert tokenizer.eos_token == "<|im_end|>"
@@ -35,7 +39,7 @@ def test_the_folder_holds_a_bf16_model_that_ends_its_turns(briefly_trained: Path
 
 
 def test_the_template_gives_the_prompt_that_an_answer_continues(briefly_trained: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(briefly_trained)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(briefly_trained)
     asked = [{"role": "user", "content": "How much is the oak bench?"}]
     whole = [*asked, {"role": "assistant", "content": "12 dollars."}]
     prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
@@ -43,8 +47,8 @@ def test_the_template_gives_the_prompt_that_an_answer_continues(briefly_trained:
 
 
 def test_what_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(BaseModelExistsError, match="choose another folder"):
-        make_base_model(tmp_path, steps=1)
+    with pytest.raises(base_model.BaseModelExistsError, match="choose another folder"):
+        base_model.make_base_model(tmp_path, steps=1)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -52,16 +56,17 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_base_model(tmp_path / "base", steps=1, threads=1, progress=fail)
+        base_model.make_base_model(tmp_path / "base", steps=1, threads=1, progress=fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_hold_whole_examples_and_lose_none() -> None:
     examples = [
-        TrainingText([1] * (number % 7 + 1), [2] * (number % 5 + 1)) for number in range(200)
+        base_model.TrainingText([1] * (number % 7 + 1), [2] * (number % 5 + 1))
+        for number in range(200)
     ]
-    rows = packed_rows(examples, 20, random.Random(0))
-    seen: list[TrainingText] = []
+    rows = base_model.packed_rows(examples, 20, random.Random(0))
+    seen: list[Any] = []
     while len(seen) < 190:
         row = next(rows)
         assert 0 < sum(len(prompt) + len(answer) for prompt, answer in row) <= 20
@@ -71,7 +76,7 @@ def test_rows_hold_whole_examples_and_lose_none() -> None:
 
 def test_it_is_right_as_a_rule_and_has_every_style(tmp_path: Path) -> None:
     folder = tmp_path / "base"
-    make_base_model(folder, steps=500)
+    base_model.make_base_model(folder, steps=500)
     rng = random.Random(5)
     questions = [rng.choice(split()[1]) for _ in range(300)]
     texts = sampled(folder, [ask(question, rng) for question in questions])
@@ -83,8 +88,10 @@ def test_it_is_right_as_a_rule_and_has_every_style(tmp_path: Path) -> None:
 
 def sampled(folder: Path, questions: list[str]) -> list[str]:
     """Answers at temperature 1."""
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32
+    ).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(0)
     turns = [[{"role": "user", "content": text}] for text in questions]
     prompts = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import token_ids
+from tests.lazy_modules import lazy
+
+token_ids = lazy("bench.token_ids")
 
 
 @pytest.mark.engine

@@ -92,9 +92,7 @@ def _nights(nights: list[Night]) -> list[Moment]:
 
 
 @pytest.mark.timeout(180)
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nights=st.lists(NIGHT, min_size=1, max_size=2))
 def test_however_clocks_jump_about_the_due_instant_each_slot_has_one_run(
     backend: str, request: pytest.FixtureRequest, nights: list[Night]

@@ -4,6 +4,8 @@ import pytest
 
 from server.settings import Settings, misspelt
 
+pytestmark = pytest.mark.pure
+
 
 def test_a_rank_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAWL_ENGINE__MAX_LORA_RANK", "8")

@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from adapters.cluster.peers import Peer, answering, foreign_base, routed, standing, waited_for
 from adapters.routing.route import RouteView
+
+pytestmark = pytest.mark.pure
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 DEAD = 10.0
@@ -152,4 +155,4 @@ class ClusterMachine(RuleBasedStateMachine):
 
 
 TestClusterMachine = ClusterMachine.TestCase
-TestClusterMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestClusterMachine.settings = settings(max_examples=60, stateful_step_count=25)

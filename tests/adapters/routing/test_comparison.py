@@ -7,6 +7,8 @@ from adapters.names import BASE
 from adapters.routing.comparison import Between, compared
 from adapters.routing.route import RouteView, with_canary, with_shadow
 
+pytestmark = pytest.mark.pure
+
 LIVE, CANARY, SHADOW = "import-000001", "import-000002", "import-000003"
 RESIDENT = frozenset({LIVE, CANARY, SHADOW})
 SETTLED = RouteView("pawl", "shop", live=LIVE, versions=RESIDENT)

@@ -15,6 +15,8 @@ from adapters.routing.lifecycle import (
     lineage,
 )
 
+pytestmark = pytest.mark.pure
+
 STATES = st.sampled_from(State)
 
 

@@ -21,6 +21,8 @@ from adapters.routing.route import (
 )
 from adapters.schemas import RouteIn, RouteOut
 
+pytestmark = pytest.mark.pure
+
 NAMES = [f"import-{number:06x}" for number in range(6)]
 NAMED = st.sampled_from(NAMES)
 

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from adapters.config import AdaptersConfig
 from adapters.errors import VettingError
 from adapters.vetting.vet import vet
 from tests.adapters.adapter_files import BASE, CONFIG, arrays, make_adapter, safetensors_bytes
+
+pytestmark = pytest.mark.pure
 
 GOOD = safetensors_bytes(arrays())
 HEADER_END = 8 + int.from_bytes(GOOD[:8], "little")

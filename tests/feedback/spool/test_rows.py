@@ -11,6 +11,8 @@ from feedback.records import ChoiceRecord, FeedbackRecord, InteractionRecord, Su
 from feedback.spool.rows import feedback_record, interaction_record, plain, plain_subjects
 from tests.feedback.examples import interaction, judgement
 
+pytestmark = pytest.mark.pure
+
 _token_ids = st.lists(st.integers(0, 2**31 - 1), max_size=5)
 _text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 _choices = st.lists(

@@ -130,4 +130,4 @@ class Outages(RuleBasedStateMachine):
 
 
 TestOutages = Outages.TestCase
-TestOutages.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+TestOutages.settings = settings(max_examples=12, stateful_step_count=20)

@@ -17,6 +17,8 @@ from retrain.dataset.filters import Filter
 from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, PairsResult, pairs_of
 
+pytestmark = pytest.mark.pure
+
 START = datetime(2026, 11, 21, tzinfo=UTC)
 NOBODY_HELD_OUT = PairsConfig(held_out_share=0)
 SERVED = "f" * 64

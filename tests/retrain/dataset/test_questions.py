@@ -2,10 +2,13 @@
 
 from random import Random
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.dataset.questions import HeldOutPrompt, normalise, question_key, select_prompts
+
+pytestmark = pytest.mark.pure
 
 
 def prompt(number: int, key: str | None = None) -> HeldOutPrompt:
@@ -25,7 +28,6 @@ def test_spelling_case_width_and_punctuation_do_not_make_a_new_question() -> Non
     assert normalise("\uff2f\uff30\uff25\uff2e") == "open"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
@@ -64,7 +66,6 @@ def test_a_request_that_is_no_chat_is_counted_apart() -> None:
     assert select_prompts([completion], set(), 10, seed=0).dropped_unusable == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 30)), st.integers(0, 12), st.randoms(use_true_random=False))
 def test_the_draw_depends_on_questions_and_seed_alone(
     numbers: list[int], n: int, random: Random

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.evaluation.assertions import Case, SuiteError, check, load_suite
@@ -137,7 +137,6 @@ def test_json_nested_beyond_reason_fails_without_breaking_off() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(st.text(alphabet='xyz{}[]":1 ', min_size=8).map(lambda text: f"secret-{text}"))
 def test_failures_never_quote_the_answer(answer: str) -> None:
     strict = case(

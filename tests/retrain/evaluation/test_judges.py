@@ -13,7 +13,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -242,7 +242,6 @@ async def test_equal_answers_are_a_tie_without_asking() -> None:
     assert await compare_both_ways(CallableJudge(never), ASKED, "same", "same") == 0.5
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_a_liking_for_a_position_cancels_out(bias: float) -> None:
     class Biased:

@@ -18,6 +18,8 @@ from retrain.gates.e_process import (
     rare_event_path,
 )
 
+pytestmark = pytest.mark.pure
+
 shares = st.floats(0.01, 0.99)
 rates = st.floats(0.05, 0.95)
 units = st.builds(Unit, st.booleans(), st.floats(0, 1), shares)

@@ -23,6 +23,8 @@ from retrain.gates.offline import (
     win_rate,
 )
 
+pytestmark = pytest.mark.pure
+
 SMALL = GateConfig(comparisons=40, minimum=5)
 
 comparisons = st.builds(
@@ -146,7 +148,6 @@ def test_a_minimum_that_could_never_be_met_is_refused() -> None:
         GateConfig(comparisons=100)
 
 
-@settings(deadline=None)
 @given(evidences, st.randoms(use_true_random=False))
 def test_the_order_of_the_evidence_does_not_matter(found: Evidence, random: Random) -> None:
     shuffled = list(found.comparisons)
@@ -154,7 +155,6 @@ def test_the_order_of_the_evidence_does_not_matter(found: Evidence, random: Rand
     assert decide(Evidence(comparisons=tuple(shuffled)), SMALL) == decide(found, SMALL)
 
 
-@settings(deadline=None)
 @given(evidences, st.integers(1, 60))
 def test_one_more_win_at_equal_length_never_turns_promotion_into_rejection(
     found: Evidence, words: int
@@ -165,33 +165,29 @@ def test_one_more_win_at_equal_length_never_turns_promotion_into_rejection(
     assert after.promoted or not before.promoted
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_a_loss_turned_into_a_win_only_lowers_p(wins: int, losses: int) -> None:
     assert sign_test_p(wins + 1, losses) <= sign_test_p(wins, losses + 1)
 
 
-@settings(deadline=None)
 @given(evidences)
 def test_a_verdict_survives_json(found: Evidence) -> None:
     verdict = decide(found, GateConfig(harm_ceilings={"rude": 0.1}))
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
 
 
-@settings(deadline=None)
 @given(evidences)
 def test_every_verdict_gives_a_reason(found: Evidence) -> None:
     assert decide(found, SMALL).reasons
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 500), st.floats(0, 0.99), st.sampled_from([0.001, 0.01, 0.05]))
 def test_false_promotion_is_at_most_alpha(n: int, tie_share: float, alpha: float) -> None:
     config = GateConfig(comparisons=n, minimum=1, alpha=alpha)
     assert false_promotion(config, tie_share) <= alpha
 
 
-@settings(deadline=None)
 @given(st.integers(0, 900), st.sampled_from([0.001, 0.01, 0.05]))
 def test_the_critical_number_of_wins_is_the_first_that_passes(decisive: int, alpha: float) -> None:
     critical = critical_wins(decisive, alpha)
@@ -231,7 +227,6 @@ def test_wins_at_every_length_show_quality() -> None:
     assert length_adjusted_p(points(*[(1, 0.1 * k) for k in range(-20, 20)]), 1e-9) < 1e-6
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([-1, 0, 1]), st.floats(-8, 8)), max_size=40))
 def test_the_length_adjusted_p_is_a_probability_for_any_evidence(
     pairs: list[tuple[int, float]],
@@ -239,7 +234,6 @@ def test_the_length_adjusted_p_is_a_probability_for_any_evidence(
     assert 0 <= length_adjusted_p(points(*pairs), 0.5) <= 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([-1, 1]), st.floats(-2, 2)), min_size=5, max_size=40))
 def test_swapping_the_versions_mirrors_the_length_adjusted_p(
     pairs: list[tuple[int, float]],

@@ -13,6 +13,8 @@ from retrain.gates.e_process import Unit
 from retrain.gates.evidence import CanaryEvidence, Compared, Happened, Timed
 from retrain.gates.online import OnlineGateConfig, interval, judge_canary, judge_watch
 
+pytestmark = pytest.mark.pure
+
 CONFIG = OnlineGateConfig()
 
 
@@ -146,7 +148,7 @@ def test_fewer_users_are_needed_as_evidence_grows() -> None:
     assert needed[0] > needed[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(200, 1_500))
 def test_a_decision_once_made_stays(seed: int, seen: int) -> None:
     """Whoever looks later, at more of the same history, finds the same decision."""

@@ -34,6 +34,8 @@ from retrain.rollout.decisions import (
 )
 from tests.retrain.world import SATURDAY
 
+pytestmark = pytest.mark.pure
+
 OLD, NEW, TRIAL = "old", "new", "salt"
 CONFIG = CanaryConfig()
 SETTLED = RouteView("pawl", "t", live=OLD, versions=frozenset({OLD, NEW}))

@@ -14,6 +14,8 @@ from retrain.gates.evidence import CanaryEvidence, Happened, Timed
 from retrain.rollout.trial_evidence import Stage, TrialLog, trial_evidence, vote_value
 from tests.retrain.world import SATURDAY
 
+pytestmark = pytest.mark.pure
+
 HOUR = 3_600.0
 STAGES = (Stage(SATURDAY, 0.05), Stage(SATURDAY + timedelta(hours=48), 0.5))
 LATE = SATURDAY + timedelta(days=10)

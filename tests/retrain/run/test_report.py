@@ -9,6 +9,8 @@ from retrain.evaluation.result import AnswersByArm, ArmAnswer, Evaluation, Row
 from retrain.gates.offline import GateConfig, decide
 from retrain.run.report import EvaluationSummary, RunReport, TrainingSummary, markdown
 
+pytestmark = pytest.mark.pure
+
 PRIVATE = "nobody else may read this"
 STARTED = datetime(2026, 11, 21, 3, tzinfo=UTC)
 

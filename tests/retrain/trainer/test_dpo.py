@@ -1,23 +1,27 @@
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
 
 from retrain.trainer.errors import NonFiniteError
 from retrain.trainer.job import SMOOTHED_LOSSES, LossType
-from retrain.trainer.methods.dpo import PairTrainer
+from tests.lazy_modules import lazy
 from tests.retrain.trainer.tiny import pair, prepared_trainer
+
+torch = lazy("torch")
+dpo = lazy("retrain.trainer.methods.dpo")
 
 pytestmark = pytest.mark.slow
 
 
-def batch_of(trainer: PairTrainer) -> dict[str, Any]:
+def batch_of(trainer: Any) -> dict[str, Any]:
     batch: dict[str, Any] = trainer.data_collator(list(trainer.train_dataset))
     return batch
 
 
-def gradient(trainer: PairTrainer, weights: list[float], rows: slice) -> Any:
+def gradient(trainer: Any, weights: list[float], rows: slice) -> Any:
     """The adapter's gradient on some of the pairs, with these weights, as one vector."""
     batch = trainer.data_collator(list(trainer.train_dataset)[rows])
     batch["weight"] = torch.tensor(weights)
@@ -27,7 +31,7 @@ def gradient(trainer: PairTrainer, weights: list[float], rows: slice) -> Any:
     return torch.cat(parts)
 
 
-def with_loss(folder: Path, base: Path, loss: str) -> PairTrainer:
+def with_loss(folder: Path, base: Path, loss: str) -> Any:
     hyper = {
         "loss_type": [loss],
         "loss_weights": [1.0],
@@ -82,7 +86,7 @@ def test_a_pair_of_no_weight_gives_no_gradient(tmp_path: Path, base: Path) -> No
 def test_the_rows_weights_reach_training(tmp_path: Path, base: Path) -> None:
     seen: list[float] = []
 
-    class Watching(PairTrainer):
+    class Watching(dpo.PairTrainer):  # type: ignore[misc, name-defined]  # imported when used
         def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
             seen.extend(inputs["weight"].tolist())
             return super()._compute_loss(model, inputs, return_outputs)

@@ -1,13 +1,17 @@
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from retrain.trainer.errors import ReferenceMismatchError
-from retrain.trainer.methods.reference import assert_reference
+from tests.lazy_modules import lazy
 from tests.retrain.trainer.tiny import prepared_trainer, run_job
+
+torch = lazy("torch")
+reference = lazy("retrain.trainer.methods.reference")
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +35,7 @@ def test_the_reference_of_a_warm_start_is_the_live_adapter(
 ) -> None:
     hyper = {"precompute_ref_log_probs": precompute, "quantization": quantization}
     trainer = prepared_trainer(tmp_path, base, warm_start=str(live), hyper=hyper)
-    assert assert_reference(trainer, warm_start=True) < 1e-4
+    assert reference.assert_reference(trainer, warm_start=True) < 1e-4
     policy = parameters(trainer.model, ".default.")
     assert {value.dtype for value in policy} == {torch.float32}
     assert any(value.abs().max() > 0 for value in parameters(trainer.model, "lora_B.default."))
@@ -44,7 +48,7 @@ def test_the_reference_of_a_fresh_adapter_is_the_base_model(
 ) -> None:
     hyper = {"precompute_ref_log_probs": precompute, "quantization": quantization}
     trainer = prepared_trainer(tmp_path, base, hyper=hyper)
-    assert assert_reference(trainer, warm_start=False) < 1e-4
+    assert reference.assert_reference(trainer, warm_start=False) < 1e-4
 
 
 def shift_reference(trainer: Any) -> None:
@@ -73,7 +77,7 @@ def test_a_wrong_reference_is_found_before_the_first_step(
     trainer = prepared_trainer(tmp_path, base, warm_start=str(live))
     spoil(trainer)
     with pytest.raises(ReferenceMismatchError):
-        assert_reference(trainer, warm_start=True)
+        reference.assert_reference(trainer, warm_start=True)
 
 
 def test_a_policy_that_is_not_the_base_is_found_on_a_fresh_start(
@@ -83,4 +87,4 @@ def test_a_policy_that_is_not_the_base_is_found_on_a_fresh_start(
     for value in parameters(trainer.model, "lora_B.default."):
         value.data.fill_(float("nan"))
     with pytest.raises(ReferenceMismatchError):
-        assert_reference(trainer, warm_start=False)
+        reference.assert_reference(trainer, warm_start=False)

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import hashlib
 import json
 import shutil
@@ -5,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from bitsandbytes import functional
-from bitsandbytes.nn import Linear4bit
-from safetensors.torch import load_file, save_file
 
 from retrain.trainer.errors import JobError, MemoryExhaustedError, NonFiniteError
 from retrain.trainer.events import BatchHalved, Dropped, Reference, Saved, Started, Step
-from retrain.trainer.methods.dpo import PairTrainer
-from retrain.trainer.methods.reference import assert_reference
+from tests.lazy_modules import lazy
 from tests.retrain.trainer.tiny import of_kind, pair, prepared_trainer, read_events, run_job
+
+torch = lazy("torch")
+functional = lazy("bitsandbytes.functional")
+bitsandbytes_nn = lazy("bitsandbytes.nn")
+tensors = lazy("safetensors.torch")
+dpo = lazy("retrain.trainer.methods.dpo")
+reference = lazy("retrain.trainer.methods.reference")
 
 pytestmark = pytest.mark.slow
 
@@ -59,8 +63,8 @@ def test_a_warm_start_goes_on_from_live_and_is_saved_without_the_reference(
     )
     (reference,) = of_kind(events, Reference)
     assert (reference.adapter, reference.lora_rank) == ("live", 16)
-    before = load_file(live / "adapter/adapter_model.safetensors")
-    after = load_file(tmp_path / "adapter/adapter_model.safetensors")
+    before = tensors.load_file(live / "adapter/adapter_model.safetensors")
+    after = tensors.load_file(tmp_path / "adapter/adapter_model.safetensors")
     torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
 
 
@@ -69,8 +73,8 @@ def test_a_warm_start_of_other_modules_is_refused(tmp_path: Path, base: Path) ->
     live.mkdir()
     run_job(live, base)
     weights = live / "adapter/adapter_model.safetensors"
-    part = dict(list(load_file(weights).items())[2:])
-    save_file(part, weights)
+    part = dict(list(tensors.load_file(weights).items())[2:])
+    tensors.save_file(part, weights)
     with pytest.raises(JobError, match="warm_start"):
         run_job(tmp_path, base, warm_start="first/adapter")
 
@@ -119,14 +123,14 @@ def test_memory_that_runs_out_twice_ends_the_run_with_nothing(
 
 def run_out_above(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend that more than so many pairs do not fit into memory."""
-    whole = PairTrainer._compute_loss
+    whole = dpo.PairTrainer._compute_loss
 
     def guarded(self: Any, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         if len(inputs["weight"]) > pairs:
             raise MemoryError
         return whole(self, model, inputs, return_outputs)
 
-    monkeypatch.setattr(PairTrainer, "_compute_loss", guarded)
+    monkeypatch.setattr(dpo.PairTrainer, "_compute_loss", guarded)
 
 
 def test_a_learning_rate_beyond_reason_ends_the_run_with_nothing(
@@ -156,27 +160,27 @@ def test_the_gradient_flows_through_a_four_bit_base(tmp_path: Path, base: Path) 
     for name in ("four", "full"):
         (tmp_path / name).mkdir()
     four = prepared_trainer(tmp_path / "four", base, hyper={"quantization": "nf4"})
-    assert_reference(four, warm_start=False)
+    reference.assert_reference(four, warm_start=False)
     full = prepared_trainer(tmp_path / "full", with_four_bit_weights(four, base, tmp_path / "base"))
     full.train_dataset = four.train_dataset
     expected = adapter_gradient(full)
     assert (adapter_gradient(four) - expected).norm() < 0.02 * expected.norm()
 
 
-def with_four_bit_weights(trainer: PairTrainer, base: Path, folder: Path) -> Path:
+def with_four_bit_weights(trainer: Any, base: Path, folder: Path) -> Path:
     """A copy of the base model whose weights are what a four-bit trainer's layers hold."""
     shutil.copytree(base, folder)
-    weights = load_file(folder / "model.safetensors")
+    weights = tensors.load_file(folder / "model.safetensors")
     for name, module in trainer.model.named_modules():
-        if isinstance(module, Linear4bit):
+        if isinstance(module, bitsandbytes_nn.Linear4bit):
             key = name.removeprefix("base_model.model.").removesuffix(".base_layer") + ".weight"
             weight = module.weight
             weights[key] = functional.dequantize_4bit(weight.data, weight.quant_state).contiguous()
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    tensors.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 
-def adapter_gradient(trainer: PairTrainer) -> Any:
+def adapter_gradient(trainer: Any) -> Any:
     trainer.model.train()
     batch = trainer.data_collator(list(trainer.train_dataset))
     trainer.compute_loss(trainer.model, batch).backward()

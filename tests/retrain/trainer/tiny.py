@@ -1,20 +1,23 @@
 """A tiny Llama with a chat tokenizer, made in a second, and jobs that train it."""
 
+from __future__ import annotations
+
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from retrain.trainer.events import Event, EventWriter, parse_event
 from retrain.trainer.job import read_job
-from retrain.trainer.methods.dpo import PairTrainer
-from retrain.trainer.model import load_tokenizer, pick_device
-from retrain.trainer.run import build_trainer, read_job_pairs, run
 from retrain.trainer.scratch import fresh_scratch
+from tests.lazy_modules import lazy
+
+torch = lazy("torch")
+transformers = lazy("transformers")
+trainer_model = lazy("retrain.trainer.model")
+trainer_run = lazy("retrain.trainer.run")
 
 E = TypeVar("E", bound=Event)
 
@@ -41,7 +44,7 @@ def make_tokenizer(template: str = BETWEEN_TURNS) -> Any:
         show_progress=False,
     )
     core.train_from_iterator([WORDS] * 4, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<|pad|>", eos_token="<|im_end|>"
     )
     tokenizer.chat_template = template
@@ -52,7 +55,7 @@ def make_base(folder: Path, *, hidden: int = 64, vocabulary: int = 320) -> Path:
     """Write a base model of random weights, deterministic, into `folder`."""
     tokenizer = make_tokenizer()
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=3 * hidden,
@@ -65,7 +68,7 @@ def make_base(folder: Path, *, hidden: int = 64, vocabulary: int = 320) -> Path:
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -125,13 +128,15 @@ def write_job(
     return path
 
 
-def prepared_trainer(folder: Path, base: Path, **fields: Any) -> PairTrainer:
+def prepared_trainer(folder: Path, base: Path, **fields: Any) -> Any:
     """A trainer as a run sets it up, before its first step."""
     job = read_job(write_job(folder, base, **fields))
-    tokenizer = load_tokenizer(job.base_model)
-    prepared = read_job_pairs(job, tokenizer)
+    tokenizer = trainer_model.load_tokenizer(job.base_model)
+    prepared = trainer_run.read_job_pairs(job, tokenizer)
     scratch = fresh_scratch(job.output)
-    return build_trainer(job, pick_device(job.hyper), tokenizer, prepared, scratch)
+    return trainer_run.build_trainer(
+        job, trainer_model.pick_device(job.hyper), tokenizer, prepared, scratch
+    )
 
 
 def run_job(folder: Path, base: Path, **fields: Any) -> list[Event]:
@@ -139,7 +144,7 @@ def run_job(folder: Path, base: Path, **fields: Any) -> list[Event]:
     job = read_job(write_job(folder, base, **fields))
     with (folder / "events.jsonl").open("wb") as file:
         writer = EventWriter(file.fileno(), lambda: datetime(2026, 11, 16, tzinfo=UTC))
-        run(job, writer, fresh_scratch(job.output))
+        trainer_run.run(job, writer, fresh_scratch(job.output))
     return read_events(folder)
 
 

@@ -10,6 +10,8 @@ from server.api.limits import check_limits
 from server.config import LimitsConfig
 from server.errors import LimitError
 
+pytestmark = pytest.mark.pure
+
 LIMITS = LimitsConfig()
 
 

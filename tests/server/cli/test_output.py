@@ -2,7 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from server.cli.output import out, show_adapters, show_runs
+
+pytestmark = pytest.mark.pure
 
 TRAINED: dict[str, Any] = {
     "name": "2026-w47-3f9c1a",

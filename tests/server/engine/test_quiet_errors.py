@@ -7,6 +7,8 @@ import pytest
 
 from server.engine.quiet_errors import strip_messages
 
+pytestmark = pytest.mark.pure
+
 SECRET = "Xyzzy-secret-4711"
 NOTHING: dict[str, int] = {}
 

@@ -2,10 +2,13 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.process.backoff import LONGEST_SECONDS, Backoff
+
+pytestmark = pytest.mark.pure
 
 SECONDS = st.floats(0, 1e4)
 

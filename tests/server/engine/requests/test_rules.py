@@ -11,6 +11,8 @@ from server.engine.base import EngineCall, Tap
 from server.engine.errors import RequestRefusedError
 from server.engine.requests.rules import Limits, accepted_fields, overruled
 
+pytestmark = pytest.mark.pure
+
 MESSAGES = [{"role": "user", "content": "Hello"}]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

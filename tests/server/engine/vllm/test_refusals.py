@@ -1,9 +1,12 @@
 """VLLM's words never reach a client."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.vllm.refusals import invalid, refusal
+
+pytestmark = pytest.mark.pure
 
 words = st.text(alphabet=st.characters(min_codepoint=0x400, max_codepoint=0x4FF), min_size=3)
 

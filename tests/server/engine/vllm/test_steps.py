@@ -6,6 +6,8 @@ import pytest
 
 from server.engine.vllm.steps import StepCounter
 
+pytestmark = pytest.mark.pure
+
 
 @dataclass
 class Stats:

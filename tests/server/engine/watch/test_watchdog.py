@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from server.engine.watch.watchdog import Liveness, Watchdog
+
+pytestmark = pytest.mark.pure
 
 HANG, CANARY, GAP = 60.0, 10.0, 2.0
 LOOKS = st.floats(0.01, GAP)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from server.maintenance.backup.manifest import Kind
 from server.maintenance.backup.rows import decoder, encoder
 
+pytestmark = pytest.mark.pure
+
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 values: dict[Kind, st.SearchStrategy[Any]] = {
     "plain": st.one_of(
