@@ -7,8 +7,8 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from feedback.models import Choice, Feedback, Interaction
-from feedback.recorder.rows import choice_rows, feedback_row, interaction_row
 from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.rows import choice_rows, feedback_row, interaction_row
 from feedback.validation import StoredAnswers
 from feedback.write_plan import KnownInteraction, Outcome, plan_feedback, plan_interactions
 

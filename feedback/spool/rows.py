@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from feedback.recorder.rows import choice_rows, feedback_row, interaction_row
 from feedback.records import (
     ChoiceRecord,
     FeedbackRecord,
@@ -12,6 +11,7 @@ from feedback.records import (
     Subject,
     unpack,
 )
+from feedback.rows import choice_rows, feedback_row, interaction_row
 
 _MADE_OF_CHOICES_AND_IDS = {"choices", "prompt_token_ids"}
 _ASKED = {field.name for field in fields(InteractionRecord)} - _MADE_OF_CHOICES_AND_IDS

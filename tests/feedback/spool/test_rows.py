@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedback.recorder.rows import choice_rows, feedback_row, interaction_row
 from feedback.records import ChoiceRecord, FeedbackRecord, InteractionRecord, Subject
+from feedback.rows import choice_rows, feedback_row, interaction_row
 from feedback.spool.rows import feedback_record, interaction_record, plain, plain_subjects
 from tests.feedback.examples import interaction, judgement
 
