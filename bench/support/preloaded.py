@@ -103,7 +103,7 @@ def _become(order: Mapping[str, Any], serve: Any) -> None:
             os.dup2(file.fileno(), number)
     os.environ.clear()
     os.environ.update(order["environment"])
-    sys.argv = ["server.process", *order["arguments"]]
+    sys.argv = ["server.process.serve", *order["arguments"]]
     typer.run(serve)
     os._exit(0)
 

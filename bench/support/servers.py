@@ -85,7 +85,7 @@ def start_pawl(
     prefix: Sequence[str] = (),
     preloaded: Preloaded | None = None,
     log: Path | None = None,
-    serve: Sequence[str] = ("server.process",),
+    serve: Sequence[str] = ("server.process.serve",),
 ) -> ServerProcess:
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 

@@ -319,6 +319,6 @@ async def test_an_error_of_the_server_is_recorded_by_its_class() -> None:
 
 def test_it_needs_langchain_core_and_httpx_only() -> None:
     heavy = {"sqlalchemy", "sqlmodel", "pydantic_settings", "structlog", "fastapi", "aiosqlite"}
-    code = f"import sys, feedback.callback; print({heavy} & set(sys.modules))"
+    code = f"import sys, pawl_client.callback; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
