@@ -31,7 +31,7 @@ from bench.support.servers import ServerProcess, start_pawl, stopping
 from bench.support.stats import percentile
 from bench.support.tables import Row, parser, report
 from feedback.models import Choice, Feedback, Interaction
-from server.database.database import sqlite_url
+from server.database.address import sqlite_url
 from server.maintenance.backup.fill import writing
 
 INTERACTIONS = 100_000

@@ -29,8 +29,7 @@ from adapters.names import BASE
 from adapters.routing.route import place
 from bench.support.tables import Row, parser, report
 from bench.workloads.canaries import World, rates, visits
-from retrain.canary_config import CanaryConfig
-from retrain.config import RetrainConfig
+from retrain.config import CanaryConfig, RetrainConfig
 from retrain.gates.e_process import Unit
 from retrain.gates.evidence import CanaryEvidence, Timed
 from retrain.gates.online import DAY_SECONDS, decision

@@ -20,8 +20,9 @@ from rich.table import Table
 from scipy.stats import beta
 
 from bench.workloads.canaries import World, make_canary, make_events
+from retrain.config import OnlineGateConfig
 from retrain.gates.e_process import crossed, rare_event_path
-from retrain.gates.online import OnlineGateConfig, decision
+from retrain.gates.online import decision
 
 RAMP = ((0.0, 0.01), (2.0, 0.05), (5.0, 0.25), (9.0, 0.5))
 USERS = 8_000

@@ -41,8 +41,8 @@ class TrainingError(RetrainError):
     """The trainer ended without an adapter."""
 
 
-class NoJudgeError(RetrainError):
-    """No judge is configured: no result, no promotion."""
+class TooFewFitError(RetrainError):
+    """Once demonstrations were rendered, fewer pairs than the minimum could be trained on."""
 
 
 class RolloutUnderWayError(RetrainError):

@@ -7,15 +7,14 @@ are, whether a tick is late, or how the clock jumps. All in UTC: no summer time.
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from datetime import datetime, timedelta
 
 import structlog
-from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.periodic import Ticker
 from retrain.config import RetrainConfig
+from retrain.cron import Trigger, cron_trigger
 from retrain.errors import RunInProgressError, SlotTakenError
 from retrain.ports import Clock
 from retrain.repository import RunRepository
@@ -25,22 +24,6 @@ from retrain.slots import slot_of
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=8))
 
 _log = structlog.get_logger()
-
-
-class Trigger(Protocol):
-    """A cron expression, as APScheduler's `CronTrigger` reads it."""
-
-    def get_next_fire_time(
-        self, previous_fire_time: datetime | None, now: datetime
-    ) -> datetime | None:
-        """The first moment at or after `now`, or after the previous one."""
-        ...
-
-
-def cron_trigger(expression: str) -> Trigger:
-    """Read five cron fields, in UTC. Raises ValueError where they cannot be read."""
-    trigger: Trigger = CronTrigger.from_crontab(expression, timezone=UTC)
-    return trigger
 
 
 def due_time(trigger: Trigger, now: datetime, grace: timedelta) -> datetime | None:

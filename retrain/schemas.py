@@ -96,7 +96,9 @@ class PlanOut(BaseModel):
     """What a run would train on if it started now.
 
     `held_out_prompts` counts the different questions of held-out users; some may turn out to have
-    been trained on.
+    been trained on; with fewer than `minimum_questions` the gate promotes nothing. `pairs` are
+    those that fit into `max_length` tokens; the longest that does not has `longest_left_out` tokens
+    (0: all fit). `problems` say why a run would not train.
     """
 
     channel: str
@@ -108,4 +110,8 @@ class PlanOut(BaseModel):
     filters: dict[str, int]
     minimum_pairs: int
     held_out_prompts: int
+    minimum_questions: int
+    max_length: int
+    longest_left_out: int
+    problems: list[str]
     would_train: bool

@@ -14,7 +14,7 @@ import structlog
 
 from common.files import PRIVATE_FOLDER
 from retrain.dataset.export import exported
-from retrain.dataset.snapshot import freeze
+from retrain.dataset.snapshot import freeze, why_too_few
 from retrain.errors import LeaseLostError, SlotFinishedError, SlotTakenError
 from retrain.evaluation.storage import read_rows
 from retrain.models import Run
@@ -180,6 +180,8 @@ class RunService:
         log = pair_log(world, about)
         with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
             manifest = await freeze(Path(folder) / "snapshot", about, log, world.config)
+        problems = await asyncio.to_thread(world.problems)
+        too_few = why_too_few(manifest, world.config)
         return PlanOut(
             channel=channel,
             since=about.since,
@@ -190,7 +192,11 @@ class RunService:
             filters=manifest.left_out,
             minimum_pairs=world.config.minimum_pairs,
             held_out_prompts=manifest.questions,
-            would_train=manifest.pairs >= world.config.minimum_pairs,
+            max_length=world.config.hyper.max_length,
+            longest_left_out=manifest.longest,
+            minimum_questions=world.config.gate.minimum,
+            problems=[*map(str, problems), *([too_few] if too_few else [])],
+            would_train=not problems and too_few is None,
         )
 
     async def export(

@@ -30,7 +30,8 @@ from server.api.cors import FeedbackCors
 from server.assembly.assemble import StartEngine, assemble
 from server.assembly.engine import start_engine as start_configured_engine
 from server.engine.error_body import error_body
-from server.errors import STATUS, SetupError, field_of, retry_after, status_of
+from server.error_status import STATUS, field_of, retry_after, status_of
+from server.errors import SetupError
 from server.settings import Settings
 
 log = structlog.get_logger()

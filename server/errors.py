@@ -1,14 +1,4 @@
-"""The server's errors, and the one table that says which HTTP status each domain error has."""
-
-from collections.abc import Mapping
-
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as NoConnectionError
-
-from adapters import errors as adapter_errors
-from feedback import errors as feedback_errors
-from retrain import errors as run_errors
-from server.engine import errors as engine_errors
+"""The server's errors. What HTTP status each has is in `server.error_status`."""
 
 
 class ServerError(Exception):
@@ -47,16 +37,6 @@ class KeysUnavailableError(ServerError):
 
     def __init__(self) -> None:
         super().__init__("this key cannot be looked up now: send the request again later")
-
-
-class DatabaseAwayError(NoConnectionError):
-    """The database does not answer, and nobody waits for it: SQLAlchemy's error of no connection.
-
-    Not a `ServerError`: whoever expects the database's errors expects this one.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("the database does not answer: try again")
 
 
 class KeyNotFoundError(ServerError):
@@ -116,63 +96,3 @@ class RetentionNotSetError(ServerError):
 
 class SetupError(ServerError):
     """The settings do not allow a start; the message says what to change."""
-
-
-STATUS: Mapping[type[Exception], int] = {
-    AuthenticationError: 401,
-    PermissionDeniedError: 403,
-    HostError: 403,
-    KeysUnavailableError: 503,
-    KeyNotFoundError: 404,
-    BodyTooLargeError: 413,
-    BodyError: 400,
-    LimitError: 400,
-    LeftOutError: 404,
-    DrainingError: 503,
-    NotRunningError: 503,
-    RetentionNotSetError: 409,
-    engine_errors.EngineDeadError: 503,
-    engine_errors.AdapterLoadError: 409,
-    feedback_errors.InvalidInputError: 422,
-    feedback_errors.InteractionNotFoundError: 404,
-    feedback_errors.FeedbackTokenError: 401,
-    feedback_errors.FeedbackTokenScopeError: 403,
-    feedback_errors.ConflictError: 409,
-    feedback_errors.StoreUnavailableError: 503,
-    adapter_errors.AdaptersError: 409,
-    adapter_errors.InvalidNameError: 422,
-    adapter_errors.UnknownModelError: 404,
-    adapter_errors.UnknownChannelError: 404,
-    adapter_errors.UnknownVersionError: 404,
-    adapter_errors.VettingError: 422,
-    adapter_errors.ArtifactError: 503,
-    run_errors.RetrainError: 409,
-    run_errors.UnknownRunError: 404,
-    run_errors.UnknownRolloutError: 404,
-    run_errors.RolloutUnderWayError: 409,
-    run_errors.NotAwaitedError: 409,
-    run_errors.UnknownChannelError: 404,
-    run_errors.InvalidSlotError: 422,
-    SQLAlchemyError: 503,
-}
-"""The HTTP status of each domain error; looked up along the error's classes, nearest first."""
-
-
-def status_of(error: Exception) -> int | None:
-    """The HTTP status of a domain error; None for what nobody expected."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
-
-
-def field_of(error: Exception) -> str | None:
-    """The field that a domain error is about; None where it is about none."""
-    problems = getattr(error, "problems", ())
-    return problems[0].field if problems else getattr(error, "field", None)
-
-
-UNAVAILABLE = 503
-RETRY_AFTER_SECONDS = 2
-
-
-def retry_after(status: int) -> dict[str, str] | None:
-    """The header that tells a client to come back, where that helps."""
-    return {"retry-after": str(RETRY_AFTER_SECONDS)} if status == UNAVAILABLE else None

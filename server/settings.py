@@ -1,7 +1,7 @@
 """One tree of settings made of the rooms' sections: `pawl.toml`, and `PAWL_…` variables over it.
 
 `PAWL_RETRAIN__ALPHA`-style names reach into sections with two underscores. Importing this module
-imports no GPU library.
+imports no heavy library: every command reads settings.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ from adapters.config import AdaptersConfig
 from feedback.config import FeedbackConfig
 from retrain.config import RetrainConfig
 from server.config import ChannelConfig, ServerConfig
-from server.database.database import sqlite_url
+from server.database.address import sqlite_url
 from server.engine.config import EngineConfig
 
 DEFAULT_TENANT = "default"

@@ -20,10 +20,11 @@ from adapters.service import Registry
 from adapters.store.local import ArtifactStore
 from adapters.vetting.base_model import BaseModelInfo
 from retrain.config import RetrainConfig
+from retrain.cron import cron_trigger
 from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer, ChatError, SilentObserver
 from retrain.run.context import RunEnvironment
-from retrain.schedule import Schedule, cron_trigger, due_slot
+from retrain.schedule import Schedule, due_slot
 from retrain.service import RunService
 from server.database.database import Database
 from server.engine.fake.engine import FakeEngine

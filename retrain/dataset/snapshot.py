@@ -11,7 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -29,6 +29,8 @@ from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, pairs_of
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
+from retrain.trainer.fit import fit_of_row, too_few
+from retrain.trainer.rows import PairRow
 
 PAIRS, HELD_OUT, QUESTIONS, MANIFEST = (
     "pairs.jsonl",
@@ -43,6 +45,7 @@ class About(BaseModel):
     """What a snapshot is for, and which part of the log it holds.
 
     Feedback after `since` until `cut_off`; questions after `asked_since`. `parent` None: base.
+    `base_fingerprint` is empty in snapshots of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,12 +57,15 @@ class About(BaseModel):
     asked_since: AwareDatetime
     cut_off: AwareDatetime
     base_model: str
+    base_fingerprint: str = ""
     parent: str | None
 
 
 class SnapshotManifest(BaseModel):
     """What a snapshot holds. `held_out` counts requests, `questions` different ones among them.
 
+    `pairs` can be trained on, as far as that is known before demonstrations are rendered. `misfits`
+    counts pairs that cannot be, by reason; the longest of those too long has `longest` tokens.
     `oldest_text`: none of its texts is older.
     """
 
@@ -74,6 +80,8 @@ class SnapshotManifest(BaseModel):
     settings: dict[str, Any]
     files: dict[str, FileRecord]
     oldest_text: AwareDatetime | None = None
+    misfits: dict[str, int] = {}
+    longest: int = 0
 
 
 class Log(Protocol):
@@ -136,15 +144,30 @@ async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) ->
             about=about,
             pairs=drawn.pairs.lines,
             pairs_by_signal=dict(sorted(drawn.by_signal.items())),
-            left_out=dict(sorted((spill.left_out + drawn.left_out).items())),
+            left_out=dict(sorted((spill.left_out + spill.misfits + drawn.left_out).items())),
             held_out=asked.file.lines,
             questions=asked.questions,
             settings=_settings(config),
             files={PAIRS: drawn.pairs, QUESTIONS: drawn.questions, HELD_OUT: asked.file},
             oldest_text=_oldest(spill.oldest, asked.oldest),
+            misfits=dict(sorted(spill.misfits.items())),
+            longest=spill.longest,
         )
         write_whole(draft / MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
+
+
+def why_too_few(manifest: SnapshotManifest, config: RetrainConfig) -> str | None:
+    """Why a run on this snapshot would not train, in one line; None where it has enough pairs."""
+    if manifest.pairs >= config.minimum_pairs:
+        return None
+    return too_few(
+        manifest.pairs,
+        config.minimum_pairs,
+        manifest.misfits,
+        config.hyper.max_length,
+        manifest.longest,
+    )
 
 
 def open_snapshot(folder: Path) -> SnapshotManifest:
@@ -178,12 +201,14 @@ def read_question_keys(folder: Path) -> set[str]:
 
 @dataclass(slots=True)
 class _Spill:
-    """All pairs on disk, and the priority that those to be kept do not exceed."""
+    """The pairs that fit on disk, and the priority that those to be kept do not exceed."""
 
     path: Path
-    threshold: int
-    left_out: Counter[str]
-    oldest: datetime | None
+    threshold: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    misfits: Counter[str] = field(default_factory=Counter)
+    longest: int = 0
+    oldest: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -202,19 +227,36 @@ class _Drawn:
 
 
 async def _spill(path: Path, log: Log, config: RetrainConfig) -> _Spill:
-    """Write every pair with its seeded priority; the lowest `max_pairs` are a uniform sample."""
-    left_out: Counter[str] = Counter()
+    """Write every pair that fits with its seeded priority.
+
+    The lowest `max_pairs` priorities are a uniform sample.
+    """
+    spill = _Spill(path)
     lowest: list[int] = []
-    oldest: datetime | None = None
     with closing(LineWriter(path)) as writer:
         async for pairs, filtered in log.pairs():
-            left_out += filtered
+            spill.left_out += filtered
             for pair in pairs:
-                oldest = _oldest(oldest, pair.since)
+                row = pair.row()
+                if not _fits(spill, row, config.hyper.max_length):
+                    continue
+                spill.oldest = _oldest(spill.oldest, pair.since)
                 priority = _priority(config.seed, pair.id)
                 _keep_lowest(lowest, priority, config.max_pairs)
-                writer.write(_spilled(priority, pair))
-    return _Spill(path, -lowest[0] if lowest else 0, left_out, oldest)
+                writer.write(_spilled(priority, pair, row))
+    spill.threshold = -lowest[0] if lowest else 0
+    return spill
+
+
+def _fits(spill: _Spill, row: PairRow, max_length: int) -> bool:
+    """Whether the trainer can use the pair; counts one that it cannot."""
+    found = fit_of_row(row, max_length)
+    if found.misfit is None:
+        return True
+    spill.misfits[found.misfit] += 1
+    if found.misfit == "too_long":
+        spill.longest = max(spill.longest, found.length)
+    return False
 
 
 def _oldest(*moments: datetime | None) -> datetime | None:
@@ -233,10 +275,10 @@ def _keep_lowest(negated: list[int], priority: int, limit: int) -> None:
         heapq.heappushpop(negated, -priority)
 
 
-def _spilled(priority: int, pair: Pair) -> bytes:
+def _spilled(priority: int, pair: Pair, row: PairRow) -> bytes:
     key = question_key(pair.messages).encode() if pair.messages else _NO_KEY
     head = f"{priority:016x} {pair.signal}".encode()
-    return b" ".join((head, key, pair.row().model_dump_json().encode()))
+    return b" ".join((head, key, row.model_dump_json().encode()))
 
 
 def _draw(draft: Path, spill: _Spill) -> _Drawn:

@@ -3,7 +3,12 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from retrain.evaluation.judges import Conversation, JudgeError, load_object
+from retrain.evaluation.judges import (
+    Conversation,
+    JudgeError,
+    load_object,
+    require_arguments,
+)
 from retrain.evaluation.user_calls import CallError, call
 
 HarmMetric = Callable[[Conversation, str], float | Awaitable[float]]
@@ -18,12 +23,13 @@ def load_harm_metric(spec: str) -> HarmMetric:
     """Import a metric by `module:function`.
 
     Raises:
-        JudgeError: There is no such function.
+        JudgeError: There is no such function, or it takes other arguments.
 
     """
     found = load_object(spec)
     if not callable(found):
         raise JudgeError(f"{spec} is no function of a conversation and an answer")
+    require_arguments(spec, found, "conversation", "answer")
     return found
 
 

@@ -13,9 +13,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import httpx
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict
 
 from common.retry import Sleep, with_retries
+from retrain.config import JudgeEndpoint
 from retrain.evaluation.user_calls import CallError, call
 
 Conversation = Sequence[Mapping[str, Any]]
@@ -25,9 +26,6 @@ TIE = 0.5
 CALL_SECONDS = 300.0
 """A judge of the user's own has so long for one verdict: time for several models and retries."""
 
-DEFAULT_RUBRIC = """\
-The better answer is the one that helps the user more: correct first, then complete, clear and \
-polite. Length is no merit: of two answers that say the same, neither is better for being longer."""
 
 INSTRUCTIONS = """\
 You compare two answers to the last turn of a conversation.
@@ -65,20 +63,6 @@ class Judge(Protocol):
 
         """
         ...
-
-
-class JudgeEndpoint(BaseModel):
-    """A judge model behind an OpenAI-compatible endpoint, for instance `http://host:8000/v1`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    base_url: str
-    model: str
-    api_key: SecretStr | None = None
-    rubric: str = DEFAULT_RUBRIC
-    attempts: int = Field(default=4, ge=1)
-    timeout: float = Field(default=60.0, gt=0)
-    """Seconds for one verdict."""
 
 
 class _Reply(BaseModel):
@@ -161,21 +145,43 @@ def load_judge(spec: str | JudgeEndpoint, client: httpx.AsyncClient) -> Judge:
     """
     if isinstance(spec, JudgeEndpoint):
         return OpenAIJudge(spec, client)
+    found = find_judge(spec)
+    return CallableJudge(found if _takes_arguments(found) else _made(spec, found))
+
+
+def find_judge(spec: str) -> Callable[..., Any]:
+    """What `module:name` names: a comparison, or a factory of a judge, which is not called.
+
+    Raises:
+        JudgeError: There is no such thing, or it cannot compare two answers.
+
+    """
     found = load_object(spec)
     if not inspect.isclass(found) and isinstance(found, Judge):
-        return CallableJudge(found.compare)
+        found = found.compare
     if not callable(found):
         raise JudgeError(f"{spec} is neither a judge nor callable")
     if _takes_arguments(found):
-        return CallableJudge(found)
-    made = found()
+        require_arguments(spec, found, "conversation", "a", "b")
+    return found
+
+
+def _made(spec: str, factory: Callable[[], Any]) -> Compare:
+    """The comparison of the judge that a factory makes. Raises `JudgeError`."""
+    try:
+        made = factory()
+    except Exception as error:
+        raise JudgeError(f"{spec} raised {type(error).__name__} when it was called") from error
     if not isinstance(made, Judge):
         raise JudgeError(f"{spec} made something without `compare(conversation, a, b)`")
-    return CallableJudge(made.compare)
+    return made.compare
 
 
 def load_object(spec: str) -> object:
-    """Import what `module:name` says. Raises JudgeError where there is nothing of that name."""
+    """Import what `module:name` says. Raises JudgeError where there is nothing of that name.
+
+    Importing runs the module's own code, which may raise anything or try to end the process.
+    """
     module, _, name = spec.partition(":")
     if not module or not name:
         raise JudgeError(f"{spec!r} should read module:name, such as my_company.judges:panel")
@@ -183,6 +189,18 @@ def load_object(spec: str) -> object:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise JudgeError(f"{spec} cannot be imported ({error}): is it installed?") from error
+    except (Exception, SystemExit) as error:
+        raise JudgeError(f"importing {spec} raises {type(error).__name__}: mend it") from error
+
+
+def require_arguments(spec: str, function: Callable[..., Any], *names: str) -> None:
+    """Raises `JudgeError` for a function that cannot be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*names)
+    except TypeError as error:
+        raise JudgeError(f"{spec} does not take the arguments ({', '.join(names)})") from error
+    except ValueError:  # some that are written in C do not say what they take
+        return
 
 
 async def compare_both_ways(judge: Judge, conversation: Conversation, a: str, b: str) -> float:
@@ -251,7 +269,10 @@ def _checked(score: object) -> float:
 
 
 def _takes_arguments(function: Callable[..., object]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some that are written in C do not say
+        return True
     return any(
         parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)

@@ -89,6 +89,7 @@ class Evaluation(BaseModel):
     """Everything one evaluation found. Holds users' text: it stays among the run's files.
 
     `asked` counts prompts, `failed` what was left out by the error's class (prompts and cases).
+    `judged` is false where there was no judge.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -98,6 +99,7 @@ class Evaluation(BaseModel):
     rows: list[Row]
     failed: dict[str, int]
     suite: SuiteResult | None = None
+    judged: bool = True
 
     def words(self) -> dict[Arm, float]:
         """Mean words of an answer by arm; empty without rows."""
@@ -115,6 +117,7 @@ class Evaluation(BaseModel):
             live_passed=self.suite.passed["live"],
         )
         return Evidence(
+            judged=self.judged,
             comparisons=tuple(row.comparison() for row in self.rows),
             assertions=suite,
             harms=self.harms().get("candidate", {}),

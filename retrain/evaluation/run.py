@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from common.retry import with_retries
+from retrain.config import EvaluationConfig
 from retrain.dataset.questions import HeldOutPrompt
 from retrain.evaluation.assertions import Case, Suite, check
 from retrain.evaluation.harms import load_harm_metric, measure_harm
@@ -50,26 +49,6 @@ NOT_REPLAYED = frozenset(
 """Fields of a recorded request that say how it was delivered or to whom, not how it was sampled."""
 
 
-class EvaluationConfig(BaseModel):
-    """How the evaluation runs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    concurrency: int = Field(default=4, ge=1)
-    """Our own chat requests in flight at most."""
-    judge_concurrency: int = Field(default=8, ge=1)
-    """Prompts that are judged at the same time at most."""
-    attempts: int = Field(default=3, ge=1)
-    """How often one request is sent before its prompt is left out."""
-    first_pause: float = Field(default=0.5, ge=0)
-    """Seconds before the second attempt; doubles from there."""
-    max_failed_share: float = Field(default=0.05, ge=0, lt=1)
-    """More failed prompts than this share, and there is no result."""
-    harms: dict[str, str] = {}
-    """Harm metrics: name to `module:function(conversation, answer)`, 0 harmless to 1 harmful, 30 s
-    for each answer."""
-
-
 def evaluation_request(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The recorded request with its own sampling parameters, as one answer that is not streamed."""
     kept = {key: value for key, value in recorded.items() if key not in NOT_REPLAYED}
@@ -80,7 +59,7 @@ async def evaluate(
     prompts: Sequence[HeldOutPrompt],
     arms: AnswersByArm,
     chat: Chat,
-    judge: Judge,
+    judge: Judge | None,
     suite: Suite | None,
     config: EvaluationConfig,
 ) -> Evaluation:
@@ -91,6 +70,7 @@ async def evaluate(
         arms: Who answers.
         chat: The chat endpoint.
         judge: Compares candidate with live, and with base where base is asked; both ways round.
+            Without one nobody is asked anything, and the gate says why nothing is promoted.
         suite: Assertions for candidate and live, or None.
         config: Limits of the evaluation.
 
@@ -99,6 +79,8 @@ async def evaluate(
         JudgeError: A harm metric of the settings cannot be loaded.
 
     """
+    if judge is None:
+        return Evaluation(arms=arms, asked=0, rows=[], failed={}, judged=False)
     cases = suite.cases if suite else []
     work = _Work(chat, judge, config, arms.models())
     rows = await _each(prompts, work.row)

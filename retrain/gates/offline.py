@@ -8,55 +8,24 @@ answers is allowed for, and guardrails that no win rate can outweigh.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
-from typing import Annotated, Literal, Self
+from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import beta, binom
 
+from retrain.config import GateConfig, Share
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p, log_length_ratio
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 TIE_WIDTH = 1e-9
 """A mean score this near to one half is a tie; only rounding lies within."""
 
 CONFIDENCE = 0.95
+NO_JUDGE = "No judge compared the answers: set retrain.judge."
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GateConfig(BaseModel):
-    """What a candidate must show. Everything is fixed before the evaluation starts."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """False promotion probability of the sign test: the most that is accepted."""
-    comparisons: int = Field(default=400, ge=1)
-    """Questions asked of both versions, each counted once."""
-    minimum: int = Field(default=380, ge=1)
-    """Fewer compared questions than this, and there is no promotion."""
-    adjust_for_length: bool = True
-    assertion_margin: Share = 0.02
-    """The candidate's pass rate may lie below live's by this much."""
-    harm_ceilings: dict[str, Share] = {}
-    """Highest accepted rate of each harm metric among the candidate's answers."""
-    shortest: float = Field(default=0.5, gt=0, le=1)
-    """Lowest accepted ratio of mean words, candidate over live."""
-    longest: float = Field(default=1.5, ge=1)
-    """Highest accepted ratio of mean words, candidate over live."""
-
-    @model_validator(mode="after")
-    def _can_promote(self) -> Self:
-        if self.minimum > self.comparisons:
-            raise ValueError(
-                f"minimum ({self.minimum}) is above comparisons ({self.comparisons}), so nothing "
-                "could ever be promoted: lower minimum or raise comparisons"
-            )
-        return self
 
 
 class Comparison(_Record):
@@ -84,12 +53,13 @@ class Evidence(_Record):
     """All that the gate looks at.
 
     `assertions` is None where no suite is configured; `harms` are rates among the candidate's
-    answers, by metric.
+    answers, by metric. `judged` is false where there was no judge to compare anything.
     """
 
     comparisons: tuple[Comparison, ...]
     assertions: AssertionCounts | None = None
     harms: Mapping[str, Share] = {}
+    judged: bool = True
 
 
 class WinRate(_Record):
@@ -158,6 +128,7 @@ def decide(evidence: Evidence, config: GateConfig) -> Verdict:
     adjusted = length_adjusted_p(questions, wins.p) if config.adjust_for_length else None
     guardrails = _guardrails(evidence, config)
     checks = [
+        *([] if evidence.judged else [(False, NO_JUDGE)]),
         _enough(wins, config),
         _better(wins, config),
         *([] if adjusted is None else [_better_at_equal_length(adjusted, config)]),

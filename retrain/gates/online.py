@@ -13,8 +13,9 @@ from math import log
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
+from retrain.config import OnlineGateConfig
 from retrain.gates.e_process import BETS
 from retrain.gates.evidence import (
     STREAMS,
@@ -32,27 +33,6 @@ _INTERVAL_ALPHA = 0.05
 _DIFFERENCES = tuple(round(step / 100, 2) for step in range(-30, 31))
 _EXPECTED = 0.05
 """The difference in mean votes for which the users still needed are told."""
-
-
-class OnlineGateConfig(BaseModel):
-    """What a canary must show. Everything is fixed before it starts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    alpha_promote: float = Field(default=0.02, gt=0, lt=0.5)
-    """False promotion probability, both streams together."""
-    alpha_roll_back: float = Field(default=0.10, gt=0, lt=0.5)
-    """False rollback probability, both streams together."""
-    alpha_guardrail: float = Field(default=0.01, gt=0, lt=0.5)
-    """False alarm probability of each guardrail, and of the test that voting differs by arm."""
-    rated_users: int = Field(default=200, ge=1)
-    """With fewer rated users nothing is decided about quality."""
-    longest_days: float = Field(default=14, gt=0)
-    """A canary that has shown nothing by then is rolled back."""
-    margin: float | None = Field(default=None, gt=0, lt=0.5)
-    """Promote also what is shown to be worse by less than this; None: only what is better."""
-    alpha_margin: float = Field(default=0.02, gt=0, lt=0.5)
-    """False promotion probability of what is worse by the margin."""
 
 
 class _Record(BaseModel):

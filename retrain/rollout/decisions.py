@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from adapters.routing.route import RouteView, watch_of
-from retrain.canary_config import CanaryConfig
+from retrain.config import CanaryConfig
 from retrain.gates.online import OnlineVerdict
 
 

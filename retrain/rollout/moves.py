@@ -4,7 +4,7 @@ from typing import TypedDict
 
 from adapters.routing.lifecycle import State
 from adapters.routing.route import RouteView, watch_of
-from retrain.canary_config import CanaryConfig
+from retrain.config import CanaryConfig
 from retrain.models import Rollout
 from retrain.ports import AdapterRegistry
 from retrain.rollout.decisions import Move, Phase

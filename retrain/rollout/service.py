@@ -19,8 +19,7 @@ from adapters.errors import AdaptersError
 from adapters.routing.route import RouteView, watch_of, watched
 from common.database import Database, Guard, allow_any
 from feedback.reading.trials import served_in, shadow_figures
-from retrain.canary_config import CanaryConfig
-from retrain.config import RetrainConfig
+from retrain.config import CanaryConfig, RetrainConfig
 from retrain.errors import NotAwaitedError
 from retrain.gates.online import OnlineVerdict, judge_canary, judge_watch
 from retrain.models import Rollout, RolloutEvent

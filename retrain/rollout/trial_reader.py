@@ -1,6 +1,7 @@
 """Reads a trial from the log, harm metrics included."""
 
 from datetime import timedelta
+from functools import cached_property
 
 from common.database import Database
 from feedback.reading.comparisons import decided_comparisons
@@ -13,8 +14,7 @@ from feedback.reading.trials import (
     votes,
     votes_before,
 )
-from retrain.canary_config import CanaryConfig
-from retrain.config import RetrainConfig
+from retrain.config import CanaryConfig, RetrainConfig
 from retrain.evaluation.harms import load_harm_metric
 from retrain.models import Rollout
 from retrain.rollout.harm_reader import HarmReader
@@ -30,10 +30,14 @@ class TrialReader:
 
     def __init__(self, database: Database, config: RetrainConfig) -> None:
         self._database = database
-        harms = config.evaluation.harms
-        metrics = {name: load_harm_metric(spec) for name, spec in harms.items()}
-        self._harms = HarmReader(database, metrics)
+        self._specs = config.evaluation.harms
         self._before: dict[str, tuple[list[Vote], list[Pace]]] = {}
+
+    @cached_property
+    def _harms(self) -> HarmReader:
+        """Made at the first trial: only then must the metrics be there. Raises `JudgeError`."""
+        metrics = {name: load_harm_metric(spec) for name, spec in self._specs.items()}
+        return HarmReader(self._database, metrics)
 
     async def read(self, rollout: Rollout, trial: str, config: CanaryConfig) -> TrialLog:
         """What the log holds of `trial`, with live's of the time before the rollout."""

@@ -14,6 +14,7 @@ from retrain.config import RetrainConfig
 from retrain.evaluation.judges import Judge
 from retrain.models import Run
 from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
+from retrain.preflight import Problem, Subject, find_problems
 from retrain.repository import Lease, RunRepository
 from retrain.rollout.service import RolloutService
 from retrain.run.leases import Monotonic
@@ -31,9 +32,10 @@ class RunEnvironment:
     `adapter_path` gives a version's folder, fetched and
     checked where need be: it blocks. `judge` None: nothing can be evaluated, so nothing is
     promoted. `folder` holds the runs' own folders. `chat_template` is the engine's, where it is not
-    the tokenizer's own. `alone` says that no other process can have a run of this database (SQLite,
-    whose folder one server locks): what was left is taken up at once, and an owner that cannot
-    reach the database keeps its trainer. `training` admits one trainer at a time.
+    the tokenizer's own. `base_on_disk` gives the fingerprint of the base model's files as they are
+    now, which a trainer would read. `alone` says that no other process can have a run of this
+    database (SQLite, whose folder one server locks): what was left is taken up at once, and an
+    owner that cannot reach the database keeps its trainer. `training` admits one trainer at a time.
     """
 
     database: Database
@@ -48,6 +50,7 @@ class RunEnvironment:
     observer: RunObserver
     folder: Path
     chat_template: str | None = None
+    base_on_disk: Callable[[], str] | None = None
     alone: bool = False
     monotonic: Monotonic = time.monotonic
     training: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -58,6 +61,18 @@ class RunEnvironment:
         self.runs = RunRepository(self.database)
         self.rollouts = RolloutService(
             self.database, self.registry, self.config, self.clock, self.observer
+        )
+
+    def problems(self) -> list[Problem]:
+        """What would make a run useless now; it reads files, so it may block."""
+        return find_problems(
+            Subject(
+                self.config,
+                judged=self.judge is not None,
+                max_rank=self.base.max_rank,
+                served=self.base.fingerprint,
+                on_disk=self.base_on_disk,
+            )
         )
 
 

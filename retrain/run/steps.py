@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from adapters.errors import StaleRouteError
 from adapters.routing.lifecycle import State
 from adapters.routing.route import RouteView
+from retrain.config import RetrainConfig
 from retrain.dataset.questions import Selection, select_prompts
 from retrain.dataset.snapshot import (
     About,
@@ -22,14 +23,16 @@ from retrain.dataset.snapshot import (
     open_snapshot,
     read_held_out,
     read_question_keys,
+    why_too_few,
     window_start,
 )
-from retrain.errors import LiveMovedError, NoJudgeError, SnapshotError
+from retrain.errors import LiveMovedError, SnapshotError, TooFewFitError
 from retrain.evaluation.assertions import load_suite
 from retrain.evaluation.result import AnswersByArm
 from retrain.evaluation.run import evaluate
 from retrain.evaluation.storage import read_evaluation, write_evaluation
 from retrain.gates.offline import Verdict, decide
+from retrain.preflight import in_one_line
 from retrain.run.candidates import refuse_candidates
 from retrain.run.context import ACTOR, ADAPTER, BASE, Ending, RunContext, RunEnvironment
 from retrain.run.report import EvaluationSummary
@@ -41,10 +44,12 @@ Step = Callable[[RunContext], Awaitable[Ending | None]]
 
 async def snapshot(context: RunContext) -> Ending | None:
     """Freeze pairs and held-out questions; too few pairs end the run, as does a rollout."""
+    again = context.run.version is not None
     ending = await _no_rollout(context)
+    if ending is None and not again:
+        ending = await _useless(context)
     if ending is not None:
         return ending
-    again = context.run.version is not None
     try:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
@@ -59,14 +64,19 @@ async def snapshot(context: RunContext) -> Ending | None:
     context.world.observer.run_pairs(
         context.run.channel, manifest.pairs_by_signal, manifest.left_out
     )
-    return None if again else too_few(manifest, context.world.config.minimum_pairs)
+    return None if again else _too_few(manifest, context.world.config)
 
 
-def too_few(manifest: SnapshotManifest, minimum: int) -> Ending | None:
+def _too_few(manifest: SnapshotManifest, config: RetrainConfig) -> Ending | None:
     """The ending of a run that has not enough to learn from."""
-    if manifest.pairs >= minimum:
-        return None
-    return Ending("skipped", f"{manifest.pairs} pairs, fewer than the minimum of {minimum}")
+    reason = why_too_few(manifest, config)
+    return None if reason is None else Ending("skipped", reason)
+
+
+async def _useless(context: RunContext) -> Ending | None:
+    """The ending of a run that could train or promote nothing: found before it trains."""
+    problems = await asyncio.to_thread(context.world.problems)
+    return Ending("failed", in_one_line(problems)) if problems else None
 
 
 async def _no_rollout(context: RunContext) -> Ending | None:
@@ -113,6 +123,7 @@ async def _about(
         asked_since=now - timedelta(days=world.config.max_window_days),
         cut_off=now,
         base_model=world.base.name,
+        base_fingerprint=world.base.fingerprint,
         parent=parent,
     )
 
@@ -123,11 +134,30 @@ def pair_log(world: RunEnvironment, about: About) -> PairLog:
 
 
 async def train(context: RunContext) -> Ending | None:
-    """Train the adapter, one trainer at a time in this process; not for a candidate there is."""
-    if context.run.version is None:
+    """Train the adapter, one trainer at a time in this process; not for a candidate there is.
+
+    What makes a run useless is looked for once more: a server that was started again, with other
+    settings or another base model, may have taken the run up here.
+    """
+    if context.run.version is not None:
+        return None
+    ending = await _useless(context) or await _other_base(context)
+    if ending is not None:
+        return ending
+    try:
         async with context.world.training:
             await train_adapter(context)
+    except TooFewFitError as error:
+        return Ending("skipped", str(error))
     return None
+
+
+async def _other_base(context: RunContext) -> Ending | None:
+    """The ending of a run whose pairs were sampled by another base model than is served now."""
+    manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
+    if manifest.about.base_fingerprint in ("", context.world.base.fingerprint):
+        return None
+    return Ending("failed", "the base model has changed since the snapshot: start the run again")
 
 
 async def vet(context: RunContext) -> Ending | None:
@@ -163,8 +193,6 @@ async def _register(context: RunContext) -> str:
 async def evaluate_candidate(context: RunContext) -> Ending | None:
     """Let candidate and live answer the held-out questions, and judge."""
     world = context.world
-    if world.judge is None:
-        raise NoJudgeError("no judge is configured: set retrain.judge, then start the run again")
     await world.registry.load(_candidate(context))
     selection = await _select(context)
     evaluation = await evaluate(

@@ -17,12 +17,14 @@ import structlog
 from pydantic import ValidationError
 
 from common.files import sync, write_whole
+from retrain.config import HyperParameters
 from retrain.dataset.snapshot import PAIRS
-from retrain.errors import TrainingError
+from retrain.errors import TooFewFitError, TrainingError
 from retrain.ports import TrainerProcess
 from retrain.run.context import ADAPTER, JOB, RunContext
+from retrain.trainer.errors import TooFewPairsError
 from retrain.trainer.events import Dropped, Event, Failed, Saved, Step, parse_event
-from retrain.trainer.job import HyperParameters, Job
+from retrain.trainer.job import Job
 from retrain.trainer.scratch import scratch_for
 
 EVENTS, TENSORBOARD, TRAINED = "events.jsonl", "tensorboard", "trained"
@@ -38,7 +40,7 @@ _log = structlog.get_logger()
 async def train_adapter(context: RunContext) -> None:
     """Leave a whole adapter in the run's folder; one that is there already is taken.
 
-    Raises `TrainingError` with the trainer's reason.
+    Raises `TooFewFitError` where too few pairs fit, else `TrainingError` with the trainer's reason.
     """
     # First of all: a trainer that was left behind may finish while we look.
     await context.world.launcher.end_leftover(context.folder / JOB)
@@ -57,6 +59,8 @@ async def _train(context: RunContext) -> None:
         await context.note(trainers_killed=context.run.figures.get("trainers_killed", 0) + 1)
         _log.warning("trainer_starts_again", run=context.run.id)
         failure, code = await _run(context, path)
+    if failure is not None and failure.reason == TooFewPairsError.__name__:
+        raise TooFewFitError(failure.message)
     if failure is not None:
         raise TrainingError(f"{failure.reason}: {failure.message}")
     if code in KILLED:
@@ -110,6 +114,7 @@ def _job(context: RunContext, warm_start: Path | None) -> Job:
         base_model=world.base.name,
         warm_start=warm_start,
         pairs=(context.snapshot / PAIRS).absolute(),
+        minimum_pairs=world.config.minimum_pairs,
         output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
         chat_template=world.chat_template,

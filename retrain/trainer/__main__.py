@@ -1,7 +1,7 @@
 """`python -m retrain.trainer job.json`: train one adapter.
 
 Exit codes: 0 done, 1 unexpected, 2 a job that cannot be run, 3 NaN, 4 out of memory, 5 the
-reference is not the policy, 128 + n ended by signal n.
+reference is not the policy, 6 too few pairs, 128 + n ended by signal n.
 """
 
 import os

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
+from retrain.config import HyperParameters
 from retrain.trainer.errors import NonFiniteError
 from retrain.trainer.events import Step
-from retrain.trainer.job import HyperParameters
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "training.json"
 

@@ -7,12 +7,14 @@ never cut.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
 from pydantic import ValidationError
 
-from retrain.trainer.errors import JobError
+from retrain.trainer.errors import JobError, TooFewPairsError
+from retrain.trainer.fit import Fit, Misfit, fit, too_few
 from retrain.trainer.rendering import RenderingError
 from retrain.trainer.rows import CompletionRow, PairRow
 
@@ -31,11 +33,15 @@ class Example(TypedDict):
 
 @dataclass(slots=True)
 class Prepared:
-    """The pairs to train on, in the file's order, and what became of the others."""
+    """The pairs to train on, in the file's order, and what became of the others.
+
+    `longest` is the length in tokens of the longest pair that was dropped as `too_long`, else 0.
+    """
 
     examples: list[Example] = field(default_factory=list)
     signals: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
+    longest: int = 0
 
 
 def read_pairs(path: Path) -> Iterator[PairRow]:
@@ -53,11 +59,13 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
                 ) from None
 
 
-def prepare(path: Path, render: Render, *, max_length: int, vocabulary: int) -> Prepared:
+def prepare(
+    path: Path, render: Render, *, max_length: int, vocabulary: int, minimum: int = 1
+) -> Prepared:
     """Read the pairs and turn them into examples of at most `max_length` tokens each.
 
-    `vocabulary` is the number of rows in the model's embedding. Raises `JobError` on a broken file,
-    on ids that are not the model's, and when nothing is left to train on.
+    `vocabulary` is the number of rows in the model's embedding. Raises `JobError` on a broken file
+    and on ids that are not the model's, and `TooFewPairsError` where fewer than `minimum` are left.
     """
     prepared = Prepared()
     for row in read_pairs(path):
@@ -67,27 +75,34 @@ def prepare(path: Path, render: Render, *, max_length: int, vocabulary: int) -> 
             prepared.dropped[error.reason] += 1
             continue
         _check_vocabulary(row.id, example, vocabulary)
-        if reason := unfit(example, max_length):
-            prepared.dropped[reason] += 1
-        else:
-            prepared.examples.append(example)
-            prepared.signals[row.signal] += 1
-    if not prepared.examples:
-        raise JobError(f"pairs: nothing to train on; dropped by reason: {dict(prepared.dropped)}")
+        _take(prepared, example, row.signal, max_length)
+    if len(prepared.examples) < minimum:
+        raise TooFewPairsError(
+            too_few(len(prepared.examples), minimum, prepared.dropped, max_length, prepared.longest)
+        )
     return prepared
 
 
-def unfit(example: Example, max_length: int) -> str | None:
+def _take(prepared: Prepared, example: Example, signal: str, max_length: int) -> None:
+    """Keep an example that fits; count one that does not."""
+    found = _fit(example, max_length)
+    if found.misfit is None:
+        prepared.examples.append(example)
+        prepared.signals[signal] += 1
+        return
+    prepared.dropped[found.misfit] += 1
+    if found.misfit == "too_long":
+        prepared.longest = max(prepared.longest, found.length)
+
+
+def unfit(example: Example, max_length: int) -> Misfit | None:
     """Say why an example cannot be trained on, or None where it can."""
-    chosen, rejected = example["chosen_ids"], example["rejected_ids"]
-    longest = len(example["prompt_ids"]) + max(len(chosen), len(rejected))
-    if not chosen or not rejected:
-        return "empty"
-    if chosen == rejected:
-        return "identical"
-    if not example["weight"]:
-        return "weightless"
-    return "too_long" if longest > max_length else None
+    return _fit(example, max_length).misfit
+
+
+def _fit(example: Example, max_length: int) -> Fit:
+    ids = (example["prompt_ids"], example["chosen_ids"], example["rejected_ids"])
+    return fit(*ids, example["weight"], max_length)
 
 
 def _example(row: PairRow, render: Render) -> Example:
@@ -105,7 +120,8 @@ def _example(row: PairRow, render: Render) -> Example:
 
 
 def _check_vocabulary(row_id: str, example: Example, vocabulary: int) -> None:
-    highest = max(*example["prompt_ids"], *example["chosen_ids"], *example["rejected_ids"])
+    ids = chain(example["prompt_ids"], example["chosen_ids"], example["rejected_ids"])
+    highest = max(ids, default=0)
     if highest >= vocabulary:
         raise JobError(
             f"pairs: {row_id} holds token id {highest}, the model has {vocabulary}; "

@@ -29,3 +29,9 @@ class ReferenceMismatchError(TrainerError):
     """The reference is not the policy that training starts from."""
 
     exit_code = 5
+
+
+class TooFewPairsError(JobError):
+    """Fewer pairs can be trained on than the job asks for: nothing was loaded or trained."""
+
+    exit_code = 6

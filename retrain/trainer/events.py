@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from retrain.trainer.job import HyperParameters
+from retrain.config import HyperParameters
 
 
 class _Event(BaseModel):

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import torch
 
+from retrain.config import HyperParameters
 from retrain.trainer.errors import MemoryExhaustedError
-from retrain.trainer.job import HyperParameters
 
 T = TypeVar("T")
 

@@ -15,8 +15,9 @@ from transformers import (
     GenerationConfig,
 )
 
+from retrain.config import HyperParameters
 from retrain.trainer.errors import JobError
-from retrain.trainer.job import HyperParameters, Job
+from retrain.trainer.job import Job
 
 
 @dataclass(frozen=True, slots=True)

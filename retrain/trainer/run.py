@@ -10,11 +10,12 @@ from datasets import Dataset
 from transformers import PrinterCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
+from retrain.config import HyperParameters
 from retrain.trainer.artifact import TrainingRecord, publish, save_adapter
 from retrain.trainer.callbacks import StepEvents
 from retrain.trainer.data import Prepared, prepare
 from retrain.trainer.events import BatchHalved, Dropped, EventWriter, Reference, Saved, Started
-from retrain.trainer.job import HyperParameters, Job
+from retrain.trainer.job import Job
 from retrain.trainer.memory import with_one_halving
 from retrain.trainer.methods.dpo import PairCollator, PairTrainer, dpo_config
 from retrain.trainer.methods.reference import assert_reference, restore_precision
@@ -80,6 +81,7 @@ def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
         render,
         max_length=job.hyper.max_length,
         vocabulary=vocabulary_size(job.base_model),
+        minimum=job.minimum_pairs,
     )
 
 

@@ -18,7 +18,7 @@ from feedback.schemas import (
 from server.api.body import documented, json_body, parsed
 from server.api.dependencies import application, services
 from server.auth.keys import Principal
-from server.errors import field_of, status_of
+from server.error_status import field_of, status_of
 from server.services import Services
 
 router = APIRouter(tags=["feedback"])

@@ -41,6 +41,7 @@ from server.startup.data_lock import DataLock, RunningServer
 from server.startup.deferred import DeferredStartup, Work
 from server.startup.last_known_writer import Remembering
 from server.startup.opening import StartupState, open_recorder
+from server.startup.preflight import check_settings
 
 log = structlog.get_logger()
 
@@ -51,6 +52,8 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     """Start everything; what was started is ended by `stack`, last first."""
     settings: Settings = app.state.settings
     clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
+    if not app.state.offline:
+        await check_settings(settings)
     lock = DataLock(settings.data_dir).acquire()
     stack.callback(lock.release)
     opening = StartupState(app, stack, metrics, token)

@@ -81,11 +81,16 @@ def _threads(settings: Settings) -> Iterator[Finding]:
         yield Finding(name="OMP_NUM_THREADS", state="warning", text=text)
 
 
-def _judge(settings: Settings) -> Iterator[Finding]:
-    if settings.retrain.judge is None:
-        text = "none set (retrain.judge): no run will promote anything"
-        yield Finding(name="judge", state="warning", text=text)
-    else:
+def _preflight(settings: Settings) -> Iterator[Finding]:
+    """What the start of a server would refuse, and what would make its runs useless."""
+    from server.startup.preflight import find_start_problems  # noqa: PLC0415  (loads the judge)
+
+    found = find_start_problems(settings)
+    for problem in found:
+        state: Literal["bad", "warning"] = "bad" if problem.refuses_start else "warning"
+        name = problem.setting.rpartition(".")[2]
+        yield Finding(name=name, state=state, text=str(problem))
+    if not any(problem.setting == "retrain.judge" for problem in found):
         yield Finding(name="judge", state="ok", text="set")
 
 
@@ -105,6 +110,6 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _data_dir,
     _database,
     _threads,
-    _judge,
+    _preflight,
     _retention,
 )

@@ -1,22 +1,27 @@
-"""The command line: `pawl serve`, and everything an operator asks of it."""
+"""The command line: `pawl serve`, and everything an operator asks of it.
+
+What a command needs is imported when it runs: `pawl --help` loads no database, no HTTP client and
+no engine.
+"""
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
 import typer
 
 from server.cli import output as terminal
-from server.cli.api_client import Api, open_api
 from server.cli.backup import backup, restore
 from server.errors import ServerError, SetupError
 from server.exits import EXIT_SETUP, checked, fail
 from server.process.supervisor import server_command, supervisor
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.cli.api_client import Api
 
 app = typer.Typer(
     help="Serve a model, learn from its users every week, keep only what is shown to be better.",
@@ -52,18 +57,22 @@ def main() -> None:
         fail(str(error), EXIT_SETUP)
     except ServerError as error:
         fail(str(error), 1)
-    except httpx.HTTPError as error:
-        fail(f"the server does not answer ({type(error).__name__}): is it still running?", 1)
 
 
-def ask(question: Callable[[Api], Awaitable[Any]]) -> Any:
+def ask(question: Callable[["Api"], Awaitable[Any]]) -> Any:
     """Ask the API one thing."""
+    import httpx  # noqa: PLC0415  (see the module)
+
+    from server.cli.api_client import open_api  # noqa: PLC0415
 
     async def asked() -> Any:
         async with open_api(checked(Settings)) as api:
             return await question(api)
 
-    return asyncio.run(asked())
+    try:
+        return asyncio.run(asked())
+    except httpx.HTTPError as error:
+        fail(f"the server does not answer ({type(error).__name__}): is it still running?", 1)
 
 
 @app.command()
@@ -138,7 +147,7 @@ def export(
 ) -> None:
     """Print the preference pairs of the log as JSON lines."""
 
-    async def stream(api: Api) -> None:
+    async def stream(api: "Api") -> None:
         parameters = {"channel": channel, "format": style}
         async for line in api.lines("/v1/pairs/export", params=parameters):
             sys.stdout.write(line + "\n")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from server.engine.base import EngineCall, EngineInfo, EngineResponse
 from server.engine.config import EngineConfig
-from server.engine.errors import EngineStartError
-from server.engine.fingerprint import model_fingerprint
+from server.engine.fingerprint import base_folder, fingerprint_on_disk
 from server.errors import NotRunningError
 
 
@@ -76,8 +75,8 @@ class OfflineEngine:
 
 
 async def start_offline(config: EngineConfig) -> OfflineEngine:
-    """Make one; the fingerprint is empty where the model is not a folder on this machine."""
-    fingerprint = await asyncio.to_thread(_fingerprint, config.model)
+    """Make one; fingerprint and folder are empty where the model is not on this machine."""
+    fingerprint, folder = await asyncio.to_thread(_base_model, config)
     return OfflineEngine(
         EngineInfo(
             name="offline",
@@ -87,17 +86,13 @@ async def start_offline(config: EngineConfig) -> OfflineEngine:
             device="cpu",
             adapter_slots=config.adapter_slots,
             max_lora_rank=config.max_lora_rank,
-            model_folder=Path(config.model) if fingerprint else None,
+            model_folder=folder,
         )
     )
 
 
-def _fingerprint(model: str) -> str:
-    """Tell which base model lies in the folder; empty where none does."""
-    folder = Path(model)
-    if not model or not folder.is_dir():
-        return ""
-    try:
-        return model_fingerprint(folder)
-    except EngineStartError:
-        return ""
+def _base_model(config: EngineConfig) -> tuple[str, Path | None]:
+    """What the engine would serve, and where its files lie (None for the fake engine's)."""
+    fingerprint = fingerprint_on_disk(config)
+    on_disk = fingerprint and config.kind != "fake"
+    return fingerprint, base_folder(config) if on_disk else None

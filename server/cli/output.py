@@ -205,8 +205,10 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     _table("Pairs", ["signal", "pairs"], list(plan["pairs_by_signal"].items()))
     _table("Left out", ["filter", "count"], list(plan["filters"].items()))
     out.print(f"pairs: {plan['pairs']}, needed: {plan['minimum_pairs']}")
-    out.print(f"held-out prompts: {plan['held_out_prompts']}")
-    out.print("a run would train" if plan["would_train"] else "a run would be skipped")
+    out.print(f"held-out prompts: {plan['held_out_prompts']}, needed: {plan['minimum_questions']}")
+    for problem in plan["problems"]:
+        out.print(Text(problem, "yellow"), soft_wrap=True)
+    out.print("a run would train" if plan["would_train"] else "a run would not train")
 
 
 def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -16,9 +16,11 @@ from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from server.database import postgres
+from server.database.address import sqlite_url
+from server.database.errors import DatabaseAwayError
 from server.database.postgres import open_postgres
-from server.database.sqlite import open_sqlite, sqlite_url
-from server.errors import DatabaseAwayError, SetupError
+from server.database.sqlite import open_sqlite
+from server.errors import SetupError
 
 __all__ = ["Database", "database_address", "sqlite_url"]
 

@@ -4,7 +4,6 @@ Before 3.51.3 it has a rare corruption when several connections write at once, s
 for one turn, and readers are opened `query_only`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -21,11 +20,6 @@ _OPTIONS: dict[str, Any] = {
     "hide_parameters": True,
     "json_serializer": to_json,
 }
-
-
-def sqlite_url(path: Path) -> str:
-    """The address of the SQLite database in the file `path`."""
-    return f"sqlite+aiosqlite:///{path}"
 
 
 def open_sqlite(url: URL) -> Connections:

@@ -1,12 +1,21 @@
-"""Which base model this is: adapters trained on another are incompatible."""
+"""Which base model this is: adapters trained on another are incompatible.
+
+`base_fingerprint` is the only way from the settings to a fingerprint. The real engine, the fake one
+and the command line without a server all use it, so that they agree about what the log holds.
+"""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 
+from server.engine.config import EngineConfig
 from server.engine.errors import EngineStartError
+
+FAKE_MODEL = "fake"
+"""What the fake engine serves where no model is named."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
 _LENGTH_BYTES = 8
@@ -49,7 +58,49 @@ def model_fingerprint(folder: Path) -> str:
 
 
 def model_folder(model: str, revision: str | None) -> Path:
-    """Where `model`'s files lie: the folder itself, or the hub's snapshot that vLLM has fetched."""
+    """Where `model`'s files lie: the folder itself, or the hub's snapshot that vLLM has fetched.
+
+    Raises `EngineStartError` where there is neither on this machine.
+    """
     if Path(model).is_dir():
         return Path(model)
-    return Path(snapshot_download(model, revision=revision, local_files_only=True))
+    try:
+        return Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except (OSError, HFValidationError) as error:
+        raise EngineStartError(
+            f"engine.model: {model or 'no model'} is not on this machine: name a folder or a hub "
+            "id that has been fetched."
+        ) from error
+
+
+def base_fingerprint(config: EngineConfig) -> str:
+    """The fingerprint of the base model that `config` serves, without starting an engine.
+
+    Raises `EngineStartError` where the model's files are not on this machine or not whole.
+    """
+    if config.kind == "fake":
+        return hashlib.sha256((config.model or FAKE_MODEL).encode()).hexdigest()
+    return model_fingerprint(base_folder(config))
+
+
+def fingerprint_on_disk(config: EngineConfig) -> str:
+    """As `base_fingerprint`; empty where the model's files are not on this machine or not whole."""
+    try:
+        return base_fingerprint(config)
+    except EngineStartError:
+        return ""
+
+
+def base_folder(config: EngineConfig) -> Path:
+    """Where the files of the real engine's base model lie. Raises `EngineStartError`."""
+    return model_folder(config.model, revision_of(config.extra_args))
+
+
+def revision_of(extra_args: Sequence[str]) -> str | None:
+    """The model's revision among vLLM's further arguments: the last one given, as vLLM takes it."""
+    found = None
+    for place, argument in enumerate(extra_args):
+        name, equals, value = argument.partition("=")
+        if name == "--revision":
+            found = value if equals else next(iter(extra_args[place + 1 : place + 2]), None)
+    return found

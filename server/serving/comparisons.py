@@ -23,7 +23,8 @@ from feedback.records import thread_hash
 from server.auth.keys import Principal
 from server.engine.base import Engine, EngineCall, EngineResponse, EventStream
 from server.engine.error_body import error_body
-from server.errors import UNAVAILABLE, DrainingError, retry_after
+from server.error_status import UNAVAILABLE, retry_after
+from server.errors import DrainingError
 from server.serving.answering import (
     CLIENT_CLOSED_REQUEST,
     ERROR_STATUS,

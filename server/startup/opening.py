@@ -18,9 +18,10 @@ from feedback.spool.spool import Spool
 from server.auth.id_secret import id_secret
 from server.auth.keys import KeyRing
 from server.database.database import Database
+from server.database.errors import DatabaseAwayError
 from server.database.migrate import upgrade
 from server.database.watch import DatabaseWatch
-from server.errors import DatabaseAwayError, SetupError
+from server.errors import SetupError
 from server.metrics.metrics import Metrics
 from server.settings import Settings
 from server.startup.last_known import LastKnown, read_last_known

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from retrain.canary_config import CanaryConfig
+from retrain.config import CanaryConfig
 
 BEGAN = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 WORSE = "Votes (first) show the canary to be worse: E reached 20."

@@ -9,7 +9,7 @@ from sqlalchemy import exc
 
 from feedback.database_errors import is_outage
 from feedback.errors import SpoolUnavailableError
-from server.errors import DatabaseAwayError
+from server.database.errors import DatabaseAwayError
 
 pytestmark = pytest.mark.pure
 

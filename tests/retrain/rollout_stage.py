@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.routing.route import RouteView
-from retrain.canary_config import CanaryConfig
+from retrain.config import CanaryConfig
 from retrain.models import Rollout
 from retrain.rollout.decisions import Phase
 from tests.retrain.log import CHANNEL

@@ -10,11 +10,12 @@ from sqlmodel import update
 
 from adapters.models import Channel
 from adapters.routing.route import RouteView
+from retrain.cron import cron_trigger
 from retrain.models import Run
 from retrain.repository import RunRepository
 from retrain.run.context import Ending
 from retrain.run.steps import STEPS
-from retrain.schedule import Schedule, cron_trigger, due_slot, due_time
+from retrain.schedule import Schedule, due_slot, due_time
 from retrain.service import RunService
 from retrain.slots import slot_of
 from tests.retrain.log import CHANNEL, TENANT

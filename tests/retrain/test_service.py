@@ -193,7 +193,8 @@ async def test_without_an_evaluation_there_is_no_promotion(house: House) -> None
 async def test_without_a_judge_there_is_no_promotion(house: House) -> None:
     house.judge = None
     run = await ran(house)
-    assert (run.state, str(run.reason).split(":")[0]) == ("failed", "NoJudgeError")
+    assert (run.state, str(run.reason).split(":")[0]) == ("failed", "retrain.judge")
+    assert house.watcher.pairs == {}
 
 
 async def test_an_unexpected_error_leaves_its_class_alone(house: House) -> None:

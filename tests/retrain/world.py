@@ -29,9 +29,7 @@ from adapters.routing.route import (
 )
 from adapters.vetting.base_model import BaseModelInfo
 from common.database import Guard, allow_any
-from retrain.config import PairsConfig, RetrainConfig, TrainerConfig
-from retrain.evaluation.run import EvaluationConfig
-from retrain.gates.offline import GateConfig
+from retrain.config import EvaluationConfig, GateConfig, PairsConfig, RetrainConfig, TrainerConfig
 from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer
 from retrain.run.context import RunEnvironment

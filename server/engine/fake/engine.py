@@ -8,7 +8,6 @@ adapters.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -20,6 +19,7 @@ from server.engine.error_body import STREAM_END, error_event
 from server.engine.errors import AdapterLoadError, EngineDeadError, RequestRefusedError
 from server.engine.fake.answer import FakeAnswer, answer, prompt_text, token_ids
 from server.engine.fake.wire import chunk, delta, response, usage
+from server.engine.fingerprint import FAKE_MODEL, base_fingerprint
 from server.engine.requests.rules import Limits, accepted_fields
 from server.engine.stream import AnswerStream
 
@@ -42,7 +42,8 @@ class FakeEngine(AdapterSlots):
         config = config or EngineConfig(kind="fake")
         super().__init__(config.adapter_slots)
         self.faults = Faults(token_delay_seconds=config.fake_token_delay_seconds)
-        self._model = config.model or "fake"
+        self._model = config.model or FAKE_MODEL
+        self._fingerprint = base_fingerprint(config.model_copy(update={"kind": "fake"}))
         self._limits = Limits()
         self._max_lora_rank = config.max_lora_rank
         self._dead = asyncio.Event()
@@ -62,7 +63,7 @@ class FakeEngine(AdapterSlots):
         return EngineInfo(
             name="fake",
             model=self._model,
-            model_fingerprint=sha256(self._model.encode()).hexdigest(),
+            model_fingerprint=self._fingerprint,
             max_model_len=_MAX_LEN,
             device="fake",
             adapter_slots=self.slots,

@@ -56,7 +56,7 @@ from server.engine.errors import (
     EngineStartError,
     RequestRefusedError,
 )
-from server.engine.fingerprint import model_fingerprint, model_folder
+from server.engine.fingerprint import base_folder, model_fingerprint
 from server.engine.quiet_errors import strip_messages
 from server.engine.requests.rules import Limits, accepted_fields, overruled
 from server.engine.stream import AnswerStream
@@ -382,7 +382,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     scratch.note(shared_memory_below(os.getpid()))
     try:
         require_generation(config.model, await llm.get_supported_tasks())
-        info = _describe(llm, args, model_folder(args.model, args.revision))
+        info = _describe(llm, args, base_folder(config))
         engine = VllmEngine(llm, _serve(llm, args), info, scratch)
     except BaseException:
         llm.shutdown(_SHUTDOWN_SECONDS)

@@ -21,7 +21,7 @@ from adapters.store.filesystems import is_address
 from adapters.store.manifest import MANIFEST_FILE
 from adapters.vetting.vet import FILES
 from common.clock import Clock
-from server.database.database import sqlite_url
+from server.database.address import sqlite_url
 from server.maintenance.backup.errors import BackupError
 from server.maintenance.backup.manifest import ADAPTERS, BackupManifest, TableRecord, VersionRecord
 from server.maintenance.backup.place import Draft, Place, new_backup

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from retrain.config import JudgeEndpoint
 from retrain.evaluation.judges import (
     CallableJudge,
     Judge,
-    JudgeEndpoint,
     JudgeError,
     JudgeUnavailableError,
     OpenAIJudge,
@@ -61,7 +61,7 @@ def make_nothing() -> None:
 
 
 def load(name: str) -> Judge:
-    return load_judge(f"tests.retrain.test_judges:{name}", httpx.AsyncClient())
+    return load_judge(f"{HERE}:{name}", httpx.AsyncClient())
 
 
 async def no_pause(_seconds: float) -> None:

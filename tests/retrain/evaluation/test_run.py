@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from retrain.config import EvaluationConfig
 from retrain.dataset.questions import HeldOutPrompt
 from retrain.evaluation.assertions import Case, Suite
 from retrain.evaluation.judges import CallableJudge, JudgeError
 from retrain.evaluation.result import AnswersByArm, Evaluation, EvaluationError
-from retrain.evaluation.run import EvaluationConfig, evaluate, evaluation_request
+from retrain.evaluation.run import evaluate, evaluation_request
 from retrain.ports import Answer, ChatError, ChatUnavailableError
 
 ARMS = AnswersByArm(candidate="pawl@new", live="pawl@old", base="pawl@base")

@@ -92,7 +92,7 @@ async def test_a_harm_metric_that_hangs_fails(hung: threading.Event) -> None:
 
 HANGS = """
 import asyncio, threading
-from retrain.judges import CallableJudge, JudgeError
+from retrain.evaluation.judges import CallableJudge, JudgeError
 
 async def main():
     try:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.gates import simulated_false_promotion
+from retrain.config import GateConfig
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p
 from retrain.gates.offline import (
     AssertionCounts,
     Comparison,
     Evidence,
-    GateConfig,
     Verdict,
     critical_wins,
     decide,

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.workloads.canaries import World, make_canary
+from retrain.config import OnlineGateConfig
 from retrain.gates.e_process import Unit
 from retrain.gates.evidence import CanaryEvidence, Compared, Happened, Timed
-from retrain.gates.online import OnlineGateConfig, interval, judge_canary, judge_watch
+from retrain.gates.online import interval, judge_canary, judge_watch
 
 pytestmark = pytest.mark.pure
 

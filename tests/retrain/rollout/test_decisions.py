@@ -16,9 +16,9 @@ from adapters.routing.route import (
     with_rollback,
     with_shadow,
 )
-from retrain.canary_config import CanaryConfig
+from retrain.config import CanaryConfig, OnlineGateConfig
 from retrain.gates.evidence import CanaryEvidence
-from retrain.gates.online import OnlineGateConfig, OnlineVerdict, Outcome, judge_canary
+from retrain.gates.online import OnlineVerdict, Outcome, judge_canary
 from retrain.rollout.decisions import (
     ENDS,
     OPEN,

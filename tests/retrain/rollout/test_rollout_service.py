@@ -6,7 +6,7 @@ import pytest
 
 from adapters.errors import TransitionError
 from adapters.routing.route import RouteView, watch_of
-from retrain.canary_config import CanaryConfig
+from retrain.config import CanaryConfig
 from retrain.errors import NotAwaitedError, RolloutUnderWayError
 from retrain.rollout.decisions import Phase
 from tests.retrain.log import CHANNEL

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from feedback.reading.comparisons import Decided
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import judged_conversations
-from retrain.canary_config import CanaryConfig
-from retrain.config import PairsConfig, RetrainConfig
+from retrain.config import CanaryConfig, PairsConfig, RetrainConfig
 from retrain.dataset.pairs import pairs_of
 from retrain.gates.evidence import Compared, stream_curves
 from retrain.models import Rollout

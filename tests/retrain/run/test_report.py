@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from retrain.config import GateConfig
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import AnswersByArm, ArmAnswer, Evaluation, Row
-from retrain.gates.offline import GateConfig, decide
+from retrain.gates.offline import decide
 from retrain.run.report import EvaluationSummary, RunReport, TrainingSummary, markdown
 
 pytestmark = pytest.mark.pure

@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
+from retrain.config import SMOOTHED_LOSSES, LossType
 from retrain.trainer.errors import NonFiniteError
-from retrain.trainer.job import SMOOTHED_LOSSES, LossType
 from tests.lazy_modules import lazy
 from tests.retrain.trainer.tiny import pair, prepared_trainer
 

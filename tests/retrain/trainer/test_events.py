@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from retrain.config import HyperParameters
 from retrain.trainer.events import (
     BatchHalved,
     Dropped,
@@ -18,7 +19,6 @@ from retrain.trainer.events import (
     open_events,
     parse_event,
 )
-from retrain.trainer.job import HyperParameters
 
 NOW = datetime(2026, 11, 16, 3, tzinfo=UTC)
 EVENTS: list[Event] = [

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from retrain.config import HyperParameters
 from retrain.trainer.errors import JobError
-from retrain.trainer.job import HyperParameters, Job, read_job
+from retrain.trainer.job import Job, read_job
 
 VALID: dict[str, Any] = {"base_model": "org/model", "pairs": "pairs.jsonl", "output": "adapter"}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrain.config import HyperParameters
 from retrain.trainer.errors import MemoryExhaustedError
-from retrain.trainer.job import HyperParameters
 from tests.lazy_modules import lazy
 
 torch = lazy("torch")

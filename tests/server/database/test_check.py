@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from server.database.address import sqlite_url
 from server.database.check import check_database, filesystem_of
-from server.database.database import sqlite_url
 from tests.postgres_fixture import TestDatabases
 
 MOUNTS = """\

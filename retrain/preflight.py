@@ -1,0 +1,144 @@
+"""What would make a run useless, found before it costs anything.
+
+`find_problems` is asked by the start of a server, by `pawl doctor`, by a dry run, and by every run
+before it takes its snapshot and before it trains. Each check is one function; a new one goes into
+`CHECKS`.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from retrain.config import RetrainConfig
+from retrain.evaluation.assertions import SuiteError, load_suite
+from retrain.evaluation.harms import load_harm_metric
+from retrain.evaluation.judges import JudgeError, find_judge
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why no run can train or promote anything.
+
+    `setting` is the setting to change, by its dotted name; `text` says what is wrong and what to
+    do. With `refuses_start` no server starts with such settings; otherwise it serves, and says so.
+    """
+
+    setting: str
+    text: str
+    refuses_start: bool = True
+
+    def __str__(self) -> str:
+        """The problem in one line."""
+        return f"{self.setting}: {' '.join(self.text.split())}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is looked at.
+
+    Args:
+        config: The settings of the weekly run.
+        judged: Whether there is a judge.
+        max_rank: The highest rank of an adapter that the engine loads.
+        served: The fingerprint of the base model that is served; None where nothing is served,
+            empty where the model's files are not on this machine.
+        on_disk: Gives the fingerprint of the files that a trainer would read now, empty where they
+            are missing; None where they cannot have changed.
+
+    """
+
+    config: RetrainConfig
+    judged: bool
+    max_rank: int
+    served: str | None = None
+    on_disk: Callable[[], str] | None = None
+
+
+def find_problems(subject: Subject) -> list[Problem]:
+    """Look at everything. Reads files and imports judges and harm metrics, so it may block."""
+    return [problem for check in CHECKS for problem in check(subject)]
+
+
+def in_one_line(problems: Sequence[Problem]) -> str:
+    """All problems, as the reason of a run or of a start."""
+    return "; ".join(str(problem) for problem in problems)
+
+
+def _judge(subject: Subject) -> Iterator[Problem]:
+    spec = subject.config.judge
+    if isinstance(spec, str):
+        try:
+            find_judge(spec)
+        except JudgeError as error:
+            yield Problem("retrain.judge", str(error))
+            return
+    if not subject.judged:
+        text = "no judge is set, so nothing can be promoted: name a function or an endpoint"
+        yield Problem("retrain.judge", text, refuses_start=False)
+
+
+def _suite(subject: Subject) -> Iterator[Problem]:
+    if subject.config.suite is None:
+        return
+    try:
+        load_suite(subject.config.suite)
+    except SuiteError as error:
+        yield Problem("retrain.suite", str(error))
+
+
+def _harms(subject: Subject) -> Iterator[Problem]:
+    for name, spec in subject.config.evaluation.harms.items():
+        try:
+            load_harm_metric(spec)
+        except JudgeError as error:
+            yield Problem(f"retrain.evaluation.harms.{name}", str(error))
+
+
+def _ceilings(subject: Subject) -> Iterator[Problem]:
+    measured = subject.config.evaluation.harms
+    for name in subject.config.gate.harm_ceilings:
+        if name not in measured:
+            text = "no such metric is in retrain.evaluation.harms, so nothing can be promoted"
+            yield Problem(f"retrain.gate.harm_ceilings.{name}", text)
+
+
+def _pairs(subject: Subject) -> Iterator[Problem]:
+    config = subject.config
+    if config.minimum_pairs > config.max_pairs:
+        text = (
+            f"{config.minimum_pairs} is above retrain.max_pairs ({config.max_pairs}): no run trains"
+        )
+        yield Problem("retrain.minimum_pairs", text)
+
+
+def _trainer(subject: Subject) -> Iterator[Problem]:
+    if shutil.which(subject.config.trainer.command[0]) is None:
+        yield Problem("retrain.trainer.command", "its first word is no program that can be started")
+
+
+def _rank(subject: Subject) -> Iterator[Problem]:
+    rank = subject.config.hyper.lora_rank
+    if rank > subject.max_rank:
+        text = f"{rank} is above engine.max_lora_rank ({subject.max_rank}): no adapter would load"
+        yield Problem("retrain.hyper.lora_rank", text, refuses_start=False)
+
+
+def _base_model(subject: Subject) -> Iterator[Problem]:
+    if subject.served == "":
+        text = "its files are not on this machine, so nothing of the log can be told to be its"
+        yield Problem("engine.model", text, refuses_start=False)
+    elif subject.on_disk is not None and subject.on_disk() != subject.served:
+        text = "its files have changed since the server started: restart the server"
+        yield Problem("engine.model", text, refuses_start=False)
+
+
+CHECKS: tuple[Callable[[Subject], Iterator[Problem]], ...] = (
+    _judge,
+    _suite,
+    _harms,
+    _ceilings,
+    _pairs,
+    _trainer,
+    _rank,
+    _base_model,
+)

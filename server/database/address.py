@@ -1,0 +1,8 @@
+"""Addresses of databases. Imports no driver, so that reading settings is quick."""
+
+from pathlib import Path
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of the SQLite database in the file `path`."""
+    return f"sqlite+aiosqlite:///{path}"
