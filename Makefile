@@ -30,7 +30,7 @@ $(VENV)/.stamp: $(LIST) pyproject.toml client/pyproject.toml
 
 lock:
 	$(UV) pip compile -q --no-header --no-annotate --python-version 3.11 $(WHEELS) \
-	  --excludes requirements/cpu-excludes.txt --extra cpu --extra train --extra s3 --extra dev $(UPGRADE) \
+	  --excludes requirements/cpu-excludes.txt --extra cpu --extra train --extra s3 --extra demo --extra examples --extra dev $(UPGRADE) \
 	  -o $(LIST) pyproject.toml
 
 # Debian packages that some tests drive: strace watches system calls.

@@ -6,7 +6,7 @@ what Pawl answered is only looked up, and either can be rated by LangChain's run
 the completion id from LangChain: a chat model which streams from Pawl needs
 `include_response_headers=True`, since the id also travels in `x-pawl-interaction`.
 
-Needs langchain-core and httpx, and nothing else of Pawl's.
+Needs the extra `langchain` (langchain-core).
 """
 
 import asyncio
@@ -21,10 +21,16 @@ from typing import Any, Literal, Protocol
 from uuid import UUID, uuid4
 
 import httpx
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage, convert_to_openai_messages
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
-from langchain_core.utils.function_calling import convert_to_openai_tool
+
+try:
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.messages import BaseMessage, convert_to_openai_messages
+    from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+except ImportError as error:
+    raise ImportError(
+        "pawl_client.callback needs LangChain: pip install 'pawl-client[langchain]'"
+    ) from error
 
 from pawl_client.bounded_map import BoundedMap
 from pawl_client.memory_size import memory_of

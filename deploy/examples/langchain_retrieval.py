@@ -3,7 +3,7 @@
     PAWL_URL=http://127.0.0.1:8000 PAWL_KEY=... python langchain_retrieval.py "How do I roll back?"
 
 The retriever is a small BM25 over the paragraphs of `DOCS` (default: Pawl's own docs). Needs
-langchain-core, langchain-openai, httpx and Pawl's `feedback` package.
+langchain-openai and `pawl-client[langchain]`.
 """
 
 import math

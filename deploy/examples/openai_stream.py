@@ -6,8 +6,8 @@ PAWL_URL=http://127.0.0.1:8000 PAWL_KEY=... python openai_stream.py "How long is
 import os
 import sys
 
-import httpx
 from openai import OpenAI
+from pawl_client import FeedbackClient
 
 
 def main(question: str) -> None:
@@ -28,12 +28,8 @@ def main(question: str) -> None:
             if chunk.choices:
                 print(chunk.choices[0].delta.content or "", end="", flush=True)
     print()
-    rated = httpx.post(
-        f"{url}/v1/feedback",
-        headers={"authorization": f"Bearer {key}"},
-        json={"inference_id": identifier, "metric_name": "thumbs", "value": True},
-    )
-    rated.raise_for_status()
+    with FeedbackClient(url, key) as pawl:
+        pawl.rate(identifier, "thumbs", value=True)
     print(f"rated {identifier}")
 
 

@@ -14,12 +14,12 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from pawl_client.callback import FeedbackCallback
+from pawl_client.testing import WORDS, StandIn, stand_in_server
 
 from feedback.config import FeedbackConfig
 from feedback.records import InteractionRecord
 from feedback.reported import check_external
 from feedback.schemas import InteractionIn
-from tests.client.openai_stand_in import WORDS, StandIn, serving
 from tests.feedback.examples import interaction
 
 OTHER = "somebody-elses-model"
@@ -28,13 +28,13 @@ ANSWER = "".join(WORDS)
 
 @pytest.fixture
 def pawl() -> Iterator[StandIn]:
-    with serving(StandIn()) as stand_in:
+    with stand_in_server(StandIn()) as stand_in:
         yield stand_in
 
 
 @pytest.fixture
 def other() -> Iterator[StandIn]:
-    with serving(StandIn(model=OTHER)) as stand_in:
+    with stand_in_server(StandIn(model=OTHER)) as stand_in:
         yield stand_in
 
 
@@ -164,6 +164,7 @@ def test_the_report_is_what_the_server_takes(other: StandIn, callback: FeedbackC
     for way in (WAYS["invoke"], WAYS["stream"]):
         way(chat(other), "hi", run_of(callback)[1])
     callback.flush()
+    assert len(other.interactions) == 2
     for reported in other.interactions:
         check_external(InteractionIn.model_validate(reported), FeedbackConfig())
 
@@ -205,7 +206,7 @@ def test_streams_that_share_a_handler_keep_their_ids(
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(ask, runs))
-    asked = {run_id: pawl.asked[callback.interaction_id(run_id) or ""] for run_id in runs}
+    asked = {run_id: pawl.questions[callback.interaction_id(run_id) or ""] for run_id in runs}
     assert asked == runs
 
 
@@ -221,13 +222,14 @@ def test_async_streams_that_share_a_handler_keep_their_ids(
         await asyncio.gather(*(_astream(model, asked, config) for asked, config in questions))
 
     asyncio.run(ask_all())
-    asked = {run_id: pawl.asked[callback.interaction_id(run_id) or ""] for run_id in runs}
+    asked = {run_id: pawl.questions[callback.interaction_id(run_id) or ""] for run_id in runs}
     assert asked == runs
 
 
 def test_a_failed_answer_is_reported_as_failed(other: StandIn, callback: FeedbackCallback) -> None:
+    other.failing_chats = 1
     with pytest.raises(Exception, match="400"):
-        chat(other).invoke("break", run_of(callback)[1])
+        chat(other).invoke("hi", run_of(callback)[1])
     callback.flush()
     assert [(row["status"], row["choices"]) for row in other.interactions] == [("failed", [])]
 
@@ -246,7 +248,7 @@ def test_a_stream_that_is_left_is_reported_as_aborted(
 
 
 def test_a_server_that_is_busy_is_asked_again(other: StandIn) -> None:
-    other.refusals = 2
+    other.unavailable = 2
     callback = FeedbackCallback(url=other.url)
     chat(other).invoke("hi", run_of(callback)[1])
     assert callback.flush()

@@ -15,9 +15,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI
 from pawl_client.callback import FeedbackCallback
+from pawl_client.testing import StandIn, stand_in_server
 
-from tests.client.openai_stand_in import StandIn
-from tests.client.openai_stand_in import serving as standing_in
 from tests.integration.processes.serving_process import UNSUPERVISED, ServingProcess, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("langchain")]
@@ -173,7 +172,7 @@ def test_a_chain_on_another_model_is_reported_and_can_be_rated(
 def test_another_openai_server_is_reported_and_can_be_rated(
     server: ServingProcess, callback: FeedbackCallback, way: Way
 ) -> None:
-    with standing_in(StandIn(model="somebody-elses")) as other:
+    with stand_in_server(StandIn(model="somebody-elses")) as other:
 
         def ask(config: RunnableConfig) -> None:
             make = partial(chat_openai, other.url, "none")

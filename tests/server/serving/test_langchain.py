@@ -13,11 +13,10 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from pawl_client.callback import FeedbackCallback
+from pawl_client.testing import WORDS, StandIn, stand_in_server
 from sqlmodel import select
 
 from feedback.models import Feedback, Interaction
-from tests.client.openai_stand_in import WORDS, StandIn
-from tests.client.openai_stand_in import serving as another_model
 from tests.server.running_app import RunningApp
 
 pytestmark = pytest.mark.anyio
@@ -84,7 +83,7 @@ async def test_what_pawl_answered_is_one_row_that_the_application_rates(
 async def test_a_chain_on_another_model_is_one_row_that_the_application_rates(
     running: RunningApp, way: Way
 ) -> None:
-    with another_model(StandIn(model="somebody-elses-model")) as other:
+    with stand_in_server(StandIn(model="somebody-elses-model")) as other:
         model = ChatOpenAI(
             model="other", base_url=f"{other.url}/v1", api_key=lambda: "none", max_retries=0
         )

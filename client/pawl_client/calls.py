@@ -1,0 +1,98 @@
+"""Requests to a Pawl server and what its replies mean, for both clients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from pawl_client.errors import RefusedError, UnavailableError
+
+ATTEMPTS = 4
+"""Attempts before `UnavailableError`: with the pauses below, about two seconds."""
+FIRST_PAUSE_SECONDS = 0.25
+PAUSE_SECONDS_MAX = 5.0
+TIMEOUT_SECONDS = 10.0
+
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. Every call may be sent again: what it stores carries an id."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+def feedback_call(
+    inference_id: str, metric_name: str, value: Any, fields: Mapping[str, Any]
+) -> Call:
+    """`POST /v1/feedback`. Without an `id` in `fields` one is made, so that a retry is safe."""
+    body = {
+        "id": uuid4().hex,
+        **fields,
+        "inference_id": inference_id,
+        "metric_name": metric_name,
+        "value": value,
+    }
+    return Call("POST", "/v1/feedback", body)
+
+
+def interaction_call(interaction: Mapping[str, Any]) -> Call:
+    """`POST /v1/interactions`. A `run_id` is made where there is none, so that a retry is safe."""
+    return Call("POST", "/v1/interactions", {"run_id": uuid4().hex, **interaction})
+
+
+def token_call(inference_id: str, rater: str | None, seconds: int) -> Call:
+    """`POST /v1/feedback-tokens`."""
+    body = {"inference_id": inference_id, "rater": rater, "seconds": seconds}
+    return Call("POST", "/v1/feedback-tokens", body)
+
+
+def base_url(url: str) -> str:
+    """The server's address, with or without the `/v1` of an OpenAI base URL."""
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def headers(api_key: str | None) -> dict[str, str]:
+    """The headers of every request."""
+    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+
+
+def reply_of(response: httpx.Response) -> Mapping[str, Any] | None:
+    """The reply; None where the request should be sent again. Raises `RefusedError`."""
+    if response.status_code in _RETRIED:
+        return None
+    if response.is_success:
+        found = response.json()
+        if isinstance(found, dict):
+            return found
+        raise RefusedError(response.status_code, "this is not a Pawl server: check the URL")
+    raise RefusedError(response.status_code, *_problem(response))
+
+
+def pause_after(attempt: int, response: httpx.Response | None) -> float:
+    """Seconds to wait after the `attempt`-th attempt (from 0); `Retry-After` is heeded."""
+    pause = FIRST_PAUSE_SECONDS * 2.0**attempt
+    asked = "" if response is None else response.headers.get("retry-after", "")
+    if asked.isdigit():
+        pause = max(pause, float(asked))
+    return min(pause, PAUSE_SECONDS_MAX)
+
+
+def unavailable(response: httpx.Response | None) -> UnavailableError:
+    """The error after the last attempt."""
+    if response is None:
+        return UnavailableError("the Pawl server cannot be reached: check the URL, or try later")
+    return UnavailableError(f"the Pawl server answered {response.status_code} each time: try later")
+
+
+def _problem(response: httpx.Response) -> tuple[str, str | None]:
+    try:
+        error = response.json()["error"]
+        return str(error["message"]), error.get("param")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"the server answered {response.status_code}", None

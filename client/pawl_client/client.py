@@ -1,0 +1,156 @@
+"""Plain clients: each call returns once the server has stored what was sent."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from pawl_client import calls
+from pawl_client.calls import ATTEMPTS, TIMEOUT_SECONDS, Call
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackToken:
+    """Lets a browser rate one interaction until `expires_at`, without the application's key."""
+
+    token: str
+    expires_at: datetime
+
+
+class FeedbackClient:
+    """Sends feedback and waits until it is stored. Safe to share between threads.
+
+    Args:
+        url: The Pawl server, with or without `/v1`.
+        api_key: A key with the role `app`; None where the server has no keys.
+        http: A client of your own, with the server as its `base_url`, in place of `url`.
+
+    Every method raises `RefusedError` when the server refuses the request, and `UnavailableError`
+    when it does not take it in a few attempts (network errors, 429, 5xx).
+
+    """
+
+    def __init__(
+        self, url: str = "", api_key: str | None = None, *, http: httpx.Client | None = None
+    ) -> None:
+        self._http = http or httpx.Client(
+            base_url=calls.base_url(url),
+            headers=calls.headers(api_key),
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    def rate(self, inference_id: str, metric_name: str, value: Any, **fields: Any) -> str:
+        """Send feedback on an answer; returns the feedback's id.
+
+        Args:
+            inference_id: The completion's id.
+            metric_name: `thumbs`, `rating`, `preference`, … or a metric of the server's settings.
+            value: What the metric takes (docs/api.md).
+            **fields: `choice`, `rater`, `source`, `rationale`, `tags`, `id`.
+
+        """
+        call = calls.feedback_call(inference_id, metric_name, value, fields)
+        return str(self._send(call)["feedback_id"])
+
+    def report(self, interaction: Mapping[str, Any]) -> str:
+        """Store what another model answered, so that it can be rated; returns its id."""
+        return str(self._send(calls.interaction_call(interaction))["inference_id"])
+
+    def feedback_token(
+        self, inference_id: str, *, rater: str | None = None, seconds: int = 3600
+    ) -> FeedbackToken:
+        """A token with which a browser may rate `inference_id` for `seconds`."""
+        return _token(self._send(calls.token_call(inference_id, rater, seconds)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send(self, call: Call) -> Mapping[str, Any]:
+        response = None
+        for attempt in range(ATTEMPTS):
+            try:
+                response = self._http.request(call.method, call.path, json=dict(call.body))
+            except httpx.TransportError:
+                response = None
+            if response is not None and (reply := calls.reply_of(response)) is not None:
+                return reply
+            if attempt + 1 < ATTEMPTS:
+                time.sleep(calls.pause_after(attempt, response))
+        raise calls.unavailable(response)
+
+
+class AsyncFeedbackClient:
+    """`FeedbackClient` for asyncio: the same methods, awaited."""
+
+    def __init__(
+        self, url: str = "", api_key: str | None = None, *, http: httpx.AsyncClient | None = None
+    ) -> None:
+        self._http = http or httpx.AsyncClient(
+            base_url=calls.base_url(url),
+            headers=calls.headers(api_key),
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    async def rate(self, inference_id: str, metric_name: str, value: Any, **fields: Any) -> str:
+        """As `FeedbackClient.rate`."""
+        call = calls.feedback_call(inference_id, metric_name, value, fields)
+        return str((await self._send(call))["feedback_id"])
+
+    async def report(self, interaction: Mapping[str, Any]) -> str:
+        """As `FeedbackClient.report`."""
+        return str((await self._send(calls.interaction_call(interaction)))["inference_id"])
+
+    async def feedback_token(
+        self, inference_id: str, *, rater: str | None = None, seconds: int = 3600
+    ) -> FeedbackToken:
+        """As `FeedbackClient.feedback_token`."""
+        return _token(await self._send(calls.token_call(inference_id, rater, seconds)))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _send(self, call: Call) -> Mapping[str, Any]:
+        response = None
+        for attempt in range(ATTEMPTS):
+            try:
+                response = await self._http.request(call.method, call.path, json=dict(call.body))
+            except httpx.TransportError:
+                response = None
+            if response is not None and (reply := calls.reply_of(response)) is not None:
+                return reply
+            if attempt + 1 < ATTEMPTS:
+                await asyncio.sleep(calls.pause_after(attempt, response))
+        raise calls.unavailable(response)
+
+
+def _token(reply: Mapping[str, Any]) -> FeedbackToken:
+    return FeedbackToken(str(reply["token"]), datetime.fromisoformat(str(reply["expires_at"])))
