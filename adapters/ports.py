@@ -29,73 +29,33 @@ class AdapterHost(Protocol):
         ...
 
 
-class RegistryObserver(Protocol):
+class RegistryObserver:
     """Is told what the registry did: metrics hang here."""
 
     def route_changed(self, channel: str, epoch: int, live: str) -> None:
         """The channel's route is another one now (also told at start)."""
-        ...
 
     def swapped(self, channel: str, seconds: float) -> None:
         """A version became live; `seconds` from the begin of its load to the active route."""
-        ...
 
     def load_failed(self, version: str) -> None:
         """The engine refused `version`, or its files are damaged."""
-        ...
 
     def fell_back(self, channel: str, version: str, serving: str) -> None:
         """`version` should be live and cannot; `serving` answers in its place."""
-        ...
 
     def drained(self, version: str, *, in_time: bool) -> None:
         """`version` was unloaded; not in time means that requests were still in flight."""
-        ...
 
 
-class ClusterObserver(Protocol):
+class ClusterObserver:
     """Hears how this server keeps up with the others: for metrics."""
 
     def route_looked_up(self, *, found: bool) -> None:
         """The database was asked for the routes; not found means that it did not answer."""
-        ...
 
     def servers_seen(self, ready: int, starting: int, draining: int) -> None:
         """The live servers on this database, this one included."""
-        ...
 
     def change_waits(self, change: int) -> None:
         """So many more (or fewer) changes of a route wait for other servers' loads."""
-        ...
-
-
-class SilentClusterObserver:
-    """A `ClusterObserver` that keeps nothing."""
-
-    def route_looked_up(self, *, found: bool) -> None:
-        """Nothing."""
-
-    def servers_seen(self, ready: int, starting: int, draining: int) -> None:
-        """Nothing."""
-
-    def change_waits(self, change: int) -> None:
-        """Nothing."""
-
-
-class SilentObserver:
-    """A `RegistryObserver` that keeps nothing."""
-
-    def route_changed(self, channel: str, epoch: int, live: str) -> None:
-        """Nothing."""
-
-    def swapped(self, channel: str, seconds: float) -> None:
-        """Nothing."""
-
-    def load_failed(self, version: str) -> None:
-        """Nothing."""
-
-    def fell_back(self, channel: str, version: str, serving: str) -> None:
-        """Nothing."""
-
-    def drained(self, version: str, *, in_time: bool) -> None:
-        """Nothing."""

@@ -24,7 +24,7 @@ from adapters.errors import UnknownVersionError
 from adapters.ledger import Author, Ledger
 from adapters.models import Version, VersionEvent
 from adapters.names import BASE
-from adapters.ports import AdapterHost, ClusterObserver, RegistryObserver, SilentClusterObserver
+from adapters.ports import AdapterHost, ClusterObserver, RegistryObserver
 from adapters.recovery import Recovery
 from adapters.residency import Residency, Sleep
 from adapters.route_changes import Changes, Swap
@@ -75,7 +75,7 @@ class Registry:
         monotonic: Monotonic = since_boot,
     ) -> None:
         me = me or Identity(secrets.token_hex(8), base_fingerprint=base.fingerprint)
-        watcher = cluster_observer or SilentClusterObserver()
+        watcher = cluster_observer or ClusterObserver()
         self._ledger = Ledger(database, clock, observer)
         self._residency = Residency(
             host,

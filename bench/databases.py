@@ -20,7 +20,7 @@ from bench.support.stats import percentile
 from bench.support.tables import Row, parser, report
 from feedback.config import FeedbackConfig
 from feedback.ids import InteractionIds
-from feedback.ports import SilentObserver
+from feedback.ports import RecorderObserver
 from feedback.recorder.recorder import Recorder
 from feedback.records import ChoiceRecord, InteractionRecord
 from server.database.database import Database, sqlite_url
@@ -73,7 +73,7 @@ async def measure(kind: DatabaseKind, rows: int) -> Cost:
     with _new(kind) as (url, server):
         await upgrade(url)
         database = Database(url)
-        recorder = Recorder(database, FeedbackConfig(), SilentObserver())
+        recorder = Recorder(database, FeedbackConfig(), RecorderObserver())
         await recorder.start()
         await _record(recorder, WARM_UP)
         began, ours, its = time.perf_counter(), time.process_time(), _seconds_of(server)

@@ -18,9 +18,10 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import beta
 
+from bench.support.gate_power import critical_wins, false_promotion, power
 from retrain.config import GateConfig
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p
-from retrain.gates.offline import critical_wins, false_promotion, power, sign_test_p
+from retrain.gates.offline import sign_test_p
 
 Row = dict[str, Any]
 Floats = npt.NDArray[np.floating]

@@ -1,31 +1,31 @@
-"""The processes below a process, as Linux tells them."""
+"""The processes below a process."""
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+
+import psutil
 
 
 def family(pid: int) -> Iterator[int]:
     """`pid` and all processes below it; those that end meanwhile may be missing."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in task.read_text().split():
-                yield from family(int(child))
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            yield child.pid
 
 
 def running(pid: int) -> bool:
     """Whether `pid` still runs; one that has ended and was not waited for does not."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def name_of(pid: int) -> str:
-    """What the process calls itself (15 characters at most); empty where it has ended."""
+    """What the process calls itself; empty where it has ended."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.name())
+    except psutil.NoSuchProcess:
         return ""

@@ -14,7 +14,6 @@ from typing import Literal
 
 Prefix = Literal["chatcmpl", "cmpl"]
 
-ID_LENGTH_MAX = 45
 _FORM = re.compile(r"(chatcmpl|cmpl)-([a-z2-7]{36})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME_BYTES, _RANDOM_BYTES, _MAC_BYTES = 6, 8, 8
@@ -54,18 +53,6 @@ class InteractionIds:
         # The body's length is fixed and no prefix is another's beginning with "-": unambiguous.
         said = b"%s-%s%s" % (prefix.encode(), body, tenant.encode("utf-8", "surrogatepass"))
         return blake2b(said, key=self._secret, digest_size=_MAC_BYTES).digest()
-
-
-def issued_at(interaction_id: str) -> datetime:
-    """The time inside an id, in UTC, to the millisecond. Raises ValueError for another form."""
-    form = _FORM.fullmatch(interaction_id)
-    if form is None:
-        raise ValueError("not the form of an interaction id")
-    milliseconds = int.from_bytes(_decode(form[2])[:_TIME_BYTES], "big")
-    try:
-        return _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError as error:
-        raise ValueError("not the time of an interaction id") from error
 
 
 def _encode(raw: bytes) -> str:

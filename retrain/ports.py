@@ -194,55 +194,25 @@ class AdapterRegistry(Protocol):
         ...
 
 
-class RunObserver(Protocol):
+class RunObserver:
     """Told what runs do, for metrics. No label of it ever names a user."""
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
         """A run began a step (state `running`) or ended."""
-        ...
 
     def run_pairs(
         self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
     ) -> None:
         """A snapshot was frozen."""
-        ...
 
     def gate_decided(self, channel: str, outcome: str) -> None:
         """The gate said `promote` or `reject`."""
-        ...
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
         """A run ended as it should: promoted, rolling out, rejected or skipped."""
-        ...
 
     def rollout_moved(self, channel: str, phase: str) -> None:
         """A rollout came to a phase (`retrain.rollout.decisions.Phase`)."""
-        ...
 
     def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
         """What users have shown in the trial under way, by name; empty where there is none."""
-        ...
-
-
-class SilentObserver:
-    """An observer that keeps nothing."""
-
-    def run_state(self, channel: str, state: str, step: str | None) -> None:
-        """Nothing."""
-
-    def run_pairs(
-        self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
-    ) -> None:
-        """Nothing."""
-
-    def gate_decided(self, channel: str, outcome: str) -> None:
-        """Nothing."""
-
-    def run_succeeded(self, channel: str, at: datetime) -> None:
-        """Nothing."""
-
-    def rollout_moved(self, channel: str, phase: str) -> None:
-        """Nothing."""
-
-    def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
-        """Nothing."""

@@ -38,12 +38,6 @@ def due_time(trigger: Trigger, now: datetime, grace: timedelta) -> datetime | No
     return None
 
 
-def due_slot(trigger: Trigger, now: datetime, grace: timedelta) -> str | None:
-    """The slot whose time has come, claimed or not: at most one."""
-    fired = due_time(trigger, now, grace)
-    return None if fired is None else slot_of(fired)
-
-
 def _fire_times(trigger: Trigger, after: datetime, until: datetime) -> Iterator[datetime]:
     moment = after + timedelta(microseconds=1)
     while (fired := trigger.get_next_fire_time(None, moment)) is not None and fired <= until:

@@ -32,7 +32,7 @@ from adapters.cluster.membership import Identity
 from adapters.config import AdaptersConfig
 from adapters.errors import AdaptersError
 from adapters.models import Version
-from adapters.ports import SilentObserver
+from adapters.ports import RegistryObserver
 from adapters.service import Registry
 from adapters.store.local import ArtifactStore
 from bench.faults.injection import Fault, counted, happened, injected
@@ -207,7 +207,7 @@ async def _open(folder: Path) -> tuple[Database, Registry, FakeEngine, ArtifactS
         lambda: datetime.now(UTC),
         AdaptersConfig(),
         BASE,
-        SilentObserver(),
+        RegistryObserver(),
         me=Identity("bench", base_fingerprint=BASE.fingerprint),  # the same server, started again
     )
     await registry.start()

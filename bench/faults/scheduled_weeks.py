@@ -15,17 +15,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from adapters.config import AdaptersConfig
-from adapters.ports import SilentObserver as Silent
+from adapters.ports import RegistryObserver
 from adapters.service import Registry
 from adapters.store.local import ArtifactStore
 from adapters.vetting.base_model import BaseModelInfo
 from retrain.config import RetrainConfig
 from retrain.cron import cron_trigger
 from retrain.launchers.local import SubprocessLauncher
-from retrain.ports import Answer, ChatError, SilentObserver
+from retrain.ports import Answer, ChatError, RunObserver
 from retrain.run.context import RunEnvironment
-from retrain.schedule import Schedule, due_slot
+from retrain.schedule import Schedule, due_time
 from retrain.service import RunService
+from retrain.slots import slot_of
 from server.database.database import Database
 from server.engine.fake.engine import FakeEngine
 
@@ -112,7 +113,7 @@ class _Scheduler:
             config=config,
             base=BaseModelInfo("fake", "f" * 64, 8),
             clock=lambda: self.now,
-            observer=SilentObserver(),
+            observer=RunObserver(),
             folder=folder / "runs",
             monotonic=lambda: self.passed,
         )
@@ -165,7 +166,7 @@ async def _schedulers(
         base = BaseModelInfo("fake", "f" * 64, 8)
         store = ArtifactStore(folder / "adapters")
         registry = Registry(
-            database, FakeEngine(), store, long_ago, AdaptersConfig(), base, Silent()
+            database, FakeEngine(), store, long_ago, AdaptersConfig(), base, RegistryObserver()
         )
         await registry.start()
         made.append(_Scheduler(database, registry, folder))
@@ -176,7 +177,8 @@ async def _schedulers(
 
 async def _tick(schedulers: Sequence[_Scheduler], moment: Moment, outcome: Outcome) -> None:
     ticking = [schedulers[number] for number in sorted(moment.ticking)]
-    seen = {str(due_slot(_TRIGGER, one.now, WEEK)) for one in ticking}
+    fired = [due_time(_TRIGGER, one.now, WEEK) for one in ticking]
+    seen = {slot_of(moment) for moment in fired if moment is not None}
     outcome.seen |= seen
     outcome.due |= {slot for slot in seen if slot > max(outcome.started, default="")}
     outcome.ticks += len(ticking)

@@ -89,11 +89,6 @@ class Sender:
         """Rows that are neither sent nor given up."""
         return self._waiting.rows
 
-    @property
-    def waiting_bytes(self) -> int:
-        """What they hold in memory."""
-        return self._waiting.bytes
-
     def post(self, post: Post) -> None:
         """Queue a row; neither waits nor raises."""
         if self._waiting.put(post, post.size):

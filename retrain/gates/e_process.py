@@ -124,12 +124,6 @@ def arm_path(arms: Sequence[tuple[bool, float]]) -> Path:
     return (more + fewer) / 2
 
 
-def crossed(path: Path, threshold: float, *, start: int = 0) -> int | None:
-    """The first unit (an index, `start` or later) at which the evidence stood at the threshold."""
-    reached = np.flatnonzero(path[start:] >= threshold)
-    return int(reached[0]) + start if reached.size else None
-
-
 def _running(vote: Path, rate: float) -> tuple[Path, Path]:
     """Estimates of mean and variance as they stood before each vote: bets look at the past only."""
     theta, variance = np.empty_like(vote), np.empty_like(vote)

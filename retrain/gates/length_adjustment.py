@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -21,7 +22,8 @@ RIDGE = 1e-6
 """Weight of the penalty that keeps the estimates finite under separation; too small to matter."""
 
 SAME_LENGTH = 1e-9
-STEPS = 100
+GRADIENT = 1e-7
+"""Largest component of the gradient at which the fit has converged."""
 
 
 class LengthPoint(NamedTuple):
@@ -68,30 +70,25 @@ def _intercept_p(signs: Floats, ratios: Floats) -> float:
 
 
 def _fit(rows: Floats) -> tuple[float, Floats]:
-    """Minimise the penalised logistic loss of `rows @ b` by Newton steps, halved on overshoot.
+    """Minimise the penalised logistic loss of `rows @ b`.
 
-    `rows` (n, k) are the inputs times the sign of the outcome. Returns loss and `b` (k,).
+    Args:
+        rows: (n, k) float64, the inputs times the sign of the outcome.
+
+    Returns:
+        The least loss, and `b` (k,).
+
     """
-    coefficients = np.zeros(rows.shape[1])
-    loss = _loss(rows, coefficients)
-    for _ in range(STEPS):
-        step = _newton_step(rows, coefficients)
-        while _loss(rows, coefficients + step) > loss and float(np.abs(step).max()) > SAME_LENGTH:
-            step = step / 2
-        better = _loss(rows, coefficients + step)
-        if loss - better <= SAME_LENGTH:
-            break
-        coefficients, loss = coefficients + step, better
-    return loss, coefficients
+    start = np.zeros(rows.shape[1])
+    found = minimize(
+        _loss, start, args=(rows,), jac=True, method="BFGS", options={"gtol": GRADIENT}
+    )
+    return float(found.fun), found.x
 
 
-def _loss(rows: Floats, coefficients: Floats) -> float:
+def _loss(coefficients: Floats, rows: Floats) -> tuple[float, Floats]:
+    """The loss at `coefficients` (k,), and its gradient (k,)."""
+    margins = rows @ coefficients
     penalty = RIDGE / 2 * float(coefficients @ coefficients)
-    return float(np.logaddexp(0, -(rows @ coefficients)).sum()) + penalty
-
-
-def _newton_step(rows: Floats, coefficients: Floats) -> Floats:
-    missing = expit(-(rows @ coefficients))
-    gradient = rows.T @ missing - RIDGE * coefficients
-    curvature = (rows * (missing * (1 - missing))[:, None]).T @ rows
-    return np.linalg.solve(curvature + RIDGE * np.eye(rows.shape[1]), gradient)
+    gradient = RIDGE * coefficients - rows.T @ expit(-margins)
+    return float(np.logaddexp(0, -margins).sum()) + penalty, gradient

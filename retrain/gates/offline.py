@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import beta, binom
+from scipy.stats import binomtest
 
 from retrain.config import GateConfig, Share
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p, log_length_ratio
@@ -152,7 +151,7 @@ def win_rate(comparisons: Sequence[Comparison]) -> WinRate:
     questions = _questions(comparisons)
     wins = sum(question.score > 0 for question in questions)
     losses = sum(question.score < 0 for question in questions)
-    low, high = _clopper_pearson(wins, wins + losses)
+    low, high = _interval(wins, losses)
     return WinRate(
         clusters=len(questions),
         wins=wins,
@@ -168,38 +167,17 @@ def win_rate(comparisons: Sequence[Comparison]) -> WinRate:
 
 def sign_test_p(wins: int, losses: int) -> float:
     """P(at least so many wins | both equally good): exact, one-sided, ties already dropped."""
-    return float(binom.sf(wins - 1, wins + losses, 0.5))
+    if wins + losses == 0:
+        return 1.0
+    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
 
 
-def critical_wins(decisive: int, alpha: float) -> int:
-    """The fewest wins of `decisive` that pass at `alpha`; `decisive + 1` where none does."""
-    fewest = int(binom.isf(alpha, decisive, 0.5)) + 1
-    while fewest > 0 and sign_test_p(fewest - 1, decisive - fewest + 1) <= alpha:
-        fewest -= 1
-    while fewest <= decisive and sign_test_p(fewest, decisive - fewest) > alpha:
-        fewest += 1
-    return fewest
-
-
-def power(config: GateConfig, true_rate: float, tie_share: float = 0.0) -> float:
-    """Exact probability that the sign test passes with `config.comparisons` independent questions.
-
-    Args:
-        config: Gives the number of questions and alpha.
-        true_rate: Wins over wins and losses, in truth.
-        tie_share: Probability that a question is tied.
-
-    """
-    asked = config.comparisons
-    decisive = np.arange(asked + 1)
-    weight = binom.pmf(decisive, asked, 1 - tie_share)
-    critical = np.array([critical_wins(int(n), config.alpha) for n in decisive])
-    return float(np.sum(weight * binom.sf(critical - 1, decisive, true_rate)))
-
-
-def false_promotion(config: GateConfig, tie_share: float = 0.0) -> float:
-    """Exact probability that an equally good candidate passes the sign test; at most alpha."""
-    return power(config, 0.5, tie_share)
+def _interval(wins: int, losses: int) -> tuple[float, float]:
+    """The Clopper-Pearson interval of the win rate."""
+    if wins + losses == 0:
+        return 0.0, 1.0
+    found = binomtest(wins, wins + losses).proportion_ci(CONFIDENCE, method="exact")
+    return float(found.low), float(found.high)
 
 
 def _questions(comparisons: Iterable[Comparison]) -> list[LengthPoint]:
@@ -217,14 +195,6 @@ def _question(comparisons: Sequence[Comparison]) -> LengthPoint:
         score=0 if abs(lean) <= TIE_WIDTH else (1 if lean > 0 else -1),
         log_ratio=fsum(ratios) / len(comparisons),
     )
-
-
-def _clopper_pearson(wins: int, decisive: int) -> tuple[float, float]:
-    tail = (1 - CONFIDENCE) / 2
-    losses = decisive - wins
-    low = float(beta.ppf(tail, wins, losses + 1)) if wins else 0.0
-    high = float(beta.ppf(1 - tail, wins + 1, losses)) if losses else 1.0
-    return low, high
 
 
 def _guardrails(evidence: Evidence, config: GateConfig) -> list[Guardrail]:

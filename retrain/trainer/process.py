@@ -6,9 +6,11 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from types import FrameType
+
+import psutil
 
 from retrain.trainer.errors import JobError, TrainerError
 from retrain.trainer.job import Job
@@ -43,7 +45,7 @@ def die_with_parent(parent_pid: int) -> None:
         ancestor = os.pidfd_open(parent_pid)
     except ProcessLookupError:
         raise _no_parent(parent_pid) from None
-    if parent_pid not in _ancestors():
+    if parent_pid not in (process.pid for process in psutil.Process().parents()):
         raise _no_parent(parent_pid)
     threading.Thread(target=_die_with, args=(ancestor,), daemon=True).start()
 
@@ -51,15 +53,6 @@ def die_with_parent(parent_pid: int) -> None:
 def _die_with(ancestor: int) -> None:
     select.select([ancestor], [], [])
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _ancestors() -> Iterator[int]:
-    """Walk up the process tree, from the parent to the first process."""
-    process = os.getppid()
-    while process > 0:
-        yield process
-        stat = Path(f"/proc/{process}/stat").read_text()
-        process = int(stat.rpartition(")")[2].split()[1])  # proc(5): state, then ppid
 
 
 def _no_parent(parent_pid: int) -> TrainerError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server.cli import output as terminal
+from server.cli import output
 from server.cli.backup import backup, restore
 from server.errors import ServerError, SetupError
 from server.exits import EXIT_SETUP, checked, fail
@@ -100,7 +100,7 @@ def serve(
     settings = checked(lambda: settings_from(**options))
     if not supervise:
         raise SystemExit(run(settings))
-    command = server_command(terminal.options(**options))
+    command = server_command(output.options(**options))
     raise SystemExit(supervisor(command, settings.server).run())
 
 
@@ -116,10 +116,10 @@ def retrain(
     """Train, evaluate and, if it is shown to be better, promote an adapter."""
     if dry_run:
         plan = ask(lambda api: api.call("GET", "/v1/pairs", params={"channel": channel}))
-        terminal.show_plan(plan, as_json=as_json)
+        output.show_plan(plan, as_json=as_json)
     elif now:
-        run = ask(lambda api: terminal.run_now(api, channel, wait=wait, quiet=as_json))
-        terminal.show_run(run, as_json=as_json)
+        run = ask(lambda api: output.run_now(api, channel, wait=wait, quiet=as_json))
+        output.show_run(run, as_json=as_json)
         if wait and run["state"] == "failed":
             raise SystemExit(1)
     else:
@@ -135,9 +135,7 @@ def rollback(
 ) -> None:
     """Put the version before back, at once."""
     body = {"channel": channel, "reason": reason}
-    terminal.show_swap(
-        ask(lambda api: api.call("POST", "/v1/rollback", json=body)), as_json=as_json
-    )
+    output.show_swap(ask(lambda api: api.call("POST", "/v1/rollback", json=body)), as_json=as_json)
 
 
 @app.command()
@@ -158,7 +156,7 @@ def export(
 @app.command()
 def servers(*, as_json: AsJson = False) -> None:
     """List the servers on this database: who lives, what they hold, which routes they have."""
-    terminal.show_servers(ask(lambda api: api.call("GET", "/v1/servers")), as_json=as_json)
+    output.show_servers(ask(lambda api: api.call("GET", "/v1/servers")), as_json=as_json)
 
 
 @app.command()
@@ -169,7 +167,7 @@ def retention(
 ) -> None:
     """Remove texts that are older than `feedback.retention_days`; numbers stay."""
     found = ask(lambda api: api.call("GET" if dry_run else "POST", "/v1/retention"))
-    terminal.show_retention(found, dry_run=dry_run, as_json=as_json)
+    output.show_retention(found, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
@@ -178,7 +176,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     from server.cli.doctor import examine  # noqa: PLC0415  (looks for heavy packages)
 
     findings = examine(checked(Settings))
-    terminal.show_findings(findings, as_json=as_json)
+    output.show_findings(findings, as_json=as_json)
     if any(finding.state == "bad" for finding in findings):
         raise SystemExit(1)
 
@@ -187,7 +185,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 def adapters_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None:
     """List the versions: lineage, state, figures."""
     found = ask(lambda api: api.call("GET", "/v1/adapters", params={"channel": channel}))
-    terminal.show_adapters(found, as_json=as_json)
+    output.show_adapters(found, as_json=as_json)
 
 
 @adapters.command("add")
@@ -200,13 +198,13 @@ def adapters_add(
     """Vet an adapter and bring it in as a candidate."""
     body = {"channel": channel, "path": str(path.resolve())}
     version = ask(lambda api: api.call("POST", "/v1/adapters", json=body))
-    terminal.show_version(version, as_json=as_json)
+    output.show_version(version, as_json=as_json)
 
 
 def _change(action: str, version: str, reason: str, *, as_json: bool) -> None:
     path = f"/v1/adapters/{version}/{action}"
     done = ask(lambda api: api.call("POST", path, json={"reason": reason}))
-    terminal.show_version(done, as_json=as_json)
+    output.show_version(done, as_json=as_json)
 
 
 @adapters.command("promote")
@@ -231,39 +229,39 @@ def adapters_retire(version: str, reason: Reason = "by hand", *, as_json: AsJson
 def runs_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None:
     """List the runs, newest first."""
     found = ask(lambda api: api.call("GET", "/v1/runs", params={"channel": channel}))
-    terminal.show_runs(found, as_json=as_json)
+    output.show_runs(found, as_json=as_json)
 
 
 @runs.command("show")
 def runs_show(run: str, *, as_json: AsJson = False) -> None:
     """Show a run: figures, verdict, reasons."""
-    terminal.show_run(ask(lambda api: api.call("GET", f"/v1/runs/{run}")), as_json=as_json)
+    output.show_run(ask(lambda api: api.call("GET", f"/v1/runs/{run}")), as_json=as_json)
 
 
 @runs.command("cancel")
 def runs_cancel(run: str, *, as_json: AsJson = False) -> None:
     """Stop a run at whatever step it is."""
-    terminal.show_run(ask(lambda api: api.call("POST", f"/v1/runs/{run}/cancel")), as_json=as_json)
+    output.show_run(ask(lambda api: api.call("POST", f"/v1/runs/{run}/cancel")), as_json=as_json)
 
 
 @rollouts.command("list")
 def rollouts_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None:
     """List the rollouts, newest first."""
     found = ask(lambda api: api.call("GET", "/v1/rollouts", params={"channel": channel}))
-    terminal.show_rollouts(found, as_json=as_json)
+    output.show_rollouts(found, as_json=as_json)
 
 
 @rollouts.command("show")
 def rollouts_show(version: str, *, as_json: AsJson = False) -> None:
     """Show what users have decided so far about a version, and how far the evidence is."""
     found = ask(lambda api: api.call("GET", f"/v1/rollouts/{version}"))
-    terminal.show_rollout(found, as_json=as_json)
+    output.show_rollout(found, as_json=as_json)
 
 
 def _say(word: str, version: str, reason: str, *, as_json: bool) -> None:
     path = f"/v1/rollouts/{version}/{word}"
     found = ask(lambda api: api.call("POST", path, json={"reason": reason}))
-    terminal.show_rollout(found, as_json=as_json)
+    output.show_rollout(found, as_json=as_json)
 
 
 @rollouts.command("approve")
@@ -287,13 +285,13 @@ def keys_create(
 ) -> None:
     """Make a key. It is shown this once."""
     body = {"role": role, "tenant": tenant}
-    terminal.show_new_key(ask(lambda api: api.call("POST", "/v1/keys", json=body)), as_json=as_json)
+    output.show_new_key(ask(lambda api: api.call("POST", "/v1/keys", json=body)), as_json=as_json)
 
 
 @keys.command("list")
 def keys_list(*, as_json: AsJson = False) -> None:
     """List the keys (only hashes of them are kept)."""
-    terminal.show_keys(ask(lambda api: api.call("GET", "/v1/keys")), as_json=as_json)
+    output.show_keys(ask(lambda api: api.call("GET", "/v1/keys")), as_json=as_json)
 
 
 @keys.command("revoke")

@@ -1,50 +1,36 @@
-"""What is done once a day beside the weekly run: old texts go, and files that nobody needs."""
+"""Daily housekeeping: remove texts that are past their retention, and files of retired versions."""
 
-import asyncio
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.errors import AdaptersError
 from adapters.service import Registry
 from common.clock import Clock
+from common.periodic import Ticker
 from server.maintenance.retention import Retention
 
 log = structlog.get_logger()
-EVERY_HOURS = 24
+EVERY_SECONDS = 24 * 60 * 60.0
 
 
 def start_housekeeping(
     registry: Registry, retention: Retention, clock: Clock, stack: AsyncExitStack
 ) -> None:
-    """Do it now and every day; ends with `stack`."""
-    scheduler, at_work = AsyncIOScheduler(timezone=UTC), asyncio.Lock()
+    """Do it now and every day, until `stack` ends."""
 
-    async def work_alone() -> None:
-        async with at_work:
-            await purge(registry, clock)
-            await remove_old_texts(retention)
+    async def work() -> None:
+        await purge(registry, clock)
+        await remove_old_texts(retention)
+
+    ticker = Ticker("housekeeping", EVERY_SECONDS, work)
 
     async def end() -> None:
-        """APScheduler would cancel the work at its query: let it end."""
-        scheduler.pause()
-        retention.ending.set()
-        async with at_work:
-            scheduler.shutdown(wait=False)
+        retention.ending.set()  # the removal under way ends with its transaction
+        await ticker.finish()
 
-    scheduler.add_job(
-        work_alone,
-        "interval",
-        hours=EVERY_HOURS,
-        next_run_time=datetime.now(UTC),
-        max_instances=1,
-        coalesce=True,
-        misfire_grace_time=None,
-    )
-    scheduler.start()
+    ticker.start()
     stack.push_async_callback(end)
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from adapters.ports import ClusterObserver
+
 STATES = ("ready", "starting", "draining")
 
 
-class ClusterMetrics:
-    """How this server keeps up with the others. Satisfies `adapters.ports.ClusterObserver`."""
+class ClusterMetrics(ClusterObserver):
+    """How this server keeps up with the others."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.servers = Gauge(

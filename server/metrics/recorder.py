@@ -10,11 +10,12 @@ from prometheus_client import (
 from adapters.names import BASE
 from feedback.config import BUILT_IN_METRICS
 from feedback.errors import RecorderClosedError, RecorderFullError, RowRejectedError
+from feedback.ports import RecorderObserver
 from server.metrics.buckets import COMMIT_BUCKETS
 
 
-class RecorderMetrics:
-    """What happens to the log. Satisfies `feedback.ports.RecorderObserver`."""
+class RecorderMetrics(RecorderObserver):
+    """What happens to the log."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.queue = Gauge(

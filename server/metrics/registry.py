@@ -7,11 +7,12 @@ from prometheus_client import (
     Histogram,
 )
 
+from adapters.ports import RegistryObserver
 from server.metrics.buckets import BY_VERSION
 
 
-class RegistryMetrics:
-    """What the registry did. Satisfies `adapters.ports.RegistryObserver`."""
+class RegistryMetrics(RegistryObserver):
+    """What the registry did."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.epoch = Gauge(

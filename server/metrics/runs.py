@@ -9,11 +9,12 @@ from prometheus_client import (
     Gauge,
 )
 
+from retrain.ports import RunObserver
 from retrain.rollout.decisions import Phase
 
 
-class RunMetrics:
-    """What weekly runs do. Satisfies `retrain.ports.RunObserver`."""
+class RunMetrics(RunObserver):
+    """What weekly runs do."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.running = Gauge(

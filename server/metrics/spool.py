@@ -6,10 +6,11 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from feedback.errors import ConflictError, InvalidInputError, RowRejectedError
+from feedback.ports import SpoolObserver
 
 
-class SpoolMetrics:
-    """Satisfies `feedback.ports.SpoolObserver`."""
+class SpoolMetrics(SpoolObserver):
+    """Metrics of the spool and of the database it stands in for."""
 
     def __init__(
         self, registry: CollectorRegistry, monotonic: Callable[[], float] = time.monotonic

@@ -14,6 +14,7 @@ from adapters.cluster.membership import Identity, database_now
 from adapters.cluster.peers import Peer
 from adapters.config import AdaptersConfig, ClusterConfig
 from adapters.models import Server, Version
+from adapters.ports import ClusterObserver
 from adapters.service import Registry
 from adapters.store.local import ArtifactStore
 from adapters.vetting.base_model import BaseModelInfo
@@ -28,7 +29,7 @@ __all__ = ["WHO", "OneServer", "Servers"]
 CLUSTER = ClusterConfig(beat_seconds=0.02, retry_seconds=0.02, dead_seconds=10)
 
 
-class RecordingClusterObserver:
+class RecordingClusterObserver(ClusterObserver):
     """Keeps what it was told."""
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapters.ports import SilentObserver
+from adapters.ports import RegistryObserver
 from adapters.service import Registry
 from adapters.vetting.base_model import BaseModelInfo, read_modules
 from tests.adapters.world import WHO, World
@@ -29,7 +29,7 @@ def registry_on(engine: "VllmEngine", world: World, model: Path) -> Registry:
         world.clock.now,
         world.config,
         base,
-        SilentObserver(),
+        RegistryObserver(),
         sleep=world.clock.sleep,
         monotonic=world.clock.monotonic,
     )

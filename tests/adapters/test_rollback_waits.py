@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from adapters import route_changes as changes
+from adapters import route_changes
 from tests.adapters.world import WHO, HeldLoads, World
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ async def lost(world: World) -> str:
 def held(world: World, lost: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldLoads]:
     """The engine's loads, none of which ends before a rollback has waited long enough."""
     del lost
-    monkeypatch.setattr(changes, "STANDBY_SECONDS", 0.01)
+    monkeypatch.setattr(route_changes, "STANDBY_SECONDS", 0.01)
     loads = HeldLoads(world, monkeypatch)
     yield loads
     loads.go_on.set()

@@ -10,6 +10,7 @@ import pytest
 
 from adapters.config import AdaptersConfig
 from adapters.models import Version
+from adapters.ports import RegistryObserver
 from adapters.service import Registry
 from adapters.store.local import ArtifactStore
 from adapters.vetting.base_model import BaseModelInfo
@@ -46,7 +47,7 @@ class HandClock:
 
 
 @dataclass
-class RecordingObserver:
+class RecordingObserver(RegistryObserver):
     """Keeps what it was told."""
 
     epochs: list[tuple[str, int, str]] = field(default_factory=list)

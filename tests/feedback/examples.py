@@ -10,7 +10,7 @@ from common.database import Database
 from feedback.config import FeedbackConfig
 from feedback.feedback_tokens import FeedbackTokens
 from feedback.ids import InteractionIds
-from feedback.ports import SilentObserver
+from feedback.ports import RecorderObserver
 from feedback.recorder.recorder import Recorder
 from feedback.records import (
     ChoiceRecord,
@@ -84,7 +84,7 @@ def judgement(id_: str, *, digest: str = "one", **fields: Any) -> FeedbackRecord
 
 
 @dataclass
-class CountingObserver(SilentObserver):
+class CountingObserver(RecorderObserver):
     """Remembers what it heard."""
 
     groups: list[int] = field(default_factory=list)
@@ -111,10 +111,12 @@ class CountingObserver(SilentObserver):
 
 @asynccontextmanager
 async def running_service(
-    database: Database, config: FeedbackConfig | None = None, observer: SilentObserver | None = None
+    database: Database,
+    config: FeedbackConfig | None = None,
+    observer: RecorderObserver | None = None,
 ) -> AsyncIterator[tuple[FeedbackService, Recorder]]:
     config = config or FeedbackConfig()
-    recorder = Recorder(database, config, observer or SilentObserver())
+    recorder = Recorder(database, config, observer or RecorderObserver())
     await recorder.start()
     try:
         yield FeedbackService(database, recorder, IDS, TOKENS, config, lambda: NOW), recorder

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.faults import database_away as fault_database_away
-from bench.faults import disk_full as fault_disk_full
+from bench.faults import database_away, disk_full
 from bench.faults.outages import breakable_sqlite
 from bench.support.chat import ask, session_of
 from bench.support.servers import start_pawl, stopping
@@ -19,9 +18,7 @@ DATABASES = ["sqlite", "postgresql"]
 @pytest.mark.parametrize("name", DATABASES)
 async def test_chat_goes_on_and_nothing_acknowledged_is_lost(name: str, tmp_path: Path) -> None:
     faults = 2 if name == "postgresql" else 1  # stopped, then paused
-    (outcome,) = await fault_database_away.measure(
-        tmp_path, databases=[name], outages=faults, seconds=2
-    )
+    (outcome,) = await database_away.measure(tmp_path, databases=[name], outages=faults, seconds=2)
     assert outcome.failed_chats == 0
     assert (outcome.lost, outcome.doubled, outcome.left_in_spool) == (0, 0, 0)
     assert (outcome.wrong_last_words, outcome.out_of_order) == (0, 0)
@@ -30,7 +27,7 @@ async def test_chat_goes_on_and_nothing_acknowledged_is_lost(name: str, tmp_path
 
 @pytest.mark.parametrize("name", DATABASES)
 async def test_a_full_disk_refuses_feedback_and_damages_nothing(name: str, tmp_path: Path) -> None:
-    (outcome,) = await fault_disk_full.measure(tmp_path, databases=[name], rounds=1, seconds=1)
+    (outcome,) = await disk_full.measure(tmp_path, databases=[name], rounds=1, seconds=1)
     assert outcome.rounds[0].refused > 0
     assert (outcome.rounds[0].failed_chats, outcome.rounds[0].wrong_refusals) == (0, 0)
     assert (outcome.missing, outcome.doubled, outcome.damaged) == (0, 0, 0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.faults import servers as fault_servers
+from bench.faults import servers
 from tests.adapters.adapter_files import make_adapter
 from tests.integration.processes.serving_process import (
     UNSUPERVISED,
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_grou
 
 
 def test_routes_change_under_load_while_a_server_stops_and_goes_on(tmp_path: Path) -> None:
-    seen = fault_servers.run(tmp_path, changes=2, pauses=1, dead_seconds=3)
+    seen = servers.run(tmp_path, changes=2, pauses=1, dead_seconds=3)
     assert (len(seen.promotions), len(seen.paused_rollbacks), len(seen.paused_promotions)) == (
         3,
         1,
@@ -28,7 +28,7 @@ def test_routes_change_under_load_while_a_server_stops_and_goes_on(tmp_path: Pat
     )
     assert (seen.failed, seen.mixed, seen.old) == (0, 0, 0)
     assert len(seen.held) > 0
-    assert max(seen.late()) <= fault_servers.LIMIT_SECONDS
+    assert max(seen.late()) <= servers.LIMIT_SECONDS
 
 
 def promoted(server: ServingProcess, folder: Path, seed: int) -> str:

@@ -14,7 +14,7 @@ import pytest
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.config import AdaptersConfig
-from adapters.ports import SilentObserver
+from adapters.ports import RegistryObserver
 from adapters.service import Registry
 from adapters.store.local import ArtifactStore
 from retrain.run.context import RunEnvironment
@@ -156,7 +156,7 @@ class MortalHouse:
             self.house.clock,
             AdaptersConfig(tenant=TENANT),
             BASE,
-            SilentObserver(),
+            RegistryObserver(),
         )
         await registry.start()
         world = RunEnvironment(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlmodel import update
@@ -15,7 +16,7 @@ from retrain.models import Run
 from retrain.repository import RunRepository
 from retrain.run.context import Ending
 from retrain.run.steps import STEPS
-from retrain.schedule import Schedule, due_slot, due_time
+from retrain.schedule import Schedule, due_time
 from retrain.service import RunService
 from retrain.slots import slot_of
 from tests.retrain.log import CHANNEL, TENANT
@@ -24,6 +25,11 @@ from tests.retrain.world import SATURDAY, House, make_config
 MONDAY = cron_trigger("0 3 * * mon")
 WEEK = timedelta(days=7)
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+def due_slot(trigger: CronTrigger, now: datetime, grace: timedelta) -> str | None:
+    fired = due_time(trigger, now, grace)
+    return None if fired is None else slot_of(fired)
 
 
 def at(text: str) -> datetime:

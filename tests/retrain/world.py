@@ -31,7 +31,7 @@ from adapters.vetting.base_model import BaseModelInfo
 from common.database import Guard, allow_any
 from retrain.config import EvaluationConfig, GateConfig, PairsConfig, RetrainConfig, TrainerConfig
 from retrain.launchers.local import SubprocessLauncher
-from retrain.ports import Answer
+from retrain.ports import Answer, RunObserver
 from retrain.run.context import RunEnvironment
 from retrain.service import RunService
 from server.database.database import Database
@@ -258,7 +258,7 @@ class FakeJudge:
         return 0.5 + (a.startswith("good") - b.startswith("good")) / 2
 
 
-class Watcher:
+class Watcher(RunObserver):
     """Remembers what the observer was told."""
 
     def __init__(self) -> None:

@@ -31,8 +31,8 @@ def test_settings(data_dir: Path, **sections: Any) -> Settings:
     sections = {
         "channels": CHANNELS,
         "retrain": {"enabled": False},
-        "feedback": patient,
         **sections,
+        "feedback": {**patient, **sections.get("feedback", {})},
     }
     engine = {"kind": "fake", "model": "fake", **sections.pop("engine", {})}
     return Settings(data_dir=data_dir, engine=EngineConfig(**engine), **sections)

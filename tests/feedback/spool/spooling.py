@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from common.database import Database, Result
 from feedback.config import FeedbackConfig
-from feedback.ports import SilentObserver
+from feedback.ports import RecorderObserver, SpoolObserver
 from feedback.recorder.forwarder import Forwarder
 from feedback.recorder.recorder import Recorder
 from feedback.service import FeedbackService
@@ -49,7 +49,7 @@ class FlakyDatabase:
 
 
 @dataclass
-class SpoolListener(SilentObserver):
+class SpoolListener(SpoolObserver):
     """Remembers what it heard of the spool."""
 
     rows: int = 0
@@ -99,12 +99,12 @@ async def spooling(
     config: FeedbackConfig = QUICK,
     *,
     away: bool = False,
-    recorded: SilentObserver | None = None,
+    recorded: RecorderObserver | None = None,
 ) -> AsyncIterator[Spooling]:
     """Start a log whose spool lies in `folder`; what the spool holds in the end stays there."""
     flaky, heard = FlakyDatabase(database), SpoolListener()
     flaky.away = away
-    observer = recorded or SilentObserver()
+    observer = recorded or RecorderObserver()
     spool = Spool(spool_path(folder), config.spool_max_bytes)
     forwarder = Forwarder(flaky, spool, config, lambda: NOW, observer, heard)
     recorder = Recorder(flaky, config, observer, forwarder)

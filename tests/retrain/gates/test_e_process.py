@@ -13,7 +13,6 @@ from retrain.gates.e_process import (
     Unit,
     VoteStream,
     arm_path,
-    crossed,
     preference_path,
     rare_event_path,
 )
@@ -104,13 +103,6 @@ def test_a_difference_within_the_margin_is_told_from_one_beyond_it() -> None:
     votes = VoteStream.of(seen, 0.5)
     assert votes.path("better", margin=-0.05)[-1] > 1e3
     assert votes.path("better")[-1] < 50
-
-
-def test_the_first_crossing_counts() -> None:
-    path = np.array([1.0, 5.0, 2.0, 7.0])
-    assert crossed(path, 5) == 1
-    assert crossed(path, 5, start=2) == 3
-    assert crossed(path, 9) is None
 
 
 def test_evidence_beyond_all_numbers_is_no_error() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from bench.gates import simulated_false_promotion
+from bench.support.gate_power import critical_wins, false_promotion, power
 from retrain.config import GateConfig
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p
 from retrain.gates.offline import (
@@ -15,10 +16,7 @@ from retrain.gates.offline import (
     Comparison,
     Evidence,
     Verdict,
-    critical_wins,
     decide,
-    false_promotion,
-    power,
     sign_test_p,
     win_rate,
 )

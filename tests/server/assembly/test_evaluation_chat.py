@@ -6,14 +6,14 @@ import pytest
 from fastapi import FastAPI
 
 from retrain.ports import ChatUnavailableError
-from server.assembly import evaluation_chat as internal_chat
+from server.assembly import evaluation_chat
 from server.assembly.evaluation_chat import InternalChat
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_an_answer_that_never_comes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(internal_chat, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(evaluation_chat, "TIMEOUT_SECONDS", 0.05)
     app = FastAPI()
 
     @app.post("/v1/chat/completions")

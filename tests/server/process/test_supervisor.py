@@ -7,8 +7,8 @@ from pathlib import Path
 
 SUPERVISE = """
 import sys
-from server.backoff import Backoff
-from server.supervisor import Supervisor
+from server.process.backoff import Backoff
+from server.process.supervisor import Supervisor
 child = [sys.executable, "-c", *sys.argv[1:]]
 sys.exit(Supervisor(child, backoff=Backoff(0, 0), hang_seconds=1).run())
 """
@@ -33,7 +33,7 @@ signal.pause()
 BEATS = """
 import os, signal, sys
 from pathlib import Path
-from server.supervision import Supervision
+from server.process.supervision import Supervision
 lives = Path(sys.argv[1])
 told = Supervision.parse(sys.argv[-1].partition("=")[2])
 with lives.open("a") as file:
@@ -48,7 +48,7 @@ sys.exit(int(sys.argv[2]) if told.restarts < 3 else 0)
 LEAVES_A_CHILD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from server.supervision import Supervision
+from server.process.supervision import Supervision
 note = Path(sys.argv[1])
 if Supervision.parse(sys.argv[-1].partition("=")[2]).restarts == 0:
     wait = "import sys; sys.stdin.read()"  # until its parent is gone

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from feedback.ids import issued_at
 from feedback.reading.comparisons import decided_comparisons
 from server.engine.base import EngineCall, EngineResponse
 from server.engine.fake.answer import sentinel
 from server.engine.fake.engine import FakeEngine
+from tests.feedback.id_time import issued_at
 from tests.server.comparing import (
     PATH,
     SECRET,

@@ -12,7 +12,7 @@ from server.startup.data_lock import DataLock, RunningServer, running_server
 HOLD = """
 import sys
 from pathlib import Path
-from server.lock import DataLock, RunningServer
+from server.startup.data_lock import DataLock, RunningServer
 lock = DataLock(Path(sys.argv[1])).acquire()
 lock.announce(RunningServer(url="http://127.0.0.1:1", token="t", pid=1))
 print("held", flush=True)

@@ -20,7 +20,7 @@ HOLD = """
 import os, sys
 from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
-from server.engine.scratch import Scratch, shared_memory_below
+from server.engine.vllm.scratch import Scratch, shared_memory_below
 memory = shared_memory.SharedMemory(create=True, size=4096)
 resource_tracker.unregister("/" + memory.name, "shared_memory")  # as if its tracker were killed too
 scratch = Scratch.create(Path(sys.argv[1]))
