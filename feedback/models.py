@@ -94,6 +94,10 @@ class Choice(SQLModel, table=True):
     token_ids: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     tokens: int = 0
     finish_reason: str | None = None
+    message: dict[str, Any] | None = Field(
+        default=None, sa_column=Column(JSON(none_as_null=True), nullable=True)
+    )
+    """The assistant's message as it was served, in OpenAI's form; None where `text` says it all."""
 
 
 class Feedback(SQLModel, table=True):

@@ -17,12 +17,16 @@ import orjson
 
 @dataclass(slots=True)
 class ChoiceRecord:
-    """One of an interaction's answers; `token_ids` as sampled (empty where unknown)."""
+    """One of an interaction's answers; `token_ids` as sampled (empty where unknown).
+
+    `message` as in `models.Choice`.
+    """
 
     index: int
     text: str
     token_ids: Sequence[int] = ()
     finish_reason: str | None = None
+    message: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -56,6 +60,8 @@ class InteractionRecord:
     prompt_token_ids: Sequence[int] | None = None
     cached_tokens: int = 0
     choices: list[ChoiceRecord] = field(default_factory=list)
+    served: Sequence[str] = ()
+    """What was sent, a body or events: the choices' messages are read from it as it is written."""
     status: str = "aborted"
     error: str | None = None
     first_token_seconds: float | None = None

@@ -111,7 +111,9 @@ def _from_interactions(connection: Connection, before: datetime, now: datetime) 
         .values(request={}, prompt_token_ids=None, texts_removed_at=now)
     )
     connection.execute(
-        update(Choice).where(col(Choice.interaction_id).in_(ids)).values(text="", token_ids=None)
+        update(Choice)
+        .where(col(Choice.interaction_id).in_(ids))
+        .values(text="", token_ids=None, message=None)
     )
     return len(ids)
 

@@ -1,7 +1,9 @@
 """From records to rows of the tables: plain dicts, for Core inserts."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from feedback.answer_parts import kept_message, served_messages
 from feedback.records import ChoiceRecord, FeedbackRecord, InteractionRecord, pack
 
 Row = dict[str, Any]
@@ -45,7 +47,11 @@ def interaction_row(record: InteractionRecord) -> Row:
 
 def choice_rows(record: InteractionRecord) -> list[Row]:
     """The rows of `models.Choice` of one interaction."""
-    return [_choice_row(record.id, choice) for choice in record.choices]
+    messages = served_messages(record.served)
+    return [
+        _choice_row(record.id, choice, messages.get(choice.index, choice.message))
+        for choice in record.choices
+    ]
 
 
 def feedback_row(record: FeedbackRecord) -> Row:
@@ -78,7 +84,9 @@ def storable(text: str) -> str:
     return text
 
 
-def _choice_row(interaction_id: str, choice: ChoiceRecord) -> Row:
+def _choice_row(
+    interaction_id: str, choice: ChoiceRecord, message: Mapping[str, Any] | None
+) -> Row:
     return {
         "interaction_id": interaction_id,
         "index": choice.index,
@@ -86,4 +94,5 @@ def _choice_row(interaction_id: str, choice: ChoiceRecord) -> Row:
         "token_ids": pack(choice.token_ids) if choice.token_ids else None,
         "tokens": len(choice.token_ids),
         "finish_reason": choice.finish_reason,
+        "message": kept_message(message, choice.text),
     }

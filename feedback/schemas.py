@@ -169,12 +169,17 @@ class InteractionsStored(BaseModel):
 
 
 class ChoiceOut(BaseModel):
-    """One answer; `text` is null where it was removed for its age."""
+    """One answer; `text` is null where it was removed for its age.
+
+    `message` is the assistant's message in OpenAI's form where the raw text is not all of it: tool
+    calls, reasoning, a refusal.
+    """
 
     index: int
     text: str | None
     tokens: int
     finish_reason: str | None
+    message: dict[str, Any] | None = None
 
 
 class FeedbackOut(BaseModel):

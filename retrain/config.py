@@ -249,6 +249,11 @@ class GateConfig(Section):
     """The candidate's pass rate may lie below live's by this much."""
     harm_ceilings: dict[str, Share] = Field(default={})
     """Highest accepted rate of each harm metric among the candidate's answers."""
+    wrong_call_ceiling: Share = 0.05
+    """Highest accepted share of wrong or missing tool calls, of the questions on which live calls
+    a tool: the candidate calls none, calls others, or gives arguments that do not fit the tool's
+    JSON schema. Two samples of one model differ too: where they do so on more than 5 %, raise
+    it."""
     shortest: float = Field(default=0.5, gt=0, le=1)
     """Lowest accepted ratio of mean words, candidate over live."""
     longest: float = Field(default=1.5, ge=1)
@@ -346,12 +351,13 @@ class RetrainConfig(Section):
     judge: FunctionSpec | JudgeEndpoint | None = None
     """An OpenAI-compatible endpoint that knows `response_format` json_schema (`[retrain.judge]`),
     or `module:name` of a function `compare(conversation, a, b)`, async or not: 1 if a is better, 0
-    if b is, 0.5 for a tie; asked both ways round, 300 s for each. Without a judge nothing is
-    promoted."""
+    if b is, 0.5 for a tie; asked both ways round, 300 s for each. An answer's tool calls are lines
+    of its text (`[tool call] "price" {"of": "rose"}`); a judge with a method
+    `compare_answers(question, a, b)` gets them apart. Without a judge nothing is promoted."""
     suite: Path | None = None
     """A TOML or JSON file of assertions that candidate and live must satisfy: `[[cases]]` with
     `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`, `json_schema`,
-    `max_words`."""
+    `max_words`, and `calls` with the `tools` that may be called."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     canary: CanaryConfig = CanaryConfig()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from adapters.models import Version
 from adapters.routing.route import RouteView
 from common.database import Guard
+from feedback.answer_parts import AnswerParts, ToolCall
 from retrain.trainer.events import Event
 
 Clock = Callable[[], datetime]
@@ -28,13 +29,20 @@ class Answer:
     """One whole answer to one request.
 
     `finish_reason` is OpenAI's (`stop`, `length`, `tool_calls`); `completion_tokens` counts the
-    sampled tokens.
+    sampled tokens. `text` is empty where the answer only calls tools, or refuses.
     """
 
     text: str
     finish_reason: str | None
     interaction_id: str
     completion_tokens: int
+    calls: tuple[ToolCall, ...] = ()
+    refusal: str | None = None
+
+    @property
+    def parts(self) -> AnswerParts:
+        """What the answer says and calls."""
+        return AnswerParts(self.text, self.calls, self.refusal)
 
 
 class Chat(Protocol):

@@ -195,6 +195,7 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
     col(Choice.text),
     col(Choice.token_ids),
     col(Choice.finish_reason),
+    col(Choice.message),
 )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.database import Database
+from feedback.answer_parts import AnswerParts
 from feedback.reading.judgement_queries import (
     LogWindow,
     answers_of,
@@ -59,6 +60,15 @@ class LoggedAnswer:
     received_at: datetime
     texts_removed: bool = False
     """For its age: neither text nor token ids are there any more."""
+    message: Mapping[str, Any] | None = None
+    """The message as it was served, where `text` is not all of it."""
+
+    @property
+    def parts(self) -> AnswerParts:
+        """What the answer says and calls."""
+        if self.message is None:
+            return AnswerParts(self.text)
+        return AnswerParts.of(self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,8 @@ class Judgement:
 class JudgedConversation:
     """One question, its answers that were judged, and the judgements in order of arrival.
 
-    `left_out` counts the words that do not count, by reason.
+    `left_out` counts the words that do not count, by reason. `requests` are those of the answers
+    that a demonstration speaks of, by interaction: each says how its own prompt was made.
     """
 
     tenant: str
@@ -94,6 +105,7 @@ class JudgedConversation:
     answers: tuple[LoggedAnswer, ...]
     judgements: tuple[Judgement, ...]
     left_out: Mapping[str, int]
+    requests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +230,7 @@ async def _complete(
     for tenant, conversation, answer in await _answers(connection, window, wanted):
         answers.setdefault((tenant, conversation), []).append(answer)
     firsts = [_asked_in(found).interaction_id for found in answers.values()]
-    requests = await _requests(connection, firsts)
+    requests = await _requests(connection, sorted({*firsts, *_demonstrated(groups)}))
     return [
         _conversation(group, answers.get((group.tenant, group.conversation), []), requests)
         for group in groups
@@ -228,6 +240,16 @@ async def _complete(
 def _named_by(judgement: Judgement) -> list[str]:
     others = mentioned(judgement.metric_name, judgement.value)
     return [judgement.interaction_id, *(identifier for identifier, _ in others)]
+
+
+def _demonstrated(groups: Iterable[_Group]) -> set[str]:
+    """The answers of which somebody said what a better one would be."""
+    return {
+        judgement.interaction_id
+        for group in groups
+        for judgement in group.judgements
+        if judgement.metric_name == "demonstration"
+    }
 
 
 def _conversation(
@@ -244,6 +266,11 @@ def _conversation(
         answers=tuple(answers),
         judgements=tuple(group.judgements),
         left_out=group.left_out,
+        requests={
+            identifier: requests[identifier]
+            for identifier in sorted(_demonstrated([group]))
+            if identifier in requests
+        },
     )
 
 
@@ -276,6 +303,7 @@ def _answer(row: Row[Any]) -> LoggedAnswer:
         asker=row.asker,
         received_at=row.received_at,
         texts_removed=row.texts_removed_at is not None,
+        message=row.message,
     )
 
 

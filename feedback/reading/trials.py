@@ -5,7 +5,7 @@ what people said of what they asked themselves. Comparisons are apart (`comparis
 sides belong to no trial, and thumbs on them are no votes on live.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from sqlalchemy import Executable, Row, Select, func, select
 from sqlmodel import col
 
 from common.database import Database
+from feedback.answer_parts import AnswerParts
 from feedback.models import Choice, Feedback, Interaction
 from feedback.reading.judgement_queries import asker
 
@@ -70,6 +71,12 @@ class TrialAnswer:
     at: datetime
     request: dict[str, Any]
     text: str
+    message: Mapping[str, Any] | None = None
+
+    @property
+    def parts(self) -> AnswerParts:
+        """What the answer says and calls."""
+        return AnswerParts(self.text) if self.message is None else AnswerParts.of(self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +150,17 @@ async def paces_before(
 
 
 async def answers_after(
-    database: Database, trial: str, after: Place | None, limit: int
+    database: Database,
+    trial: str,
+    after: Place | None,
+    limit: int,
+    *,
+    with_message: bool = False,
 ) -> tuple[list[TrialAnswer], Place | None]:
-    """The next complete answers of a trial, and where to go on."""
+    """The next complete answers of a trial, and where to go on.
+
+    `with_message`: only those that say more than text, such as a tool call.
+    """
     query = (
         select(
             col(Interaction.id),
@@ -154,6 +169,7 @@ async def answers_after(
             col(Interaction.received_at),
             col(Interaction.request),
             col(Choice.text),
+            col(Choice.message),
         )
         .join(Choice, col(Choice.interaction_id) == col(Interaction.id))
         .where(
@@ -166,6 +182,8 @@ async def answers_after(
         .order_by(col(Interaction.received_at), col(Interaction.id))
         .limit(limit)
     )
+    if with_message:
+        query = query.where(col(Choice.message).is_not(None))
     if after is not None:
         moment, identifier = after
         query = query.where(
@@ -265,7 +283,9 @@ def _exposure(row: Row[Any]) -> Exposure:
 
 
 def _answer(row: Row[Any]) -> TrialAnswer:
-    return TrialAnswer(row.id, (row.tenant, row.asker), row.received_at, row.request, row.text)
+    return TrialAnswer(
+        row.id, (row.tenant, row.asker), row.received_at, row.request, row.text, row.message
+    )
 
 
 async def _read(

@@ -13,8 +13,8 @@ from feedback.records import (
 )
 from feedback.rows import choice_rows, feedback_row, interaction_row
 
-_MADE_OF_CHOICES_AND_IDS = {"choices", "prompt_token_ids"}
-_ASKED = {field.name for field in fields(InteractionRecord)} - _MADE_OF_CHOICES_AND_IDS
+_NO_COLUMNS = {"choices", "prompt_token_ids", "served"}
+_ASKED = {field.name for field in fields(InteractionRecord)} - _NO_COLUMNS
 _JUDGED = {field.name for field in fields(FeedbackRecord)} - {"subjects"}
 """Columns that records have, too; the others are made of these, or of later."""
 
@@ -61,7 +61,11 @@ def plain(record: InteractionRecord | FeedbackRecord) -> dict[str, Any]:
 def _choice_record(row: Mapping[str, Any]) -> ChoiceRecord:
     ids = row["token_ids"]
     return ChoiceRecord(
-        row["index"], row["text"], () if ids is None else unpack(ids), row["finish_reason"]
+        row["index"],
+        row["text"],
+        () if ids is None else unpack(ids),
+        row["finish_reason"],
+        row["message"],
     )
 
 

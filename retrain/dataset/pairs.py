@@ -43,16 +43,14 @@ class Pair:
     def row(self) -> PairRow:
         """The pair as the trainer reads it: sampled token ids, text only where nobody sampled it.
 
-        The conversation goes along only where a text must be rendered.
+        How the turn was served goes along only where a text is to be written into it.
         """
-        rendered = self.chosen.token_ids is None or self.rejected.token_ids is None
         return PairRow(
             id=self.id,
             prompt_token_ids=list(self.prompt_token_ids),
             chosen=_completion(self.chosen),
             rejected=_completion(self.rejected),
-            messages=self.messages if rendered else None,
-            tools=self.tools if rendered else None,
+            turn=self.chosen.turn,
             weight=self.weight,
             signal=self.signal,
         )
@@ -83,7 +81,8 @@ def pairs_of(
     usable = _usable(opinions, filtered)
     grouped: dict[frozenset[str], list[PairwiseJudgement]] = {}
     for opinion in usable:
-        grouped.setdefault(frozenset((opinion.better.text, opinion.worse.text)), []).append(opinion)
+        contents = frozenset((opinion.better.content, opinion.worse.content))
+        grouped.setdefault(contents, []).append(opinion)
     resolved = (_resolve(group, filtered) for group in grouped.values())
     pairs = [_pair(conversation, *found) for found in resolved if found is not None]
     return PairsResult(sorted(pairs, key=lambda pair: pair.id), +filtered)
@@ -105,7 +104,7 @@ def _usable(
 
 
 def _unusable(opinion: PairwiseJudgement) -> Filter | None:
-    if opinion.better.text == opinion.worse.text:
+    if opinion.better.content == opinion.worse.content:
         return Filter.IDENTICAL
     if opinion.better.truncated:
         return Filter.TRUNCATED
@@ -117,8 +116,8 @@ def _resolve(
     group: list[PairwiseJudgement], filtered: Counter[str]
 ) -> tuple[PairwiseJudgement, float] | None:
     """Weigh the opinions on two texts against each other; the heavier side wins by its margin."""
-    texts = sorted({opinion.better.text for opinion in group})
-    sides = [[opinion for opinion in group if opinion.better.text == text] for text in texts]
+    texts = sorted({opinion.better.content for opinion in group})
+    sides = [[opinion for opinion in group if opinion.better.content == text] for text in texts]
     sides.sort(key=_weight, reverse=True)
     winners, losers = sides[0], sides[1] if len(sides) > 1 else []
     margin = _weight(winners) - _weight(losers)
@@ -156,7 +155,7 @@ SIGNALS: tuple[Signal, ...] = ("preference", "ranking", "demonstration", "thumbs
 
 def _pair(conversation: JudgedConversation, opinion: PairwiseJudgement, weight: float) -> Pair:
     prompt = opinion.worse.prompt_token_ids or opinion.better.prompt_token_ids or ()
-    texts = (opinion.better.text, opinion.worse.text)
+    texts = (opinion.better.content, opinion.worse.content)
     return Pair(
         id=_identifier(conversation.tenant, conversation.conversation, *texts),
         tenant=conversation.tenant,

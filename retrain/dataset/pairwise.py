@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import combinations
 
+from feedback.answer_parts import AnswerParts
 from feedback.reading.judgements import JudgedConversation, Judgement, LoggedAnswer, mentioned
+from feedback.records import canonical
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out import held_out
-from retrain.trainer.rows import Signal
+from retrain.dataset.turns import served_turn
+from retrain.trainer.rows import ServedTurn, Signal
 
 Key = tuple[str, int]
 """An answer: interaction id and choice."""
@@ -20,13 +23,26 @@ Rater = tuple[str, bool, str]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One answer of a pair; a demonstration has neither token ids nor a prompt of its own."""
+    """One answer of a pair; a demonstration has neither token ids nor a prompt of its own.
+
+    `parts` are what the answer says and calls, `turn` how a demonstration's original was served.
+    """
 
     key: Key
     text: str
     token_ids: tuple[int, ...] | None
     prompt_token_ids: tuple[int, ...] | None
     truncated: bool = False
+    parts: AnswerParts = field(default_factory=AnswerParts)
+    turn: ServedTurn | None = None
+
+    @property
+    def content(self) -> str:
+        """Equal for answers that say the same and call the same tools with the same arguments."""
+        if not self.parts.calls:
+            return self.parts.text
+        calls = [[name, arguments.decode()] for name, arguments in self.parts.key[1]]
+        return f"\0{canonical([self.parts.text, calls]).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,7 @@ def opinions_of(
 ) -> list[PairwiseJudgement]:
     """Everything that compares two answers; what cannot be used is counted in `filtered`."""
     answers = {(answer.interaction_id, answer.choice): answer for answer in conversation.answers}
-    desk = _Context(conversation.tenant, config, base_fingerprint, answers, filtered)
+    desk = _Context(conversation, config, base_fingerprint, answers, filtered)
     judgements = sorted(conversation.judgements, key=lambda word: (word.received_at, word.id))
     heard = [word for word in judgements if desk.hears(word)]
     return [
@@ -68,11 +84,16 @@ def opinions_of(
 class _Context:
     """Decides which judgements are heard and which answers may stand in a pair."""
 
-    tenant: str
+    conversation: JudgedConversation
     config: PairsConfig
     base_fingerprint: str
     answers: Mapping[Key, LoggedAnswer]
     filtered: Counter[str]
+
+    @property
+    def tenant(self) -> str:
+        """Whose conversation it is."""
+        return self.conversation.tenant
 
     def hears(self, word: Judgement) -> bool:
         reason = None
@@ -97,7 +118,16 @@ class _Context:
             token_ids=answer.token_ids,
             prompt_token_ids=answer.prompt_token_ids,
             truncated=answer.finish_reason == "length",
+            parts=answer.parts,
         )
+
+    def demonstration(self, word: Judgement, text: str) -> Side:
+        """The better text as a side; how its original was served goes along."""
+        key = _judged(word)
+        asked = {"messages": self.conversation.messages}
+        request = self.conversation.requests.get(word.interaction_id, asked)
+        turn = served_turn(request, self.answers[key])
+        return Side(key, text, None, None, parts=AnswerParts(text), turn=turn)
 
     def _flaw(self, answer: LoggedAnswer) -> Filter | None:
         if held_out(self.tenant, answer.asker, self.config.held_out_share):
@@ -112,7 +142,7 @@ class _Context:
             or not answer.prompt_token_ids
         ):
             return Filter.FOREIGN
-        return None if answer.text.strip() else Filter.EMPTY
+        return None if answer.text.strip() or answer.parts.calls else Filter.EMPTY
 
 
 def _of(metric: str, words: Sequence[Judgement]) -> Iterator[Judgement]:
@@ -166,7 +196,7 @@ def _demonstrations(desk: _Context, words: Sequence[Judgement]) -> Iterator[Pair
         elif not str(word.value).strip():
             desk.filtered[Filter.EMPTY] += 1
         elif original := desk.side(_judged(word)):
-            shown = Side(original.key, str(word.value), None, None)
+            shown = desk.demonstration(word, str(word.value))
             yield PairwiseJudgement(shown, original, "demonstration", word.id)
 
 
@@ -184,7 +214,7 @@ class _Votes:
     @property
     def order(self) -> tuple[int, bytes]:
         """The clearest first; equally clear ones by hash, as good as by chance."""
-        text = self.side.text.encode("utf-8", "surrogatepass")
+        text = self.side.content.encode("utf-8", "surrogatepass")
         return -abs(self.net), blake2b(text, digest_size=8).digest()
 
 
@@ -210,7 +240,7 @@ def _count_votes(desk: _Context, words: Sequence[Judgement]) -> list[_Votes]:
         side = desk.side(_judged(word))
         if side is None:
             continue
-        vote = votes.setdefault(side.text, _Votes(side))
+        vote = votes.setdefault(side.content, _Votes(side))
         if (side.truncated, side.key) < (vote.side.truncated, vote.side.key):
             vote.side = side
         desk.filtered[Filter.SUPERSEDED] += _rater(word) in vote.by_rater

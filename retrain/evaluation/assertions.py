@@ -14,26 +14,31 @@ A suite is a TOML or JSON file::
     name = "as JSON"
     messages = [{ role = "user", content = "Name and price of a rose, as JSON." }]
     json_schema = { type = "object", required = ["name", "price"] }
+
+    [[cases]]
+    name = "looks the price up"
+    prompt = "How much is a rose?"
+    tools = [{ type = "function", function = { name = "price", parameters = { … } } }]
+    calls = [{ name = "price", arguments = { required = ["flower"] } }]
 """
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import orjson
 import regex
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import extend
+from jsonschema.exceptions import SchemaError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic import ValidationError as FieldError
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
-REGEX_SECONDS = 0.25
-"""A pattern that backtracks without end is cut off here, and the assertion fails."""
+from feedback.answer_parts import AnswerParts, ToolCall
+from retrain.evaluation.json_schemas import REGEX_SECONDS, found, satisfies, violations
 
 NOT_SUPPORTED = ("patternProperties", "$dynamicRef", "$id")
 
@@ -88,12 +93,24 @@ def _keywords(node: object) -> Iterator[tuple[str, object]]:
 Schema = Annotated[dict[str, Any], AfterValidator(_is_usable_schema)]
 
 
+class ExpectedCall(BaseModel):
+    """A call that an answer must make; `arguments` is a JSON schema that its arguments satisfy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    arguments: Schema = {}
+
+
 class Case(BaseModel):
     """One prompt and what its answer must satisfy; an answer passes if nothing fails.
 
-    `contains` and `not_contains` ignore case. `regex` is searched for anywhere. `json_schema`
-    demands that the whole answer is JSON that satisfies it. `max_words` counts words by white
-    space. The answer is sampled at `temperature`, with at most `max_tokens` tokens.
+    `contains` and `not_contains` ignore case. `regex` is searched for anywhere. Both look at the
+    text and at the calls, each as a line of its own (`[tool call] "price" {"flower": "rose"}`).
+    `json_schema` demands that the whole text is JSON that satisfies it. `max_words` counts words by
+    white space. `calls` are all the calls that the answer must make, in any order; an empty list
+    forbids calls. The answer is sampled at `temperature`, with at most `max_tokens` tokens, and may
+    call `tools` as `tool_choice` says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,6 +123,9 @@ class Case(BaseModel):
     regex: list[Pattern] = []
     json_schema: Schema | None = None
     max_words: int | None = Field(default=None, ge=0)
+    calls: list[ExpectedCall] | None = None
+    tools: list[dict[str, Any]] = []
+    tool_choice: str | dict[str, Any] | None = None
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=512, ge=1)
 
@@ -114,20 +134,27 @@ class Case(BaseModel):
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either prompt or messages")
         listed = self.contains or self.not_contains or self.regex
-        if not listed and self.json_schema is None and self.max_words is None:
+        single = (self.json_schema, self.max_words, self.calls)
+        if not listed and all(one is None for one in single):
             raise ValueError(
-                "nothing is asserted: give contains, not_contains, regex, json_schema or max_words"
+                "nothing is asserted: give contains, not_contains, regex, json_schema, max_words "
+                "or calls"
             )
+        if self.calls and not self.tools:
+            raise ValueError("calls are expected, but no tools are offered: give tools")
         return self
 
     def request(self) -> dict[str, Any]:
         """The body of a chat completion that asks this case's question."""
         messages = self.messages or [{"role": "user", "content": self.prompt}]
-        return {
+        request: dict[str, Any] = {
             "messages": messages,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
+        if self.tools:
+            request["tools"] = self.tools
+        return request if self.tool_choice is None else {**request, "tool_choice": self.tool_choice}
 
 
 class Suite(BaseModel):
@@ -170,13 +197,16 @@ def load_suite(path: Path) -> Suite:
         raise SuiteError(f"{path}: {error}") from error
 
 
-def check(case: Case, answer: str) -> list[str]:
+def check(case: Case, answer: AnswerParts | str) -> list[str]:
     """What is wrong with an answer, one line a failed assertion; it never quotes the answer."""
+    parts = AnswerParts(answer) if isinstance(answer, str) else answer
+    whole = parts.rendered()
     return [
-        *_check_texts(case, answer),
-        *_check_patterns(case, answer),
-        *_check_words(case, answer),
-        *_check_schema(case, answer),
+        *_check_texts(case, whole),
+        *_check_patterns(case, whole),
+        *_check_words(case, whole),
+        *_check_schema(case, parts.text),
+        *_check_calls(case, parts.calls),
     ]
 
 
@@ -201,7 +231,7 @@ def _check_texts(case: Case, answer: str) -> Iterator[str]:
 def _check_patterns(case: Case, answer: str) -> Iterator[str]:
     for pattern in case.regex:
         try:
-            if not _found(pattern, answer):
+            if not found(pattern, answer):
                 yield f"regex: {pattern!r} is not found"
         except TimeoutError:
             yield f"regex: {pattern!r} took longer than {REGEX_SECONDS} s"
@@ -222,26 +252,30 @@ def _check_schema(case: Case, answer: str) -> Iterator[str]:
         yield "json_schema: the answer is not JSON"
         return
     try:
-        for error in _Validator(case.json_schema).iter_errors(value):
-            yield f"json_schema: {error.validator} does not hold"
+        for keyword in violations(case.json_schema, value):
+            yield f"json_schema: {keyword} does not hold"
     except TimeoutError:
         yield f"json_schema: a pattern took longer than {REGEX_SECONDS} s"
     except RecursionError:
         yield "json_schema: nested too deeply to check"
 
 
-def _found(pattern: str, text: str) -> bool:
-    """Search with a deadline: the standard library's engine has none, and cannot be interrupted."""
-    return regex.search(pattern, text, timeout=REGEX_SECONDS, concurrent=True) is not None
+def _check_calls(case: Case, calls: Sequence[ToolCall]) -> Iterator[str]:
+    if case.calls is None:
+        return
+    left = list(calls)
+    for expected in case.calls:
+        made = next((call for call in left if _is_expected(call, expected)), None)
+        if made is None:
+            yield f"calls: {expected.name!r} is not called as it should be"
+        else:
+            left.remove(made)
+    if left:
+        yield f"calls: {len(left)} more than expected"
 
 
-def _bounded_pattern(
-    _validator: object, pattern: str, instance: object, _schema: object
-) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not _found(pattern, instance):
-        yield ValidationError("pattern does not match")
-
-
-_Validator = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"pattern": _bounded_pattern}
-)
+def _is_expected(call: ToolCall, expected: ExpectedCall) -> bool:
+    try:
+        return call.name == expected.name and satisfies(expected.arguments, call.value)
+    except (ValueError, RecursionError):
+        return False

@@ -3,12 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from retrain.evaluation.judges import (
-    Conversation,
-    JudgeError,
-    load_object,
-    require_arguments,
-)
+from retrain.evaluation.answers import Conversation
+from retrain.evaluation.judges import JudgeError, load_object, require_arguments
 from retrain.evaluation.user_calls import CallError, call
 
 HarmMetric = Callable[[Conversation, str], float | Awaitable[float]]

@@ -1,12 +1,22 @@
 """What an evaluation found: every answer, every score, and the figures drawn from them."""
 
+from collections import Counter
 from collections.abc import Iterable
 from statistics import fmean
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from retrain.gates.offline import AssertionCounts, Comparison, Evidence, WinRate, win_rate
+from feedback.answer_parts import ToolCall
+from retrain.evaluation.tool_calls import CallCheck
+from retrain.gates.offline import (
+    AssertionCounts,
+    CallCounts,
+    Comparison,
+    Evidence,
+    WinRate,
+    win_rate,
+)
 
 Arm = Literal["candidate", "live", "base"]
 
@@ -36,7 +46,7 @@ class AnswersByArm(BaseModel):
 
 
 class ArmAnswer(BaseModel):
-    """What one arm answered."""
+    """What one arm answered. `words` counts the text's and the calls', as judges are shown them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,6 +55,8 @@ class ArmAnswer(BaseModel):
     finish_reason: str | None
     interaction_id: str
     completion_tokens: int
+    calls: list[ToolCall] = []
+    refusal: str | None = None
     harms: dict[str, float] = {}
 
 
@@ -52,6 +64,7 @@ class Row(BaseModel):
     """One prompt, answered by all arms and judged.
 
     `score` is the candidate's over live, `score_base` its over base (None where base is not asked).
+    `calls` says what the candidate's tool calls are worth, None where no tool was offered.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +74,7 @@ class Row(BaseModel):
     answers: dict[Arm, ArmAnswer]
     score: float
     score_base: float | None = None
+    calls: CallCheck | None = None
 
     def comparison(self, against: Arm = "live") -> Comparison:
         """The row as the gate sees it; `live_words` are then the words of `against`."""
@@ -121,6 +135,18 @@ class Evaluation(BaseModel):
             comparisons=tuple(row.comparison() for row in self.rows),
             assertions=suite,
             harms=self.harms().get("candidate", {}),
+            calls=self.calls(),
+        )
+
+    def calls(self) -> CallCounts:
+        """How many questions a tool was due on, and what was wrong with the candidate's calls."""
+        checks = [row.calls for row in self.rows if row.calls is not None]
+        faults = Counter(check.fault for check in checks)
+        return CallCounts(
+            due=sum(check.due for check in checks),
+            missing=faults["missing"],
+            another=faults["another"],
+            invalid=faults["invalid"],
         )
 
     def against_live(self) -> WinRate:

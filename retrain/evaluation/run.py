@@ -14,9 +14,10 @@ from typing import Any, Generic, TypeVar
 from common.retry import with_retries
 from retrain.config import EvaluationConfig
 from retrain.dataset.questions import HeldOutPrompt
+from retrain.evaluation.answers import Conversation, JudgedAnswer
 from retrain.evaluation.assertions import Case, Suite, check
 from retrain.evaluation.harms import load_harm_metric, measure_harm
-from retrain.evaluation.judges import Conversation, Judge, JudgeError, compare_both_ways
+from retrain.evaluation.judges import Judge, JudgeError, compare_both_ways
 from retrain.evaluation.result import (
     AnswersByArm,
     Arm,
@@ -26,6 +27,7 @@ from retrain.evaluation.result import (
     Row,
     SuiteResult,
 )
+from retrain.evaluation.tool_calls import check_calls
 from retrain.ports import Answer, Chat, ChatError, ChatUnavailableError
 
 Item = TypeVar("Item")
@@ -126,47 +128,54 @@ class _Work:
         request = evaluation_request(prompt.request)
         answers = await self._answers(request, tuple(self._models))
         async with self._judging:
-            return await self._judged(prompt, request["messages"], answers)
+            return await self._judged(prompt, request, answers)
 
     async def case(self, case: Case) -> _CheckedCase:
         answers = await self._answers(evaluation_request(case.request()), ("candidate", "live"))
         return _CheckedCase(
             case.name,
             {
-                arm: await asyncio.to_thread(check, case, answer.text)
+                arm: await asyncio.to_thread(check, case, answer.parts)
                 for arm, answer in answers.items()
             },
         )
 
     async def _judged(
-        self, prompt: HeldOutPrompt, conversation: Conversation, answers: Mapping[Arm, Answer]
+        self, prompt: HeldOutPrompt, request: Mapping[str, Any], answers: Mapping[Arm, Answer]
     ) -> Row:
+        conversation = request["messages"]
+        calls = (answers[arm].calls for arm in ("candidate", "live"))
         return Row(
             prompt_id=prompt.interaction_id,
             cluster=prompt.text_key,
             answers={arm: await self._measured(conversation, a) for arm, a in answers.items()},
-            score=await self._score(conversation, answers, "live"),
-            score_base=await self._score(conversation, answers, "base")
-            if "base" in answers
-            else None,
+            score=await self._score(request, answers, "live"),
+            score_base=await self._score(request, answers, "base") if "base" in answers else None,
+            calls=await asyncio.to_thread(check_calls, request, *calls),
         )
 
     async def _score(
-        self, conversation: Conversation, answers: Mapping[Arm, Answer], against: Arm
+        self, request: Mapping[str, Any], answers: Mapping[Arm, Answer], against: Arm
     ) -> float:
-        return await compare_both_ways(
-            self._judge, conversation, answers["candidate"].text, answers[against].text
+        a, b = (
+            JudgedAnswer(answers[arm].parts, answers[arm].finish_reason)
+            for arm in ("candidate", against)
         )
+        tools = request.get("tools") or ()
+        return await compare_both_ways(self._judge, request["messages"], a, b, tools=tools)
 
     async def _measured(self, conversation: Conversation, answer: Answer) -> ArmAnswer:
+        shown = answer.parts.rendered()
         return ArmAnswer(
             text=answer.text,
-            words=len(answer.text.split()),
+            words=len(shown.split()),
             finish_reason=answer.finish_reason,
             interaction_id=answer.interaction_id,
             completion_tokens=answer.completion_tokens,
+            calls=list(answer.calls),
+            refusal=answer.refusal,
             harms={
-                name: await measure_harm(metric, conversation, answer.text)
+                name: await measure_harm(metric, conversation, shown)
                 for name, metric in self._harms.items()
             },
         )

@@ -6,7 +6,7 @@ The latter is written last: without it there is no result.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,6 +16,8 @@ from retrain.errors import SnapshotError
 from retrain.evaluation.result import AnswersByArm, Evaluation, Row, SuiteResult
 
 ROWS, SUMMARY = "evaluation.jsonl", "evaluation.json"
+FORMAT = 2
+"""2: rows hold tool calls. An evaluation without them cannot be decided on, and is done again."""
 
 
 class JudgedRow(Row):
@@ -29,6 +31,7 @@ class _Summary(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    format: Literal[2]
     arms: AnswersByArm
     asked: int
     failed: dict[str, int]
@@ -48,8 +51,17 @@ def write_evaluation(
             judged = JudgedRow(**dict(row), messages=asked[row.prompt_id])
             writer.write(judged.model_dump_json().encode())
     about = evaluation.model_dump(include={"arms", "asked", "failed", "suite"})
-    summary = _Summary.model_validate({**about, "rows": writer.close()})
+    summary = _Summary.model_validate({**about, "format": FORMAT, "rows": writer.close()})
     write_whole(folder / SUMMARY, summary.model_dump_json(indent=2).encode())
+
+
+def has_evaluation(folder: Path) -> bool:
+    """Whether there is an evaluation of this release's form to decide on."""
+    try:
+        _Summary.model_validate_json((folder / SUMMARY).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return False
+    return True
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -48,6 +48,23 @@ class AssertionCounts(_Record):
     live_passed: int = Field(ge=0)
 
 
+class CallCounts(_Record):
+    """Questions on which a tool was due, and what was wrong with the candidate's calls there.
+
+    See `retrain.evaluation.tool_calls` for what each fault is.
+    """
+
+    due: int = Field(default=0, ge=0)
+    missing: int = Field(default=0, ge=0)
+    another: int = Field(default=0, ge=0)
+    invalid: int = Field(default=0, ge=0)
+
+    @property
+    def wrong(self) -> int:
+        """Questions answered with a wrong or a missing call."""
+        return self.missing + self.another + self.invalid
+
+
 class Evidence(_Record):
     """All that the gate looks at.
 
@@ -58,6 +75,7 @@ class Evidence(_Record):
     comparisons: tuple[Comparison, ...]
     assertions: AssertionCounts | None = None
     harms: Mapping[str, Share] = {}
+    calls: CallCounts = CallCounts()
     judged: bool = True
 
 
@@ -81,12 +99,16 @@ class WinRate(_Record):
 
 
 class Guardrail(_Record):
-    """One limit that no win rate outweighs. `value` is None where it was not measured."""
+    """One limit that no win rate outweighs. `value` is None where it was not measured.
+
+    `detail` says what the value is made of.
+    """
 
     name: str
     value: float | None
     limit: float
     passed: bool
+    detail: str | None = None
 
 
 class Verdict(_Record):
@@ -201,6 +223,7 @@ def _guardrails(evidence: Evidence, config: GateConfig) -> list[Guardrail]:
     return [
         *_assertion_guardrail(evidence.assertions, config),
         *_harm_guardrails(evidence.harms, config),
+        *_call_guardrail(evidence.calls, config),
         *_length_guardrails(evidence.comparisons, config),
     ]
 
@@ -224,6 +247,23 @@ def _harm_guardrails(harms: Mapping[str, float], config: GateConfig) -> list[Gua
         passed = value is not None and value <= ceiling
         guardrails.append(Guardrail(name=f"harm:{name}", value=value, limit=ceiling, passed=passed))
     return guardrails
+
+
+def _call_guardrail(calls: CallCounts, config: GateConfig) -> list[Guardrail]:
+    """None where no tool was due: then there is no rate."""
+    if not calls.due:
+        return []
+    rate, ceiling = calls.wrong / calls.due, config.wrong_call_ceiling
+    return [
+        Guardrail(
+            name="tool calls",
+            value=rate,
+            limit=ceiling,
+            passed=rate <= ceiling + TIE_WIDTH,
+            detail=f"{calls.missing} missing, {calls.another} of another tool and {calls.invalid} "
+            f"invalid on {calls.due} questions that need one",
+        )
+    ]
 
 
 def _length_guardrails(comparisons: Sequence[Comparison], config: GateConfig) -> list[Guardrail]:
@@ -265,4 +305,5 @@ def _better_at_equal_length(p: float, config: GateConfig) -> tuple[bool, str]:
 def _sentence(guardrail: Guardrail) -> str:
     state = "passed" if guardrail.passed else "failed"
     value = "not measured" if guardrail.value is None else f"{guardrail.value:.3g}"
-    return f"Guardrail {guardrail.name} {state}: {value}, limit {guardrail.limit:g}."
+    detail = "" if guardrail.detail is None else f" ({guardrail.detail})"
+    return f"Guardrail {guardrail.name} {state}: {value}{detail}, limit {guardrail.limit:g}."

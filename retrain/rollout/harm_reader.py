@@ -153,7 +153,7 @@ class HarmReader:
     async def _measure(self, harms: _Harms, look: _Look, answer: TrialAnswer, name: str) -> None:
         conversation, asked = answer.request["messages"], (answer.id, name)
         try:
-            harm = await measure_harm(self._metrics[name], conversation, answer.text)
+            harm = await measure_harm(self._metrics[name], conversation, answer.parts.rendered())
         except JudgeError as error:  # logged once a tick: where a metric is away, all answers fail
             harms.failed.setdefault(asked, _Failed(answer.at))
             look.failed.append((answer, name))

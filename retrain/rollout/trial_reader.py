@@ -17,10 +17,12 @@ from feedback.reading.trials import (
 from retrain.config import CanaryConfig, RetrainConfig
 from retrain.evaluation.harms import load_harm_metric
 from retrain.models import Rollout
+from retrain.rollout.call_reader import CallReader
 from retrain.rollout.harm_reader import HarmReader
 from retrain.rollout.trial_evidence import TrialLog
 
 FAILURE = "failed answer"
+BROKEN_CALL = "broken tool call"
 _PACES = 10_000
 _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 
@@ -31,6 +33,7 @@ class TrialReader:
     def __init__(self, database: Database, config: RetrainConfig) -> None:
         self._database = database
         self._specs = config.evaluation.harms
+        self._calls = CallReader(database)
         self._before: dict[str, tuple[list[Vote], list[Pace]]] = {}
 
     @cached_property
@@ -48,7 +51,11 @@ class TrialReader:
         return TrialLog(
             exposures=await exposures(self._database, trial),
             votes=await votes(self._database, trial, config.votes),
-            events={FAILURE: failed, **self._harms.events(trial)},
+            events={
+                FAILURE: failed,
+                BROKEN_CALL: await self._calls.read(trial),
+                **self._harms.events(trial),
+            },
             votes_before=votes_before,
             paces_before=paces_before,
             comparisons=await decided_comparisons(

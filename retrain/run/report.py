@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import Arm, Evaluation
-from retrain.gates.offline import Verdict, WinRate
+from retrain.gates.offline import CallCounts, Verdict, WinRate
 
 Setting = bool | int | float | str | list[str] | list[float] | None
 
@@ -43,6 +43,7 @@ class EvaluationSummary(BaseModel):
     harms: dict[Arm, dict[str, float]]
     assertion_cases: int
     assertions_passed: dict[Arm, int]
+    calls: CallCounts = CallCounts()
     against_live: WinRate
     against_base: WinRate
 
@@ -62,6 +63,7 @@ class EvaluationSummary(BaseModel):
             harms=evaluation.harms(),
             assertion_cases=suite.cases if suite else 0,
             assertions_passed=suite.passed if suite else {},
+            calls=evaluation.calls(),
             against_live=evaluation.against_live(),
             against_base=evaluation.against_base(),
         )
@@ -150,6 +152,13 @@ def _evaluation(summary: EvaluationSummary | None) -> list[str]:
         "left out: no chat": summary.dropped_unusable,
         **{f"failed: {name}": count for name, count in sorted(summary.failed.items())},
     }
+    if summary.calls.due:
+        counts |= {
+            "a tool is needed": summary.calls.due,
+            "tool call missing": summary.calls.missing,
+            "another tool called": summary.calls.another,
+            "tool call invalid": summary.calls.invalid,
+        }
     rates = {"live": summary.against_live, "base": summary.against_base}
     return [*_numbers(("prompts", "count"), counts), _win_rates(rates), *_arms(summary)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from retrain.dataset.snapshot import MANIFEST
-from retrain.evaluation.storage import SUMMARY
+from retrain.evaluation.storage import has_evaluation
 from retrain.run.candidates import is_complete, registered
 from retrain.run.context import ADAPTER, RunContext
 from retrain.run.steps import STEPS
@@ -85,6 +85,9 @@ async def go_on_from(context: RunContext) -> str:
 
 
 def _files(folder: Path) -> tuple[bool, bool, bool]:
-    """Whether snapshot, trained adapter and evaluation are there: each appears whole."""
+    """Whether snapshot, trained adapter and evaluation are there: each appears whole.
+
+    An evaluation that the release before left holds no tool calls, and is none.
+    """
     snapshot = (folder / "snapshot" / MANIFEST).is_file()
-    return snapshot, (folder / ADAPTER).is_dir(), (folder / SUMMARY).is_file()
+    return snapshot, (folder / ADAPTER).is_dir(), has_evaluation(folder)

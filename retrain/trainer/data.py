@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from retrain.trainer.errors import JobError, TooFewPairsError
 from retrain.trainer.fit import Fit, Misfit, fit, too_few
-from retrain.trainer.rendering import RenderingError
 from retrain.trainer.rows import CompletionRow, PairRow
+from retrain.trainer.tokenizer import RenderingError
 
 Render = Callable[[str, PairRow], list[int]]
 """Gives the ids of a text that answers the row's prompt; raises `RenderingError`."""

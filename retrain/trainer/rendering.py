@@ -1,142 +1,133 @@
-"""The token ids of an answer that nobody sampled: a demonstration, rendered as it would be served.
+"""The token ids of a demonstration: a better answer that a person wrote, so nobody sampled it.
 
-The engine stops at an end-of-turn token and keeps it, so the ids end there too. Many templates put
-a newline behind it, which the engine never samples and which must not be trained on either.
+The ids continue the prompt *as it was served*, whose token ids the log holds. The conversation is
+never rendered again: what shaped its prompt (template arguments, reasoning effort, `developer`
+turns, a final message to continue) is in those ids already. The template is asked one thing only,
+how it writes an answer, with a conversation of one word. What the served prompt already ends with
+of that form is left out, so that an empty reasoning block which the prompt contains is not written
+a second time.
+
+Where the served answer has reasoning before what its reader saw, the demonstration replaces what
+was seen and keeps the reasoning: training on answers without any would switch reasoning off.
 """
 
-import json
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from dataclasses import dataclass
 
-from jinja2 import TemplateError
+from retrain.trainer.answer_form import AnswerForm, answer_form, place_of_end
+from retrain.trainer.reasoning import Reasoning, closes, ends_with_tag, reasoning_of
+from retrain.trainer.rows import ServedTurn
+from retrain.trainer.tokenizer import RenderingError, Tokenizer, control_ids, decode, encode
 
-Message = dict[str, Any]
-
-
-class Tokenizer(Protocol):
-    """What rendering needs of a Hugging Face tokenizer."""
-
-    chat_template: str | None
-    eos_token_id: int | None
-    all_special_ids: list[int]
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Return the ids of `text`."""
-        ...
-
-    def decode(self, token_ids: list[int]) -> str:
-        """Return the text of `token_ids`."""
-        ...
-
-    def apply_chat_template(
-        self,
-        conversation: list[Message],
-        *,
-        tools: list[dict[str, Any]] | None,
-        add_generation_prompt: bool,
-        tokenize: bool,
-    ) -> str:
-        """Render a conversation as text."""
-        ...
+TAIL_TOKENS = 512
+"""Of a prompt this many last tokens are decoded: more than any template puts before an answer."""
 
 
-class RenderingError(Exception):
-    """A text that cannot be rendered; `reason` is a word to count it under."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the demonstration is about: the prompt and the answer as served, and the turn's form."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    prompt_ids: Sequence[int]
+    answer_ids: Sequence[int]
+    turn: ServedTurn | None
+    """None for a plain completion, which has no turns."""
 
 
-def completion_ids(
-    tokenizer: Tokenizer,
-    ends: AbstractSet[int],
-    text: str,
-    messages: list[Message] | None,
-    tools: list[dict[str, Any]] | None,
+def demonstration_ids(
+    tokenizer: Tokenizer, ends: AbstractSet[int], text: str, served: Served
 ) -> list[int]:
-    """Return the ids that the model would have sampled for `text`, the end-of-turn token included.
+    """Return the ids that follow the served prompt where `text` is the answer, its end included.
 
-    `ends` are the ids that end a turn (the engine's stop tokens). Raises `RenderingError` when the
-    text holds control tokens (they would forge turns) or the template refuses the conversation.
+    Args:
+        tokenizer: The base model's, with the chat template that serving uses.
+        ends: The ids at which the engine stops.
+        text: What a person would have answered.
+        served: The prompt it answers, and the answer it is better than.
+
+    Raises:
+        RenderingError: The text holds control tokens (they would forge turns); the template
+            refuses an answer or writes more than its end behind it; no end of a turn is known; or
+            the prompt ends within reasoning and nothing shows how it is closed.
+
     """
-    if set(_encode(tokenizer, text)) & (set(tokenizer.all_special_ids) | ends):
+    if set(encode(tokenizer, text)) & (control_ids(tokenizer) | ends):
         raise RenderingError("special_tokens")
-    tail = _rendered_tail(tokenizer, text, messages, tools)
-    end = next((index for index, token in enumerate(tail or ()) if token in ends), None)
-    if tail is None or end is None:
-        return _plain(tokenizer, text)
-    if tokenizer.decode(tail[end + 1 :]).strip():
-        raise RenderingError("text_after_end_of_turn")
-    return tail[: end + 1]
+    form = None if served.turn is None else answer_form(tokenizer, ends, text, served.turn)
+    reasoning = _reasoning(tokenizer, text, served)
+    if reasoning is not None:
+        kept, rest = reasoning.ids, reasoning.border + text
+    else:
+        kept, rest = [], _rest(tokenizer, text, form, served)
+    ids = _continued(tokenizer, [*served.prompt_ids, *kept], rest)
+    answer = ids[: place_of_end(ends, ids)]
+    return [*kept, *answer, _end(tokenizer, ends, served, form)]
 
 
-def _plain(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Tokenise the text alone and end the turn: where no template says how."""
-    if tokenizer.eos_token_id is None:
-        raise RenderingError("no_end_of_turn")
-    return [*_encode(tokenizer, text), tokenizer.eos_token_id]
-
-
-def _rendered_tail(
-    tokenizer: Tokenizer,
-    text: str,
-    messages: list[Message] | None,
-    tools: list[dict[str, Any]] | None,
-) -> list[int] | None:
-    """Return what the template puts after the prompt, or None where it has no such thing."""
-    if not messages or not tokenizer.chat_template:
+def _reasoning(tokenizer: Tokenizer, text: str, served: Served) -> Reasoning | None:
+    """The served answer's reasoning, which is kept."""
+    if served.turn is None or closes(text):  # its writer saw the reasoning and wrote another
         return None
-    history = [_template_message(message) for message in messages]
-    prompt = _render(tokenizer, history, tools, generate=True)
-    answered = [*history, {"role": "assistant", "content": text}]
-    whole = _render(tokenizer, answered, tools, generate=False)
-    if not whole.startswith(prompt):
-        return None
-    prompt_ids, whole_ids = _encode(tokenizer, prompt), _encode(tokenizer, whole)
-    if whole_ids[: len(prompt_ids)] == prompt_ids:
-        return whole_ids[len(prompt_ids) :]
-    return _encode(tokenizer, whole.removeprefix(prompt))
+    closed = ends_with_tag(_prompt_text(tokenizer, served), closing=True)
+    return reasoning_of(tokenizer, served.answer_ids, served.turn.content, closed=closed)
 
 
-def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    return tokenizer.encode(text, add_special_tokens=False)
+def _rest(tokenizer: Tokenizer, text: str, form: AnswerForm | None, served: Served) -> str:
+    """What of an answer's form is still missing behind the served prompt."""
+    turn = served.turn
+    if turn is None or turn.continue_final_message:
+        return text
+    prompt = _prompt_text(tokenizer, served)
+    missing = None
+    if form is not None:
+        missing = form.missing(prompt, opened=turn.add_generation_prompt)
+    if form is not None and missing is not None:
+        return missing if form.end is not None else _up_to(text, missing)
+    if ends_with_tag(prompt, closing=False) and not closes(text):
+        raise RenderingError("reasoning_not_closed")
+    return text
 
 
-def _render(
-    tokenizer: Tokenizer,
-    messages: list[Message],
-    tools: list[dict[str, Any]] | None,
-    *,
-    generate: bool,
-) -> str:
-    try:
-        return tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=generate, tokenize=False
-        )
-    except (TemplateError, TypeError):  # raised by the template; its message may quote the text
-        raise RenderingError("unrenderable") from None
+def _up_to(text: str, answer: str) -> str:
+    """Without what the template writes behind the text; a template may strip the text's ends."""
+    place = answer.rfind(text.strip())
+    return answer[: place + len(text.strip())] if place >= 0 else text
 
 
-def _template_message(message: Message) -> Message:
-    """Put an OpenAI message into the form that templates expect, as the engine does.
+def _prompt_text(tokenizer: Tokenizer, served: Served) -> str:
+    return decode(tokenizer, served.prompt_ids[-TAIL_TOKENS:])
 
-    Text parts become one string, and a tool call's arguments an object.
+
+def _continued(tokenizer: Tokenizer, before: Sequence[int], text: str) -> list[int]:
+    """The ids of `text` as they follow `before`: some tokenizers begin a lone text with a space.
+
+    The text is encoded together with the last ids before it and taken where those come out
+    unchanged. Where they do not (the border would be merged), it is encoded alone: the ids before
+    it are what was served, whatever happens.
     """
-    result = dict(message)
-    if isinstance(result.get("content"), list):
-        parts = [part.get("text", "") for part in result["content"] if part.get("type") == "text"]
-        result["content"] = "\n".join(parts)
-    if result.get("tool_calls"):
-        result["tool_calls"] = [_template_call(call) for call in result["tool_calls"]]
-    return result
+    special = control_ids(tokenizer)
+    tail = before[-TAIL_TOKENS:]
+    start = next((at for at in reversed(range(len(tail))) if tail[at] in special), None)
+    if start is not None:
+        anchor = list(tail[start:])
+        ids = encode(tokenizer, decode(tokenizer, anchor) + text)
+        if ids[: len(anchor)] == anchor:
+            return ids[len(anchor) :]
+    return encode(tokenizer, text)
 
 
-def _template_call(call: dict[str, Any]) -> dict[str, Any]:
-    function = dict(call.get("function", {}))
-    if isinstance(function.get("arguments"), str):
-        try:
-            function["arguments"] = json.loads(function["arguments"])
-        except ValueError:
-            raise RenderingError("unrenderable") from None
-    return {**call, "function": function}
+def _end(
+    tokenizer: Tokenizer, ends: AbstractSet[int], served: Served, form: AnswerForm | None
+) -> int:
+    """How the turn ends: as the served answer did, else as the template ends one.
+
+    A tool call may end in a way of its own (`<|call|>`), so then the template comes first.
+    """
+    last = served.answer_ids[-1] if served.answer_ids else None
+    known = [last if last in ends else None, None if form is None else form.end]
+    if served.turn is not None and served.turn.called:
+        known.reverse()
+    for end in (*known, tokenizer.eos_token_id):
+        if end is not None:
+            return end
+    raise RenderingError("no_end_of_turn")

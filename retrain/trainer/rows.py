@@ -23,12 +23,29 @@ class CompletionRow(BaseModel):
         return self
 
 
+class ServedTurn(BaseModel):
+    """How the turn that a demonstration replaces was asked for and answered.
+
+    `arguments` are what the request gave the chat template, and the two flags the request's own;
+    `content` is what the reader saw of the answer (null: all of its text, or not known), and
+    `called` whether the answer called a tool.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    arguments: dict[str, Any] = {}
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    content: str | None = None
+    called: bool = False
+
+
 class PairRow(BaseModel):
     """Two answers to one prompt, the better one named.
 
-    `prompt_token_ids` are those the model was fed. `messages` and `tools` are the conversation in
-    OpenAI's form; they are needed only to render a text, and are null for a plain completion.
-    `weight` scales the pair's share of the gradient.
+    `prompt_token_ids` are those the model was fed. `turn` goes along where the chosen answer to
+    a chat is a text. `weight` scales the pair's share of the gradient. `messages` and `tools` are
+    in snapshots of the release before, of which only this is read: whether it was a chat.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,5 +56,6 @@ class PairRow(BaseModel):
     rejected: CompletionRow
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
+    turn: ServedTurn | None = None
     weight: float = Field(1.0, ge=0, allow_inf_nan=False)
     signal: Signal

@@ -28,8 +28,8 @@ from retrain.trainer.model import (
     pick_device,
     vocabulary_size,
 )
-from retrain.trainer.rendering import completion_ids
-from retrain.trainer.rows import PairRow
+from retrain.trainer.rendering import Served, demonstration_ids
+from retrain.trainer.rows import PairRow, ServedTurn
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 
@@ -74,7 +74,9 @@ def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
     ends = end_of_turn_ids(tokenizer, job.base_model)
 
     def render(text: str, row: PairRow) -> list[int]:
-        return completion_ids(tokenizer, ends, text, row.messages, row.tools)
+        turn = row.turn or (ServedTurn() if row.messages else None)  # the release before: no turn
+        served = Served(row.prompt_token_ids, row.rejected.token_ids or [], turn)
+        return demonstration_ids(tokenizer, ends, text, served)
 
     return prepare(
         job.pairs,

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from feedback.answer_parts import AnswerParts
 from retrain.ports import Answer, ChatError, ChatUnavailableError
 from server.api.chat import PURPOSE_HEADER
 
@@ -47,9 +48,12 @@ class InternalChat:
 
 def _answer(body: Mapping[str, Any]) -> Answer:
     choice = body["choices"][0]
+    parts = AnswerParts.of(choice["message"])
     return Answer(
-        text=choice["message"].get("content") or "",
+        text=parts.content,
         finish_reason=choice["finish_reason"],
         interaction_id=body["id"],
         completion_tokens=body["usage"]["completion_tokens"],
+        calls=parts.calls,
+        refusal=parts.refusal,
     )

@@ -205,6 +205,7 @@ class AnsweringService:
     async def settle(self, exchange: Exchange, response: EngineResponse) -> None:
         """Hand a whole answer to the log and wait for its commit."""
         failed = response.status >= ERROR_STATUS
+        exchange.sent(response)
         exchange.record.error = f"http_{response.status}" if failed else None
         self.finish(exchange, exchange.status)
         await self.committed(exchange)
@@ -216,6 +217,7 @@ class AnsweringService:
                 async for chunk in stream:
                     if chunk == STREAM_END:
                         break
+                    exchange.served.append(chunk)
                     yield chunk
         except TimeoutError:
             exchange.record.error = DrainingError.__name__

@@ -11,7 +11,7 @@ from uuid import UUID
 from adapters.routing.route import Resolved
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
 from server.auth.keys import Principal
-from server.engine.base import Endpoint, EngineCall, Tap
+from server.engine.base import Endpoint, EngineCall, EngineResponse, Tap
 
 Status = Literal["complete", "aborted", "failed"]
 Mode = Literal["live", "evaluation", "shadow"]
@@ -29,6 +29,8 @@ class Exchange:
     body: Mapping[str, Any]
     resolved: Resolved
     tap: Tap = field(default_factory=Tap)
+    served: list[str] = field(default_factory=list)
+    """What was sent: the body, or a stream's events."""
     run_id: UUID | None = None
     """The callback's name for it."""
     recorded: asyncio.Future[Any] | None = None
@@ -74,11 +76,17 @@ class Exchange:
         whole = self.tap.complete and len(self.tap.choices) == (self.body.get("n") or 1)
         return "complete" if whole else "failed"
 
+    def sent(self, response: EngineResponse) -> None:
+        """Keep a whole answer's body, for the message in it."""
+        if response.body is not None:
+            self.served.append(response.body)
+
     def fill(self, status: Status) -> None:
         """Take what the tap kept into the record."""
         tap, record = self.tap, self.record
         record.status = status
         record.prompt_token_ids = tap.prompt_token_ids
+        record.served = self.served
         record.cached_tokens = tap.cached_tokens
         if tap.first_token is not None:
             record.first_token_seconds = tap.first_token - tap.started

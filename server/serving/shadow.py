@@ -216,6 +216,7 @@ class Shadow:
             exchange.record.error = type(error).__name__
             _log.warning("shadow_failed", id=exchange.record.id, error=type(error).__name__)
             return "failed", "failed"
+        exchange.sent(response)
         return _said(exchange, response)
 
     def _exchange(self, waiting: ShadowRequest) -> Exchange:

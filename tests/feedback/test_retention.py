@@ -49,6 +49,7 @@ def talk(moment: datetime, prefix: str, text: str = SECRET) -> Log:
     """An exchange with texts wherever there can be some."""
     log = Log(moment, prefix=prefix)
     asked = log.ask(f"q {text}", f"a {text}", trial="salt", trial_share=0.5)
+    log.rows[-1].message = {"role": "assistant", "content": None, "refusal": text}
     log.say("thumbs", asked, value=True, rationale=text, tags={"note": text})
     log.say("comment", asked, text)
     log.say("demonstration", asked, text)
@@ -66,6 +67,7 @@ async def test_texts_of_old_rows_go_and_their_numbers_stay(database: Database) -
     assert (asked.request, asked.prompt_token_ids, asked.texts_removed_at) == ({}, None, SATURDAY)
     assert (asked.user, asked.version, asked.status) == ("ann", "base", "complete")
     assert (answer.text, answer.token_ids, answer.finish_reason) == ("", None, "stop")
+    assert answer.message is None
     assert answer.tokens == len(f"a {SECRET}")
     words = {word.metric_name: word for word in await rows(database, Feedback)}
     assert {name: word.value for name, word in words.items()} == {

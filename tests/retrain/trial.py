@@ -25,6 +25,7 @@ class Traffic:
         share: float,
         likes: float | None = None,
         text: str = "So.",
+        message: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
         """So many users ask once at `at`; the share `likes` of them votes up, the others down."""
@@ -35,6 +36,7 @@ class Traffic:
             log.now = at - timedelta(seconds=1)
             user = f"{self.calls}-{number}"
             asked = log.ask("How do I prune it?", text, user=user, **values)
+            log.rows[-1].message = message
             if likes is not None:
                 # Spread evenly over the users, not the first ones up and the last ones down.
                 up = int((number + 1) * likes) > int(number * likes)

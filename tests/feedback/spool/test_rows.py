@@ -15,8 +15,16 @@ pytestmark = pytest.mark.pure
 
 _token_ids = st.lists(st.integers(0, 2**31 - 1), max_size=5)
 _text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
+_REFUSED = {"role": "assistant", "content": None, "refusal": "No."}
 _choices = st.lists(
-    st.builds(ChoiceRecord, st.just(0), _text, _token_ids, st.sampled_from(["stop", None])),
+    st.builds(
+        ChoiceRecord,
+        st.just(0),
+        _text,
+        _token_ids,
+        st.sampled_from(["stop", None]),
+        st.sampled_from([None, _REFUSED]),
+    ),
     max_size=3,
 )
 
@@ -38,7 +46,7 @@ def test_an_interaction_comes_back_as_it_was(
     record = interaction(
         prompt_token_ids=prompt,
         choices=[
-            ChoiceRecord(index, one.text, one.token_ids or (), one.finish_reason)
+            ChoiceRecord(index, one.text, one.token_ids or (), one.finish_reason, one.message)
             for index, one in enumerate(choices)
         ],
         user=user,

@@ -16,6 +16,7 @@ from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, PairsResult, pairs_of
+from retrain.trainer.rows import ServedTurn
 
 pytestmark = pytest.mark.pure
 
@@ -114,7 +115,7 @@ def test_a_demonstration_beats_the_original_and_brings_the_conversation_along() 
     row = pair.row()
     assert row.chosen.text == "we open at nine"
     assert row.rejected.token_ids == [3, 7]
-    assert row.messages == MESSAGES
+    assert row.turn == ServedTurn()
 
 
 def test_what_lost_its_text_for_its_age_is_left_out_and_counted() -> None:
@@ -378,3 +379,48 @@ def test_who_is_held_out_at_a_share_is_held_out_at_every_larger_one(
 def test_about_the_share_of_users_is_held_out() -> None:
     held = sum(held_out("shop", f"user {number}", 0.1) for number in range(10_000))
     assert 900 < held < 1_100
+
+
+def called(number: int, arguments: str, text: str = "") -> LoggedAnswer:
+    function = {"name": "price", "arguments": arguments}
+    message = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}
+    return answer(number, text, message=message)
+
+
+def test_answers_that_only_call_tools_are_told_apart_by_their_calls() -> None:
+    answers = [called(0, '{"of": "rose"}'), called(1, '{"of": "lily"}')]
+    result = pairs_of(conversation(answers, [prefer(0, 0, 1)]), NOBODY_HELD_OUT, SERVED)
+    (pair,) = result.pairs
+    assert (pair.chosen.key, pair.rejected.key) == (("a0", 0), ("a1", 0))
+    assert result.filtered == {}
+
+
+def test_calls_that_are_equal_as_json_are_one_answer() -> None:
+    answers = [called(0, '{"of": "rose"}', "x"), called(1, '{"of":"rose"}', "y")]
+    result = pairs_of(conversation(answers, [prefer(0, 0, 1)]), NOBODY_HELD_OUT, SERVED)
+    assert (result.pairs, result.filtered) == ([], {Filter.IDENTICAL: 1})
+
+
+def test_a_demonstration_takes_along_how_its_original_was_served() -> None:
+    shown = answer(
+        0, "hm</think>3", message={"role": "assistant", "content": "3", "reasoning": "hm"}
+    )
+    request = {
+        "messages": MESSAGES,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "reasoning_effort": "low",
+    }
+    asked = replace(
+        conversation([shown], [word(0, "demonstration", 0, "4")]), requests={"a0": request}
+    )
+    (pair,) = pairs_of(asked, NOBODY_HELD_OUT, SERVED).pairs
+    row = pair.row()
+    assert row.turn is not None
+    assert row.turn.arguments == {"enable_thinking": False, "reasoning_effort": "low"}
+    assert (row.turn.content, row.turn.called, row.messages) == ("3", False, None)
+
+
+def test_a_demonstration_of_what_was_seen_already_is_identical() -> None:
+    shown = answer(0, "hm</think>3", message={"role": "assistant", "content": "3"})
+    asked = conversation([shown], [word(0, "demonstration", 0, "3")])
+    assert pairs_of(asked, NOBODY_HELD_OUT, SERVED).filtered == {Filter.IDENTICAL: 1}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedback.answer_parts import AnswerParts, ToolCall
 from retrain.evaluation.assertions import Case, SuiteError, check, load_suite
 
 
@@ -146,3 +147,47 @@ def test_failures_never_quote_the_answer(answer: str) -> None:
         json_schema={"type": "null"},
     )
     assert not any("secret" in failure for failure in check(strict, answer))
+
+
+TOOLS = [{"type": "function", "function": {"name": "price"}}]
+ROSE = ToolCall("price", '{"of": "rose"}')
+
+
+@pytest.mark.parametrize(
+    ("expected", "made", "failures"),
+    [
+        ([{"name": "price"}], (ROSE,), 0),
+        ([{"name": "price", "arguments": {"required": ["of"]}}], (ROSE,), 0),
+        ([{"name": "price", "arguments": {"required": ["by"]}}], (ROSE,), 2),
+        ([{"name": "stock"}], (ROSE,), 2),
+        ([{"name": "price"}], (), 1),
+        ([{"name": "price"}], (ROSE, ROSE), 1),
+        ([{"name": "price"}, {"name": "price"}], (ROSE, ROSE), 0),
+        ([{"name": "price"}], (ToolCall("price", "{"),), 2),
+        ([], (ROSE,), 1),
+        ([], (), 0),
+    ],
+)
+def test_calls_are_those_expected(
+    expected: list[dict[str, Any]], made: tuple[ToolCall, ...], failures: int
+) -> None:
+    found = check(case(tools=TOOLS, calls=expected), AnswerParts("", made))
+    assert len(found) == failures
+    assert not any("rose" in line for line in found)
+
+
+def test_texts_and_patterns_look_at_calls_and_json_at_the_text() -> None:
+    answer = AnswerParts("{}", (ROSE,))
+    assert check(case(contains=["ROSE"], regex=["price"], json_schema={}), answer) == []
+    assert check(case(not_contains=["rose"]), answer) != []
+
+
+def test_a_case_offers_its_tools() -> None:
+    asked = case(tools=TOOLS, tool_choice="required", calls=[]).request()
+    assert (asked["tools"], asked["tool_choice"]) == (TOOLS, "required")
+    assert "tools" not in case(contains=["x"]).request()
+
+
+def test_calls_without_tools_are_refused(tmp_path: Path) -> None:
+    named = {"name": "a", "prompt": "Well?", "calls": [{"name": "price"}]}
+    assert "give tools" in refusal(tmp_path, named)

@@ -17,7 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from feedback.answer_parts import AnswerParts, ToolCall
 from retrain.config import JudgeEndpoint
+from retrain.evaluation.answers import JudgedAnswer
+from retrain.evaluation.judge_prompt import judge_messages
 from retrain.evaluation.judges import (
     CallableJudge,
     Judge,
@@ -25,7 +28,6 @@ from retrain.evaluation.judges import (
     JudgeUnavailableError,
     OpenAIJudge,
     compare_both_ways,
-    judge_messages,
     load_judge,
 )
 
@@ -250,3 +252,39 @@ def test_a_liking_for_a_position_cancels_out(bias: float) -> None:
 
     score = asyncio.run(compare_both_ways(Biased(), ASKED, "x", "y"))
     assert score == pytest.approx(0.5, abs=nextafter(0.5, 1) - 0.5)
+
+
+def test_the_judge_model_is_shown_calls_tools_and_a_cut_in_sections_of_their_own() -> None:
+    tools = [{"type": "function", "function": {"name": "price"}}]
+    called = JudgedAnswer(AnswerParts("", (ToolCall("price", '{"of":"rose"}'),)), "tool_calls")
+    _, user = judge_messages(
+        "r", ASKED, called, JudgedAnswer(AnswerParts("So"), "length"), tools=tools
+    )
+    for section in ("tools that may be called", "tool calls of answer A", "end of answer B"):
+        assert f"begin {section} ===" in user["content"]
+    assert '"of": "rose"' in user["content"]
+    assert "tool calls of answer B" not in user["content"]
+
+
+def test_an_answer_that_writes_a_call_in_words_has_no_section_of_calls() -> None:
+    rendered = ToolCall("price", "{}").rendered()
+    _, user = judge_messages("r", ASKED, rendered, "no")
+    assert "tool calls of answer" not in user["content"]
+
+
+@pytest.mark.anyio
+async def test_a_judge_with_both_methods_is_given_answers() -> None:
+    judge = load("BOTH")
+    one, two = (JudgedAnswer(AnswerParts("", (ToolCall(name, "{}"),))) for name in ("f", "g"))
+    assert await compare_both_ways(judge, ASKED, one, two) == 1.0
+
+
+class _Both:
+    async def compare(self, _conversation: object, _a: str, _b: str) -> float:
+        return 0.0
+
+    async def compare_answers(self, _asked: object, a: JudgedAnswer, _b: JudgedAnswer) -> float:
+        return float(a.parts.calls[0].name == "f")
+
+
+BOTH = _Both()

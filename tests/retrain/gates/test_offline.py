@@ -13,6 +13,7 @@ from retrain.config import GateConfig
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p
 from retrain.gates.offline import (
     AssertionCounts,
+    CallCounts,
     Comparison,
     Evidence,
     Verdict,
@@ -239,3 +240,23 @@ def test_swapping_the_versions_mirrors_the_length_adjusted_p(
     swapped = [(-score, -ratio) for score, ratio in pairs]
     p, mirrored = length_adjusted_p(points(*pairs), 0.5), length_adjusted_p(points(*swapped), 0.5)
     assert p + mirrored == pytest.approx(1, abs=0.01)
+
+
+@given(due=st.integers(0, 200), data=st.data(), ceiling=st.floats(0, 1))
+def test_wrong_calls_reject_exactly_above_the_ceiling(
+    due: int, data: st.DataObject, ceiling: float
+) -> None:
+    wrong = data.draw(st.integers(0, due))
+    calls = CallCounts(due=due, missing=wrong)
+    found = Evidence(comparisons=outcomes(300, 100), calls=calls)
+    verdict = decide(found, GateConfig(wrong_call_ceiling=ceiling))
+    assert verdict.promoted == (not due or wrong / due <= ceiling + 1e-9)
+
+
+def test_the_reason_tells_what_was_wrong_with_the_calls() -> None:
+    calls = CallCounts(due=10, missing=1, another=2, invalid=3)
+    verdict = decide(Evidence(comparisons=outcomes(300, 100), calls=calls), GateConfig())
+    assert verdict.reasons == [
+        "Guardrail tool calls failed: 0.6 (1 missing, 2 of another tool and 3 invalid on 10 "
+        "questions that need one), limit 0.05."
+    ]

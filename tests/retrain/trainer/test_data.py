@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from retrain.trainer.data import Example, prepare, unfit
 from retrain.trainer.errors import JobError
-from retrain.trainer.rendering import RenderingError
 from retrain.trainer.rows import PairRow
+from retrain.trainer.tokenizer import RenderingError
 
 IDS = st.lists(st.integers(0, 99), min_size=1, max_size=8)
 

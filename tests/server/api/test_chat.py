@@ -300,3 +300,28 @@ async def test_another_path_or_method_says_so(running: RunningApp) -> None:
         assert (await client.get(CHAT)).status_code == 405
         assert (await client.get(CHAT)).headers["allow"] == "POST"
         assert (await client.post("/v1/embeddings", json={})).status_code == 404
+
+
+TOOL = {"type": "function", "function": {"name": "price", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_the_log_has_the_calls_of_every_choice(
+    running: RunningApp, stream: bool, n: int
+) -> None:
+    answer = await post(running, tools=[TOOL], tool_choice="required", stream=stream, n=n)
+    row = await stored(running, answer.headers["x-pawl-interaction"])
+    assert len(row["choices"]) == n
+    for choice in row["choices"]:
+        (call,) = choice["message"]["tool_calls"]
+        assert call["function"] == {"name": "price", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_log_has_no_message_where_the_text_says_it_all(
+    running: RunningApp, stream: bool
+) -> None:
+    answer = await post(running, tools=[TOOL], stream=stream)
+    row = await stored(running, answer.headers["x-pawl-interaction"])
+    assert [choice["message"] for choice in row["choices"]] == [None]

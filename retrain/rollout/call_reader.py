@@ -1,0 +1,67 @@
+"""Finds the answers of a trial whose tool calls cannot be carried out, each once in a process.
+
+There is no second answer to measure a call against here, as the offline gate has: an event is a
+call of a tool that was not offered, or with arguments that do not fit the tool's schema. Live's
+answers are looked at alike, so that what is broken in both versions speaks against neither.
+"""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from common.database import Database
+from feedback.reading.trials import Place, TrialAnswer, answers_after
+from retrain.evaluation.tool_calls import invalid, offered_tools
+from retrain.rollout.trial_evidence import User
+
+_PAGE = 500
+_LATE = timedelta(minutes=15)
+"""An answer is placed in the log by when it was asked for: one that took long comes in late."""
+
+
+@dataclass(slots=True)
+class _Calls:
+    """Users and moments of broken calls so far, where to read on, and what was read lately."""
+
+    seen: list[tuple[User, datetime]] = field(default_factory=list)
+    after: Place | None = None
+    read: dict[str, datetime] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        if self.after is not None:
+            begin = self.after[0] - _LATE
+            self.read = {name: at for name, at in self.read.items() if at >= begin}
+
+
+class CallReader:
+    """Keeps, for each trial, which users got a tool call that cannot be carried out."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._calls: dict[str, _Calls] = defaultdict(_Calls)
+
+    async def read(self, trial: str) -> list[tuple[User, datetime]]:
+        """Look at the new answers; users and moments of broken calls so far, oldest first."""
+        calls = self._calls[trial]
+        place = None if calls.after is None else (calls.after[0] - _LATE, "")
+        while True:
+            answers, place = await answers_after(
+                self._database, trial, place, _PAGE, with_message=True
+            )
+            new = [answer for answer in answers if answer.id not in calls.read]
+            calls.seen += await asyncio.to_thread(_broken, new)
+            calls.read |= {answer.id: answer.at for answer in new}
+            calls.after = max(calls.after or place, place) if place else calls.after
+            if len(answers) < _PAGE:
+                calls.forget()
+                return sorted(calls.seen, key=lambda event: event[1])
+
+
+def _broken(answers: list[TrialAnswer]) -> list[tuple[User, datetime]]:
+    return [(answer.user, answer.at) for answer in answers if _has_broken_call(answer)]
+
+
+def _has_broken_call(answer: TrialAnswer) -> bool:
+    tools = offered_tools(answer.request)
+    return any(invalid(tools, call) for call in answer.parts.calls)
