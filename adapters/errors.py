@@ -14,6 +14,8 @@ class InvalidNameError(AdaptersError):
 class UnknownModelError(AdaptersError):
     """A request's `model` names no channel of the tenant, or nothing that can answer now."""
 
+    field = "model"
+
     def __init__(self, model: str | None) -> None:
         what = "the model" if model is None else f"the model '{model}'"
         super().__init__(f"{what} does not exist or is not loaded: GET /v1/models lists the others")

@@ -205,10 +205,12 @@ class Registry:
         """Every channel's route as last committed; for the hot path."""
         return self._ledger.routes
 
-    def resolve(self, model: str, *, tenant: str | None = None, user: str = "") -> Resolved:
+    def resolve(
+        self, model: str, *, tenant: str | None = None, user: str = "", in_trial: bool = True
+    ) -> Resolved:
         """Who answers a request's `model` of a `user`; see `adapters.routing.route.resolve`."""
         routes, resident = self._ledger.routes, self._host.resident()
-        return resolve(model, routes, resident, tenant=tenant, user=user)
+        return resolve(model, routes, resident, tenant=tenant, user=user, in_trial=in_trial)
 
     async def ensure_channel(self, name: str, tenant: str, *, shared: bool = False) -> None:
         """Create the channel, answered by `base`, if it is not there; set `shared`."""

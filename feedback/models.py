@@ -43,7 +43,8 @@ class Interaction(SQLModel, table=True):
     endpoint: str
     """`chat` or `completion`."""
     mode: str
-    """`live`, `shadow` (nobody saw it), `evaluation` (our own traffic) or `external`."""
+    """`live`, `background` (a client's own requests, for a title say), `shadow` (nobody saw it),
+    `evaluation` (our own traffic) or `external`."""
     role: str
     """Why this version answered (`adapters.routing.route.Role`)."""
     requested_model: str
@@ -80,7 +81,8 @@ class Interaction(SQLModel, table=True):
     first_token_seconds: float | None = None
     duration_seconds: float | None = None
     texts_removed_at: datetime | None = None
-    """When request, answers and token ids were removed for their age; the numbers stay."""
+    """When request, answers and token ids were removed for their age, or when the request came
+    where its client did not want it stored; the numbers stay."""
 
 
 class Choice(SQLModel, table=True):

@@ -19,7 +19,8 @@ import orjson
 class ChoiceRecord:
     """One of an interaction's answers; `token_ids` as sampled (empty where unknown).
 
-    `message` as in `models.Choice`.
+    `message` as in `models.Choice`. `counted` is how many tokens there were, where the ids are not
+    kept.
     """
 
     index: int
@@ -27,6 +28,12 @@ class ChoiceRecord:
     token_ids: Sequence[int] = ()
     finish_reason: str | None = None
     message: Mapping[str, Any] | None = None
+    counted: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were sampled, as far as that is known."""
+        return len(self.token_ids) if self.counted is None else self.counted
 
 
 @dataclass(slots=True)
@@ -58,19 +65,43 @@ class InteractionRecord:
     comparison: str | None = None
     run_id: str | None = None
     prompt_token_ids: Sequence[int] | None = None
+    prompt_tokens: int | None = None
+    """How many there were, where the ids are not kept; else None."""
     cached_tokens: int = 0
     choices: list[ChoiceRecord] = field(default_factory=list)
     served: Sequence[str] = ()
     """What was sent, a body or events: the choices' messages are read from it as it is written."""
     status: str = "aborted"
     error: str | None = None
+    texts_removed_at: datetime | None = None
     first_token_seconds: float | None = None
     duration_seconds: float | None = None
 
     @property
     def completion_tokens(self) -> int:
         """Sampled tokens over all choices."""
-        return sum(len(choice.token_ids) for choice in self.choices)
+        return sum(choice.tokens for choice in self.choices)
+
+    @property
+    def counted_prompt_tokens(self) -> int:
+        """Tokens of the prompt, whether their ids are kept or not."""
+        return (
+            len(self.prompt_token_ids or ()) if self.prompt_tokens is None else self.prompt_tokens
+        )
+
+    def remove_texts(self) -> None:
+        """Leave only what retention leaves (`feedback.retention`): who, when, how many, how fast.
+
+        For a request whose client did not want it stored.
+        """
+        self.texts_removed_at = self.received_at
+        self.prompt_tokens = self.counted_prompt_tokens
+        self.prompt_token_ids = None
+        self.request, self.served = {}, ()
+        self.choices = [
+            ChoiceRecord(one.index, "", finish_reason=one.finish_reason, counted=one.tokens)
+            for one in self.choices
+        ]
 
 
 @dataclass(frozen=True, slots=True)

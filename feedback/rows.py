@@ -35,13 +35,14 @@ def interaction_row(record: InteractionRecord) -> Row:
         "thread": record.thread,
         "request": dict(record.request),
         "prompt_token_ids": None if prompt is None else pack(prompt),
-        "prompt_tokens": len(prompt or ()),
+        "prompt_tokens": record.counted_prompt_tokens,
         "cached_tokens": record.cached_tokens,
         "completion_tokens": record.completion_tokens,
         "status": record.status,
         "error": record.error,
         "first_token_seconds": record.first_token_seconds,
         "duration_seconds": record.duration_seconds,
+        "texts_removed_at": record.texts_removed_at,
     }
 
 
@@ -92,7 +93,7 @@ def _choice_row(
         "index": choice.index,
         "text": storable(choice.text),
         "token_ids": pack(choice.token_ids) if choice.token_ids else None,
-        "tokens": len(choice.token_ids),
+        "tokens": choice.tokens,
         "finish_reason": choice.finish_reason,
         "message": kept_message(message, choice.text),
     }

@@ -21,7 +21,11 @@ class LimitsConfig(BaseModel):
 
     body_bytes: int = Field(default=1_000_000, gt=0)
     choices: int = Field(default=8, gt=0)
+    """Answers to one request (`n`). The engine's own limit holds beside it, and 1,024,
+    which is how many answers the log can number."""
     top_logprobs: int = Field(default=20, ge=0)
+    """Alternatives shown for each token. vLLM shows at most 20, unless `engine.extra_args` has
+    `--max-logprobs`."""
     evaluation_concurrency: int = Field(default=8, gt=0)
     """Our own evaluation requests in flight at once (law 11)."""
 

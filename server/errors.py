@@ -55,7 +55,11 @@ class BodyTooLargeError(ServerError):
 
 
 class BodyError(ServerError):
-    """A body that is not a JSON object."""
+    """A body that is not a JSON object, or holds in `field` what none can hold."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        self.field = field
+        super().__init__(message)
 
 
 class LimitError(ServerError):

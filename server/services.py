@@ -4,9 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.errors import UnknownChannelError, UnknownVersionError
+from adapters.errors import UnknownChannelError, UnknownModelError, UnknownVersionError
 from adapters.names import BASE
-from adapters.routing.route import RouteView, serving
+from adapters.routing.route import RouteView, printable, serving
 from adapters.schemas import VersionOut
 from adapters.service import Registry
 from common.clock import Clock
@@ -18,7 +18,7 @@ from retrain.schemas import RunOut
 from retrain.service import RunService
 from server.auth.keys import KeyRing, Principal
 from server.database.database import Database
-from server.engine.base import Engine
+from server.engine.base import Engine, EngineInfo
 from server.maintenance.retention import Retention
 from server.metrics.metrics import Metrics
 from server.serving.answering import AnsweringService
@@ -89,9 +89,14 @@ class Services:
         resident = self.engine.resident()
         views = self.registry.routes().values()
         seen = [view for view in views if view.shared or who.may_use(view.tenant)]
-        return [
-            card for view in seen for card in model_cards(view, resident, self.engine.info.name)
-        ]
+        return [card for view in seen for card in model_cards(view, resident, self.engine.info)]
+
+    def model_card(self, who: Principal, identifier: str) -> dict[str, Any]:
+        """The card of that id in the list; raises `UnknownModelError` for what is not in it."""
+        for card in self.model_list(who):
+            if card["id"] == identifier:
+                return card
+        raise UnknownModelError(printable(identifier))
 
     async def readiness(self) -> dict[str, Any]:
         """Ready means: the engine answers, no drain, a route is known. A dead database degrades.
@@ -116,16 +121,24 @@ class Services:
         return self.rest.done and not (self.database.away or behind)
 
 
-def model_cards(view: RouteView, resident: Collection[str], base: str) -> list[dict[str, Any]]:
-    """One channel in OpenAI's list: `root` is what answers, `parent` the base under an adapter."""
+def model_cards(
+    view: RouteView, resident: Collection[str], engine: EngineInfo
+) -> list[dict[str, Any]]:
+    """One channel in OpenAI's list: `root` is what answers, `parent` the base under an adapter.
+
+    `max_model_len` is vLLM's name for the context: tokens of prompt and answer together.
+    """
     live = serving(view, resident)
-    cards = [_card(view.channel, f"{view.channel}@{live}", None if live == BASE else base)]
-    cards.append(_card(f"{view.channel}@{BASE}", base, None))
     versions = sorted(view.versions & set(resident))
-    return cards + [_card(f"{view.channel}@{name}", name, base) for name in versions]
+    cards = [
+        (view.channel, f"{view.channel}@{live}", None if live == BASE else engine.name),
+        (f"{view.channel}@{BASE}", engine.name, None),
+        *((f"{view.channel}@{name}", name, engine.name) for name in versions),
+    ]
+    return [_card(*card, engine.max_model_len) for card in cards]
 
 
-def _card(name: str, root: str, parent: str | None) -> dict[str, Any]:
+def _card(name: str, root: str, parent: str | None, context: int) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -133,4 +146,5 @@ def _card(name: str, root: str, parent: str | None) -> dict[str, Any]:
         "owned_by": "pawl",
         "root": root,
         "parent": parent,
+        "max_model_len": context,
     }

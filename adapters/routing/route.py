@@ -78,29 +78,31 @@ def resolve(
     *,
     tenant: str | None = None,
     user: str = "",
+    in_trial: bool = True,
 ) -> Resolved:
     """Who answers `model`: a channel, or `<channel>@live|canary|base|<version>`.
 
     A bare channel is always answered: where live is not resident (a load that failed at start),
     by standby or the base model. During a trial the `user` decides which arm answers, the same one
     each time. Explicit names are answered by what they name or not at all, and take part in no
-    trial. A `tenant` sees its own and shared channels; None sees all. Raises `UnknownModelError`.
+    trial, nor do requests with `in_trial` false. A `tenant` sees its own and shared channels; None
+    sees all. Raises `UnknownModelError`.
     """
     channel, explicit, wanted = model.partition("@")
     view = routes.get(channel)
     if view is None or not (tenant is None or view.shared or view.tenant == tenant):
-        raise UnknownModelError(_printable(model))
+        raise UnknownModelError(printable(model))
     if not explicit:
-        return _by_route(view, resident, user)
+        return _by_route(view, resident, user, in_trial=in_trial)
     named = {"live": view.live, "canary": view.canary}.get(wanted, wanted)
     if named != BASE and not (named in view.versions and named in resident):
-        raise UnknownModelError(_printable(model))
+        raise UnknownModelError(printable(model))
     return Resolved(channel, str(named), "pinned", f"{channel}@{named}")
 
 
-def _by_route(view: RouteView, resident: Collection[str], user: str) -> Resolved:
+def _by_route(view: RouteView, resident: Collection[str], user: str, *, in_trial: bool) -> Resolved:
     version = serving(view, resident)
-    arms = _arms(view)
+    arms = _arms(view) if in_trial else None
     if arms is None or not {version, *arms.versions} - {BASE} <= set(resident):
         return Resolved(view.channel, version, "live", f"{view.channel}@{version}")
     role, version = arms.newer if place(view.trial, user) < arms.share else arms.older
@@ -263,6 +265,6 @@ def _check_side(view: RouteView, version: str | None, share: float, role: str) -
         raise RouteChangeError(f"{version} is live, standby or base: it cannot be the {role}")
 
 
-def _printable(model: str) -> str | None:
+def printable(model: str) -> str | None:
     """`model` where it can be shown: clients send anything."""
     return model if _PRINTABLE.fullmatch(model) else None

@@ -14,7 +14,7 @@ from feedback.records import (
 from feedback.rows import choice_rows, feedback_row, interaction_row
 
 _NO_COLUMNS = {"choices", "prompt_token_ids", "served"}
-_ASKED = {field.name for field in fields(InteractionRecord)} - _NO_COLUMNS
+_ASKED = {field.name for field in fields(InteractionRecord)} - _NO_COLUMNS - {"prompt_tokens"}
 _JUDGED = {field.name for field in fields(FeedbackRecord)} - {"subjects"}
 """Columns that records have, too; the others are made of these, or of later."""
 
@@ -24,10 +24,12 @@ def interaction_record(
 ) -> InteractionRecord:
     """The record that `rows.interaction_row` and `rows.choice_rows` made these of."""
     prompt = row["prompt_token_ids"]
+    ids_removed = row["texts_removed_at"] is not None
     return InteractionRecord(
         **{name: row[name] for name in _ASKED},
         prompt_token_ids=None if prompt is None else unpack(prompt),
-        choices=[_choice_record(choice) for choice in choices],
+        prompt_tokens=row["prompt_tokens"] if ids_removed else None,
+        choices=[_choice_record(choice, ids_removed=ids_removed) for choice in choices],
     )
 
 
@@ -58,7 +60,7 @@ def plain(record: InteractionRecord | FeedbackRecord) -> dict[str, Any]:
     return {name: _json(value) for name, value in row.items()}
 
 
-def _choice_record(row: Mapping[str, Any]) -> ChoiceRecord:
+def _choice_record(row: Mapping[str, Any], *, ids_removed: bool) -> ChoiceRecord:
     ids = row["token_ids"]
     return ChoiceRecord(
         row["index"],
@@ -66,6 +68,7 @@ def _choice_record(row: Mapping[str, Any]) -> ChoiceRecord:
         () if ids is None else unpack(ids),
         row["finish_reason"],
         row["message"],
+        row["tokens"] if ids_removed else None,
     )
 
 

@@ -43,6 +43,7 @@ NOT_REPLAYED = frozenset(
         "logprobs",
         "top_logprobs",
         "user",
+        "safety_identifier",
         "metadata",
         "store",
         "priority",

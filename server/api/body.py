@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback.errors import InvalidInputError
 from feedback.schemas import problems
+from server.engine.requests.json_values import lone_surrogate
 from server.errors import BodyError, BodyTooLargeError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -62,11 +63,19 @@ async def read_object(request: Request) -> dict[str, Any]:
     try:
         value = orjson.loads(await request.body())
     except orjson.JSONDecodeError:
-        raise BodyError("the body is not valid JSON (UTF-8, no NaN)") from None
+        raise _why_refused(await request.body()) from None
     if not isinstance(value, dict):
         raise BodyError("the body must be a JSON object")
     _check_depth(value)
     return value
+
+
+def _why_refused(body: bytes) -> BodyError:
+    """What the strict parser does not take: no JSON, or JSON with half of a character in it."""
+    fault = lone_surrogate(body)
+    if fault is not None:
+        return BodyError(f"{fault.place or 'the body'}: {fault.why}", field=fault.place)
+    return BodyError("the body is not valid JSON (UTF-8, no NaN)")
 
 
 def _check_depth(value: dict[str, Any]) -> None:

@@ -6,9 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from server.api.body import read_object
 from server.api.dependencies import application, services
-from server.api.limits import check_limits
 from server.auth.keys import Principal
-from server.config import LimitsConfig
 from server.engine.base import Endpoint
 from server.errors import LeftOutError, LimitError
 from server.services import Services
@@ -36,7 +34,7 @@ async def completions(request: Request, principal: App, here: Here) -> Response:
 async def _answer(
     request: Request, endpoint: Endpoint, principal: Principal, here: Services
 ) -> Response:
-    body = await read_request(request, here.settings.server.limits)
+    body = await read_request(request)
     return await here.serving.answer(
         request,
         endpoint=endpoint,
@@ -46,24 +44,28 @@ async def _answer(
     )
 
 
-async def read_request(request: Request, limits: LimitsConfig) -> dict[str, Any]:
-    """The body of a request that names a model and keeps within the limits."""
+async def read_request(request: Request) -> dict[str, Any]:
+    """The body of a request that names a model. What else it may ask for is the engine's rule."""
     body = await read_object(request)
     if not isinstance(body.get("model"), str):
         raise LimitError("model", "must name a channel, such as 'pawl'")
-    check_limits(body, limits)
     return body
 
 
 def _mode(request: Request, principal: Principal) -> Mode:
-    """Our own traffic is marked, and only an administrator can mark it (law 11)."""
+    """What the request is for, as its sender marks it; raises `LimitError` for an unknown mark.
+
+    Only an administrator may mark traffic as our own evaluation.
+    """
     purpose = request.headers.get(PURPOSE_HEADER)
     if purpose is None:
         return "live"
-    principal.require("admin")
-    if purpose != "evaluation":
-        raise LimitError(PURPOSE_HEADER, "must be 'evaluation' or be left out")
-    return "evaluation"
+    if purpose == "background":
+        return "background"
+    if purpose == "evaluation":
+        principal.require("admin")
+        return "evaluation"
+    raise LimitError(PURPOSE_HEADER, "must be 'background' or 'evaluation', or be left out")
 
 
 @router.post("/v1/responses")
@@ -77,3 +79,9 @@ async def responses(principal: App) -> Response:
 async def models(principal: App, here: Here) -> dict[str, Any]:
     """List the channels and the versions that can answer, adapters with `root` and `parent`."""
     return {"object": "list", "data": here.model_list(principal)}
+
+
+@router.get("/v1/models/{model:path}")
+async def model(model: str, principal: App, here: Here) -> dict[str, Any]:
+    """One card of the list, by its id."""
+    return here.model_card(principal, model)

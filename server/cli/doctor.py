@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from server.cli.chat_template_check import missing_chat_template
 from server.maintenance.retention import too_short
 from server.settings import Settings
 from server.startup.data_lock import running_server
@@ -47,6 +48,12 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding(name="model", state="bad", text=f"{model} holds no config.json")
     else:
         yield Finding(name="model", state="ok", text=model)
+
+
+def _chat_template(settings: Settings) -> Iterator[Finding]:
+    missing = missing_chat_template(settings.engine)
+    if missing is not None:
+        yield Finding(name="chat_template", state="warning", text=missing)
 
 
 def _data_dir(settings: Settings) -> Iterator[Finding]:
@@ -107,6 +114,7 @@ def _retention(settings: Settings) -> Iterator[Finding]:
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _packages,
     _model,
+    _chat_template,
     _data_dir,
     _database,
     _threads,

@@ -11,6 +11,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, Protocol, Self
 
+from server.engine.limits import USUAL_LIMITS, Limits
+
 BASE = "base"
 """The version that is the base model without an adapter."""
 
@@ -66,6 +68,8 @@ class EngineCall:
     (`pawl@2026-w47-3f9c1a`); `version` is the resident version that must answer (or `BASE`).
     `body` is the client's JSON as received; id, model and priority in it are overruled.
     Lower `priority` goes first. `cache_salt` keeps tenants out of each other's prefix cache.
+    `fields` is what `requests.rules.accepted_fields` made of `body`, where that was done already;
+    else the engine does it, within `limits` and its own.
     """
 
     id: str
@@ -76,6 +80,8 @@ class EngineCall:
     tap: Tap
     priority: int = 0
     cache_salt: str | None = None
+    limits: Limits = USUAL_LIMITS
+    fields: Mapping[str, Any] | None = None
 
 
 class EventStream(Protocol):
@@ -118,7 +124,7 @@ class EngineInfo:
 
     `model_fingerprint` identifies the base weights (sha256 hex over config and weight files'
     headers and sizes); adapters trained on another fingerprint are incompatible. `model_folder` is
-    where the base model's files lie on this machine, if they do.
+    where the base model's files lie on this machine, if they do. `limits` is what the engine takes.
     """
 
     name: str
@@ -129,6 +135,7 @@ class EngineInfo:
     adapter_slots: int
     max_lora_rank: int
     model_folder: Path | None = None
+    limits: Limits = USUAL_LIMITS
 
 
 class Engine(Protocol):

@@ -1,14 +1,26 @@
-"""vLLM logs exceptions whose messages quote the request; this leaves the messages out (law 10)."""
+"""vLLM logs what quotes the request: exceptions' messages and a few lines of its own.
+
+Nobody's text may get into a log, so this leaves the messages, and those lines' arguments, out.
+"""
 
 import logging
 import traceback
 
+_QUOTING = ("Chat template rejected the request", "Tool call %r")
+"""How the lines of vLLM 0.32 begin whose arguments are the template's words (which may hold a
+message) and the name of a function."""
+
 
 class MessagelessErrors(logging.Filter):
-    """A filter for log handlers: of an exception, the frames and the types stay."""
+    """A filter for log handlers: of an exception, the frames and the types stay.
+
+    Of a line that quotes the request its beginning stays.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, its exception without a message."""
+        """Let every record pass, without anybody's words."""
+        if str(record.msg).startswith(_QUOTING):
+            record.msg, record.args = str(record.msg).partition("%")[0] + "(left out)", ()
         if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
             # Formatters take `exc_text`, where it is set, for the formatted exception.
             record.exc_text = _without_messages(record.exc_info[1])

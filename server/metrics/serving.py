@@ -65,8 +65,8 @@ class ServingMetrics:
         self.requests.labels(
             *labels, record.role, record.mode, record.endpoint, record.status
         ).inc()
-        self.tokens.labels(*labels, "prompt").inc(len(record.prompt_token_ids or ()))
-        sampled = sum(len(choice.token_ids or ()) for choice in record.choices)
+        self.tokens.labels(*labels, "prompt").inc(record.counted_prompt_tokens)
+        sampled = record.completion_tokens
         self.tokens.labels(*labels, "completion").inc(sampled)
         if record.mode != "live":
             return

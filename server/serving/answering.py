@@ -24,6 +24,9 @@ from server.auth.keys import Principal
 from server.config import LimitsConfig
 from server.engine.base import Endpoint, Engine, EngineResponse, EventStream
 from server.engine.error_body import STREAM_END, error_event
+from server.engine.errors import RequestRefusedError
+from server.engine.limits import Limits
+from server.engine.requests.rules import accepted_fields
 from server.errors import DrainingError
 from server.metrics.serving import ServingMetrics
 from server.serving.drain import Drain
@@ -63,6 +66,7 @@ class AnsweringService:
         self._metrics = metrics
         self.shadow = shadow
         self._commit_wait = commit_wait_seconds
+        self._limits = Limits(choices=limits.choices, top_logprobs=limits.top_logprobs)
         self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
 
     async def answer(
@@ -76,7 +80,7 @@ class AnsweringService:
     ) -> Response:
         """Answer one request; raises the rooms' errors for what cannot be answered."""
         self._take_no_more()
-        if mode == "live":
+        if mode != "evaluation":
             return await self._answer(request, endpoint, body, principal, mode)
         async with self._evaluations:  # what answers is settled only once it is this request's turn
             return await self._answer(request, endpoint, body, principal, mode)
@@ -125,6 +129,7 @@ class AnsweringService:
             str(body.get("model", "")),
             tenant=None if principal.operator else principal.tenant,
             user=f"{principal.tenant}\0{user_of(body) or thread}",  # tenants' users are others
+            in_trial=mode == "live",
         )
         now = self._clock()
         record = new_record(
@@ -145,16 +150,16 @@ class AnsweringService:
     ) -> Exchange:
         """Begin an exchange; whoever does sees to it that it is finished."""
         endpoint: Endpoint = "chat" if record.endpoint == "chat" else "completion"
-        exchange = Exchange(record, endpoint, body, resolved)
+        exchange = Exchange(record, endpoint, body, resolved, self._limits)
         exchange.run_id = self._callback.begin(record)
         self._drain.hold()
-        if record.mode == "live":
+        if exchange.awaited:
             self.shadow.began()
         return exchange
 
     async def _serve(self, request: Request, exchange: Exchange) -> Response:
         try:
-            answering = self._engine.answer(exchange.call)
+            answering = self.ask(exchange)
             response = await self.while_connected(request, answering, yields=exchange.yields)
         except BaseException as error:
             self.give_up(exchange, error)
@@ -169,6 +174,15 @@ class AnsweringService:
                 headers=exchange.headers,
             )
         return await self._json(exchange, response)
+
+    async def ask(self, exchange: Exchange) -> EngineResponse:
+        """The engine's answer, or the refusal of a body that asks for what it may not."""
+        limits = self._engine.info.limits.within(exchange.limits)
+        try:
+            exchange.fields = accepted_fields(exchange.body, exchange.endpoint, limits)
+        except RequestRefusedError as refused:
+            return refused.response()
+        return await self._engine.answer(exchange.call)
 
     async def while_connected(
         self, request: Request, answering: Awaitable[Answer], *, yields: bool = False
@@ -249,7 +263,7 @@ class AnsweringService:
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
         self._drain.let_go()
-        if exchange.record.mode == "live":
+        if exchange.awaited:
             self.shadow.ended()
 
     async def committed(self, exchange: Exchange) -> None:

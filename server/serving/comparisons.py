@@ -5,7 +5,7 @@ dealt at random, both ask the engine at the same time, and nothing that leaves d
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -21,7 +21,7 @@ from common.clock import Clock
 from feedback.ids import InteractionIds
 from feedback.records import thread_hash
 from server.auth.keys import Principal
-from server.engine.base import Engine, EngineCall, EngineResponse, EventStream
+from server.engine.base import Engine, EngineResponse, EventStream
 from server.engine.error_body import error_body
 from server.error_status import UNAVAILABLE, retry_after
 from server.errors import DrainingError
@@ -78,8 +78,8 @@ class Comparisons:
             raise DrainingError
         sides = self._begin(body, between, principal)
         try:
-            calls = [side.call for side in sides]
-            responses = await self._serving.while_connected(request, _answers(self._engine, calls))
+            both = _answers([self._serving.ask(side) for side in sides])
+            responses = await self._serving.while_connected(request, both)
         except BaseException as error:
             for side in sides:
                 self._serving.give_up(side, error)
@@ -147,9 +147,9 @@ class Comparisons:
         return Response(_body(sides, responses), media_type="application/json")
 
 
-async def _answers(engine: Engine, calls: list[EngineCall]) -> list[EngineResponse]:
+async def _answers(asked: list[Coroutine[Any, Any, EngineResponse]]) -> list[EngineResponse]:
     """Both answers, asked for at once. Where one fails or nobody waits, the other is stopped."""
-    tasks = [asyncio.ensure_future(engine.answer(call)) for call in calls]
+    tasks = [asyncio.ensure_future(one) for one in asked]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:

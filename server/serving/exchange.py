@@ -12,12 +12,14 @@ from adapters.routing.route import Resolved
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
 from server.auth.keys import Principal
 from server.engine.base import Endpoint, EngineCall, EngineResponse, Tap
+from server.engine.limits import USUAL_LIMITS, Limits
 
 Status = Literal["complete", "aborted", "failed"]
-Mode = Literal["live", "evaluation", "shadow"]
+Mode = Literal["live", "background", "evaluation", "shadow"]
 
-_PRIORITY = {"live": 0, "evaluation": 1, "shadow": 2}
-"""Lower goes first in the engine: our own traffic yields to the users', and shadows to all."""
+PRIORITY = {"live": 0, "background": 1, "evaluation": 2, "shadow": 3}
+"""Lower goes first in the engine: background requests yield to those that a person waits for, our
+own traffic to both, and shadows to all."""
 
 
 @dataclass(slots=True)
@@ -28,6 +30,9 @@ class Exchange:
     endpoint: Endpoint
     body: Mapping[str, Any]
     resolved: Resolved
+    limits: Limits = USUAL_LIMITS
+    fields: Mapping[str, Any] | None = None
+    """What the engine gets of the body, where it was checked already."""
     tap: Tap = field(default_factory=Tap)
     served: list[str] = field(default_factory=list)
     """What was sent: the body, or a stream's events."""
@@ -46,14 +51,21 @@ class Exchange:
             version=self.resolved.version,
             body=self.body,
             tap=self.tap,
-            priority=_PRIORITY[self.record.mode],
+            priority=PRIORITY[self.record.mode],
             cache_salt=self.record.tenant,
+            limits=self.limits,
+            fields=self.fields,
         )
 
     @property
     def yields(self) -> bool:
         """Whether a drain does not wait for it: nobody does."""
         return self.record.mode == "evaluation"
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a client waits for it: the shadow gives way to it."""
+        return self.record.mode in ("live", "background")
 
     @property
     def shown_model(self) -> str:
@@ -95,6 +107,8 @@ class Exchange:
             ChoiceRecord(index, choice.text, choice.token_ids, choice.finish_reason)
             for index, choice in sorted(tap.choices.items())
         ]
+        if not may_be_stored(self.body):
+            record.remove_texts()
 
 
 def new_record(  # noqa: PLR0913  (each is a part of the record)
@@ -138,6 +152,11 @@ def id_prefix(endpoint: Endpoint) -> Literal["chatcmpl", "cmpl"]:
 
 
 def user_of(body: Mapping[str, Any]) -> str | None:
-    """Whom the client says it asks for."""
-    user = body.get("user")
-    return user if isinstance(user, str) and user else None
+    """Whom the client says it asks for. `safety_identifier` is OpenAI's newer name for `user`."""
+    named = (body.get("user"), body.get("safety_identifier"))
+    return next((user for user in named if isinstance(user, str) and user), None)
+
+
+def may_be_stored(body: Mapping[str, Any]) -> bool:
+    """Whether the log may keep the texts: the client forbids it with `store: false`."""
+    return body.get("store") in (None, True)

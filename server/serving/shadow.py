@@ -244,17 +244,21 @@ class Shadow:
             thread=live.thread,
             request=body,
         )
-        return Exchange(record, waiting.live.endpoint, body, resolved)
+        return Exchange(record, waiting.live.endpoint, body, resolved, waiting.live.limits)
 
 
 def eligible(live: InteractionRecord, view: RouteView) -> bool:
     """Whether the shadow of `view` is to answer what `live` has answered.
 
     Only what live itself answered to a user, in full: a canary is compared by its users, and what
-    was named explicitly, asked by ourselves, cut off or refused tells nothing of the shadow.
+    was named explicitly, asked by ourselves, cut off or refused tells nothing of the shadow. What
+    its client did not want stored (`texts_removed_at`) is not asked again.
     """
     asked = live.mode == "live" and live.role == "live" and live.status == "complete"
-    return asked and view.shadow not in (None, BASE) and sampled(live.id, view.shadow_share)
+    stored = live.texts_removed_at is None
+    return (
+        asked and stored and view.shadow not in (None, BASE) and sampled(live.id, view.shadow_share)
+    )
 
 
 def sampled(interaction_id: str, share: float) -> bool:

@@ -15,7 +15,8 @@ _VOCABULARY = (
     "thyme timber willow"
 )
 _LEAST_WORDS, _MOST_WORDS = 6, 14
-_IDS = 50_000
+VOCABULARY = 50_001
+"""Token ids, the end's included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _pieces(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _token_id(word: str) -> int:
-    return 1 + int.from_bytes(sha256(word.encode()).digest()[:4], "big") % _IDS
+    return 1 + int.from_bytes(sha256(word.encode()).digest()[:4], "big") % (VOCABULARY - 1)
 
 
 def _stop_at(pieces: list[tuple[str, int]], stop: str | list[str] | None) -> bool:

@@ -17,13 +17,15 @@ from server.engine.base import EngineCall, EngineInfo, EngineResponse, Tap, Tapp
 from server.engine.config import EngineConfig
 from server.engine.error_body import STREAM_END, error_event
 from server.engine.errors import AdapterLoadError, EngineDeadError, RequestRefusedError
-from server.engine.fake.answer import FakeAnswer, answer, prompt_text, token_ids
+from server.engine.fake.answer import VOCABULARY, FakeAnswer, answer, prompt_text, token_ids
 from server.engine.fake.wire import chunk, delta, response, usage
 from server.engine.fingerprint import FAKE_MODEL, base_fingerprint
-from server.engine.requests.rules import Limits, accepted_fields
+from server.engine.limits import Limits
+from server.engine.requests.rules import fields_of, too_long
 from server.engine.stream import AnswerStream
 
 _MAX_LEN = 4096
+_LIMITS = Limits(choices=1024, context_tokens=_MAX_LEN, vocabulary=VOCABULARY)
 _MISSING = ("logprobs", "top_logprobs", "response_format", "structured_outputs", "return_token_ids")
 
 
@@ -44,7 +46,6 @@ class FakeEngine(AdapterSlots):
         self.faults = Faults(token_delay_seconds=config.fake_token_delay_seconds)
         self._model = config.model or FAKE_MODEL
         self._fingerprint = base_fingerprint(config.model_copy(update={"kind": "fake"}))
-        self._limits = Limits()
         self._max_lora_rank = config.max_lora_rank
         self._dead = asyncio.Event()
         self._running = asyncio.Event()
@@ -68,6 +69,7 @@ class FakeEngine(AdapterSlots):
             device="fake",
             adapter_slots=self.slots,
             max_lora_rank=self._max_lora_rank,
+            limits=_LIMITS,
         )
 
     def die(self) -> None:
@@ -99,12 +101,12 @@ class FakeEngine(AdapterSlots):
 
     async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
         self._require(call.version)
-        fields = accepted_fields(call.body, call.endpoint, self._limits)
+        fields = fields_of(call, _LIMITS)
         _refuse_missing(fields)
         answers = [answer(call.version, fields, choice) for choice in range(fields.get("n", 1))]
         prompt = token_ids(prompt_text(fields))
         if len(prompt) >= _MAX_LEN:
-            raise RequestRefusedError("The prompt is too long.", param="messages")
+            raise too_long(call.endpoint, _MAX_LEN)
         if fields.get("stream"):
             events = self._events(call, fields, prompt, answers)
             first = await anext(events)
@@ -221,8 +223,6 @@ def _refuse_missing(fields: Mapping[str, Any]) -> None:
     for name in _MISSING:
         if fields.get(name):
             raise RequestRefusedError(f"{name}: the fake engine has none.", param=name)
-    if fields.get("tool_choice") == "required" and not fields.get("tools"):
-        raise RequestRefusedError("tools: needed for this tool_choice.", param="tools")
 
 
 def _role(index: int) -> dict[str, Any]:

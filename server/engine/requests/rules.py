@@ -6,8 +6,8 @@ transfer, media). Messages name the field and hold nothing of what was sent.
 """
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -15,145 +15,197 @@ import orjson
 
 from server.engine.base import BASE, Endpoint, EngineCall
 from server.engine.errors import RequestRefusedError
+from server.engine.limits import USUAL_LIMITS, Limits
 from server.engine.requests import checks as check
+from server.engine.requests import messages
 from server.engine.requests.checks import INT32, Check, refuse
+from server.engine.requests.combinations import check_together
+from server.engine.requests.json_values import first_fault
+from server.engine.requests.structures import response_format, structure
 
-_DROPPED = frozenset(
-    {
-        "model",
-        "user",
-        "metadata",
-        "store",
-        "service_tier",
-        "safety_identifier",
-        "prompt_cache_key",
-        "prompt_cache_retention",
-    }
-)
-"""OpenAI's fields that ask nothing of the model; `model` has been resolved by the caller."""
+_NOT_FOR_THE_MODEL: Mapping[str, Check] = {
+    "model": check.anything,  # the caller has resolved it
+    "user": check.text,
+    "safety_identifier": check.text,
+    "metadata": check.labels,
+    "store": check.flag,
+    "service_tier": check.one_of("auto", "default", why=": there is one tier here"),
+    "prompt_cache_key": check.text,
+    "prompt_cache_retention": check.one_of("in_memory", "in-memory", why=": none is longer here"),
+}
+"""OpenAI's fields that ask nothing of the model: who asks, what the log keeps (`server.serving`),
+and what is so anyway. Prompts are always looked up in the cache, in memory, by tenant."""
 
 _ONLY: Mapping[str, Any] = {
     "use_beam_search": False,
     "echo": False,
     "best_of": 1,
     "modalities": ["text"],
+    "verbosity": "medium",
 }
 """Fields that may only say what happens anyway."""
 
+_INSTEAD: Mapping[str, str] = {
+    "best_of": "is not supported; use n.",
+    "use_beam_search": "beam search is not supported; use n with sampling.",
+    "priority": "cannot be set by a client; leave it out.",
+    "functions": "is not supported; use tools.",
+    "function_call": "is not supported; use tool_choice.",
+    "verbosity": "only medium is supported; ask for it in a message.",
+}
+_NOT_SUPPORTED = "not supported here; leave it out."
 _SHOWABLE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MAX_BUDGET = 1_000_000
 _MAX_STOP_IDS = 64
+_CHOICES_MAX = 1024
+"""The log numbers the answers to one request below it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one request may ask for. `seed`: vLLM's CPU engine can die of one (chunked prefill)."""
+def _sampling(limits: Limits) -> dict[str, Check]:
+    return {
+        "max_tokens": _tokens(limits),
+        "n": check.number(1, min(limits.choices, _CHOICES_MAX), whole=True),
+        "temperature": check.number(0, 2),
+        "top_p": check.number(0, 1, above=True),
+        "top_k": check.number(-1, _MAX_BUDGET, whole=True),
+        "min_p": check.number(0, 1),
+        "frequency_penalty": check.number(-2, 2),
+        "presence_penalty": check.number(-2, 2),
+        "repetition_penalty": check.number(0.01, 10),
+        "logit_bias": check.logit_bias(limits.vocabulary),
+        "seed": check.number(-(2**63), 2**63 - 1, whole=True) if limits.seed else _no_seed,
+        "stop": check.stop,
+        "stop_token_ids": check.token_ids(_MAX_STOP_IDS, limits.vocabulary),
+        "include_stop_str_in_output": check.flag,
+        "ignore_eos": check.flag,
+        "min_tokens": check.number(0, INT32, whole=True),
+        "skip_special_tokens": check.flag,
+        "response_format": response_format,
+        "structured_outputs": structure,
+        "stream": check.flag,
+        "stream_options": check.stream_options,
+        "return_token_ids": check.flag,
+        "thinking_token_budget": check.number(0, _MAX_BUDGET, whole=True),
+    }
 
-    choices: int = 8
-    top_logprobs: int = 20
-    seed: bool = True
+
+def _completion(limits: Limits) -> dict[str, Check]:
+    return {
+        "prompt": check.prompt(limits.vocabulary),
+        "logprobs": check.number(0, limits.top_logprobs, whole=True),
+    }
 
 
-_SAMPLING: Mapping[str, Check] = {
-    "max_tokens": check.number(1, INT32, whole=True),
-    "n": check.anything,  # with `Limits`, as are logprobs and seed
-    "temperature": check.number(0, 2),
-    "top_p": check.number(0, 1),
-    "top_k": check.number(-1, _MAX_BUDGET, whole=True),
-    "min_p": check.number(0, 1),
-    "frequency_penalty": check.number(-2, 2),
-    "presence_penalty": check.number(-2, 2),
-    "repetition_penalty": check.number(0.01, 10),
-    "logit_bias": check.logit_bias,
-    "logprobs": check.anything,
-    "seed": check.number(-(2**63), 2**63 - 1, whole=True),
-    "stop": check.stop,
-    "stop_token_ids": check.token_ids(_MAX_STOP_IDS),
-    "include_stop_str_in_output": check.flag,
-    "ignore_eos": check.flag,
-    "min_tokens": check.number(0, INT32, whole=True),
-    "skip_special_tokens": check.flag,
-    "response_format": check.anything,
-    "structured_outputs": check.anything,
-    "stream": check.flag,
-    "stream_options": check.stream_options,
-    "return_token_ids": check.flag,
-    "thinking_token_budget": check.number(0, _MAX_BUDGET, whole=True),
-}
-_ALLOWED: Mapping[Endpoint, Mapping[str, Check]] = {
-    "completion": {**_SAMPLING, "prompt": check.prompt},
-    "chat": {
-        **_SAMPLING,
-        "messages": check.messages,
-        "max_completion_tokens": check.number(1, INT32, whole=True),
-        "top_logprobs": check.anything,
-        "tools": check.tools,
-        "tool_choice": check.tool_choice,
+def _chat(limits: Limits) -> dict[str, Check]:
+    return {
+        "messages": messages.messages,
+        "max_completion_tokens": _tokens(limits),
+        "logprobs": check.flag,
+        "top_logprobs": check.number(0, limits.top_logprobs, whole=True),
+        "tools": messages.tools,
+        "tool_choice": messages.tool_choice,
         "parallel_tool_calls": check.flag,
-        "reasoning_effort": check.anything,
+        "reasoning_effort": check.one_of(*_EFFORTS),
         "include_reasoning": check.flag,
         "add_generation_prompt": check.flag,
         "continue_final_message": check.flag,
         "chat_template_kwargs": check.template_switches,
-    },
-}
+    }
 
 
-def _check_limits(fields: Mapping[str, Any], endpoint: Endpoint, limits: Limits) -> None:
-    if "seed" in fields and not limits.seed:
-        raise refuse("seed", "the CPU engine takes none; ask for temperature 0 instead.")
-    if "n" in fields:
-        check.number(1, limits.choices, whole=True)("n", fields["n"])
-    if endpoint == "completion" and "logprobs" in fields:
-        check.number(0, limits.top_logprobs, whole=True)("logprobs", fields["logprobs"])
-    if endpoint == "chat" and "logprobs" in fields:
-        check.flag("logprobs", fields["logprobs"])
-    if "top_logprobs" in fields:
-        check.number(0, limits.top_logprobs, whole=True)("top_logprobs", fields["top_logprobs"])
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
-def _known(fields: Mapping[str, Any], allowed: Collection[str]) -> dict[str, Any]:
+def _tokens(limits: Limits) -> Check:
+    if limits.context_tokens is None:
+        return check.number(1, INT32, whole=True)
+    return check.number(1, limits.context_tokens, whole=True, of=", the model's context")
+
+
+def _no_seed(field: str, _value: Any) -> None:
+    raise refuse(field, "the CPU engine takes none; ask for temperature 0 instead.")
+
+
+@lru_cache(maxsize=32)
+def _checks(endpoint: Endpoint, limits: Limits) -> Mapping[str, Check]:
+    return _sampling(limits) | (_chat(limits) if endpoint == "chat" else _completion(limits))
+
+
+def _known(body: Mapping[str, Any], allowed: Mapping[str, Check]) -> dict[str, Any]:
+    """The fields for the model; null counts as absent, as it does at OpenAI."""
     known = {}
-    for field, value in fields.items():
-        if field in _ONLY and value == _ONLY[field]:
+    for field, value in body.items():
+        if value is None or (field in _ONLY and value == _ONLY[field]):
             continue
-        if field not in allowed:
+        if field in _NOT_FOR_THE_MODEL:
+            _NOT_FOR_THE_MODEL[field](field, value)
+        elif field in allowed:
+            known[field] = value
+        else:
             shown = field if _SHOWABLE.fullmatch(field) else "a field"
-            raise refuse(shown, "not supported here; leave it out.")
-        known[field] = value
+            raise refuse(shown, _INSTEAD.get(field, _NOT_SUPPORTED))
     return known
 
 
 def _check_text(body: Mapping[str, Any]) -> None:
     try:
         orjson.dumps(body)
-    except TypeError as error:
-        raise RequestRefusedError(
-            "The body holds a lone surrogate, a number of over 64 bits, or too many levels."
-        ) from error
+    except TypeError:
+        fault = first_fault(body)
+        if fault is None or fault.place is None:
+            why = "The body holds what JSON in UTF-8 cannot carry, or too many levels."
+            raise RequestRefusedError(why) from None
+        raise refuse(fault.place, fault.why) from None
 
 
 def accepted_fields(
-    body: Mapping[str, Any], endpoint: Endpoint, limits: Limits | None = None
+    body: Mapping[str, Any], endpoint: Endpoint, limits: Limits = USUAL_LIMITS
 ) -> dict[str, Any]:
-    """The fields of `body` for the engine; null counts as absent, as it does at OpenAI.
+    """The fields of `body` for the engine, in one form each. `body` itself is left as it is.
 
     Raises `RequestRefusedError` naming the first field that is unknown, unsafe or out of bounds.
     """
     _check_text(body)
-    given = {name: value for name, value in body.items() if value is not None}
-    fields = _known({k: v for k, v in given.items() if k not in _DROPPED}, _ALLOWED[endpoint])
-    _check_limits(fields, endpoint, limits or Limits())
+    allowed = _checks(endpoint, limits)
+    fields = _known(body, allowed)
     for field, value in fields.items():
-        _ALLOWED[endpoint][field](field, value)
+        allowed[field](field, value)
     required = "messages" if endpoint == "chat" else "prompt"
     if required not in fields:
         raise refuse(required, "is missing.")
+    check_together(fields)
+    return _in_one_form(fields)
+
+
+def fields_of(call: EngineCall, limits: Limits) -> dict[str, Any]:
+    """The call's fields, which are checked here unless they were before; `limits` is the engine's.
+
+    Raises as `accepted_fields` does.
+    """
+    if call.fields is not None:
+        return dict(call.fields)
+    return accepted_fields(call.body, call.endpoint, limits.within(call.limits))
+
+
+def _in_one_form(fields: dict[str, Any]) -> dict[str, Any]:
+    if "messages" in fields:
+        # vLLM's request changes its messages in place, and the log keeps what the client sent.
+        fields["messages"] = [dict(message) for message in fields["messages"]]
+    if "prompt" in fields:
+        fields["prompt"] = check.only_prompt(fields["prompt"])
     if "stream_options" in fields:
-        fields["stream_options"] = {
-            k: v for k, v in fields["stream_options"].items() if k == "include_usage"
-        }
+        usage = fields["stream_options"].get("include_usage")
+        fields["stream_options"] = {} if usage is None else {"include_usage": usage}
     return fields
+
+
+def too_long(endpoint: Endpoint, context_tokens: int | None) -> RequestRefusedError:
+    """A prompt that leaves no room for an answer."""
+    room = "the model's context" if context_tokens is None else f"{context_tokens} tokens"
+    return RequestRefusedError(
+        f"The prompt is too long: prompt and answer together may have {room}.",
+        param="messages" if endpoint == "chat" else "prompt",
+    )
 
 
 def overruled(call: EngineCall) -> dict[str, Any]:

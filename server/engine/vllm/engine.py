@@ -22,6 +22,7 @@ from uuid import uuid4
 import structlog
 import vllm.plugins
 from pydantic import ValidationError
+from vllm import envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -39,6 +40,7 @@ from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
+from vllm.renderers.hf import HfRenderer, resolve_chat_template
 from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -47,7 +49,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.executor import Executor
 
 from server.engine.adapter_slots import AdapterSlots
-from server.engine.base import EngineCall, EngineInfo, EngineResponse
+from server.engine.base import Endpoint, EngineCall, EngineInfo, EngineResponse
 from server.engine.config import EngineConfig
 from server.engine.error_body import ERROR_PREFIX, error_event
 from server.engine.errors import (
@@ -57,8 +59,9 @@ from server.engine.errors import (
     RequestRefusedError,
 )
 from server.engine.fingerprint import base_folder, model_fingerprint
+from server.engine.limits import Limits
 from server.engine.quiet_errors import strip_messages
-from server.engine.requests.rules import Limits, accepted_fields, overruled
+from server.engine.requests.rules import fields_of, overruled
 from server.engine.stream import AnswerStream
 from server.engine.vllm.arguments import (
     prepare_environment,
@@ -68,7 +71,15 @@ from server.engine.vllm.arguments import (
 )
 from server.engine.vllm.lifetime import Lifetime
 from server.engine.vllm.liveness import unless
-from server.engine.vllm.refusals import invalid, refusal, template_refusal, unless_structure
+from server.engine.vllm.refusals import (
+    NO_CHAT_TEMPLATE,
+    causes_of,
+    invalid,
+    refusal,
+    template_refusal,
+    told_nothing,
+    unless_structure,
+)
 from server.engine.vllm.scratch import Scratch, remove_leftovers, shared_memory_below
 from server.engine.vllm.steps import StepCounter
 from server.engine.vllm.tapping import CurrentCall, current_call, tapped
@@ -130,7 +141,6 @@ class VllmEngine(AdapterSlots, Lifetime):
         self._serving = serving
         self._info = info
         self._scratch = scratch
-        self._limits = Limits(seed=info.device != "cpu")
         self._adapters = asyncio.Lock()
 
     @property
@@ -163,7 +173,7 @@ class VllmEngine(AdapterSlots, Lifetime):
             answer = await self._create(call, request)
             if not request.stream:
                 return EngineResponse(status=200, body=answer.model_dump_json())
-            first = await self._first_event(answer)
+            first = await self._first_event(answer, call.endpoint)
         except BaseException as error:  # noqa: BLE001  (it always raises, a cancelled call as well)
             await current.release()
             self._translate(error, call)
@@ -176,14 +186,17 @@ class VllmEngine(AdapterSlots, Lifetime):
 
     def _request(self, call: EngineCall) -> _Request:
         self._require(call.version)
-        fields = accepted_fields(call.body, call.endpoint, self._limits) | overruled(call)
+        fields = fields_of(call, self._info.limits) | overruled(call)
         kind = ChatCompletionRequest if call.endpoint == "chat" else CompletionRequest
         try:
             request: _Request = kind.model_validate(fields)
         except ValidationError as error:
             raise invalid(error.errors(include_input=False, include_url=False)) from None
         except Exception as error:  # noqa: BLE001  (its validators index into the client's JSON)
-            raise refusal(str(error), status=400, param=getattr(error, "parameter", None)) from None
+            param = getattr(error, "parameter", None)
+            refused = refusal(str(error), status=400, param=param, endpoint=call.endpoint)
+            _note(refused, error, call)
+            raise refused from None
         return request
 
     async def _create(self, call: EngineCall, request: _Request) -> _Answer:
@@ -197,13 +210,14 @@ class VllmEngine(AdapterSlots, Lifetime):
             # vLLM turns a cancelled task into an error response.
             raise asyncio.CancelledError
         if isinstance(answer, ErrorResponse):
-            raise _refusal(answer)
+            raise _refusal(answer, call.endpoint)
         return answer
 
-    async def _first_event(self, events: AsyncGenerator[str, None]) -> str:
+    async def _first_event(self, events: AsyncGenerator[str, None], endpoint: Endpoint) -> str:
         first = await anext(events)
         if first.startswith(ERROR_PREFIX):
-            raise _refusal(ErrorResponse.model_validate_json(first.removeprefix("data: ")))
+            answer = ErrorResponse.model_validate_json(first.removeprefix("data: "))
+            raise _refusal(answer, endpoint)
         return first
 
     def _translate(self, error: BaseException, call: EngineCall) -> NoReturn:
@@ -212,13 +226,8 @@ class VllmEngine(AdapterSlots, Lifetime):
             raise error
         if not self.alive():
             raise EngineDeadError from error
-        if any(kind.__name__ == "TemplateError" for kind in type(error).__mro__):
-            raise template_refusal() from None
-        refused = error
-        if not isinstance(refused, RequestRefusedError):
-            refused = _refusal(create_error_response(error))
-            if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                log.warning("engine_request_failed", id=call.id, error=type(error).__name__)
+        refused = _refused(error, call.endpoint)
+        _note(refused, error, call)
         raise unless_structure(refused, call) from None
 
     def _error_event(self, _event: str) -> str:
@@ -284,9 +293,49 @@ class VllmEngine(AdapterSlots, Lifetime):
         self._scratch.remove()
 
 
-def _refusal(answer: ErrorResponse) -> RequestRefusedError:
+def _refused(error: Exception, endpoint: Endpoint) -> RequestRefusedError:
+    if isinstance(error, RequestRefusedError):
+        return error
+    told = template_refusal(error)
+    if told is None and any(isinstance(cause, RecursionError) for cause in causes_of(error)):
+        told = RequestRefusedError("The request is nested too deeply: flatten it.")
+    return told or _refusal(create_error_response(error), endpoint)
+
+
+def _refusal(answer: ErrorResponse, endpoint: Endpoint = "chat") -> RequestRefusedError:
     error = answer.error
-    return refusal(error.message, status=error.code, param=error.param)
+    return refusal(error.message, status=error.code, param=error.param, endpoint=endpoint)
+
+
+def _note(refused: RequestRefusedError, error: Exception, call: EngineCall) -> None:
+    """Log what the client is told nothing about: the classes of the error, never its words."""
+    kinds = [type(cause).__name__ for cause in causes_of(error)]
+    if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("engine_request_failed", id=call.id, error=kinds[0])
+    elif told_nothing(refused):
+        log.warning("engine_refused_request", id=call.id, errors=kinds, place=_raised_at(error))
+
+
+def _raised_at(error: Exception) -> str:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return ""
+    return f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+
+
+def _limits(llm: TappedLLM) -> Limits:
+    """What this engine takes of a request."""
+    config = llm.model_config
+    vocabulary = config.get_vocab_size()
+    return Limits(
+        choices=envs.VLLM_MAX_N_SEQUENCES,
+        top_logprobs=vocabulary if config.max_logprobs < 0 else config.max_logprobs,
+        seed=not current_platform.is_cpu(),
+        context_tokens=config.max_model_len,
+        vocabulary=vocabulary,
+    )
 
 
 def _parse(config: EngineConfig, *, cpu: bool) -> Namespace:
@@ -357,7 +406,18 @@ def _describe(llm: TappedLLM, args: Namespace, folder: Path) -> EngineInfo:
         adapter_slots=args.max_loras,
         max_lora_rank=args.max_lora_rank,
         model_folder=folder,
+        limits=_limits(llm),
     )
+
+
+def _check_chat_template(llm: TappedLLM, args: Namespace) -> None:
+    """Say at the start that chat will be refused; completions need no template."""
+    if not isinstance(llm.renderer, HfRenderer):  # other renderers bring theirs along
+        return
+    template = load_chat_template(args.chat_template)
+    tokenizer = llm.renderer.get_tokenizer()
+    if resolve_chat_template(tokenizer, template, None, model_config=llm.model_config) is None:
+        log.warning("no_chat_template", model=args.model, fix=NO_CHAT_TEMPLATE)
 
 
 async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmEngine:
@@ -389,5 +449,6 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
         raise
     # As vLLM's server does: what lives for ever need not be walked by every collection.
     freeze_gc_heap()
+    _check_chat_template(llm, args)
     log.info("engine_started", device=info.device, seconds=round(perf_counter() - started, 1))
     return engine

@@ -1,74 +1,86 @@
-"""Refusals in our own words: what vLLM and pydantic say may quote the client's text."""
+"""Refusals in our own words: what vLLM, pydantic and templates say may quote the client's text."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from server.engine.base import EngineCall
+from server.engine.base import Endpoint, EngineCall
 from server.engine.errors import RequestRefusedError
+from server.engine.requests.checks import refuse
+from server.engine.requests.paths import KNOWN, place
+from server.engine.requests.rules import too_long
 
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens")
+_OUT_OF_VOCABULARY = re.compile(r"out of vocabulary", re.IGNORECASE)
 _STRUCTURE = re.compile(r"\b(grammar|schema|regex|choice)\b", re.IGNORECASE)
+_EFFORT = re.compile(r"reasoning.?effort", re.IGNORECASE)
 _FIELD = re.compile(r"[a-z][a-z_]{1,39}(?:\.[a-z_]{1,39})*")
+_LENGTHS = ("max_tokens", "max_completion_tokens")
+NO_CHAT_TEMPLATE = "the model has no chat template; set engine.chat_template."
+_REFUSED = "The engine refused this."
+_WHY: Mapping[str, str] = {
+    "thinking_token_budget": "needs engine.reasoning_parser, which this server has not set.",
+}
+"""What the engine's refusal of a field means, where one reason is left after our own checks."""
+
 _SPEAKING = frozenset({"missing", "literal_error"})
 _SPEAKING_ENDINGS = ("_type", "_parsing")
 """Kinds of pydantic errors whose message says what was expected and quotes nothing."""
-_PATH_WORDS = frozenset(
-    {
-        "role",
-        "content",
-        "type",
-        "text",
-        "name",
-        "tool_calls",
-        "tool_call_id",
-        "function",
-        "arguments",
-        "parameters",
-        "description",
-        "strict",
-        "id",
-        "json_schema",
-        "schema",
-        "include_usage",
-        "json",
-        "regex",
-        "choice",
-        "grammar",
-    }
-)
+_EXPECTED: Mapping[str, str] = {
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "dataclass_type": "an object",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}
 
 
-def _too_long(limit: str) -> RequestRefusedError:
-    return RequestRefusedError(
-        f"The prompt is too long: prompt and answer together may have {limit} tokens.",
-        param="messages",
-    )
+def told_nothing(refused: RequestRefusedError) -> bool:
+    """Whether the refusal says neither which field nor why: then only the log can help."""
+    return refused.message == _REFUSED
 
 
-def refusal(message: str, *, status: int, param: str | None = None) -> RequestRefusedError:
+def refusal(
+    message: str, *, status: int, param: str | None = None, endpoint: Endpoint = "chat"
+) -> RequestRefusedError:
     """What vLLM refused, without its words, which may quote the request."""
     if found := _TOO_LONG.search(message):
-        return _too_long(found.group(1))
-    if "--tool-call-parser" in message:
-        return RequestRefusedError(
-            "tool_choice: this server reads no tool calls; set engine.tool_call_parser.",
-            param="tool_choice",
-        )
-    if param is None and status == HTTPStatus.BAD_REQUEST and _STRUCTURE.search(message):
-        return _no_structure()
+        return too_long(endpoint, int(found.group(1)))
+    if param in _LENGTHS:  # within the context by itself: the prompt has left no token of it
+        return too_long(endpoint, None)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return RequestRefusedError("The engine is busy; try again later.", status=status)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return RequestRefusedError("The engine failed on this request.", status=status)
-    shown = param or _first_word(message)
-    field = shown if shown and _FIELD.fullmatch(shown) else None
-    return RequestRefusedError(
-        f"{field}: the engine does not take this value." if field else "The engine refused this.",
-        param=field,
-        status=status,
-    )
+    return _unnamed(message, param, endpoint) or _named(param or _first_word(message), status)
+
+
+def _unnamed(message: str, param: str | None, endpoint: Endpoint) -> RequestRefusedError | None:
+    """What vLLM refuses without the name of the field."""
+    if "--tool-call-parser" in message:
+        why = "this server reads no tool calls; set engine.tool_call_parser."
+        return refuse("tool_choice", why)
+    if param is None and _OUT_OF_VOCABULARY.search(message):
+        asked = "messages" if endpoint == "chat" else "prompt"
+        return refuse(asked, "holds a token id that the model does not have.")
+    if param is None and _STRUCTURE.search(message):
+        return _no_structure()
+    return None
+
+
+def _named(shown: str | None, status: int) -> RequestRefusedError:
+    if shown is None or not _FIELD.fullmatch(shown):
+        return RequestRefusedError(_REFUSED, status=status)
+    why = _WHY.get(shown, "the engine does not take this value.")
+    return RequestRefusedError(f"{shown}: {why}", param=shown, status=status)
 
 
 def unless_structure(refused: RequestRefusedError, call: EngineCall) -> RequestRefusedError:
@@ -83,36 +95,76 @@ def unless_structure(refused: RequestRefusedError, call: EngineCall) -> RequestR
 
 
 def _no_structure() -> RequestRefusedError:
-    return RequestRefusedError(
-        "response_format: the engine cannot follow this schema or grammar.",
-        param="response_format",
-    )
+    return refuse("response_format", "the engine cannot follow this schema or grammar.")
 
 
-def template_refusal() -> RequestRefusedError:
-    """The chat template raised: roles out of order, say."""
-    return RequestRefusedError(
-        "messages: the model's chat template does not take these roles in this order.",
-        param="messages",
-    )
+def template_refusal(error: BaseException) -> RequestRefusedError | None:
+    """What the chat template's failure means; None where the error is not a template's.
+
+    vLLM raises the template's error as the cause of one of its own (since 0.32), so all causes
+    are looked at. Classes are told by name: jinja2 and vLLM's renderers are imported by vLLM only.
+    """
+    causes = list(causes_of(error))
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    if "ChatTemplateResolutionError" in kinds:
+        return refuse("messages", NO_CHAT_TEMPLATE)
+    raised = [cause for cause in causes if type(cause).__name__ == "TemplateError"]
+    if any(_EFFORT.search(str(cause)) for cause in raised):
+        return refuse("reasoning_effort", "the model's chat template does not take this value.")
+    if raised:
+        return refuse(
+            "messages", "the model's chat template does not take these roles in this order."
+        )
+    if "TemplateError" in kinds or any(_in_template(cause) for cause in causes):
+        return refuse("messages", "the model's chat template fails on what they hold.")
+    return None
+
+
+def _in_template(error: BaseException) -> bool:
+    """Whether the error passed through code that jinja2 compiled from a template."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == "<template>":
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came from, each once."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestRefusedError:
-    """The first of pydantic's errors, with its place and no input.
+    """What pydantic refused first, with its place and no input.
 
-    A message in a union of types gives one error for each type; the deepest is the nearest miss.
+    A value in a union of types gives one error for each type. Those at the deepest place are the
+    nearest misses; together they say what is expected there.
     """
-    error = max(errors, key=lambda one: len(one["loc"]))
-    place = ".".join(str(part) for part in error["loc"] if _is_place(part))
-    kind = str(error["type"])
-    speaks = kind in _SPEAKING or kind.endswith(_SPEAKING_ENDINGS)
-    param = str(error["loc"][0]) if error["loc"] else None
-    message = str(error["msg"]) if speaks else "is not valid"
-    return RequestRefusedError(f"{place or param or 'The body'}: {message}.", param=param)
+    deepest = max(errors, key=lambda one: len(one["loc"]))
+    told = place(_parts(deepest))
+    here = [one for one in errors if place(_parts(one)) == told]
+    return RequestRefusedError(f"{told or 'The body'}: {_expectation(here)}.", param=told)
 
 
-def _is_place(part: int | str) -> bool:
-    return isinstance(part, int) or part in _PATH_WORDS
+def _parts(error: Mapping[str, Any]) -> list[str | int]:
+    """The place without the names of a union's types, which pydantic puts between."""
+    parts = [part for part in error["loc"] if isinstance(part, int) or part in KNOWN]
+    return ["messages", *parts] if parts and isinstance(parts[0], int) else parts
+
+
+def _expectation(errors: Sequence[Mapping[str, Any]]) -> str:
+    kinds = [str(error["type"]) for error in errors]
+    expected = list(dict.fromkeys(_EXPECTED[kind] for kind in kinds if kind in _EXPECTED))
+    if len(errors) > 1 and expected:
+        return f"must be {' or '.join(expected)}"
+    speaks = kinds[0] in _SPEAKING or kinds[0].endswith(_SPEAKING_ENDINGS)
+    return str(errors[0]["msg"]) if speaks else "is not valid"
 
 
 def _first_word(message: str) -> str | None:

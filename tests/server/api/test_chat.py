@@ -134,7 +134,7 @@ async def test_limits_are_checked_before_the_engine(
     assert calls == []
 
 
-@pytest.mark.parametrize("prompt", [["a", "b"], [[1], [2]], [], [SECRET]])
+@pytest.mark.parametrize("prompt", [["a", "b"], [[1], [2]], [], [SECRET, SECRET], [{"a": SECRET}]])
 async def test_a_list_of_prompts_is_refused(running: RunningApp, prompt: Any) -> None:
     answer = await running.anyone.post("/v1/completions", json={"model": "pawl", "prompt": prompt})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
@@ -300,6 +300,40 @@ async def test_another_path_or_method_says_so(running: RunningApp) -> None:
         assert (await client.get(CHAT)).status_code == 405
         assert (await client.get(CHAT)).headers["allow"] == "POST"
         assert (await client.post("/v1/embeddings", json={})).status_code == 404
+
+
+HALF = "a\ud83d"
+WITH_HALF = [
+    (
+        CHAT,
+        chat_body(messages=[QUESTION, {"role": "user", "content": HALF}]),
+        "messages[1].content",
+    ),
+    (CHAT, chat_body(messages=[{**QUESTION, HALF: 1}]), "messages[0]"),
+    (CHAT, chat_body(user=HALF), "user"),
+    (CHAT, chat_body(metadata={SECRET: HALF}), "metadata"),
+    (CHAT, chat_body(metadata={HALF: SECRET}), "metadata"),
+    (CHAT, {**chat_body(), HALF: SECRET}, None),
+    ("/v1/completions", {"model": "pawl", "prompt": HALF}, "prompt"),
+    ("/v1/comparisons", chat_body(stop=["a", HALF]), "stop[1]"),
+    ("/v1/feedback", {"metric_name": "comment", "value": HALF}, "value"),
+    ("/v1/feedback", {"tags": {HALF: "a"}}, "tags"),
+    ("/v1/feedback-tokens", {"inference_id": "x", "rater": HALF}, "rater"),
+    ("/v1/interactions", {"choices": [{"text": HALF}]}, "choices[0].text"),
+    ("/v1/interactions/batch", {"interactions": [{"user": HALF}]}, "interactions[0].user"),
+    ("/v1/rollback", {"reason": HALF}, "reason"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "param"), WITH_HALF)
+async def test_half_a_character_is_told_by_its_place(
+    running: RunningApp, path: str, body: dict[str, Any], param: str | None
+) -> None:
+    answer = await running.anyone.post(path, content=json.dumps(body).encode(), headers=JSON)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, param)
+    assert "half of a surrogate pair" in error["message"]
+    assert SECRET not in answer.text
 
 
 TOOL = {"type": "function", "function": {"name": "price", "parameters": {"type": "object"}}}

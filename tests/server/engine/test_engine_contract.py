@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from server.engine.base import BASE, Endpoint, Engine, EngineCall
+from server.engine.limits import Limits
 from tests.server.engine.calls import (
     body_of,
     chat,
@@ -166,7 +168,18 @@ async def test_a_required_tool_is_called(engine: Engine, stream: bool) -> None:
     assert json.loads("".join(one["function"].get("arguments") or "" for one in calls)) == {}
 
 
-REFUSED: list[tuple[Endpoint, dict[str, Any], str | None]] = [
+def calling(function: dict[str, Any]) -> dict[str, Any]:
+    """A turn that calls a tool."""
+    called = {"name": "price", "arguments": "{}"} | function
+    return {
+        "role": "assistant",
+        "tool_calls": [{"id": "a", "type": "function", "function": called}],
+    }
+
+
+FUNCTION = "messages[0].tool_calls[0].function"
+PART_TEXT = "messages[0].content[0].text"
+REFUSED: list[tuple[Endpoint, dict[str, Any], str]] = [
     ("chat", {"priority": -5}, "priority"),
     ("chat", {"request_id": SECRET}, "request_id"),
     ("chat", {"cache_salt": SECRET}, "cache_salt"),
@@ -202,16 +215,28 @@ REFUSED: list[tuple[Endpoint, dict[str, Any], str | None]] = [
     ("chat", {"messages": None}, "messages"),
     ("chat", {"messages": []}, "messages"),
     ("chat", {"messages": SECRET}, "messages"),
-    ("chat", {"messages": [SECRET]}, "messages"),
-    ("chat", {"messages": [{"role": SECRET, "content": "x"}]}, "messages"),
-    ("chat", {"messages": [{"role": "user", "content": "\ud800"}]}, None),
+    ("chat", {"messages": [SECRET]}, "messages[0]"),
+    ("chat", {"messages": [{"role": SECRET, "content": "x"}]}, "messages[0].role"),
+    ("chat", {"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content"),
     (
         "chat",
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": SECRET}]}]},
-        "messages",
+        "messages[0].content[0]",
     ),
     ("chat", {"messages": [{"role": "user", "content": SECRET + " x" * 9000}]}, "messages"),
-    ("chat", {"user": 2**70}, None),
+    ("chat", {"user": 2**70}, "user"),
+    ("chat", {"stop": [SECRET] * 5}, "stop"),
+    ("chat", {"n": 2, "temperature": 0}, "n"),
+    ("chat", {"tool_choice": "auto"}, "tool_choice"),
+    ("chat", {"max_tokens": 5000}, "max_tokens"),
+    ("chat", {"store": SECRET}, "store"),
+    ("chat", {"service_tier": "priority"}, "service_tier"),
+    ("chat", {"messages": [calling({"arguments": {"a": SECRET}})]}, f"{FUNCTION}.arguments"),
+    ("chat", {"messages": [calling({"arguments": "[" * 5000})]}, f"{FUNCTION}.arguments"),
+    ("chat", {"messages": [calling({"name": [SECRET]})]}, f"{FUNCTION}.name"),
+    ("chat", {"messages": [{"role": "assistant", "tool_calls": SECRET}]}, "messages[0].tool_calls"),
+    ("chat", {"messages": [{"role": "user", "content": [{"type": "text"}]}]}, PART_TEXT),
+    ("completion", {"prompt": SECRET + " x" * 9000}, "prompt"),
     ("completion", {"prompt": [SECRET, SECRET]}, "prompt"),
     ("completion", {"prompt": [[1, 2], [3]]}, "prompt"),
     ("completion", {"prompt": [2**40]}, "prompt"),
@@ -226,12 +251,15 @@ REFUSED: list[tuple[Endpoint, dict[str, Any], str | None]] = [
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("endpoint", "body", "param"), REFUSED)
 async def test_a_bad_request_is_refused_by_name_and_not_echoed(
-    engine: Engine, endpoint: Endpoint, body: dict[str, Any], param: str | None, stream: bool
+    engine: Engine, endpoint: Endpoint, body: dict[str, Any], param: str, stream: bool
 ) -> None:
     make = chat if endpoint == "chat" else completion
     response = await engine.answer(make(**({"stream": stream} | body)))
     assert response.status == 400
-    assert body_of(response)["error"]["param"] == param
+    error = body_of(response)["error"]
+    assert error["param"] == param
+    assert error["message"].startswith((f"{param}: ", "The prompt is too long: "))
+    assert "engine does not take" not in error["message"]
     assert SECRET not in (response.body or "")
     assert engine.in_flight(BASE) == 0
 
@@ -251,6 +279,50 @@ async def test_a_bad_request_is_refused_by_name_and_not_echoed(
 async def test_what_openais_clients_send_is_taken(engine: Engine, body: dict[str, Any]) -> None:
     response = await engine.answer(chat(**body))
     assert response.status == 200, response.body
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "status"), [(12, 16, 200), (16, 16, 200), (17, 16, 400), (3, 2, 400)]
+)
+async def test_the_servers_limit_on_choices_has_its_effect(
+    engine: Engine, wanted: int, limit: int, status: int
+) -> None:
+    call = replace(chat(n=wanted, temperature=1, max_tokens=2), limits=Limits(choices=limit))
+    response = await engine.answer(call)
+    assert response.status == status
+    body = body_of(response)
+    assert (f"from 1 to {limit}." in body["error"]["message"]) if status == 400 else body["choices"]
+
+
+async def test_as_many_tokens_as_the_context_has_may_be_asked_for(engine: Engine) -> None:
+    context = engine.info.max_model_len
+    stop = [" "]
+    assert (await engine.answer(chat(max_tokens=context, stop=stop))).status == 200
+    for field in ("max_tokens", "max_completion_tokens"):
+        too_many: dict[str, Any] = {field: context + 1}
+        response = await engine.answer(chat(**too_many))
+        assert f"{field}: must be a whole number from 1 to {context}" in (response.body or "")
+
+
+@pytest.mark.parametrize("make", [chat, completion])
+async def test_a_prompt_that_is_too_long_is_told_the_context(engine: Engine, make: Make) -> None:
+    text = " x" * 9000
+    asked = {"messages": [{"role": "user", "content": text}], "prompt": text}
+    field = "messages" if make is chat else "prompt"
+    response = await engine.answer(make(**{field: asked[field]}))
+    assert f"may have {engine.info.max_model_len} tokens" in (response.body or "")
+    assert body_of(response)["error"]["param"] == field
+
+
+async def test_a_list_with_one_prompt_is_answered_as_that_prompt(engine: Engine) -> None:
+    alone, listed = completion(prompt="So it is"), completion(prompt=["So it is"])
+    await engine.answer(alone)
+    assert (await engine.answer(listed)).status == 200
+    assert listed.tap.prompt_token_ids == alone.tap.prompt_token_ids
+
+
+async def test_a_list_with_one_list_of_token_ids_is_answered(engine: Engine) -> None:
+    assert (await engine.answer(completion(prompt=[[5, 6, 7]]))).status == 200
 
 
 async def test_a_version_that_is_not_loaded_is_not_found(engine: Engine) -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from server.engine.base import BASE
 from server.engine.errors import AdapterLoadError
+from server.engine.requests.json_values import NESTING_MAX
 from tests.engine_fixtures import REAL_ENGINE
 from tests.server.engine.calls import body_of, chat, completion, events_of, stream_of
 from tests.tiny_model import TURN_END, make_random_adapter
@@ -101,8 +106,8 @@ async def test_a_seed_is_refused_on_a_cpu(real_engine: "VllmEngine") -> None:
 
 UNCOMPILABLE = {"title": SECRET, "type": "array", "minItems": 3, "items": False}
 BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
-    ({"response_format": {"type": "json_schema"}}, "response_format"),
-    ({"response_format": {"type": SECRET}}, "response_format"),
+    ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+    ({"response_format": {"type": SECRET}}, "response_format.type"),
     ({"structured_outputs": {"regex": f"{SECRET}[["}}, "response_format"),
     ({"structured_outputs": {"choice": []}}, "response_format"),
     (
@@ -125,7 +130,7 @@ BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
     ),
     ({"tools": SECRET}, "tools"),
     ({"tools": []}, "tools"),
-    ({"tools": [{"function": {}}]}, "tools"),
+    ({"tools": [{"function": {}}]}, "tools[0].function.name"),
     ({"tools": [{"function": {"name": SECRET}}], "tool_choice": SECRET}, "tool_choice"),
     ({"tool_choice": "required"}, "tool_choice"),
     (
@@ -142,8 +147,9 @@ BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
     ({"min_tokens": 50}, "min_tokens"),
     ({"max_tokens": 100_000}, "max_tokens"),
     ({"reasoning_effort": SECRET}, "reasoning_effort"),
-    ({"messages": [{"role": "user", "content": {"a": SECRET}}]}, "messages"),
-    ({"messages": [{"role": "tool", "content": 5}]}, "messages"),
+    ({"messages": [{"role": "user", "content": {"a": SECRET}}]}, "messages[0].content"),
+    ({"messages": [{"role": "tool", "content": 5}]}, "messages[0].content"),
+    ({"thinking_token_budget": 5}, "thinking_token_budget"),
 ]
 
 
@@ -158,10 +164,138 @@ async def test_what_vllm_refuses_is_named_and_neither_echoed_nor_logged(
 ) -> None:
     response = await real_engine.answer(chat(**body, stream=stream))
     assert response.status == 400, response.body
-    assert body_of(response)["error"]["param"] == param
+    error = body_of(response)["error"]
+    assert error["param"] == param
+    assert "engine refused" not in error["message"]
+    assert "does not take this value" not in error["message"]
     written = capfd.readouterr()
     assert SECRET not in (response.body or "") + written.out + written.err
     assert real_engine.in_flight(BASE) == 0
+
+
+SYSTEM, USER = {"role": "system", "content": SECRET}, {"role": "user", "content": SECRET}
+ONE_SYSTEM_TURN = (
+    "{% for message in messages %}"
+    "{% if message.role == 'system' and not loop.first %}"
+    "{{ raise_exception('System must come first, not ' + message.content) }}"
+    "{% endif %}{{ message.content }}{% endfor %}"
+)
+ORDER = "messages: the model's chat template does not take these roles in this order."
+FAILS = "messages: the model's chat template fails on what they hold."
+TEMPLATES: list[tuple[str | None, dict[str, Any], str]] = [
+    (ONE_SYSTEM_TURN, {"messages": [SYSTEM, SYSTEM, USER]}, ORDER),
+    (ONE_SYSTEM_TURN, {"messages": [USER, SYSTEM, USER]}, ORDER),
+    ("{{ raise_exception('no ' + messages[0].content) }}", {}, ORDER),
+    (
+        "{{ raise_exception('Unknown reasoning_effort ' + reasoning_effort) }}",
+        {"reasoning_effort": "max"},
+        "reasoning_effort: the model's chat template does not take this value.",
+    ),
+    ("{{ messages[0].content.no.such }}", {"messages": [USER]}, FAILS),
+    ("{{ 1 + messages[0].content }}", {"messages": [USER]}, FAILS),
+    (None, {}, "messages: the model has no chat template; set engine.chat_template."),
+]
+
+
+@pytest.fixture
+def template(real_engine: "VllmEngine") -> Iterator[Callable[[str | None], None]]:
+    """Gives the shared engine another chat template for one test; None takes it away."""
+    tokenizer = real_engine._llm.renderer.get_tokenizer()
+    before = tokenizer.chat_template
+    yield lambda text: setattr(tokenizer, "chat_template", text)
+    tokenizer.chat_template = before
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("text", "body", "told"), TEMPLATES)
+async def test_what_a_template_refuses_is_told_and_neither_echoed_nor_logged(
+    real_engine: "VllmEngine",
+    template: Callable[[str | None], None],
+    text: str | None,
+    body: dict[str, Any],
+    told: str,
+    stream: bool,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    template(text)
+    response = await real_engine.answer(chat(**body, stream=stream))
+    error = body_of(response)["error"]
+    assert (response.status, error["message"]) == (400, told)
+    assert error["param"] == told.partition(":")[0]
+    written = capfd.readouterr()
+    assert SECRET not in written.out + written.err
+
+
+RECURSIVE = (
+    "{% macro shown(value) %}{% if value is mapping %}{% for key, inner in value.items() %}"
+    "{{ key }}{{ shown(inner) }}{% endfor %}{% endif %}{% endmacro %}"
+    "{{ shown(messages[0].tool_calls[0].function.arguments) }}{{ shown(tools[0]) }}"
+)
+
+
+async def test_what_nests_as_deeply_as_is_let_in_is_rendered(
+    real_engine: "VllmEngine", template: Callable[[str | None], None]
+) -> None:
+    template(RECURSIVE)
+    deep: dict[str, Any] = {}
+    for _ in range(NESTING_MAX - 1):
+        deep = {"a": deep}
+    call = {"name": "f", "arguments": json.dumps(deep)}
+    calls = [{"id": "c", "type": "function", "function": call}]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": deep}}]
+    messages = [{"role": "assistant", "tool_calls": calls}]
+    response = await real_engine.answer(chat(messages=messages, tools=tools, tool_choice="none"))
+    assert response.status == 200, response.body
+
+
+async def test_a_refusal_that_tells_nothing_is_logged_without_the_words(
+    real_engine: "VllmEngine", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(real_engine._serving.chat, "create_chat_completion", refuse)
+    with capture_logs() as logs:
+        response = await real_engine.answer(chat())
+    assert body_of(response)["error"]["message"] == "The engine refused this."
+    (line,) = logs
+    assert (line["event"], line["errors"]) == ("engine_refused_request", ["ValueError"])
+    assert SECRET not in str(logs)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "a", "properties"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+DEPTHS = st.sampled_from([1, 10, 63, 64, 65, 200, 5000])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(depth=DEPTHS, inner=JSON_VALUES, closed=st.booleans(), where=st.integers(0, 3))
+async def test_no_nesting_makes_the_engine_fail(
+    real_engine: "VllmEngine", depth: int, inner: Any, closed: bool, where: int
+) -> None:
+    """Written as a text (in arguments), or as a value where a body can hold as many levels."""
+    text = '{"a":' * depth + json.dumps(inner) + ("}" * depth if closed else "")
+    value: Any = inner
+    for _ in range(min(depth, 150)):
+        value = {"a": value}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": text}}
+    function = {"name": "f", "parameters": value}
+    bodies: list[dict[str, Any]] = [
+        {"messages": [USER, {"role": "assistant", "tool_calls": [call]}, USER]},
+        {"tools": [{"type": "function", "function": function}], "tool_choice": "none"},
+        {"messages": [{"role": "user", "content": "a", "more": value}]},
+        {"chat_template_kwargs": {"enable_thinking": value}},
+    ]
+    response = await real_engine.answer(chat(**bodies[where], max_tokens=1))
+    assert response.status < 500
+    if response.status == 400:
+        assert body_of(response)["error"]["param"]
 
 
 async def test_a_schema_that_fails_in_the_engine_is_the_requests_fault(
