@@ -22,6 +22,10 @@ Status = Literal["complete", "aborted", "failed"]
 CHOICE_MAX = 1023
 INTERACTIONS_MAX = 100
 """How many interactions one request brings."""
+ERRORS_READ_MAX = 100
+"""Of more errors in one body the first are not looked for."""
+PROBLEMS_TOLD_MAX = 5
+"""How many problems of one body a client is told."""
 
 
 def _without_nul(text: str) -> str:
@@ -119,14 +123,14 @@ class InteractionIn(_In):
     run_id: Name | None = None
     channel: Name | None = None
     model: Name
-    messages: list[dict[str, Any]] | None = None
+    messages: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     prompt: Text | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     stop: Name | Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
-    choices: list[ChoiceIn] = Field(default_factory=list)
+    choices: list[ChoiceIn] = Field(default_factory=list, fail_fast=True)
     user: Name | None = None
     tags: dict[Name, Text] = Field(default_factory=dict)
     parent: Name | None = None
@@ -232,14 +236,19 @@ class InteractionOut(BaseModel):
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
-    """What `error` of `model` says, without a word of the input.
+    """The first problems that `error` of `model` names, without a word of the input.
 
-    Names that the client made up (an unknown field, a tag's key) are left out of the path.
+    Names that the client made up (an unknown field, a tag's key) are left out of the path. Of very
+    many errors none is read: pydantic makes all of its list or nothing, which takes seconds.
     """
-    return [
+    if error.error_count() > ERRORS_READ_MAX:
+        return [FieldProblem("body", f"breaks more than {ERRORS_READ_MAX} rules; {_known(model)}")]
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    told = (
         FieldProblem(_path(detail["loc"], model), _message(detail["type"], detail["msg"], model))
-        for detail in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+        for detail in details
+    )
+    return list(dict.fromkeys(told))[:PROBLEMS_TOLD_MAX]
 
 
 def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
@@ -252,5 +261,9 @@ def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
 
 def _message(kind: str, message: str, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
-        return f"has an unknown field; known are {', '.join(model.model_fields)}"
+        return f"has an unknown field; {_known(model)}"
     return message
+
+
+def _known(model: type[BaseModel]) -> str:
+    return f"known are {', '.join(model.model_fields)}"

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from common.clock import AdjustableClock, Clock, system_clock
 from server.api import (
@@ -27,11 +28,13 @@ from server.api import (
 from server.api import clock as clock_api
 from server.api.body import BodyLimit
 from server.api.cors import FeedbackCors
+from server.api.head import HeadRequests
 from server.assembly.assemble import StartEngine, assemble
 from server.assembly.engine import start_engine as start_configured_engine
 from server.engine.error_body import error_body
 from server.error_status import STATUS, field_of, retry_after, status_of
 from server.errors import SetupError
+from server.serving.answering import CLIENT_CLOSED_REQUEST
 from server.settings import Settings
 
 log = structlog.get_logger()
@@ -56,6 +59,7 @@ def create_app(
         openapi_url=None,  # served to those with a key: see server/api/health.py
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address it redirects to is made of the client's Host header
     )
     app.state.settings = settings
     app.state.start_engine = start_engine
@@ -64,6 +68,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.server.limits.body_bytes)
     if settings.server.cors_origins:
         app.add_middleware(FeedbackCors, origins=settings.server.cors_origins)
+    app.add_middleware(HeadRequests)
     _add_routes(app, settings)
     _add_error_handlers(app)
     return app
@@ -103,6 +108,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _client_left)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -127,6 +133,11 @@ async def _http_error(_request: Request, error: Exception) -> Response:
     response = _response(str(error.detail), error.status_code)
     response.headers.update(error.headers or {})
     return response
+
+
+async def _client_left(_request: Request, _error: Exception) -> Response:
+    """Nobody hears it: the client went away, or was cut off, before its body was whole."""
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

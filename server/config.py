@@ -20,6 +20,11 @@ class LimitsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     body_bytes: int = Field(default=1_000_000, gt=0)
+    """Bytes of a request's body; more is a 413."""
+    body_values: int = Field(default=50_000, gt=0)
+    """Members of objects, objects and lists of a JSON body, at any depth together. Reading them
+    takes processor time that nobody else has meanwhile: 50,000 take about 50 ms, and a long
+    conversation has about 5,000."""
     choices: int = Field(default=8, gt=0)
     """Answers to one request (`n`). The engine's own limit holds beside it, and 1,024,
     which is how many answers the log can number."""
@@ -51,6 +56,45 @@ class ShadowConfig(BaseModel):
     """An answer that takes longer is cut off; so long at most it can hold an adapter's drain."""
 
 
+class HttpConfig(BaseModel):
+    """What one connection may cost the server: sizes, times, and how many there may be.
+
+    A peer that goes over a size or a time is told so where possible (408, 414, 431, 503) and its
+    connection is closed. How long an answer takes to be generated has no bound here.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    head_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
+    """Bytes of a request's target and headers together, and of the trailers after a body. 32 KiB
+    is what nginx takes."""
+    head_fields: int = Field(default=100, ge=10, le=10_000)
+    """How many headers a request may have; browsers and proxies send about 30."""
+    url_bytes: int = Field(default=8_192, ge=256, le=1_048_576)
+    """Bytes of a request's target, its query included."""
+    head_seconds: float = Field(default=20, gt=0)
+    """A request's headers must be there in this time, counted from the connection's opening or from
+    the request's first byte."""
+    body_seconds: float = Field(default=60, gt=0)
+    """A request's body must be there in this time after its headers: 1 MB at 17 kB/s."""
+    keep_alive_seconds: float = Field(default=75, gt=0)
+    """An open connection may wait for its next request for this long. More than the 60 seconds
+    after which common proxies close theirs, so that they are the ones who close."""
+    write_seconds: float = Field(default=30, gt=0)
+    """A peer that does not read its answer is cut off after this time, and the answer is stored as
+    `aborted`. It counts only while there is something that the peer could read: between the tokens
+    of a stream any time may pass."""
+    write_bytes_per_second: int = Field(default=1_024, ge=0)
+    """What a peer must at least take of an answer that waits for it; 0 lets it take a byte every
+    `write_seconds`."""
+    connections: int = Field(default=1_000, ge=2)
+    """Connections open at once. When there are more, the one that has waited longest without a
+    request is closed; when all are being answered, the new one is told 503."""
+    connections_per_peer: int = Field(default=500, ge=1)
+    """The same for one address (IPv6: one /64 network). Behind a proxy all requests come from the
+    proxy's address: set it to the value of `connections` there."""
+
+
 class ServerConfig(BaseModel):
     """Where the server listens and how it ends."""
 
@@ -75,6 +119,7 @@ class ServerConfig(BaseModel):
     cors_origins: list[Origin] = []
     """Web pages of these origins (`https://shop.example.org`) may send feedback from a browser,
     with a feedback token. No page may use any other part of the API."""
+    http: HttpConfig = HttpConfig()
     limits: LimitsConfig = LimitsConfig()
     shadow: ShadowConfig = ShadowConfig()
 

@@ -20,6 +20,7 @@ from server.errors import (
     LimitError,
     NotRunningError,
     PermissionDeniedError,
+    ProxyError,
     RetentionNotSetError,
 )
 
@@ -27,6 +28,7 @@ STATUS: Mapping[type[Exception], int] = {
     AuthenticationError: 401,
     PermissionDeniedError: 403,
     HostError: 403,
+    ProxyError: 403,
     KeysUnavailableError: 503,
     KeyNotFoundError: 404,
     BodyTooLargeError: 413,

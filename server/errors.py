@@ -32,6 +32,16 @@ class HostError(ServerError):
         )
 
 
+class ProxyError(ServerError):
+    """A request that a proxy passed on, while the server is open to this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "without keys only this machine is served, and this request came through a proxy: "
+            "make a key with 'pawl keys create'"
+        )
+
+
 class KeysUnavailableError(ServerError):
     """A key that is not cached, while the database cannot be asked: it may be a new one."""
 

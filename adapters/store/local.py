@@ -26,7 +26,7 @@ from adapters.store.manifest import (
 )
 from adapters.vetting.vet import FileDigest, digest
 
-_READ_ONLY = 0o444
+_READ_ONLY = 0o400
 _CHUNK = 1024 * 1024
 
 LEFTOVER_SECONDS = 24 * 60 * 60.0

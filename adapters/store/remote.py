@@ -23,7 +23,7 @@ from adapters.store.manifest import (
 )
 from adapters.vetting.vet import FILES, FileDigest, digest
 
-_READ_ONLY = 0o444
+_READ_ONLY = 0o400
 _STORE = "the store of adapters.store"
 
 

@@ -1,5 +1,10 @@
-"""Reading a request's body: bounded, strict JSON, and errors that never echo it."""
+"""Reading a request's body: bounded, strict JSON, and errors that never echo it.
 
+Bounded in bytes, in depth, in values, and in what validation says of it: 1 MB of mistakes must
+neither hold the event loop nor be answered with a list of them.
+"""
+
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedback.errors import InvalidInputError
 from feedback.schemas import problems
+from server.config import LimitsConfig
 from server.engine.requests.json_values import lone_surrogate
 from server.errors import BodyError, BodyTooLargeError
 
@@ -54,28 +60,69 @@ def _counted(receive: Receive, limit: int, announced: int) -> Callable[[], Await
 async def read_object(request: Request) -> dict[str, Any]:
     """The body as a JSON object; raises `BodyError`.
 
-    Strict: no NaN, no lone surrogates, no bottomless nesting (orjson refuses them). The content
-    type must be JSON's, which a foreign web page cannot send without the server's leave (CSRF).
+    Strict: no NaN, no lone surrogates, no bottomless nesting (orjson refuses them). Requires
+    `Content-Type: application/json`: a page of another origin cannot send that without a CORS
+    preflight, which prevents CSRF.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise BodyError("send the header 'Content-Type: application/json'")
+    limits: LimitsConfig = request.app.state.settings.server.limits
+    return json_object(await request.body(), values_max=limits.body_values)
+
+
+def json_object(body: bytes, *, values_max: int) -> dict[str, Any]:
+    """`body` as a JSON object of at most `values_max` values; raises `BodyError`."""
+    if values_in(body, values_max) > values_max:
+        raise BodyError(f"the body holds more than {values_max} values: send less at once")
     try:
-        value = orjson.loads(await request.body())
-    except orjson.JSONDecodeError:
-        raise _why_refused(await request.body()) from None
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _why_refused(body, error.msg) from None
     if not isinstance(value, dict):
         raise BodyError("the body must be a JSON object")
     _check_depth(value)
     return value
 
 
-def _why_refused(body: bytes) -> BodyError:
+_TOO_DEEP = "the body is nested too deeply: flatten it"
+_WRONG = {
+    "depth limit": _TOO_DEEP,
+    "not valid UTF-8": "the body is not UTF-8: encode it so",
+    "byte order mark": "the body begins with a byte order mark: leave it out",
+    "infinity": "a number is too large: numbers are at most 1.8e308",
+    "empty document": "the body is empty: send a JSON object",
+}
+"""What orjson (3.13) says, and what a client is told: never with a piece of the body."""
+
+
+def _why_refused(body: bytes, said: str) -> BodyError:
     """What the strict parser does not take: no JSON, or JSON with half of a character in it."""
-    fault = lone_surrogate(body)
+    wrong = next((ours for theirs, ours in _WRONG.items() if theirs in said), None)
+    if wrong is not None:
+        return BodyError(wrong)
+    fault = lone_surrogate(body) if "surrogate" in said else None
     if fault is not None:
         return BodyError(f"{fault.place or 'the body'}: {fault.why}", field=fault.place)
     return BodyError("the body is not valid JSON (UTF-8, no NaN)")
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_MARKS = (b"{", b"[", b":")
+"""What each object, each list and each member of an object has one of, outside texts."""
+
+
+def values_in(body: bytes, enough: int) -> int:
+    """How many members, objects and lists a JSON body holds, or some number up to `enough`.
+
+    Counted before it is parsed: making the objects is what takes the time. Texts and numbers in a
+    list are not counted: a prompt may be a long list of token ids.
+    """
+    most = sum(map(body.count, _MARKS))
+    if most <= enough:
+        return most
+    bare = _TEXT.sub(b"", body)
+    return sum(map(bare.count, _MARKS))
 
 
 def _check_depth(value: dict[str, Any]) -> None:
@@ -83,7 +130,7 @@ def _check_depth(value: dict[str, Any]) -> None:
     try:
         orjson.dumps(value)
     except TypeError:
-        raise BodyError("the body is nested too deeply: flatten it") from None
+        raise BodyError(_TOO_DEEP) from None
 
 
 def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:

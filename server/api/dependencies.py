@@ -1,6 +1,5 @@
 """What routes are given: the services of this app, and who asks."""
 
-import re
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -8,11 +7,9 @@ from fastapi import Depends, Request
 from feedback.errors import FeedbackTokenError
 from feedback.feedback_tokens import FeedbackGrant, is_feedback_token
 from server.auth.keys import Principal, bearer
-from server.errors import HostError
+from server.auth.local_requests import came_through_proxy, names_this_machine
+from server.errors import HostError, ProxyError
 from server.services import Services
-
-_LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?")
-
 
 # Routes' dependencies are coroutines though they wait for nothing: FastAPI would give each call of
 # a plain function to a thread.
@@ -24,24 +21,29 @@ async def services(request: Request) -> Services:
     return found
 
 
-def names_this_machine(host: str) -> bool:
-    """Whether a Host header names this machine (`request.url` would make up for a bad one)."""
-    return _LOOPBACK_HOST.fullmatch(host.lower()) is not None
-
-
 async def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
     """Who asks; raises `AuthenticationError`.
 
-    While everybody may in, the Host header must name this machine: otherwise a web page that the
-    operator visits could reach the server through a name of its own (DNS rebinding).
+    While everybody may in, see `_check_local`.
     """
-    _check_host(request, here)
+    _check_local(request, here)
     return await here.keys.authenticate(request.headers.get("authorization"))
 
 
-def _check_host(request: Request, here: Services) -> None:
-    if here.keys.open and not names_this_machine(request.headers.get("host", "")):
+def _check_local(request: Request, here: Services) -> None:
+    """While everybody on this machine may in, refuse what comes from elsewhere.
+
+    The Host header must name this machine: otherwise a web page that the operator visits could
+    reach the server through a name of its own (DNS rebinding). And no proxy may have passed the
+    request on: to the server all that a proxy on this machine lets in comes from this machine.
+    Raises `HostError` and `ProxyError`.
+    """
+    if not here.keys.open:
+        return
+    if not names_this_machine(request.headers.get("host", "")):
         raise HostError
+    if came_through_proxy(request.headers.keys(), request.scope["http_version"]):
+        raise ProxyError
 
 
 async def judge(
@@ -52,7 +54,7 @@ async def judge(
     Raises `FeedbackTokenError`, too for a page of another origin that comes without a token: while
     everybody on the machine may in, its visitors may not.
     """
-    _check_host(request, here)
+    _check_local(request, here)
     authorization = request.headers.get("authorization")
     token = bearer(authorization)
     if token is not None and is_feedback_token(token):

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from server.cli.chat_template_check import missing_chat_template
 from server.maintenance.retention import too_short
 from server.settings import Settings
 from server.startup.data_lock import running_server
+from server.startup.permissions import advice, open_to_others
 
 FREE_BYTES_WANTED = 5 * 1024**3
 
@@ -72,6 +73,26 @@ def _data_dir(settings: Settings) -> Iterator[Finding]:
     yield Finding(name="server", state="ok", text=text)
 
 
+def _permissions(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    if not folder.exists():
+        return
+    try:
+        found = list(open_to_others(folder))
+    except PermissionError as error:
+        yield Finding(name="permissions", state="bad", text=f"{error.filename} cannot be read")
+        return
+    if found:
+        text = f"others on this machine may use {found[0]}{_and_more(found)}: {advice(folder)}"
+        yield Finding(name="permissions", state="bad", text=text)
+    else:
+        yield Finding(name="permissions", state="ok", text=f"{folder} is its owner's alone")
+
+
+def _and_more(found: Sequence[object]) -> str:
+    return f" and {len(found) - 1} more" if len(found) > 1 else ""
+
+
 def _database(settings: Settings) -> Iterator[Finding]:
     from server.database.check import check_database  # noqa: PLC0415  (loads the drivers)
 
@@ -116,6 +137,7 @@ LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _model,
     _chat_template,
     _data_dir,
+    _permissions,
     _database,
     _threads,
     _preflight,

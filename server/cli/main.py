@@ -19,6 +19,7 @@ from server.errors import ServerError, SetupError
 from server.exits import EXIT_SETUP, checked, fail
 from server.process.supervisor import server_command, supervisor
 from server.settings import Settings
+from server.startup.permissions import keep_private
 
 if TYPE_CHECKING:
     from server.cli.api_client import Api
@@ -51,6 +52,7 @@ Reason = Annotated[str, typer.Option(help="Why; kept with the change.")]
 
 def main() -> None:
     """Run the command line; what can go wrong becomes one line and exit status 1 or 2."""
+    keep_private()
     try:
         app()
     except SetupError as error:

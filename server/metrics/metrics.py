@@ -9,6 +9,7 @@ from prometheus_client import (
 )
 
 from server.metrics.cluster import ClusterMetrics
+from server.metrics.connections import ConnectionMetrics
 from server.metrics.process import ProcessMetrics
 from server.metrics.recorder import RecorderMetrics
 from server.metrics.registry import RegistryMetrics
@@ -31,6 +32,7 @@ class Metrics:
         self.runs = RunMetrics(self._registry)
         self.cluster = ClusterMetrics(self._registry)
         self.retention = RetentionMetrics(self._registry)
+        self.connections = ConnectionMetrics(self._registry)
         self.process = ProcessMetrics(self._registry)
 
     def expect(self, channels: Iterable[str]) -> None:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import math
 import os
 import socket
 import sys
@@ -21,6 +22,10 @@ from prometheus_client import disable_created_metrics
 
 from common.parent_death import die_with
 from server.app import create_app
+from server.config import HttpConfig
+from server.connections.admission import OpenConnections, sweep_for_ever
+from server.connections.open_files import allow_open_files
+from server.connections.protocol import bounded_protocol
 from server.engine.errors import EngineStartError
 from server.engine.watch.watch import EngineWatch, watchdog_for
 from server.errors import SetupError
@@ -31,6 +36,7 @@ from server.process.supervision import Supervision
 from server.services import Services
 from server.serving.drain import LAST_EVENTS_SECONDS
 from server.settings import Settings
+from server.startup.permissions import keep_private
 
 log = structlog.get_logger()
 
@@ -42,10 +48,15 @@ class PawlServer(uvicorn.Server):
     engine_died = False
 
     def __init__(
-        self, config: uvicorn.Config, app: FastAPI, supervision: Supervision | None
+        self,
+        config: uvicorn.Config,
+        app: FastAPI,
+        supervision: Supervision | None,
+        connections: OpenConnections,
     ) -> None:
         super().__init__(config)
         self._app = app
+        self._connections = connections
         self._supervision = supervision
         self._watches: list[asyncio.Task[None]] = []
 
@@ -57,8 +68,13 @@ class PawlServer(uvicorn.Server):
             return
         services: Services = self._app.state.services
         watch = _engine_watch(services)
-        watches = [self._end_with_engine(services, watch), self._end_after_drain(services)]
+        watches = [
+            self._end_with_engine(services, watch),
+            self._end_after_drain(services),
+            sweep_for_ever(self._connections, self._loop.time),
+        ]
         services.metrics.process.watched(watch)
+        self._connections.report_to(services.metrics.connections)
         if self._supervision is not None:
             services.metrics.process.restarted(self._supervision.restarts)
             watches.append(beat(self._supervision.heartbeat))
@@ -117,23 +133,32 @@ def run(settings: Settings, supervision: Supervision | None = None) -> int:
 
 async def _serve(settings: Settings, supervision: Supervision | None) -> int:
     app = create_app(settings)
+    allow_open_files(settings.server.http.connections)
     listener = _listen(settings)
     app.state.url = _url(settings, listener)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=LAST_EVENTS_SECONDS,  # it begins when the drain is over
-        timeout_keep_alive=75,
-        h11_max_incomplete_event_size=64 * 1024,
-        server_header=False,
-    )
-    server = PawlServer(config, app, supervision)
+    connections = OpenConnections(settings.server.http)
+    config = uvicorn_config(app, settings.server.http, connections)
+    server = PawlServer(config, app, supervision, connections)
     failed = await _until_told(server, listener, app)
     server.close()
     if failed is not None:
         raise failed
     return EXIT_ENGINE_DEAD if server.engine_died else 0
+
+
+def uvicorn_config(app: FastAPI, http: HttpConfig, connections: OpenConnections) -> uvicorn.Config:
+    """How uvicorn serves the app: bounded, and believing no proxy's word about a client."""
+    return uvicorn.Config(
+        app,
+        http=bounded_protocol(connections),
+        ws="none",  # its protocol would have none of our bounds, and no route speaks it
+        proxy_headers=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=LAST_EVENTS_SECONDS,  # it begins when the drain is over
+        timeout_keep_alive=math.ceil(http.keep_alive_seconds),
+        server_header=False,
+    )
 
 
 async def _until_told(
@@ -206,6 +231,7 @@ def main(
     ] = None,
 ) -> None:
     """Serve, without supervision; with it, end when the parent ends."""
+    keep_private()
     if supervision is not None:
         die_with(supervision.parent)
         os.set_inheritable(supervision.heartbeat, False)  # noqa: FBT003  (its own signature)

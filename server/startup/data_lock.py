@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
+from common.files import PRIVATE_FILE, PRIVATE_FOLDER
 from server.errors import SetupError
+from server.startup.permissions import make_private
 
 PATIENCE_SECONDS = 1.0
 POLL_SECONDS = 0.02
+_LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,13 @@ class DataLock:
         self._file: IO[str] | None = None
 
     def acquire(self, *, patience_seconds: float = PATIENCE_SECONDS) -> Self:
-        """Take the lock; raises `SetupError` when another process has it.
+        """Take the lock, and keep the folder private.
 
-        Whoever asks `running_server` holds it for a moment: that alone must not stop a start.
+        Whoever asks `running_server` holds the lock for a moment: that alone must not stop a start.
+        Raises `SetupError` when another process has it, or when `make_private` does.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        file = (self._data_dir / "server.lock").open("w")
+        self._data_dir.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        file = os.fdopen(os.open(self._data_dir / "server.lock", _LOCK_FLAGS, PRIVATE_FILE), "w")
         deadline = time.monotonic() + patience_seconds
         while not _locked(file, fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
@@ -52,6 +56,7 @@ class DataLock:
             time.sleep(POLL_SECONDS)
         self._file = file
         self._note.unlink(missing_ok=True)  # of a server that was killed
+        make_private(self._data_dir)
         return self
 
     def predecessor(self) -> str | None:

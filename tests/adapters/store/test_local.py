@@ -72,7 +72,7 @@ def test_a_published_version_holds_the_adapter_and_its_manifest(case: Case) -> N
 
 def test_published_files_are_read_only(case: Case) -> None:
     folder = case.store.path(case.publish())
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o400}
 
 
 def test_the_digest_depends_on_channel_base_model_and_files() -> None:

@@ -191,7 +191,7 @@ def test_another_server_has_what_one_has_published(afar: Kept) -> None:
     folder = fetched(afar.server("two"), version)
     assert (folder / WEIGHTS).read_bytes() == (afar.source / WEIGHTS).read_bytes()
     assert afar.folder / "two" in folder.parents
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o400}
 
 
 def test_a_damaged_copy_is_thrown_away_and_fetched_again(afar: Kept) -> None:

@@ -1,0 +1,1 @@
+"""Attacks on a running server, and what others notice of them: `python -m bench.attacks`."""
