@@ -144,7 +144,8 @@ def conversation_hash(tenant: str, request: Mapping[str, Any]) -> str:
     """Names everything that was asked: messages or prompt, and tools. 32 hex digits.
 
     Answers to requests of one hash can be compared. The order of keys, absent against null, and a
-    text against a list of one text part make no difference; sampling parameters are not looked at.
+    text against a list of one text part (or one prompt) make no difference; sampling parameters are
+    not looked at.
     """
     return _hash(tenant, _asked(request), request.get("tools"))
 
@@ -193,7 +194,11 @@ def _asked(request: Mapping[str, Any]) -> Any:
     messages = request.get("messages")
     if isinstance(messages, list):
         return [_normal(message) for message in messages]
-    return request.get("prompt")
+    match request.get("prompt"):
+        case [str(alone)] | [[*alone]]:  # a list of one prompt is that prompt
+            return alone
+        case prompt:
+            return prompt
 
 
 def _normal(message: Any) -> Any:

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
 )
+from pydantic_core import PydanticCustomError
 
 from feedback.errors import FieldProblem
 from feedback.feedback_tokens import SECONDS_MAX
@@ -20,6 +22,8 @@ Source = Literal["HUMAN", "LLM_JUDGE", "CODE"]
 Status = Literal["complete", "aborted", "failed"]
 
 CHOICE_MAX = 1023
+STOPS_MAX = 64
+"""Other models take more than Pawl's own engine does."""
 INTERACTIONS_MAX = 100
 """How many interactions one request brings."""
 ERRORS_READ_MAX = 100
@@ -32,6 +36,16 @@ def _without_nul(text: str) -> str:
     if "\x00" in text:  # PostgreSQL has no place for it
         raise ValueError("must not contain NUL characters")
     return text
+
+
+def _stop(value: Any) -> Any:
+    """Check here what a union of types would report as one error a type, none of them helpful."""
+    texts = [value] if isinstance(value, str) else value
+    good = isinstance(texts, list) and 1 <= len(texts) <= STOPS_MAX
+    if not good or not all(isinstance(one, str) and one and "\x00" not in one for one in texts):
+        expected = f"must be a text or a list of 1 to {STOPS_MAX} texts, none empty"
+        raise PydanticCustomError("stop", expected)
+    return value
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
@@ -129,7 +143,7 @@ class InteractionIn(_In):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
+    stop: Annotated[str | list[str], BeforeValidator(_stop)] | None = None
     choices: list[ChoiceIn] = Field(default_factory=list, fail_fast=True)
     user: Name | None = None
     tags: dict[Name, Text] = Field(default_factory=dict)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+CHOICES_MAX = 1024
+"""The log numbers the answers to one request below it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
+import structlog
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 from pawl_client.callback import FeedbackCallback
@@ -33,6 +34,8 @@ from server.serving.drain import Drain
 from server.serving.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.serving.reported import reported_exchange
 from server.serving.shadow import Shadow
+
+log = structlog.get_logger()
 
 Answer = TypeVar("Answer")
 
@@ -67,6 +70,7 @@ class AnsweringService:
         self.shadow = shadow
         self._commit_wait = commit_wait_seconds
         self._limits = Limits(choices=limits.choices, top_logprobs=limits.top_logprobs)
+        _warn_of_wider(self._limits, engine.info.limits)
         self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
 
     async def answer(
@@ -274,6 +278,15 @@ class AnsweringService:
         done, _ = await asyncio.wait({recorded}, timeout=self._commit_wait)
         if not done or recorded.exception() is not None:
             self._metrics.commit_was_late()
+
+
+def _warn_of_wider(wanted: Limits, engine: Limits) -> None:
+    """Say of a limit that was raised beyond the engine's that the engine's holds."""
+    for name in ("choices", "top_logprobs"):
+        asked, taken = getattr(wanted, name), getattr(engine, name)
+        if asked > taken:
+            setting = f"server.limits.{name}"
+            log.warning("limit_above_the_engines", setting=setting, wanted=asked, engine=taken)
 
 
 class RecordedStream(StreamingResponse):

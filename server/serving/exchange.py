@@ -17,9 +17,9 @@ from server.engine.limits import USUAL_LIMITS, Limits
 Status = Literal["complete", "aborted", "failed"]
 Mode = Literal["live", "background", "evaluation", "shadow"]
 
-PRIORITY = {"live": 0, "background": 1, "evaluation": 2, "shadow": 3}
-"""Lower goes first in the engine: background requests yield to those that a person waits for, our
-own traffic to both, and shadows to all."""
+PRIORITY = {"live": 0, "background": 1, "evaluation": 1, "shadow": 2}
+"""Lower goes first in the engine: what no person asked, and our own traffic, yield to what a person
+waits for, and shadows to all."""
 
 
 @dataclass(slots=True)

@@ -107,3 +107,10 @@ def test_stored_text_is_what_any_database_takes(text: str) -> None:
     kept = storable(text)
     assert "\x00" not in kept
     assert len(kept.encode()) >= len(text)
+
+
+def test_a_list_with_one_prompt_is_that_prompt() -> None:
+    for alone in ("So it is", [1, 2]):
+        listed = conversation_hash("t", {"prompt": [alone]})
+        assert listed == conversation_hash("t", {"prompt": alone})
+    assert conversation_hash("t", {"prompt": ["a", "b"]}) != conversation_hash("t", {"prompt": "a"})

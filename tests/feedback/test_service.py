@@ -2,6 +2,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import func
 from sqlmodel import col, select
 
@@ -14,7 +15,7 @@ from feedback.errors import (
 )
 from feedback.models import Feedback, Interaction
 from feedback.recorder.recorder import Recorder
-from feedback.schemas import FeedbackIn, InteractionIn
+from feedback.schemas import FeedbackIn, InteractionIn, problems
 from feedback.service import FeedbackService
 from server.database.database import Database
 from tests.feedback.examples import (
@@ -231,3 +232,12 @@ async def test_an_unfit_report_is_refused_by_name(
         with pytest.raises(InvalidInputError) as refused:
             await service.upsert(TENANT, None, "pawl", report(**fields))
     assert refused.value.problems[0].field == named
+
+
+@pytest.mark.parametrize("stop", [5, "", [], [1], ["a", ""], ["a"] * 65, {"a": 1}, ["\x00"]])
+def test_a_stop_that_is_none_is_told_in_one_sentence(stop: Any) -> None:
+    with pytest.raises(ValidationError) as refused:
+        InteractionIn(model="other", stop=stop)
+    (problem,) = problems(refused.value, InteractionIn)
+    expected = "must be a text or a list of 1 to 64 texts, none empty"
+    assert (problem.field, problem.message) == ("stop", expected)

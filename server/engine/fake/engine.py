@@ -20,12 +20,12 @@ from server.engine.errors import AdapterLoadError, EngineDeadError, RequestRefus
 from server.engine.fake.answer import VOCABULARY, FakeAnswer, answer, prompt_text, token_ids
 from server.engine.fake.wire import chunk, delta, response, usage
 from server.engine.fingerprint import FAKE_MODEL, base_fingerprint
-from server.engine.limits import Limits
+from server.engine.limits import CHOICES_MAX, Limits
 from server.engine.requests.rules import fields_of, too_long
 from server.engine.stream import AnswerStream
 
 _MAX_LEN = 4096
-_LIMITS = Limits(choices=1024, context_tokens=_MAX_LEN, vocabulary=VOCABULARY)
+_LIMITS = Limits(choices=CHOICES_MAX, context_tokens=_MAX_LEN, vocabulary=VOCABULARY)
 _MISSING = ("logprobs", "top_logprobs", "response_format", "structured_outputs", "return_token_ids")
 
 

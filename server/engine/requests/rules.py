@@ -57,14 +57,12 @@ _NOT_SUPPORTED = "not supported here; leave it out."
 _SHOWABLE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MAX_BUDGET = 1_000_000
 _MAX_STOP_IDS = 64
-_CHOICES_MAX = 1024
-"""The log numbers the answers to one request below it."""
 
 
 def _sampling(limits: Limits) -> dict[str, Check]:
     return {
         "max_tokens": _tokens(limits),
-        "n": check.number(1, min(limits.choices, _CHOICES_MAX), whole=True),
+        "n": check.number(1, limits.choices, whole=True),
         "temperature": check.number(0, 2),
         "top_p": check.number(0, 1, above=True),
         "top_k": check.number(-1, _MAX_BUDGET, whole=True),

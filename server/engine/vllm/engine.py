@@ -59,7 +59,7 @@ from server.engine.errors import (
     RequestRefusedError,
 )
 from server.engine.fingerprint import base_folder, model_fingerprint
-from server.engine.limits import Limits
+from server.engine.limits import CHOICES_MAX, Limits
 from server.engine.quiet_errors import strip_messages
 from server.engine.requests.rules import fields_of, overruled
 from server.engine.stream import AnswerStream
@@ -330,7 +330,7 @@ def _limits(llm: TappedLLM) -> Limits:
     config = llm.model_config
     vocabulary = config.get_vocab_size()
     return Limits(
-        choices=envs.VLLM_MAX_N_SEQUENCES,
+        choices=min(envs.VLLM_MAX_N_SEQUENCES, CHOICES_MAX),
         top_logprobs=vocabulary if config.max_logprobs < 0 else config.max_logprobs,
         seed=not current_platform.is_cpu(),
         context_tokens=config.max_model_len,
@@ -410,7 +410,7 @@ def _describe(llm: TappedLLM, args: Namespace, folder: Path) -> EngineInfo:
     )
 
 
-def _check_chat_template(llm: TappedLLM, args: Namespace) -> None:
+def warn_without_chat_template(llm: TappedLLM, args: Namespace) -> None:
     """Say at the start that chat will be refused; completions need no template."""
     if not isinstance(llm.renderer, HfRenderer):  # other renderers bring theirs along
         return
@@ -449,6 +449,6 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
         raise
     # As vLLM's server does: what lives for ever need not be walked by every collection.
     freeze_gc_heap()
-    _check_chat_template(llm, args)
+    warn_without_chat_template(llm, args)
     log.info("engine_started", device=info.device, seconds=round(perf_counter() - started, 1))
     return engine

@@ -71,3 +71,15 @@ def test_what_is_kept_aside_is_plain_json(record: FeedbackRecord | InteractionRe
     kept = plain(record)
     assert kept["id"] == record.id
     assert isinstance(kept["received_at"], str)
+
+
+def test_an_interaction_without_its_texts_keeps_its_numbers() -> None:
+    record = interaction(texts=("hello", "bye"), prompt_token_ids=[1, 2, 3])
+    record.remove_texts()
+    row, choices = interaction_row(record), choice_rows(record)
+    assert (row["request"], row["prompt_token_ids"], row["prompt_tokens"]) == ({}, None, 3)
+    assert (row["texts_removed_at"], row["completion_tokens"]) == (record.received_at, 4)
+    assert [(one["text"], one["token_ids"], one["tokens"]) for one in choices] == [
+        ("", None, 2)
+    ] * 2
+    assert interaction_record(row, choices) == record

@@ -3,14 +3,16 @@
 import json
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from server.engine.base import EngineCall, EngineResponse
 from server.engine.fake.engine import FakeEngine
-from tests.server.running_app import QUESTION, RunningApp, chat_body, client_of
+from tests.server.running_app import QUESTION, RunningApp, chat_body, client_of, running_app
 
 pytestmark = pytest.mark.anyio
 
@@ -300,6 +302,19 @@ async def test_another_path_or_method_says_so(running: RunningApp) -> None:
         assert (await client.get(CHAT)).status_code == 405
         assert (await client.get(CHAT)).headers["allow"] == "POST"
         assert (await client.post("/v1/embeddings", json={})).status_code == 404
+
+
+async def test_a_limit_beyond_the_engines_is_told_at_the_start(tmp_path: Path) -> None:
+    limits = {"choices": 5000, "top_logprobs": 20}
+    with capture_logs() as logs:
+        async with running_app(tmp_path, server={"limits": limits}):
+            pass
+    (line,) = (one for one in logs if one["event"] == "limit_above_the_engines")
+    assert (line["setting"], line["wanted"], line["engine"]) == (
+        "server.limits.choices",
+        5000,
+        1024,
+    )
 
 
 HALF = "a\ud83d"

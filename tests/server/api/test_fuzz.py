@@ -1,13 +1,15 @@
 """Made-up bodies: whatever a client sends, it is never the server that fails."""
 
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.server.running_app import QUESTION, RunningApp, chat_body
+from tests.server.running_app import QUESTION, RunningApp, chat_body, running_app
 
 pytestmark = pytest.mark.anyio
 
@@ -90,6 +92,61 @@ async def statuses(running: RunningApp, path: str, body: Any) -> int:
 @given(made_up=fields(CHAT_FIELDS))
 async def test_chat_never_fails(running: RunningApp, made_up: dict[str, Any]) -> None:
     assert await statuses(running, "/v1/chat/completions", chat_body(**made_up)) < 500
+
+
+@pytest.fixture(params=[(2, 5), (8, 20), (16, 40)], ids=["lowered", "usual", "raised"])
+async def limited(
+    anyio_backend: object, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[RunningApp, int, int]]:
+    """An app with its limits on choices and on shown log probabilities."""
+    choices, top_logprobs = request.param
+    limits = {"choices": choices, "top_logprobs": top_logprobs}
+    async with running_app(tmp_path, server={"limits": limits}) as running:
+        yield running, choices, min(top_logprobs, running.engine.info.limits.top_logprobs)
+
+
+@quick
+@given(n=st.integers(-1, 25))
+async def test_choices_are_limited_as_set(limited: tuple[RunningApp, int, int], n: int) -> None:
+    running, choices, _ = limited
+    answer = await running.anyone.post("/v1/chat/completions", json=chat_body(n=n))
+    if 1 <= n <= choices:
+        assert len(answer.json()["choices"]) == n
+    else:
+        told = f"n: must be a whole number from 1 to {choices}."
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
+
+
+@quick
+@given(wanted=st.integers(-1, 45))
+async def test_log_probabilities_are_limited_as_set(
+    limited: tuple[RunningApp, int, int], wanted: int
+) -> None:
+    """The fake engine shows none: it refuses, in words of its own, what the limit lets through."""
+    running, _, shown = limited
+    body = chat_body(logprobs=True, top_logprobs=wanted)
+    error = (await running.anyone.post("/v1/chat/completions", json=body)).json()["error"]
+    told = f"top_logprobs: must be a whole number from 0 to {shown}."
+    assert (error["message"] == told) != (0 <= wanted <= shown)
+
+
+NESTED = st.integers(1, 5000).map(lambda levels: '{"a":' * levels + "1" + "}" * levels)
+
+
+@quick
+@given(arguments=NESTED | st.text(alphabet='[]{}",:a'), levels=st.integers(1, 240))
+async def test_no_nesting_makes_it_fail(running: RunningApp, arguments: str, levels: int) -> None:
+    deep = json.loads('{"a":' * levels + "1" + "}" * levels)
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": deep}}
+    for body in (
+        chat_body(messages=[QUESTION, {"role": "assistant", "tool_calls": [call]}]),
+        chat_body(tools=[tool], tool_choice="none"),
+        chat_body(metadata=deep),
+        chat_body(chat_template_kwargs=deep),
+        chat_body(response_format=deep),
+    ):
+        assert await statuses(running, "/v1/chat/completions", body) < 500
 
 
 @quick

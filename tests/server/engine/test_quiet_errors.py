@@ -52,3 +52,15 @@ def test_a_record_without_an_exception_is_as_it_was(
     logger, stream = logged
     logger.warning("All is well.")
     assert stream.getvalue() == "All is well.\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["Chat template rejected the request: %s", "Tool call %r has arguments that are not"]
+)
+def test_lines_that_quote_the_request_are_cut(
+    logged: tuple[logging.Logger, io.StringIO], line: str
+) -> None:
+    logger, stream = logged
+    logger.warning(line, SECRET)
+    assert SECRET not in stream.getvalue()
+    assert stream.getvalue().startswith(line.partition("%")[0])

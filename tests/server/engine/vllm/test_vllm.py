@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,23 @@ async def test_what_a_template_refuses_is_told_and_neither_echoed_nor_logged(
     assert error["param"] == told.partition(":")[0]
     written = capfd.readouterr()
     assert SECRET not in written.out + written.err
+
+
+async def test_a_start_without_a_chat_template_says_so(
+    real_engine: "VllmEngine", template: Callable[[str | None], None]
+) -> None:
+    from server.engine.vllm.engine import warn_without_chat_template  # noqa: PLC0415  (loads vLLM)
+
+    settings = Namespace(chat_template=None, model="tiny")
+    with capture_logs() as logs:
+        warn_without_chat_template(real_engine._llm, settings)
+        template(None)
+        warn_without_chat_template(real_engine._llm, settings)
+        settings.chat_template = "{{ messages }}"
+        warn_without_chat_template(real_engine._llm, settings)
+    (line,) = logs
+    assert (line["event"], line["model"]) == ("no_chat_template", "tiny")
+    assert "engine.chat_template" in line["fix"]
 
 
 RECURSIVE = (
