@@ -196,5 +196,5 @@ class WrongBaseModelError(VettingError):
     """The adapter's modules or shapes are not those of the base model."""
 
 
-class NonFiniteError(VettingError):
+class NonFiniteWeightsError(VettingError):
     """NaN or infinite weights."""

@@ -1,4 +1,4 @@
-"""Engine processes die with their parent, even after `kill -9`."""
+"""Processes that die with their parent, even after `kill -9` (Linux)."""
 
 import ctypes
 import multiprocessing
@@ -19,7 +19,7 @@ def die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is None or not sys.platform.startswith("linux"):
         return
-    _ask_kernel()
+    die_when_parent_thread_ends()
     if not parent.is_alive():
         # It died before the kernel was asked, so no signal will come.
         os.kill(os.getpid(), signal.SIGKILL)
@@ -32,12 +32,13 @@ def die_with(parent: int) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    _ask_kernel()
+    die_when_parent_thread_ends()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _ask_kernel() -> None:
+def die_when_parent_thread_ends() -> None:
+    """Ask the kernel for SIGKILL when the parent thread ends. Raises `OSError` if it refuses."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         number = ctypes.get_errno()

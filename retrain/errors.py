@@ -9,10 +9,6 @@ class UnknownRunError(RetrainError):
     """There is no such run."""
 
 
-class UnknownChannelError(RetrainError):
-    """There is no such channel."""
-
-
 class RunInProgressError(RetrainError):
     """The channel has a run that has not ended."""
 

@@ -33,7 +33,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class Inspected:
     """What is looked at.
 
     Args:
@@ -54,7 +54,7 @@ class Subject:
     on_disk: Callable[[], str] | None = None
 
 
-def find_problems(subject: Subject) -> list[Problem]:
+def find_problems(subject: Inspected) -> list[Problem]:
     """Look at everything. Reads files and imports judges and harm metrics, so it may block."""
     return [problem for check in CHECKS for problem in check(subject)]
 
@@ -64,7 +64,7 @@ def in_one_line(problems: Sequence[Problem]) -> str:
     return "; ".join(str(problem) for problem in problems)
 
 
-def _judge(subject: Subject) -> Iterator[Problem]:
+def _judge(subject: Inspected) -> Iterator[Problem]:
     spec = subject.config.judge
     if isinstance(spec, str):
         try:
@@ -77,7 +77,7 @@ def _judge(subject: Subject) -> Iterator[Problem]:
         yield Problem("retrain.judge", text, refuses_start=False)
 
 
-def _suite(subject: Subject) -> Iterator[Problem]:
+def _suite(subject: Inspected) -> Iterator[Problem]:
     if subject.config.suite is None:
         return
     try:
@@ -86,7 +86,7 @@ def _suite(subject: Subject) -> Iterator[Problem]:
         yield Problem("retrain.suite", str(error))
 
 
-def _harms(subject: Subject) -> Iterator[Problem]:
+def _harms(subject: Inspected) -> Iterator[Problem]:
     for name, spec in subject.config.evaluation.harms.items():
         try:
             load_harm_metric(spec)
@@ -94,7 +94,7 @@ def _harms(subject: Subject) -> Iterator[Problem]:
             yield Problem(f"retrain.evaluation.harms.{name}", str(error))
 
 
-def _ceilings(subject: Subject) -> Iterator[Problem]:
+def _ceilings(subject: Inspected) -> Iterator[Problem]:
     measured = subject.config.evaluation.harms
     for name in subject.config.gate.harm_ceilings:
         if name not in measured:
@@ -102,7 +102,7 @@ def _ceilings(subject: Subject) -> Iterator[Problem]:
             yield Problem(f"retrain.gate.harm_ceilings.{name}", text)
 
 
-def _pairs(subject: Subject) -> Iterator[Problem]:
+def _pairs(subject: Inspected) -> Iterator[Problem]:
     config = subject.config
     if config.minimum_pairs > config.max_pairs:
         text = (
@@ -111,19 +111,19 @@ def _pairs(subject: Subject) -> Iterator[Problem]:
         yield Problem("retrain.minimum_pairs", text)
 
 
-def _trainer(subject: Subject) -> Iterator[Problem]:
+def _trainer(subject: Inspected) -> Iterator[Problem]:
     if shutil.which(subject.config.trainer.command[0]) is None:
         yield Problem("retrain.trainer.command", "its first word is no program that can be started")
 
 
-def _rank(subject: Subject) -> Iterator[Problem]:
+def _rank(subject: Inspected) -> Iterator[Problem]:
     rank = subject.config.hyper.lora_rank
     if rank > subject.max_rank:
         text = f"{rank} is above engine.max_lora_rank ({subject.max_rank}): no adapter would load"
         yield Problem("retrain.hyper.lora_rank", text, refuses_start=False)
 
 
-def _base_model(subject: Subject) -> Iterator[Problem]:
+def _base_model(subject: Inspected) -> Iterator[Problem]:
     if subject.served == "":
         text = "its files are not on this machine, so nothing of the log can be told to be its"
         yield Problem("engine.model", text, refuses_start=False)
@@ -132,7 +132,7 @@ def _base_model(subject: Subject) -> Iterator[Problem]:
         yield Problem("engine.model", text, refuses_start=False)
 
 
-CHECKS: tuple[Callable[[Subject], Iterator[Problem]], ...] = (
+CHECKS: tuple[Callable[[Inspected], Iterator[Problem]], ...] = (
     _judge,
     _suite,
     _harms,

@@ -10,13 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from adapters.errors import UnknownChannelError
 from adapters.models import Channel
 from common.database import Database, Guard, allow_any
 from retrain.errors import (
     LeaseLostError,
     RunInProgressError,
     SlotTakenError,
-    UnknownChannelError,
     UnknownRunError,
 )
 from retrain.models import Run, TrainedText
@@ -102,7 +102,7 @@ class RunRepository:
         async with self._database.read() as session:
             channel = await session.get(Channel, name)
         if channel is None:
-            raise UnknownChannelError("there is no such channel: the settings name the channels")
+            raise UnknownChannelError
         return channel
 
     async def channels(self) -> list[Channel]:

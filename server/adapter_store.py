@@ -4,6 +4,7 @@ import secrets
 
 from adapters.errors import StoreAddressError
 from adapters.store.artifacts import Artifacts, open_artifacts
+from common.files import write_whole
 from server.errors import SetupError
 from server.settings import Settings
 
@@ -24,7 +25,5 @@ def _owner(settings: Settings) -> str:
     path = settings.data_dir / OWNER_FILE
     if not path.exists():
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        fresh.write_text(secrets.token_hex(8))
-        fresh.replace(path)
+        write_whole(path, secrets.token_hex(8).encode())
     return path.read_text().strip()

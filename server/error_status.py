@@ -58,7 +58,6 @@ STATUS: Mapping[type[Exception], int] = {
     run_errors.UnknownRolloutError: 404,
     run_errors.RolloutUnderWayError: 409,
     run_errors.NotAwaitedError: 409,
-    run_errors.UnknownChannelError: 404,
     run_errors.InvalidSlotError: 422,
     SQLAlchemyError: 503,
 }

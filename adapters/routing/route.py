@@ -3,12 +3,12 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 from adapters.errors import NothingToRollBackError, RouteChangeError, UnknownModelError
 from adapters.names import BASE
 from adapters.routing.lifecycle import State
+from common.hashing import unit_interval
 
 Role = Literal["live", "canary", "holdback", "pinned", "comparison"]
 """Why a version answers: it is live, it is the canary, it is the one before (held back for some
@@ -138,8 +138,7 @@ def place(trial: str, user: str) -> float:
     is promoted and watched (`watch_of`).
     """
     salt = trial.partition(".")[0]
-    digest = blake2b(f"{salt}\0{user}".encode(errors="surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
+    return unit_interval(f"{salt}\0{user}".encode(errors="surrogatepass"))
 
 
 def watch_of(trial: str) -> str:

@@ -11,6 +11,7 @@ import fsspec
 from fsspec.utils import get_protocol
 
 from adapters.errors import AdaptersError, ArtifactError, StoreAddressError
+from common.files import sync
 
 CONNECT_SECONDS = 5.0
 _S3 = ("s3", "s3a")
@@ -106,9 +107,5 @@ def size_of(system: fsspec.AbstractFileSystem, path: str) -> int | None:
 def fetch_file(system: fsspec.AbstractFileSystem, path: str, target: Path, mode: int) -> None:
     """Bring a file, synced, with these permissions."""
     system.get_file(path, str(target))
-    descriptor = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target)
     target.chmod(mode)

@@ -25,6 +25,7 @@ from adapters.store.manifest import (
     place_of,
 )
 from adapters.vetting.vet import FileDigest, digest
+from common.files import sync
 
 _READ_ONLY = 0o400
 _CHUNK = 1024 * 1024
@@ -77,7 +78,7 @@ class ArtifactStore:
             fill(draft)
             _seal(draft, manifest)
             self._reveal(draft, place, manifest)
-            _sync(draft.parent)
+            sync(draft.parent)
         except OSError as error:
             raise ArtifactError(
                 f"the adapter could not be stored ({error.strerror}): look at the disk, then add "
@@ -153,7 +154,7 @@ class ArtifactStore:
             place.rename(gone)
         except FileNotFoundError:
             return  # another server was faster
-        _sync(place.parent)
+        sync(place.parent)
         shutil.rmtree(gone)
 
     def _folders(self) -> Iterator[Path]:
@@ -213,20 +214,20 @@ def _seal(draft: Path, manifest: Manifest) -> None:
         if size != expected.size_bytes or digest(draft / name, limit=size) != expected:
             raise FolderError(f"{name} changed while it was added: add it again")
     _write(draft / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode() + b"\n")
-    _sync(draft)
+    sync(draft)
 
 
 def _copy(source: Path, target: Path) -> None:
     with os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
         with target.open("xb") as copy:
             shutil.copyfileobj(stream, copy, _CHUNK)
-        _sync(target)
+        sync(target)
     target.chmod(_READ_ONLY)
 
 
 def _write(target: Path, content: bytes) -> None:
     target.write_bytes(content)
-    _sync(target)
+    sync(target)
     target.chmod(_READ_ONLY)
 
 
@@ -235,12 +236,4 @@ def _make_folders(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
-        _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)

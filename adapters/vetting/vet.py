@@ -16,7 +16,7 @@ from adapters.config import AdaptersConfig
 from adapters.errors import (
     ConfigError,
     FolderError,
-    NonFiniteError,
+    NonFiniteWeightsError,
     RankError,
     TooLargeError,
     UnsupportedAdapterError,
@@ -200,7 +200,7 @@ def _check_base(module: str, name: str, halves: Halves, base: BaseModelInfo) -> 
 def _check_finite(path: Path, halves: Mapping[str, Halves]) -> None:
     for name, pair in halves.items():
         if not all(is_finite(path, tensor) for tensor in pair.values()):
-            raise NonFiniteError(
+            raise NonFiniteWeightsError(
                 f"{_short(name)} holds NaN or infinite weights: train again with a lower rate"
             )
 

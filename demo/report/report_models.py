@@ -2,17 +2,12 @@
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
-
+from common.frozen_model import FrozenModel
 from demo.report.figures import AnswerFigures, MeasuredWinRate
 from demo.report.rollout_models import RolloutReport
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StepReport(_Frozen):
+class StepReport(FrozenModel):
     """One logged training step. `accuracy` is the share of pairs whose chosen answer wins."""
 
     step: int
@@ -21,7 +16,7 @@ class StepReport(_Frozen):
     accuracy: float
 
 
-class SampleAnswer(_Frozen):
+class SampleAnswer(FrozenModel):
     """One held-out question, answered by base and by the version live at the end."""
 
     question: str
@@ -29,7 +24,7 @@ class SampleAnswer(_Frozen):
     live: str
 
 
-class WeekReport(_Frozen):
+class WeekReport(FrozenModel):
     """One weekly run.
 
     Shares lie in [0, 1]; `words` is the mean length of an answer. Figures are the candidate's,
@@ -54,7 +49,7 @@ class WeekReport(_Frozen):
     steps: tuple[StepReport, ...] = ()
 
 
-class DemoReport(_Frozen):
+class DemoReport(FrozenModel):
     """The whole demo. `seconds` is its duration; `libraries` maps names to versions.
 
     `live_vs_base` compares the version live at the end with base.

@@ -3,14 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from common.frozen_model import FrozenModel
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EvidencePoint(_Frozen):
+class EvidencePoint(FrozenModel):
     """What the online gate saw at one look, `hours` after the rollout began.
 
     E values by stream (`first`: each user's first vote; `day`: the mean of a first day's votes) and
@@ -37,7 +33,7 @@ class EvidencePoint(_Frozen):
         return max(self.first_worse, self.day_worse)
 
 
-class DecisionReport(_Frozen):
+class DecisionReport(FrozenModel):
     """One event of the rollout: `move` led to `phase`; `share` is the newer version's from then."""
 
     at: datetime
@@ -48,7 +44,7 @@ class DecisionReport(_Frozen):
     reason: str
 
 
-class GuardrailReport(_Frozen):
+class GuardrailReport(FrozenModel):
     """A guardrail's strongest evidence at any look, in any phase."""
 
     name: str
@@ -56,7 +52,7 @@ class GuardrailReport(_Frozen):
     threshold: float
 
 
-class Thumbs(_Frozen):
+class Thumbs(FrozenModel):
     """What users thought of one version while the rollout lasted."""
 
     up: int = 0
@@ -72,7 +68,7 @@ class Thumbs(_Frozen):
         return Thumbs(up=self.up + up, given=self.given + 1)
 
 
-class RolloutReport(_Frozen):
+class RolloutReport(FrozenModel):
     """A version's way to all users, or back.
 
     `ended` is the phase that it ended in, `decided_by` the reason of the last decision. `users`

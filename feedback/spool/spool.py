@@ -6,7 +6,6 @@ table `refused`, as JSON, for somebody to look at.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
+from common.files import sync
 from feedback.database_errors import is_outage
 from feedback.errors import SpoolUnavailableError
 from feedback.records import FeedbackRecord, InteractionRecord
@@ -169,8 +169,4 @@ def _private_folder(folder: Path) -> None:
     if folder.exists():
         return
     folder.mkdir(mode=0o700, parents=True)
-    parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    sync(folder.parent)

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy.stats import binomtest
 
+from common.frozen_model import FrozenModel
 from retrain.config import GateConfig, Share
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p, log_length_ratio
 
@@ -23,11 +24,7 @@ CONFIDENCE = 0.95
 NO_JUDGE = "No judge compared the answers: set retrain.judge."
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Comparison(_Record):
+class Comparison(FrozenModel):
     """The two answers to one prompt, judged in both positions.
 
     `cluster` names the question: equal names are the same question asked again. `score` is 1 where
@@ -40,7 +37,7 @@ class Comparison(_Record):
     live_words: int = Field(ge=0)
 
 
-class AssertionCounts(_Record):
+class AssertionCounts(FrozenModel):
     """How many of a suite's cases each version passed."""
 
     cases: int = Field(ge=1)
@@ -48,7 +45,7 @@ class AssertionCounts(_Record):
     live_passed: int = Field(ge=0)
 
 
-class CallCounts(_Record):
+class CallCounts(FrozenModel):
     """Questions on which a tool was due, and what was wrong with the candidate's calls there.
 
     See `retrain.evaluation.tool_calls` for what each fault is.
@@ -65,7 +62,7 @@ class CallCounts(_Record):
         return self.missing + self.another + self.invalid
 
 
-class Evidence(_Record):
+class Evidence(FrozenModel):
     """All that the gate looks at.
 
     `assertions` is None where no suite is configured; `harms` are rates among the candidate's
@@ -79,7 +76,7 @@ class Evidence(_Record):
     judged: bool = True
 
 
-class WinRate(_Record):
+class WinRate(FrozenModel):
     """How often one version beat another, each question counted once.
 
     `rate` is wins over decisive questions, one half where there are none; `low` and `high` are its
@@ -98,7 +95,7 @@ class WinRate(_Record):
     score: float
 
 
-class Guardrail(_Record):
+class Guardrail(FrozenModel):
     """One limit that no win rate outweighs. `value` is None where it was not measured.
 
     `detail` says what the value is made of.
@@ -111,7 +108,7 @@ class Guardrail(_Record):
     detail: str | None = None
 
 
-class Verdict(_Record):
+class Verdict(FrozenModel):
     """The gate's decision with every number it rests on.
 
     `n` counts comparisons, `clusters` the different questions among them; the other counts and

@@ -13,8 +13,8 @@ from math import log
 from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from common.frozen_model import FrozenModel
 from retrain.config import OnlineGateConfig
 from retrain.gates.e_process import BETS
 from retrain.gates.evidence import (
@@ -35,11 +35,7 @@ _EXPECTED = 0.05
 """The difference in mean votes for which the users still needed are told."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StreamFigures(_Record):
+class StreamFigures(FrozenModel):
     """One stream: users so far, and the evidence that the canary is better and that it is worse."""
 
     users: int
@@ -47,7 +43,7 @@ class StreamFigures(_Record):
     worse: float
 
 
-class GuardrailFigures(_Record):
+class GuardrailFigures(FrozenModel):
     """One guardrail's evidence against the canary, over `users` first events."""
 
     users: int
@@ -55,7 +51,7 @@ class GuardrailFigures(_Record):
     threshold: float
 
 
-class OnlineVerdict(_Record):
+class OnlineVerdict(FrozenModel):
     """What the gate says now, with its numbers.
 
     `at` is when the deciding evidence was complete, in seconds since the canary began. `frozen`:

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from adapters.models import Version
+from adapters.names import BASE
 from adapters.vetting.base_model import BaseModelInfo
 from common.database import Database, Guard
 from retrain.config import RetrainConfig
 from retrain.evaluation.judges import Judge
 from retrain.models import Run
 from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
-from retrain.preflight import Problem, Subject, find_problems
+from retrain.preflight import Inspected, Problem, find_problems
 from retrain.repository import Lease, RunRepository
 from retrain.rollout.service import RolloutService
 from retrain.run.leases import Monotonic
 
-BASE = "base"
 ACTOR = "retrain"
 
 SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
@@ -66,7 +66,7 @@ class RunEnvironment:
     def problems(self) -> list[Problem]:
         """What would make a run useless now; it reads files, so it may block."""
         return find_problems(
-            Subject(
+            Inspected(
                 self.config,
                 judged=self.judge is not None,
                 max_rank=self.base.max_rank,

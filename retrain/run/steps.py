@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from adapters.errors import StaleRouteError
+from adapters.names import BASE
 from adapters.routing.lifecycle import State
 from adapters.routing.route import RouteView
 from retrain.config import RetrainConfig
@@ -34,7 +35,7 @@ from retrain.evaluation.storage import read_evaluation, write_evaluation
 from retrain.gates.offline import Verdict, decide
 from retrain.preflight import in_one_line
 from retrain.run.candidates import refuse_candidates
-from retrain.run.context import ACTOR, ADAPTER, BASE, Ending, RunContext, RunEnvironment
+from retrain.run.context import ACTOR, ADAPTER, Ending, RunContext, RunEnvironment
 from retrain.run.report import EvaluationSummary
 from retrain.run.train import train_adapter
 from retrain.slots import label

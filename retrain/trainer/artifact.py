@@ -1,13 +1,13 @@
 """The adapter's folder: written beside its place, synced, and put there by one rename."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel
 
+from common.files import sync
 from retrain.config import HyperParameters
 from retrain.trainer.errors import NonFiniteError
 from retrain.trainer.events import Step
@@ -59,9 +59,9 @@ def publish(folder: Path, output: Path, record: TrainingRecord) -> str:
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     for path in (*folder.iterdir(), folder):
-        _sync(path)
+        sync(path)
     folder.rename(output)
-    _sync(output.parent)
+    sync(output.parent)
     return digest
 
 
@@ -69,11 +69,3 @@ def _check_finite(model: Any) -> None:
     trained = (value for value in model.parameters() if value.requires_grad)
     if not all(bool(torch.isfinite(value).all()) for value in trained):
         raise NonFiniteError("the adapter holds NaN or infinite weights; lower learning_rate")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """The trainer as a process: its output, its death, and what the libraries may see of the world."""
 
-import ctypes
 import os
 import select
 import signal
@@ -12,10 +11,9 @@ from types import FrameType
 
 import psutil
 
+from common.parent_death import die_when_parent_thread_ends
 from retrain.trainer.errors import JobError, TrainerError
 from retrain.trainer.job import Job
-
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def claim_stdout() -> int:
@@ -36,9 +34,7 @@ def die_with_parent(parent_pid: int) -> None:
     launcher the ancestor is watched by a thread. Raises `TrainerError` when it is no ancestor, as
     when it has died already; Linux only.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    die_when_parent_thread_ends()
     if os.getppid() == parent_pid:  # asked after the call above: it may have died before
         return
     try:

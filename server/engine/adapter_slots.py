@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from server.engine.base import BASE
+from adapters.names import BASE
 from server.engine.errors import AdapterLoadError, RequestRefusedError
 
 

@@ -13,9 +13,6 @@ from typing import Any, Literal, Protocol, Self
 
 from server.engine.limits import USUAL_LIMITS, Limits
 
-BASE = "base"
-"""The version that is the base model without an adapter."""
-
 Endpoint = Literal["chat", "completion"]
 
 

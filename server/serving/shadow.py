@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +24,7 @@ from adapters.names import BASE
 from adapters.routing.route import Resolved, RouteView
 from adapters.service import Registry
 from common.clock import Clock
+from common.hashing import unit_interval
 from feedback.ids import InteractionIds
 from feedback.records import InteractionRecord
 from feedback.write_plan import EXTERNAL
@@ -263,8 +263,7 @@ def eligible(live: InteractionRecord, view: RouteView) -> bool:
 
 def sampled(interaction_id: str, share: float) -> bool:
     """Whether an interaction belongs to the `share` (0 to 1) of all; the same answer each time."""
-    digest = blake2b(interaction_id.encode(), digest_size=8, person=b"shadow").digest()
-    return int.from_bytes(digest, "big") / 2**64 < share
+    return unit_interval(interaction_id.encode(), purpose=b"shadow") < share
 
 
 def shadow_body(body: Mapping[str, Any]) -> dict[str, Any]:

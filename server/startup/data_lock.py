@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from common.files import PRIVATE_FILE, PRIVATE_FOLDER
+from common.files import PRIVATE_FILE, PRIVATE_FOLDER, write_whole
 from server.errors import SetupError
 from server.startup.permissions import make_private
 
@@ -68,12 +68,7 @@ class DataLock:
 
     def announce(self, server: RunningServer) -> None:
         """Write down where the server listens, readable by its owner only."""
-        path = self._note
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(server), file)
-        temporary.replace(path)
+        write_whole(self._note, json.dumps(asdict(server)).encode())
 
     @property
     def _note(self) -> Path:

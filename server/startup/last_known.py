@@ -5,7 +5,6 @@ With it a server that starts while the database is away serves chat and spools t
 as secret as the database: only its owner can read it.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Base64Bytes, BaseModel, ValidationError
 
 from adapters.models import Version
 from adapters.routing.route import RouteView
+from common.files import write_whole
 from server.models import ApiKey
 
 FILE = "last_known.json"
@@ -80,16 +80,4 @@ def read_last_known(folder: Path, database: str) -> LastKnown | None:
 
 def write_last_known(folder: Path, kept: LastKnown) -> None:
     """Replace the file at once and durably: it is the old one or the new one, whatever happens."""
-    path = folder / FILE
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(kept.model_dump_json().encode())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    write_whole(folder / FILE, kept.model_dump_json().encode())

@@ -7,7 +7,7 @@ import asyncio
 
 import structlog
 
-from retrain.preflight import Problem, Subject, find_problems, in_one_line
+from retrain.preflight import Inspected, Problem, find_problems, in_one_line
 from server.errors import SetupError
 from server.settings import Settings
 
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 def find_start_problems(settings: Settings) -> list[Problem]:
     """Look at everything that can be looked at without a database and an engine; may block."""
-    subject = Subject(
+    subject = Inspected(
         settings.retrain,
         judged=settings.retrain.judge is not None,
         max_rank=settings.engine.max_lora_rank,

@@ -10,12 +10,12 @@ import pytest
 from sqlmodel import col, select
 from structlog.testing import capture_logs
 
+from adapters.errors import UnknownChannelError
 from retrain.dataset.held_out import held_out
 from retrain.errors import (
     InvalidSlotError,
     RunInProgressError,
     SlotFinishedError,
-    UnknownChannelError,
     UnknownRunError,
 )
 from retrain.models import TrainedText

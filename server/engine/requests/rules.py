@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from server.engine.base import BASE, Endpoint, EngineCall
+from adapters.names import BASE
+from server.engine.base import Endpoint, EngineCall
 from server.engine.errors import RequestRefusedError
 from server.engine.limits import USUAL_LIMITS, Limits
 from server.engine.requests import checks as check

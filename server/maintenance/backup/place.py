@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Self, cast
 from adapters.config import AdaptersConfig
 from adapters.errors import AdaptersError
 from adapters.store.filesystems import is_address, open_address, protocol_of, size_of
+from common.files import sync
 from server.errors import ServerError
 from server.maintenance.backup.errors import BackupError
 from server.maintenance.backup.manifest import MANIFEST
@@ -120,9 +121,9 @@ class Draft:
         if self._place.local:
             folder, final = Path(self._place.root), Path(self._final.root)
             for path in (*folder.rglob("*"), folder):
-                _sync(path)
+                sync(path)
             folder.rename(final)
-            _sync(final.parent)
+            sync(final.parent)
 
     def discard(self) -> None:
         """Remove what was written, and nothing else."""
@@ -171,11 +172,3 @@ def failing() -> Iterator[None]:
             f"the place of the backup cannot be reached ({type(error).__name__}): look at it and "
             "at its credentials"
         ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from adapters.config import AdaptersConfig
 from adapters.errors import (
     ConfigError,
     FolderError,
-    NonFiniteError,
+    NonFiniteWeightsError,
     RankError,
     TooLargeError,
     UnsupportedAdapterError,
@@ -297,7 +297,7 @@ def test_nan_and_infinity_are_refused(
 ) -> None:
     weights = np.ones((HIDDEN, 4), dtype=np.float32)
     weights[-1, -1] = value
-    with pytest.raises(NonFiniteError, match="train again"):
+    with pytest.raises(NonFiniteWeightsError, match="train again"):
         vetted(make_adapter(tmp_path / "a", tensors=changed(B=cast(weights))))
 
 

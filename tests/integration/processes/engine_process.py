@@ -12,7 +12,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from server.engine.base import BASE, EngineCall, Tap
+from adapters.names import BASE
+from server.engine.base import EngineCall, Tap
 from server.engine.errors import EngineDeadError
 from server.engine.vllm.engine import VllmEngine, start_vllm
 from tests.engine_fixtures import tiny_engine_config

@@ -6,7 +6,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from server.engine.base import BASE, EngineCall, EngineResponse, EventStream, Tap
+from adapters.names import BASE
+from server.engine.base import EngineCall, EngineResponse, EventStream, Tap
 from tests.tiny_model import make_random_adapter
 
 PROMPT = "When do the tomatoes ripen?"

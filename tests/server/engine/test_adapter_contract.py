@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.base import BASE, Engine, EngineCall
+from adapters.names import BASE
+from server.engine.base import Engine, EngineCall
 from server.engine.errors import AdapterLoadError
 from server.engine.fake.engine import FakeEngine
 from tests.server.engine.calls import (

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from server.engine.base import BASE, Endpoint, Engine, EngineCall
+from adapters.names import BASE
+from server.engine.base import Endpoint, Engine, EngineCall
 from server.engine.limits import Limits
 from tests.server.engine.calls import (
     body_of,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.engine.base import BASE
+from adapters.names import BASE
 from server.engine.errors import AdapterLoadError, EngineDeadError
 from server.engine.fake.answer import sentinel
 from server.engine.fake.engine import FakeEngine

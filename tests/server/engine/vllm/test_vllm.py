@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from server.engine.base import BASE
+from adapters.names import BASE
 from server.engine.errors import AdapterLoadError
 from server.engine.requests.json_values import NESTING_MAX
 from tests.engine_fixtures import REAL_ENGINE
