@@ -15,6 +15,9 @@ NESTING_MAX = 64
 """Levels that a schema or a tool call's arguments may have. OpenAI's schemas end at 10 levels of
 objects, which are some 30 of JSON; a chat template's recursive macro ends by Python's own limit at
 about 150."""
+TOO_DEEP = f"is nested in more than {NESTING_MAX} levels: flatten it."
+_DIGITS_MAX = 4300  # `sys.get_int_max_str_digits()`
+_LONG_NUMBER = re.compile(rf"[0-9]{{{_DIGITS_MAX + 1}}}")
 _LOOKED_AT_MAX = 50_000
 """Values looked at to find the faulty one: some 20 ms of the event loop at most."""
 _BODY_LEVELS_MAX = 254  # what orjson writes
@@ -90,6 +93,31 @@ def text_nests_deeper(text: str, levels: int = NESTING_MAX) -> bool:
         return False
     brackets = (_STEP[mark] for mark in _STRING.sub("", text) if mark in _STEP)
     return max(accumulate(brackets), default=0) > levels
+
+
+def fault_in_text(text: str) -> str | None:
+    """What in JSON written as a text ends its parser, or a template that shows it; None: nothing.
+
+    A text that is no JSON has no such fault: vLLM takes it for an empty object.
+    """
+    if text_nests_deeper(text):
+        return TOO_DEEP
+    if lone_surrogate(text.encode()) is not None:
+        return SURROGATE
+    if _LONG_NUMBER.search(text) and _overflows(text):
+        return f"holds a number of over {_DIGITS_MAX} digits."
+    return None
+
+
+def _overflows(text: str) -> bool:
+    """Whether Python refuses to read a number in it, for the time that takes."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    except ValueError:
+        return True
+    return False
 
 
 def _parts(value: Any) -> Iterator[tuple[Path, Any]]:

@@ -7,11 +7,10 @@ template has to say what is wrong with it.
 from typing import Any
 
 from server.engine.requests.checks import optional_text, refuse
-from server.engine.requests.json_values import NESTING_MAX, nests_deeper, text_nests_deeper
+from server.engine.requests.json_values import TOO_DEEP, fault_in_text, nests_deeper
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _TOOLS_MAX = 128
-_TOO_DEEP = f"is nested in more than {NESTING_MAX} levels: flatten it."
 
 
 def messages(field: str, value: Any) -> None:
@@ -74,8 +73,9 @@ def _tool_call(place: str, call: Any) -> None:
 def _arguments(place: str, arguments: Any) -> None:
     if not isinstance(arguments, str):
         raise refuse(place, "must be a text that holds the arguments as JSON, not JSON itself.")
-    if text_nests_deeper(arguments):
-        raise refuse(place, _TOO_DEEP)
+    fault = fault_in_text(arguments)
+    if fault is not None:
+        raise refuse(place, fault)
 
 
 def _only_functions(place: str, kind: Any) -> None:
@@ -110,7 +110,7 @@ def shallow_object(place: str, value: Any) -> None:
     if not isinstance(value, dict | None):
         raise refuse(place, "must be an object.")
     if nests_deeper(value):
-        raise refuse(place, _TOO_DEEP)
+        raise refuse(place, TOO_DEEP)
 
 
 def tool_choice(field: str, value: Any) -> None:

@@ -234,6 +234,8 @@ REFUSED: list[tuple[Endpoint, dict[str, Any], str]] = [
     ("chat", {"service_tier": "priority"}, "service_tier"),
     ("chat", {"messages": [calling({"arguments": {"a": SECRET}})]}, f"{FUNCTION}.arguments"),
     ("chat", {"messages": [calling({"arguments": "[" * 5000})]}, f"{FUNCTION}.arguments"),
+    ("chat", {"messages": [calling({"arguments": '{"a": "\\ud83d"}'})]}, f"{FUNCTION}.arguments"),
+    ("chat", {"messages": [calling({"arguments": "9" * 5000})]}, f"{FUNCTION}.arguments"),
     ("chat", {"messages": [calling({"name": [SECRET]})]}, f"{FUNCTION}.name"),
     ("chat", {"messages": [{"role": "assistant", "tool_calls": SECRET}]}, "messages[0].tool_calls"),
     ("chat", {"messages": [{"role": "user", "content": [{"type": "text"}]}]}, PART_TEXT),

@@ -59,6 +59,8 @@ FUNCTION = "messages[1].tool_calls[0].function"
             called(function={"arguments": '{"a":' * 5000 + "1" + "}" * 5000}),
             f"{FUNCTION}.arguments",
         ),
+        (called(function={"arguments": '{"a": "\\ud83d"}'}), f"{FUNCTION}.arguments"),
+        (called(function={"arguments": '{"a": ' + "9" * 5000 + "}"}), f"{FUNCTION}.arguments"),
         (called(function={"name": 3}), f"{FUNCTION}.name"),
         (called(id=None), "messages[1].tool_calls[0].id"),
         (called(type="custom"), "messages[1].tool_calls[0].type"),
@@ -120,6 +122,8 @@ def test_a_refusal_is_the_path_of_the_field(body: dict[str, Any], param: str) ->
     [
         called(),
         called(function={"arguments": "not JSON at all"}),
+        called(function={"arguments": '{"a": "' + "9" * 5000 + '"}'}),
+        called(function={"arguments": '{"a": "\\ud83d\\ude00"}'}),
         called(function={"arguments": '{"text": "' + "[{" * 5000 + '"}'}),
         called(function={"arguments": "[" * 64 + "]" * 64}),
         offered(parameters=nested(64)),
