@@ -17,6 +17,7 @@ from adapters.routing.lifecycle import ADDRESSABLE, State
 from adapters.store.artifacts import Artifacts
 from adapters.store.manifest import Manifest, content_digest, manifest_of
 from adapters.vetting.base_model import BaseModelInfo
+from adapters.vetting.folder import left_files
 from adapters.vetting.vet import Vetted, vet
 from common.clock import Clock
 from common.database import Guard, allow_any
@@ -63,6 +64,8 @@ class Admission:
         if candidate.slot is not None:
             check_slot(candidate.slot)
         vetted = await asyncio.to_thread(vet, folder, self._base, self._config)
+        if left := await asyncio.to_thread(left_files, folder):
+            self._log.info("adapter_files_left", channel=candidate.channel, files=left)
         digest = content_digest(candidate.channel, self._base.fingerprint, vetted.files)
         async with self._turn:
             known = await self._known(digest, candidate)

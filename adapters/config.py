@@ -40,6 +40,14 @@ class AdaptersConfig(BaseModel):
     """Whom that channel belongs to."""
     max_bytes: int = Field(default=4 * 1024**3, ge=1)
     """The largest `adapter_model.safetensors`."""
+    max_update_ratio: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    """How many times as large as the base model's own weight an adapter's update of a module may
+    be: the Frobenius norm of (alpha / rank) x B x A (rsLoRA: alpha / square root of the rank)
+    over that of the weight. Usual trainings end between 0.001 and 1; ten times is let in, since
+    the gate judges what is merely bad, while far larger updates make the engine compute NaN. Where
+    the base model's weights are quantised or not on the disk as safetensors, this is not
+    compared: only updates that overflow the engine's float type, or that no layer behind them
+    survives, are refused."""
     load_timeout_seconds: float = Field(default=300.0, gt=0)
     drain_deadline_seconds: float = Field(default=600.0, ge=0)
     """How long unloading waits for a version's requests to end; its files stay even then."""

@@ -198,3 +198,13 @@ class WrongBaseModelError(VettingError):
 
 class NonFiniteWeightsError(VettingError):
     """NaN or infinite weights."""
+
+
+class HugeUpdateError(VettingError):
+    """Finite weights that change a module by more than the engine survives."""
+
+    def __init__(self, module: str, size: str) -> None:
+        super().__init__(
+            f"{module} would be changed by {size}: a diverged training or a wrong lora_alpha; "
+            "train again with a lower learning rate"
+        )

@@ -145,6 +145,11 @@ class Ledger:
             await repository.get_version(session, version)
             return list(await repository.events(session, version))
 
+    async def count_events(self, actor: str) -> int:
+        """How many changes of versions' states the actor made."""
+        async with self._database.read() as session:
+            return await repository.count_events(session, actor)
+
     async def ensure_channel(self, name: str, tenant: str, *, shared: bool) -> None:
         """Create the channel, answered by `base`, if it is not there.
 

@@ -52,6 +52,12 @@ async def events(session: AsyncSession, version: str) -> Sequence[VersionEvent]:
     return (await session.exec(ordered)).all()
 
 
+async def count_events(session: AsyncSession, actor: str) -> int:
+    """How many changes of versions' states the actor made."""
+    query = select(func.count()).select_from(VersionEvent)
+    return (await session.exec(query.where(col(VersionEvent.actor) == actor))).one()
+
+
 async def last_event_at(session: AsyncSession, version: str) -> datetime | None:
     """When something last happened to the version."""
     query = select(func.max(col(VersionEvent.at))).where(col(VersionEvent.version) == version)

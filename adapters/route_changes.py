@@ -48,6 +48,9 @@ STANDBY_SECONDS = 3.0
 ATTEMPTS = 5
 """So often a change is begun anew where another server was faster."""
 
+_UNDECIDED = frozenset({State.CANDIDATE, State.SHADOW})
+"""States in which a version is rejected; one that has answered users is rolled back or retired."""
+
 Wanted = Callable[[RouteView], RouteIn]
 """The route that is wanted, given the one there is."""
 
@@ -184,6 +187,27 @@ class Changes:
             await self._commit(change, author)
 
         await self.alone(row.channel, take_out, epoch)
+
+    async def quarantine(self, version: str, author: Author) -> bool:
+        """Take a version that must not be loaded again out of the route, whatever its role.
+
+        Waits for no other server: standby, else the base model, stands in for live at once.
+        Whether there was something to do.
+        """
+        row = await self._ledger.version(version)
+
+        async def take_out(before: RouteView) -> bool:
+            state = State((await self._ledger.version(version)).state)
+            if state not in ADDRESSABLE:
+                return False
+            moves = {version: State.REJECTED} if state in _UNDECIDED else {}
+            change = Change(before, without(before, {version}), moves)
+            after = await self._ledger.commit(change, author)
+            if before.live == version:
+                self._observer.fell_back(before.channel, version, after.live)
+            return True
+
+        return await self.alone(row.channel, take_out, None)
 
     def let_go(self) -> None:
         """Drain in the background what no route and no candidate needs."""

@@ -321,6 +321,13 @@ class Registry:
             await self._finish(self._changes.end(version, State.RETIRED, author))
         await self._residency.drain(version)
 
+    async def quarantine(self, version: str, *, actor: str, reason: str) -> bool:
+        """Take a version that harms others out of service, for good; whether it still was in it.
+
+        Standby, else the base model, stands in for a live one. Waits for no other server.
+        """
+        return await self._finish(self._changes.quarantine(version, Author(actor, reason)))
+
     async def rollback(
         self, channel: str, *, actor: str, reason: str, epoch: int | None = None
     ) -> Swap:
@@ -357,6 +364,10 @@ class Registry:
     async def events(self, version: str) -> list[VersionEvent]:
         """What happened to a version, first to last."""
         return await self._ledger.events(version)
+
+    async def count_events(self, actor: str) -> int:
+        """How many changes of versions' states the actor made, in all channels."""
+        return await self._ledger.count_events(actor)
 
     async def lineage(self, version: str) -> list[str]:
         """The version and all its ancestors, nearest first, without `base`."""

@@ -21,7 +21,8 @@ from adapters.store.manifest import (
     parse_manifest,
     place_of,
 )
-from adapters.vetting.vet import FILES, FileDigest, digest
+from adapters.vetting.folder import FILES
+from adapters.vetting.vet import FileDigest, digest
 
 _READ_ONLY = 0o400
 _STORE = "the store of adapters.store"

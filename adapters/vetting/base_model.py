@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adapters.vetting.base_norms import UNKNOWN, BaseNorms
 from adapters.vetting.weights import Tensor, read_tensors
 
 Shape = tuple[int, int]
@@ -25,12 +26,16 @@ class BaseModelInfo:
 
     `modules` are the linear modules that an adapter may change, with their shapes (None where the
     files do not tell, because they are quantised). Empty: unknown, then vetting cannot compare.
+    `dtype` is what the engine keeps adapters in and computes with, as safetensors names it (`F32`,
+    `F16`, `BF16`); `norms` tells how large the base weights are.
     """
 
     name: str
     fingerprint: str
     max_rank: int
     modules: Mapping[str, Shape | None] = field(default_factory=dict)
+    dtype: str = "F32"
+    norms: BaseNorms = field(default=UNKNOWN, compare=False, repr=False)
 
 
 def read_modules(folder: Path) -> dict[str, Shape | None]:

@@ -5,25 +5,41 @@ vLLM's `lora/peft_helper.py` (0.32), and PEFT's `LoraConfig` (0.21) for the fiel
 """
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from adapters.errors import ConfigError, UnsupportedAdapterError
+from adapters.vetting.target_modules import KEYS_MAX, BoundedMatcher, check_pattern
+
+_T = TypeVar("_T")
 
 CONFIG_FILE = "adapter_config.json"
 _LIMIT_BYTES = 1024 * 1024
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
-"""A module's name or its end. PEFT takes any regular expression; a foreign one is not run."""
+"""A module's name or its end."""
+
+Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(check_pattern)]
+"""A regular expression; see `adapters.vetting.target_modules`."""
 
 Rank = Annotated[int, Field(ge=1, le=2**20)]
 Alpha = Annotated[float, Field(allow_inf_nan=False)]
+Keyed = Annotated[Mapping[Pattern, _T], Field(max_length=KEYS_MAX)]
+"""Values by the expressions that end modules' names."""
 
 _MUST_BE_UNSET = (
-    "modules_to_save",
     "use_dora",
     "lora_bias",
     "alora_invocation_tokens",
@@ -41,6 +57,9 @@ _MUST_BE_UNSET = (
 """Features whose weights or arithmetic the engine does not have, or would leave out silently; and
 `megatron_config`, which makes PEFT import a module that the config names."""
 
+ALL_LINEAR = "all-linear"
+"""PEFT's word for every linear module but the head."""
+
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 """Initialisations that leave the base weights alone (vLLM's own list)."""
 
@@ -53,26 +72,42 @@ class PeftConfig(BaseModel):
     peft_type: Literal["LORA"]
     r: Rank
     lora_alpha: Alpha
-    target_modules: list[Name] | Literal["all-linear"] | None = None
-    exclude_modules: list[Name] | Name | None = None
+    use_rslora: bool | None = False
+    target_modules: list[Name] | Pattern | None = None
+    exclude_modules: list[Name] | Pattern | None = None
     layers_pattern: list[Name] | Name | None = None
-    rank_pattern: dict[Name, Rank] | None = None
-    alpha_pattern: dict[Name, Alpha] | None = None
+    rank_pattern: Keyed[Rank] | None = None
+    alpha_pattern: Keyed[Alpha] | None = None
     base_model_name_or_path: str | None = None
 
-    def rank_of(self, module: str) -> int:
-        """The rank of `module`: the first pattern that ends its name, else `r`."""
-        for pattern, rank in (self.rank_pattern or {}).items():
-            # The loaders' own rule: in a pattern a dot is any character.
-            if re.fullmatch(rf"(?:.*\.)?{pattern}", module):
-                return rank
-        return self.r
+    def rank_of(self, module: str, matcher: BoundedMatcher) -> int:
+        """The rank of `module`: the first key that ends its name, else `r`."""
+        ranks = self.rank_pattern or {}
+        key = matcher.first_key(ranks, module)
+        return self.r if key is None else ranks[key]
 
-    def targets(self, module: str) -> bool:
-        """Whether PEFT would put weights on `module`."""
-        if not isinstance(self.target_modules, list):
+    def alpha_of(self, module: str, matcher: BoundedMatcher) -> float:
+        """The alpha of `module`: that of the first key that ends its name, else `lora_alpha`."""
+        alphas = self.alpha_pattern or {}
+        key = matcher.first_key(alphas, module)
+        return self.lora_alpha if key is None else alphas[key]
+
+    def scaling_of(self, module: str, matcher: BoundedMatcher) -> float:
+        """What B·A is multiplied by: alpha / rank, for rsLoRA alpha / square root of the rank.
+
+        rsLoRA: https://arxiv.org/abs/2312.03732
+        """
+        rank = self.rank_of(module, matcher)
+        return self.alpha_of(module, matcher) / (math.sqrt(rank) if self.use_rslora else rank)
+
+    def targets(self, module: str, matcher: BoundedMatcher) -> bool:
+        """Whether PEFT would put weights on `module`, as far as names say."""
+        if matcher.names(self.exclude_modules, module):
+            return False
+        named = self.target_modules
+        if named is None or (isinstance(named, str) and named.lower() == ALL_LINEAR):
             return True
-        return any(f".{module}".endswith(f".{target}") for target in self.target_modules)
+        return matcher.names(named, module)
 
 
 def read_config(folder: Path) -> PeftConfig:
@@ -111,6 +146,12 @@ def _check_features(raw: dict[str, Any]) -> None:
     if raw.get("peft_type") != "LORA":
         raise UnsupportedAdapterError(
             "only LoRA adapters are served: train one with peft_type LORA"
+        )
+    if raw.get("modules_to_save"):
+        raise UnsupportedAdapterError(
+            f"{CONFIG_FILE} names modules_to_save: whole modules that were trained in full, often "
+            "the embedding and the head for new tokens. The engine serves LoRA weights only: train "
+            "with modules_to_save=None and the base model's own tokens"
         )
     used = [name for name in _MUST_BE_UNSET if raw.get(name)]
     if used:

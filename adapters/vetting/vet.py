@@ -6,9 +6,8 @@ model (vLLM #34186), and a damaged one can end it: so all is compared before any
 
 import hashlib
 import os
-import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,20 +23,13 @@ from adapters.errors import (
     WrongBaseModelError,
 )
 from adapters.vetting.base_model import MATRIX, BaseModelInfo
+from adapters.vetting.folder import FILES, WEIGHTS_FILE, check_folder
+from adapters.vetting.foreign_tensors import explain
+from adapters.vetting.norms import FLOAT_TYPES, check_update, measure
 from adapters.vetting.peft_config import CONFIG_FILE, PeftConfig, parse_tensor_name, read_config
+from adapters.vetting.target_modules import BoundedMatcher
 from adapters.vetting.weights import FLOATS, Tensor, is_finite, read_tensors
 
-WEIGHTS_FILE = "adapter_model.safetensors"
-FILES = (CONFIG_FILE, WEIGHTS_FILE)
-"""What an adapter is made of; nothing else of a folder is taken over."""
-
-_DANGEROUS = frozenset(
-    {".bin", ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth"}
-    | {".dll", ".dylib", ".py", ".pyc", ".pyd", ".pyo", ".sh", ".so"}
-)
-"""Files that run code when they are loaded, and that the engine's loader falls back to."""
-
-_ENTRIES_MAX = 1000
 _HEADER_LIMIT = 16 * 1024 * 1024
 _CHUNK = 1024 * 1024
 
@@ -70,12 +62,16 @@ def vet(folder: Path, base: BaseModelInfo, config: AdaptersConfig) -> Vetted:
     Raises a `VettingError` that says what is wrong, and nothing else.
     """
     try:
-        _check_folder(folder)
+        check_folder(folder)
         files = {name: digest(folder / name, limit=config.max_bytes) for name in FILES}
         peft = read_config(folder)
         halves = _halves(read_tensors(folder / WEIGHTS_FILE, header_limit=_HEADER_LIMIT))
-        ranks = [_check_module(name, pair, peft, base) for name, pair in sorted(halves.items())]
+        matcher = BoundedMatcher()
+        ranks = [
+            _check_module(name, pair, peft, base, matcher) for name, pair in sorted(halves.items())
+        ]
         _check_finite(folder / WEIGHTS_FILE, halves)
+        _check_sizes(folder / WEIGHTS_FILE, halves, peft, base, config.max_update_ratio)
     except OSError as error:
         raise FolderError(f"the adapter cannot be read ({error.strerror}): look at it") from error
     return Vetted(folder, files, max(ranks), len(halves), peft.base_model_name_or_path)
@@ -99,42 +95,6 @@ def digest(path: Path, *, limit: int) -> FileDigest:
     return FileDigest(hasher.hexdigest(), size)
 
 
-def _check_folder(folder: Path) -> None:
-    if folder.is_symlink() or not folder.is_dir():
-        raise FolderError("an adapter is a folder, not a file or a link: name the folder itself")
-    for count, entry in enumerate(_entries(folder)):
-        if count >= _ENTRIES_MAX:
-            raise FolderError("the folder holds too many files to be an adapter: name another")
-        _check_entry(entry)
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise FolderError(f"the folder lacks {name}: save the adapter with PEFT, safetensors")
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Everything below `folder`; links are given, not followed."""
-    folders = [str(folder)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                yield entry
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-
-
-def _check_entry(entry: os.DirEntry[str]) -> None:
-    mode = entry.stat(follow_symlinks=False).st_mode
-    if stat.S_ISLNK(mode):
-        raise FolderError("the folder holds links: copy it with 'cp -rL' and add the copy")
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise FolderError("the folder holds something that is not a plain file: remove it")
-    suffix = Path(entry.name).suffix.lower()
-    if suffix in _DANGEROUS:
-        raise FolderError(f"the folder holds a {suffix} file: keep safetensors and JSON only")
-    if suffix == ".safetensors" and entry.name != WEIGHTS_FILE:
-        raise FolderError(f"the folder holds other weights than {WEIGHTS_FILE}: remove them")
-
-
 def _halves(tensors: list[Tensor]) -> dict[str, dict[str, Tensor]]:
     """The tensors by module; raises for any that is no half of a LoRA module."""
     halves: dict[str, dict[str, Tensor]] = defaultdict(dict)
@@ -142,8 +102,7 @@ def _halves(tensors: list[Tensor]) -> dict[str, dict[str, Tensor]]:
         parsed = parse_tensor_name(tensor.name)
         if parsed is None:
             raise UnsupportedAdapterError(
-                f"{WEIGHTS_FILE} holds {_short(tensor.name)}, not a LoRA weight of a linear "
-                "module: train on linear modules only"
+                f"{WEIGHTS_FILE} holds {_short(tensor.name)}, {explain(tensor.name)}"
             )
         module, half = parsed
         halves[module][half] = tensor
@@ -152,7 +111,9 @@ def _halves(tensors: list[Tensor]) -> dict[str, dict[str, Tensor]]:
     return halves
 
 
-def _check_module(name: str, halves: Halves, peft: PeftConfig, base: BaseModelInfo) -> int:
+def _check_module(
+    name: str, halves: Halves, peft: PeftConfig, base: BaseModelInfo, matcher: BoundedMatcher
+) -> int:
     """The rank of one module, if its two halves fit each other, the config and the base model."""
     module = _short(name)
     if halves.keys() != {"A", "B"}:
@@ -162,9 +123,12 @@ def _check_module(name: str, halves: Halves, peft: PeftConfig, base: BaseModelIn
             raise WeightsFormatError(f"{module} is {tensor.dtype}: save it as F32, F16 or BF16")
         if len(tensor.shape) != MATRIX or 0 in tensor.shape:
             raise WeightsFormatError(f"{module} is not a matrix: save the adapter again")
-    if not peft.targets(name):
-        raise ConfigError(f"target_modules of {CONFIG_FILE} leaves out {module}: save it again")
-    rank = _check_rank(module, halves, peft.rank_of(name), base.max_rank)
+    if not peft.targets(name, matcher):
+        raise ConfigError(
+            f"{CONFIG_FILE} leaves out {module} (target_modules, exclude_modules), of which there "
+            "are weights: save the adapter again with PEFT"
+        )
+    rank = _check_rank(module, halves, peft.rank_of(name, matcher), base.max_rank)
     _check_base(module, name, halves, base)
     return rank
 
@@ -203,6 +167,22 @@ def _check_finite(path: Path, halves: Mapping[str, Halves]) -> None:
             raise NonFiniteWeightsError(
                 f"{_short(name)} holds NaN or infinite weights: train again with a lower rate"
             )
+
+
+def _check_sizes(
+    path: Path,
+    halves: Mapping[str, Halves],
+    peft: PeftConfig,
+    base: BaseModelInfo,
+    ratio_max: float,
+) -> None:
+    """Raise `HugeUpdateError` for finite weights that the engine may not survive."""
+    matcher, dtype = BoundedMatcher(), FLOAT_TYPES[base.dtype]
+    for name, pair in sorted(halves.items()):
+        update = measure(path, pair, peft.scaling_of(name, matcher), dtype)
+        norm = base.norms.of(name)
+        check_update(_short(name), update, base_norm=norm, dtype=base.dtype, ratio_max=ratio_max)
+    base.norms.keep()
 
 
 def _short(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from adapters.errors import WeightsFormatError
@@ -61,6 +62,29 @@ def is_finite(path: Path, tensor: Tensor) -> bool:
     bits = np.memmap(path, dtype=view, mode="r", offset=tensor.begin, shape=(count,))
     pieces = (bits[at : at + _CHUNK] for at in range(0, count, _CHUNK))
     return not any(bool(((piece & exponent) == exponent).any()) for piece in pieces)
+
+
+def rows(path: Path, tensor: Tensor) -> Iterator[NDArray[np.float64]]:
+    """The rows of a matrix of floats in `path`, a few at a time, (rows, columns) each.
+
+    `tensor` is (rows, columns) in F32, F16 or BF16. Of 4 million values or one row at a time, so
+    that the largest matrix takes little memory.
+    """
+    height, width = tensor.shape
+    step = max(1, _CHUNK // max(1, width))
+    view, _ = _EXPONENTS[tensor.dtype]
+    if height == 0 or width == 0:
+        return
+    bits = np.memmap(path, dtype=view, mode="r", offset=tensor.begin, shape=(height, width))
+    for at in range(0, height, step):
+        yield _floats(np.asarray(bits[at : at + step]), tensor.dtype)
+
+
+def _floats(bits: NDArray[Any], dtype: str) -> NDArray[np.float64]:
+    """What the bits of a float type stand for."""
+    if dtype == "BF16":  # the upper half of an F32
+        return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return bits.view(np.float16 if dtype == "F16" else np.float32).astype(np.float64)
 
 
 def _judge(path: Path) -> None:

@@ -24,7 +24,7 @@ READY_SECONDS = 400.0
 STOP_SECONDS = 40.0
 POLL_SECONDS = 0.05
 SUPERVISED = ("server.cli", "serve")
-FAST = ("tests.integration.fast_server",)
+FAST = ("tests.integration.processes.fast_server",)
 """`SUPERVISED`, with the real engine forked: it loads in half the time, on a CPU only."""
 LOG_TAIL = 2000
 

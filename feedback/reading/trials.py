@@ -243,6 +243,11 @@ def _firsts(trial: str, *, status: str | None = None) -> Select[Any]:
 
 
 def _votes(metrics: Collection[str]) -> Select[Any]:
+    """What askers said of their own answers, failed ones aside.
+
+    What somebody says of an answer that an engine's death or NaN cut off says nothing about the
+    version, and failures have a guardrail of their own.
+    """
     return (
         select(
             col(Interaction.tenant),
@@ -259,6 +264,7 @@ def _votes(metrics: Collection[str]) -> Select[Any]:
         .where(
             col(Interaction.mode) == LIVE,
             col(Interaction.comparison).is_(None),
+            col(Interaction.status) != "failed",
             col(Feedback.source) == HUMAN,
             col(Feedback.metric_name).in_(sorted(metrics)),
             func.coalesce(col(Feedback.rater), asker()) == asker(),

@@ -8,7 +8,7 @@ result in its place while it holds the lease. A trainer that was left behind whe
 import asyncio
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from adapters.vetting.peft_config import CONFIG_FILE
+from adapters.vetting.spelled_out import AdaptedModule, spelled_out
 from common.files import sync, write_whole
 from retrain.config import HyperParameters
 from retrain.dataset.snapshot import PAIRS
 from retrain.errors import TooFewFitError, TrainingError
 from retrain.ports import TrainerProcess
 from retrain.run.context import ADAPTER, JOB, RunContext
+from retrain.trainer import job as trainer_job
 from retrain.trainer.errors import TooFewPairsError
 from retrain.trainer.events import Dropped, Event, Failed, Saved, Step, parse_event
 from retrain.trainer.job import Job
@@ -51,7 +54,8 @@ async def train_adapter(context: RunContext) -> None:
 
 async def _train(context: RunContext) -> None:
     path = context.folder / JOB
-    job = _job(context, await _live_folder(context))
+    live = await _live_folder(context)
+    job = _job(context, live, await asyncio.to_thread(_named_modules, live))
     write_whole(path, job.model_dump_json(indent=2).encode())
     await context.note(hyper=job.hyper.model_dump(mode="json"))
     failure, code = await _run(context, path)
@@ -107,12 +111,31 @@ async def _live_folder(context: RunContext) -> Path | None:
     return (await asyncio.to_thread(world.adapter_path, version)).absolute()
 
 
-def _job(context: RunContext, warm_start: Path | None) -> Job:
+def _named_modules(live: Path | None) -> Mapping[str, AdaptedModule] | None:
+    """The live adapter's modules, where its config names them by expressions.
+
+    Of files that are not there the trainer says what is missing.
+    """
+    if live is None or not (live / CONFIG_FILE).is_file():
+        return None
+    return spelled_out(live)
+
+
+def _job(
+    context: RunContext,
+    warm_start: Path | None,
+    modules: Mapping[str, AdaptedModule] | None,
+) -> Job:
     world = context.world
     tensorboard = context.folder / TENSORBOARD if world.config.trainer.tensorboard else None
     return Job(
         base_model=world.base.name,
         warm_start=warm_start,
+        warm_start_modules=modules
+        and {
+            name: trainer_job.AdaptedModule(rank=one.rank, alpha=one.alpha)
+            for name, one in modules.items()
+        },
         pairs=(context.snapshot / PAIRS).absolute(),
         minimum_pairs=world.config.minimum_pairs,
         output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),

@@ -12,6 +12,15 @@ from retrain.config import HyperParameters, Positive
 from retrain.trainer.errors import JobError
 
 
+class AdaptedModule(BaseModel):
+    """What PEFT's `rank_pattern` and `alpha_pattern` say of one module."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: Positive
+    alpha: float
+
+
 class Job(BaseModel):
     """One training run. `base_model` is a folder or a hub id, and is what the adapter will name."""
 
@@ -19,6 +28,11 @@ class Job(BaseModel):
 
     base_model: str = Field(min_length=1)
     warm_start: Path | None = Field(None, description="the live adapter's folder; None: fresh LoRA")
+    warm_start_modules: dict[str, AdaptedModule] | None = Field(
+        None,
+        description="the live adapter's modules, in place of the regular expressions of its "
+        "config, which PEFT would match without a bound; None: the config names them plainly",
+    )
     pairs: Path = Field(description="JSON lines, see `retrain.trainer.rows`")
     minimum_pairs: Positive = Field(1, description="with fewer pairs that fit nothing is trained")
     output: Path = Field(description="the adapter's folder; must not exist")

@@ -1,5 +1,7 @@
 """Loading what is trained: the base model, in full precision or four bits, and its adapter."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from transformers import (
 
 from retrain.config import HyperParameters
 from retrain.trainer.errors import JobError
-from retrain.trainer.job import Job
+from retrain.trainer.job import AdaptedModule, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def load_policy(job: Job, device: Device) -> Any:
         )
     except (OSError, ValueError) as error:
         raise _unusable(job.base_model) from error
-    return base if job.warm_start is None else _with_live_adapter(base, job.warm_start)
+    return base if job.warm_start is None else _with_live_adapter(base, job.warm_start, job)
 
 
 def _quantization(hyper: HyperParameters, device: Device) -> BitsAndBytesConfig | None:
@@ -122,9 +124,10 @@ def _quantization(hyper: HyperParameters, device: Device) -> BitsAndBytesConfig 
     )
 
 
-def _with_live_adapter(base: Any, folder: Path) -> Any:
+def _with_live_adapter(base: Any, folder: Path, job: Job) -> Any:
     try:
-        model = PeftModel.from_pretrained(base, str(folder), is_trainable=True)
+        config = live_config(folder, job.warm_start_modules)
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=True, config=config)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -134,6 +137,26 @@ def _with_live_adapter(base: Any, folder: Path) -> Any:
         ) from error
     _check_arrived(model, folder)
     return model
+
+
+def live_config(folder: Path, modules: Mapping[str, AdaptedModule] | None) -> LoraConfig:
+    """The live adapter's config; with `modules`, they take the place of its expressions.
+
+    Each name is escaped where PEFT takes an expression, so that it matches itself alone.
+    """
+    config = LoraConfig.from_pretrained(str(folder))
+    if modules is None:
+        return config
+    config.target_modules = set(modules)
+    config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
+    named = {re.escape(name): module for name, module in modules.items()}
+    config.rank_pattern = {
+        name: module.rank for name, module in named.items() if module.rank != config.r
+    }
+    config.alpha_pattern = {
+        name: module.alpha for name, module in named.items() if module.alpha != config.lora_alpha
+    }
+    return config
 
 
 def _check_arrived(model: Any, folder: Path) -> None:

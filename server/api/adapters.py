@@ -1,5 +1,6 @@
 """Versions and routes: `/v1/adapters`, `/v1/route`, `/v1/rollback`."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.schemas import EventOut, ReasonIn, RouteIn, RouteOut, VersionOut
+from adapters.vetting.folder import left_files
 from server.api.body import documented, json_body
 from server.api.dependencies import administrator, services
 from server.auth.keys import Principal
@@ -28,6 +30,12 @@ class AdapterIn(BaseModel):
 
     path: str = Field(min_length=1, max_length=4096)
     channel: str = DEFAULT_CHANNEL
+
+
+class AddedOut(VersionOut):
+    """The new version. `left` names what else was in the folder: it was not taken over."""
+
+    left: list[str]
 
 
 class ChannelRouteIn(RouteIn, ReasonIn):
@@ -62,13 +70,18 @@ async def list_adapters(
 @router.post("/v1/adapters", openapi_extra=documented(AdapterIn), status_code=201)
 async def add_adapter(
     principal: Admin, here: Here, body: Annotated[AdapterIn, Depends(json_body(AdapterIn))]
-) -> VersionOut:
-    """Vet an adapter and register it as a candidate; load it too where an engine runs."""
+) -> AddedOut:
+    """Vet an adapter and register it as a candidate; load it too where an engine runs.
+
+    Its two files are taken over, `adapter_config.json` and `adapter_model.safetensors`.
+    """
     channel = here.own_channel(principal, body.channel)
     version = await here.registry.add(Path(body.path), channel=channel, actor=principal.name)
     if here.engine.alive():
         await here.registry.load(version.name)
-    return await here.described(version.name)
+    described = await here.described(version.name)
+    left = await asyncio.to_thread(left_files, Path(body.path))
+    return AddedOut(**described.model_dump(), left=left)
 
 
 @router.get("/v1/adapters/{version}/events")

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import SystemRandom
 
 import structlog
@@ -15,6 +16,7 @@ from pawl_client.callback import FeedbackCallback
 from adapters.errors import ForeignBaseModelError
 from adapters.service import Registry
 from adapters.vetting.base_model import BaseModelInfo, read_modules
+from adapters.vetting.base_norms import BaseNorms
 from common.clock import Clock
 from feedback.feedback_tokens import FeedbackTokens
 from feedback.ids import InteractionIds
@@ -29,6 +31,7 @@ from server.engine.base import Engine
 from server.engine.config import EngineConfig
 from server.errors import SetupError
 from server.maintenance.daily import start_housekeeping
+from server.maintenance.nan_quarantine import count_earlier, start_nan_quarantine
 from server.maintenance.retention import Retention, too_short
 from server.metrics.metrics import Metrics
 from server.services import Services
@@ -44,6 +47,8 @@ from server.startup.opening import StartupState, open_recorder
 from server.startup.preflight import check_settings
 
 log = structlog.get_logger()
+
+BASE_NORMS_FILE = "base_norms.json"
 
 StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
@@ -61,7 +66,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
     database = opening.database
     engine = await app.state.start_engine(settings.engine)
     stack.push_async_callback(engine.close)
-    base = await base_model(engine)
+    base = await base_model(engine, settings.data_dir)
     store = open_store(settings)
     registry = Registry(
         database,
@@ -82,6 +87,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         known = opening.known
         await registry.start_without_database(known.route_views(), known.version_rows())
     metrics.expect(registry.routes())
+    start_nan_quarantine(engine, registry, metrics.adapters, stack)
     recorder, forwarder = await open_recorder(app, opening, metrics, stack)
     ids, tokens = InteractionIds(opening.secret), FeedbackTokens(opening.secret)
     drain = Drain(settings.server.drain_seconds)
@@ -157,6 +163,7 @@ def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnv
         )
         remembering.start()
         stack.push_async_callback(remembering.close)
+        await count_earlier(registry, services.metrics.adapters)
         await begin_runs(services.runs, world, stack)
         start_housekeeping(registry, services.retention, app.state.clock, stack)
         follow(registry, opening.keys, opening.database.url, services.drain, stack)
@@ -226,8 +233,8 @@ async def _ensure_channels(settings: Settings, registry: Registry) -> None:
         await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
 
 
-async def base_model(engine: Engine) -> BaseModelInfo:
-    """The base model as adapters must match it."""
+async def base_model(engine: Engine, data_dir: Path) -> BaseModelInfo:
+    """The base model as adapters must match it; the sizes of its weights are kept in `data_dir`."""
     info = engine.info
     folder = info.model_folder
     return BaseModelInfo(
@@ -235,4 +242,6 @@ async def base_model(engine: Engine) -> BaseModelInfo:
         fingerprint=info.model_fingerprint,
         max_rank=info.max_lora_rank,
         modules=await asyncio.to_thread(read_modules, folder) if folder else {},
+        dtype=info.adapter_dtype,
+        norms=BaseNorms(folder, info.model_fingerprint, data_dir / BASE_NORMS_FILE),
     )

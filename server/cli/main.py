@@ -200,7 +200,7 @@ def adapters_add(
     """Vet an adapter and bring it in as a candidate."""
     body = {"channel": channel, "path": str(path.resolve())}
     version = ask(lambda api: api.call("POST", "/v1/adapters", json=body))
-    output.show_version(version, as_json=as_json)
+    output.show_added(version, as_json=as_json)
 
 
 def _change(action: str, version: str, reason: str, *, as_json: bool) -> None:

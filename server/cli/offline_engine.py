@@ -1,12 +1,21 @@
 """No engine: what the command line puts in its place while no server runs."""
 
 import asyncio
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
-from server.engine.base import EngineCall, EngineInfo, EngineResponse
+from server.engine.base import EngineCall, EngineInfo, EngineResponse, FloatName
 from server.engine.config import EngineConfig
 from server.engine.fingerprint import base_folder, fingerprint_on_disk
+from server.engine.nan_alarm import NanAlarm
 from server.errors import NotRunningError
+
+_DTYPES: Mapping[str, FloatName] = {
+    "bfloat16": "BF16",
+    "float16": "F16",
+    "half": "F16",
+}
 
 
 class OfflineEngine:
@@ -14,6 +23,7 @@ class OfflineEngine:
 
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
+        self.nan_alarm = NanAlarm()
 
     @property
     def info(self) -> EngineInfo:
@@ -87,8 +97,20 @@ async def start_offline(config: EngineConfig) -> OfflineEngine:
             adapter_slots=config.adapter_slots,
             max_lora_rank=config.max_lora_rank,
             model_folder=folder,
+            adapter_dtype=await asyncio.to_thread(_dtype, config.dtype, folder),
         )
     )
+
+
+def _dtype(named: str, folder: Path | None) -> FloatName:
+    """What a server with these settings would compute in; F32 where nothing tells."""
+    try:
+        if named == "auto" and folder is not None:
+            described = json.loads((folder / "config.json").read_bytes())
+            named = str(described.get("dtype") or described.get("torch_dtype"))
+    except (OSError, ValueError, AttributeError):
+        return "F32"
+    return _DTYPES.get(named, "F32")
 
 
 def _base_model(config: EngineConfig) -> tuple[str, Path | None]:

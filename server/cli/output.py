@@ -74,6 +74,13 @@ def show_version(version: Mapping[str, Any], *, as_json: bool) -> None:
         out.print(f"{version['name']}: {version['state']} (parent: {version['parent'] or 'base'})")
 
 
+def show_added(version: Mapping[str, Any], *, as_json: bool) -> None:
+    """A version that was brought in, and what of its folder was not."""
+    show_version(version, as_json=as_json)
+    if version["left"] and not as_json:
+        out.print(f"not taken over: {', '.join(version['left'])}", markup=False)
+
+
 def show_swap(swap: Mapping[str, Any], *, as_json: bool) -> None:
     """A change of route."""
     if as_json:

@@ -12,6 +12,10 @@ from time import perf_counter
 from typing import Any, Literal, Protocol, Self
 
 from server.engine.limits import USUAL_LIMITS, Limits
+from server.engine.nan_alarm import NanAlarm
+
+FloatName = Literal["F32", "F16", "BF16"]
+"""A float type, as safetensors names it."""
 
 Endpoint = Literal["chat", "completion"]
 
@@ -42,12 +46,14 @@ class Tap:
     last_token: float | None = None
     prompt_token_ids: list[int] = field(default_factory=list)
     cached_tokens: int = 0
+    finite: bool = True
+    """False once a token came from logits with NaN: the answer means nothing."""
     choices: dict[int, TappedChoice] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether every choice that was begun has ended with a finish reason of its own."""
-        return bool(self.choices) and all(
+        """Whether every choice that was begun is finite and has ended with a reason of its own."""
+        return (self.finite and bool(self.choices)) and all(
             choice.finish_reason in ("stop", "length") for choice in self.choices.values()
         )
 
@@ -121,7 +127,8 @@ class EngineInfo:
 
     `model_fingerprint` identifies the base weights (sha256 hex over config and weight files'
     headers and sizes); adapters trained on another fingerprint are incompatible. `model_folder` is
-    where the base model's files lie on this machine, if they do. `limits` is what the engine takes.
+    where the base model's files lie on this machine, if they do. `adapter_dtype` is what adapters
+    are kept and computed in, as safetensors names it. `limits` is what the engine takes.
     """
 
     name: str
@@ -132,6 +139,7 @@ class EngineInfo:
     adapter_slots: int
     max_lora_rank: int
     model_folder: Path | None = None
+    adapter_dtype: FloatName = "F32"
     limits: Limits = USUAL_LIMITS
 
 
@@ -197,6 +205,11 @@ class Engine(Protocol):
 
         Raises `EngineDeadError`, and `RequestRefusedError` where the queue is full.
         """
+        ...
+
+    @property
+    def nan_alarm(self) -> NanAlarm:
+        """Raised by the first answer without finite logits."""
         ...
 
     def kill(self) -> None:

@@ -29,6 +29,16 @@ class RequestAbortedError(EngineError):
         super().__init__("The engine gave the request up: send it again.")
 
 
+class NotFiniteError(EngineError):
+    """An answer came from logits with NaN: it means nothing, and the engine's cache is spoiled."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The engine computed no finite answer and is started again: send the request in a "
+            "while."
+        )
+
+
 class AdapterLoadError(EngineError):
     """The engine refused an adapter. It stays up, and so do the adapters it already has."""
 

@@ -34,6 +34,11 @@ class RegistryMetrics(RegistryObserver):
         self.fallbacks = Counter(
             "pawl_live_fallbacks", "Times live could not serve", ["channel"], registry=registry
         )
+        self.quarantines = Counter(
+            "pawl_adapter_quarantines",
+            "Versions taken out of service because their answers had no finite logits",
+            registry=registry,
+        )
         self.drains = Counter(
             "pawl_adapter_drains", "Versions unloaded", ["in_time"], registry=registry
         )
@@ -68,6 +73,10 @@ class RegistryMetrics(RegistryObserver):
         """Live cannot serve; something else stands in."""
         del version, serving
         self.fallbacks.labels(channel).inc()
+
+    def quarantined(self, times: int = 1) -> None:
+        """So many versions were taken out of service."""
+        self.quarantines.inc(times)
 
     def drained(self, version: str, *, in_time: bool) -> None:
         """A version was unloaded."""

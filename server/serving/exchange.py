@@ -12,6 +12,7 @@ from adapters.routing.route import Resolved
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
 from server.auth.keys import Principal
 from server.engine.base import Endpoint, EngineCall, EngineResponse, Tap
+from server.engine.errors import NotFiniteError
 from server.engine.limits import USUAL_LIMITS, Limits
 
 Status = Literal["complete", "aborted", "failed"]
@@ -97,6 +98,8 @@ class Exchange:
         """Take what the tap kept into the record."""
         tap, record = self.tap, self.record
         record.status = status
+        if not tap.finite:
+            record.error = NotFiniteError.__name__
         record.prompt_token_ids = tap.prompt_token_ids
         record.served = self.served
         record.cached_tokens = tap.cached_tokens

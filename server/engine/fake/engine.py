@@ -16,11 +16,17 @@ from server.engine.adapter_slots import AdapterSlots
 from server.engine.base import EngineCall, EngineInfo, EngineResponse, Tap, TappedChoice
 from server.engine.config import EngineConfig
 from server.engine.error_body import STREAM_END, error_event
-from server.engine.errors import AdapterLoadError, EngineDeadError, RequestRefusedError
+from server.engine.errors import (
+    AdapterLoadError,
+    EngineDeadError,
+    NotFiniteError,
+    RequestRefusedError,
+)
 from server.engine.fake.answer import VOCABULARY, FakeAnswer, answer, prompt_text, token_ids
 from server.engine.fake.wire import chunk, delta, response, usage
 from server.engine.fingerprint import FAKE_MODEL, base_fingerprint
 from server.engine.limits import CHOICES_MAX, Limits
+from server.engine.nan_alarm import NanAlarm
 from server.engine.requests.rules import fields_of, too_long
 from server.engine.stream import AnswerStream
 
@@ -34,6 +40,8 @@ class Faults:
     """What goes wrong from now on."""
 
     refuse_adapters: bool = False
+    not_finite: frozenset[str] = frozenset()
+    """Versions that compute NaN; once one was asked, every version does, as in a real engine."""
     token_delay_seconds: float = 0.0
 
 
@@ -43,6 +51,7 @@ class FakeEngine(AdapterSlots):
     def __init__(self, config: EngineConfig | None = None) -> None:
         config = config or EngineConfig(kind="fake")
         super().__init__(config.adapter_slots)
+        self.nan_alarm = NanAlarm()
         self.faults = Faults(token_delay_seconds=config.fake_token_delay_seconds)
         self._model = config.model or FAKE_MODEL
         self._fingerprint = base_fingerprint(config.model_copy(update={"kind": "fake"}))
@@ -89,6 +98,7 @@ class FakeEngine(AdapterSlots):
         """Answer from a hash of version and prompt."""
         self._check_alive()
         leave = self._enter(call.version)
+        self.nan_alarm.began(call.version)
         reply = None
         try:
             reply = await self._answer(call, leave)
@@ -101,6 +111,7 @@ class FakeEngine(AdapterSlots):
 
     async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
         self._require(call.version)
+        self._check_finite(call)
         fields = fields_of(call, _LIMITS)
         _refuse_missing(fields)
         answers = [answer(call.version, fields, choice) for choice in range(fields.get("n", 1))]
@@ -209,6 +220,13 @@ class FakeEngine(AdapterSlots):
         """Stop it; requests in flight end with an error event."""
         self._closed = True
         self._running.set()
+
+    def _check_finite(self, call: EngineCall) -> None:
+        if self.nan_alarm.is_raised or call.version in self.faults.not_finite:
+            call.tap.finite = False
+            self.nan_alarm.not_finite(call.version)
+            raise RequestRefusedError(str(NotFiniteError()), status=503)
+        self.nan_alarm.finite(call.version)
 
     def _check_alive(self) -> None:
         if not self.alive():

@@ -16,6 +16,7 @@ _FORBIDDEN = (
     "enable_log_outputs",
     "lora_modules",  # adapters come through the registry, vetted
     "headless",
+    "disable_log_stats",  # the alarm on answers without finite logits reads them
 )
 
 
@@ -28,6 +29,8 @@ def prepare_environment(environment: MutableMapping[str, str], *, cpu: bool) -> 
     # Both would let a request name what no registry has vetted.
     environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "0"
     environment["VLLM_SKIP_MODEL_NAME_VALIDATION"] = "0"
+    # Told of each answer, so that the version at fault is known: see `server.engine.nan_alarm`.
+    environment["VLLM_COMPUTE_NANS_IN_LOGITS"] = "1"
     if cpu:
         # vLLM compiles nothing of a model with LoRA on a CPU, but a helper of its logprobs: 15 s of
         # C++ compilation that would stall every stream at the first request for logprobs.

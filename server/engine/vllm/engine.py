@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,18 +48,21 @@ from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.executor import Executor
 
+from adapters.names import BASE
 from server.engine.adapter_slots import AdapterSlots
-from server.engine.base import Endpoint, EngineCall, EngineInfo, EngineResponse
+from server.engine.base import Endpoint, EngineCall, EngineInfo, EngineResponse, FloatName
 from server.engine.config import EngineConfig
 from server.engine.error_body import ERROR_PREFIX, error_event
 from server.engine.errors import (
     AdapterLoadError,
     EngineDeadError,
     EngineStartError,
+    NotFiniteError,
     RequestRefusedError,
 )
 from server.engine.fingerprint import base_folder, model_fingerprint
 from server.engine.limits import CHOICES_MAX, Limits
+from server.engine.nan_alarm import NanAlarm
 from server.engine.quiet_errors import strip_messages
 from server.engine.requests.rules import fields_of, overruled
 from server.engine.stream import AnswerStream
@@ -82,10 +85,15 @@ from server.engine.vllm.refusals import (
 )
 from server.engine.vllm.scratch import Scratch, remove_leftovers, shared_memory_below
 from server.engine.vllm.steps import StepCounter
-from server.engine.vllm.tapping import CurrentCall, current_call, tapped
+from server.engine.vllm.tapping import CurrentCall, current_call, is_not_finite, tapped
 
 log = structlog.get_logger()
 
+_DTYPES: Final[Mapping[str, FloatName]] = {
+    "torch.float32": "F32",
+    "torch.float16": "F16",
+    "torch.bfloat16": "BF16",
+}
 _SHUTDOWN_SECONDS: Final = 10.0
 _PROBE_PRIORITY: Final = -1_000_000
 
@@ -137,6 +145,7 @@ class VllmEngine(AdapterSlots, Lifetime):
     ) -> None:
         AdapterSlots.__init__(self, info.adapter_slots)
         Lifetime.__init__(self)
+        self.nan_alarm = NanAlarm()
         self._llm = llm
         self._serving = serving
         self._info = info
@@ -155,6 +164,7 @@ class VllmEngine(AdapterSlots, Lifetime):
         """
         self._check_alive()
         leave = self._enter(call.version)
+        self.nan_alarm.began(call.version)
         response = None
         try:
             response = await self._answer(call, leave)
@@ -167,7 +177,7 @@ class VllmEngine(AdapterSlots, Lifetime):
 
     async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
         request = self._request(call)
-        current = CurrentCall(call)
+        current = CurrentCall(call, self.nan_alarm)
         token = current_call.set(current)
         try:
             answer = await self._create(call, request)
@@ -224,6 +234,8 @@ class VllmEngine(AdapterSlots, Lifetime):
         """Raise what `error` means to a caller; vLLM's message may quote the request."""
         if not isinstance(error, Exception):
             raise error
+        if not call.tap.finite:
+            raise RequestRefusedError(str(NotFiniteError()), status=503) from None
         if not self.alive():
             raise EngineDeadError from error
         refused = _refused(error, call.endpoint)
@@ -231,6 +243,8 @@ class VllmEngine(AdapterSlots, Lifetime):
         raise unless_structure(refused, call) from None
 
     def _error_event(self, _event: str) -> str:
+        if self.nan_alarm.is_raised:
+            return error_event(str(NotFiniteError()), status=503)
         if not self.alive():
             return error_event(str(EngineDeadError()), status=503)
         return error_event("The engine failed on this request.")
@@ -278,8 +292,9 @@ class VllmEngine(AdapterSlots, Lifetime):
         )
         try:
             async with aclosing(outputs):
-                async for _ in outputs:
-                    pass
+                async for output in outputs:
+                    if is_not_finite(output):
+                        self.nan_alarm.not_finite(BASE)
         except VLLMError as error:
             self._check_alive()
             raise _refusal(create_error_response(error)) from error
@@ -406,6 +421,7 @@ def _describe(llm: TappedLLM, args: Namespace, folder: Path) -> EngineInfo:
         adapter_slots=args.max_loras,
         max_lora_rank=args.max_lora_rank,
         model_folder=folder,
+        adapter_dtype=_DTYPES[str(llm.vllm_config.lora_config.lora_dtype)],
         limits=_limits(llm),
     )
 

@@ -8,14 +8,17 @@ from time import perf_counter
 from typing import Protocol, TypeVar
 
 from server.engine.base import EngineCall, Tap, TappedChoice
-from server.engine.errors import RequestAbortedError
+from server.engine.errors import NotFiniteError, RequestAbortedError
+from server.engine.nan_alarm import NanAlarm
 
 
 class TokenTimes(Protocol):
-    """The engine's own clock, in seconds; 0 where it has not happened."""
+    """The engine's own figures of a request; seconds of its clock, 0 where it has not happened."""
 
     first_token_ts: float
     last_token_ts: float
+    is_corrupted: bool
+    """Whether the logits of a token had NaN; vLLM counts with VLLM_COMPUTE_NANS_IN_LOGITS only."""
 
 
 class SampledChoice(Protocol):
@@ -73,6 +76,15 @@ def feed(tap: Tap, output: Output) -> None:
             choice.finish_reason = sampled.finish_reason
 
 
+def is_not_finite(output: Output) -> bool:
+    """Whether a token of the answer was sampled from logits with NaN."""
+    return output.metrics is not None and output.metrics.is_corrupted
+
+
+def _is_abort(output: Output) -> bool:
+    return output.finished and any(one.finish_reason == "abort" for one in output.outputs)
+
+
 def _since_first_token(times: TokenTimes | None) -> float:
     """Seconds from the first token to the last of an output that came in one piece."""
     if times is None or not times.first_token_ts:
@@ -85,6 +97,7 @@ class CurrentCall:
     """The call that the running task answers, and its outputs once it has reached the engine."""
 
     call: EngineCall
+    alarm: NanAlarm
     outputs: AsyncGenerator[Output, None] | None = None
 
     async def release(self) -> None:
@@ -103,18 +116,25 @@ def tapped(outputs: AsyncGenerator[OutputT, None]) -> AsyncGenerator[OutputT, No
     current = current_call.get()
     if current is None:
         return outputs
-    feeding = _feeding(outputs, current.call.tap)
+    feeding = _feeding(outputs, current)
     current.outputs = feeding
     return feeding
 
 
 async def _feeding(
-    outputs: AsyncGenerator[OutputT, None], tap: Tap
+    outputs: AsyncGenerator[OutputT, None], current: CurrentCall
 ) -> AsyncGenerator[OutputT, None]:
+    tap = current.call.tap
     async with aclosing(outputs):  # so that closing the answer aborts the request
         async for output in outputs:
+            if is_not_finite(output):
+                tap.finite = False
+                current.alarm.not_finite(current.call.version)
+                raise NotFiniteError
+            if tap.first_token is None and not _is_abort(output):
+                current.alarm.finite(current.call.version)
             feed(tap, output)
-            if output.finished and any(one.finish_reason == "abort" for one in output.outputs):
+            if _is_abort(output):
                 # The engine shuts down; passed on, it would look like an answer's own end.
                 raise RequestAbortedError
             yield output

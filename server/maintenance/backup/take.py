@@ -19,7 +19,7 @@ from adapters.routing.lifecycle import ENDED, State
 from adapters.store.artifacts import Artifacts, open_artifacts
 from adapters.store.filesystems import is_address
 from adapters.store.manifest import MANIFEST_FILE
-from adapters.vetting.vet import FILES
+from adapters.vetting.folder import FILES
 from common.clock import Clock
 from server.database.address import sqlite_url
 from server.maintenance.backup.errors import BackupError

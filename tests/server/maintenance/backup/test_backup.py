@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import create_engine, text
 
-from adapters.vetting.vet import WEIGHTS_FILE
+from adapters.vetting.folder import WEIGHTS_FILE
 from server.database.migrate import upgrade
 from server.errors import SetupError
 from server.maintenance.backup.errors import BackupError
