@@ -162,7 +162,7 @@ class _Work:
             JudgedAnswer(answers[arm].parts, answers[arm].finish_reason)
             for arm in ("candidate", against)
         )
-        tools = request.get("tools") or ()
+        tools = request.get("tools") or request.get("functions") or ()
         return await compare_both_ways(self._judge, request["messages"], a, b, tools=tools)
 
     async def _measured(self, conversation: Conversation, answer: Answer) -> ArmAnswer:

@@ -24,6 +24,7 @@ class AnswerForm:
     `end` is the id with which it ends a turn, None where that is none of the engine's.
     """
 
+    text: str
     answer: str
     opening: str
     end: int | None
@@ -33,8 +34,10 @@ class AnswerForm:
 
         `opened`: the prompt was rendered for generation, so it has the answer's header at least.
         """
-        there = _overlap(prompt, self.answer)
         header = sum(1 for _ in takewhile(_same, zip(self.opening, self.answer, strict=False)))
+        # An answer may begin with what the prompt happens to end with: that is none of the form.
+        place = self.answer.find(self.text.strip(), header)
+        there = _overlap(prompt, self.answer if place < 0 else self.answer[:place])
         return None if opened and there < header else self.answer[there:]
 
 
@@ -52,7 +55,7 @@ def answer_form(
     prompt = _render(tokenizer, asked, turn, generate=True)
     opening = prompt.removeprefix(question) if prompt.startswith(question) else ""
     answer = whole.removeprefix(question)
-    return AnswerForm(answer, opening, _end_of(tokenizer, ends, answer))
+    return AnswerForm(text, answer, opening, _end_of(tokenizer, ends, answer))
 
 
 def _end_of(tokenizer: Tokenizer, ends: AbstractSet[int], answer: str) -> int | None:

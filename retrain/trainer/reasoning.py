@@ -62,7 +62,12 @@ def closes(text: str) -> bool:
     return _END_OF_REASONING.search(text) is not None
 
 
-def ends_with_tag(prompt: str, *, closing: bool) -> bool:
-    """Whether a prompt ends with a tag that closes something, or with one that opens it."""
+def is_closed(prompt: str) -> bool:
+    """Whether a prompt ends with the end of a reasoning, so that the answer has none."""
+    return any(mark.end() == len(prompt) for mark in _END_OF_REASONING.finditer(prompt))
+
+
+def is_open(prompt: str) -> bool:
+    """Whether a prompt ends with a tag that begins something."""
     tag = _TAG.search(prompt)
-    return tag is not None and (_CLOSING.search(tag.group()) is not None) == closing
+    return tag is not None and _CLOSING.search(tag.group()) is None

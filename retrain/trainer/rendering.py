@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from retrain.trainer.answer_form import AnswerForm, answer_form, place_of_end
-from retrain.trainer.reasoning import Reasoning, closes, ends_with_tag, reasoning_of
+from retrain.trainer.reasoning import Reasoning, closes, is_closed, is_open, reasoning_of
 from retrain.trainer.rows import ServedTurn
 from retrain.trainer.tokenizer import RenderingError, Tokenizer, control_ids, decode, encode
 
@@ -68,8 +68,11 @@ def _reasoning(tokenizer: Tokenizer, text: str, served: Served) -> Reasoning | N
     """The served answer's reasoning, which is kept."""
     if served.turn is None or closes(text):  # its writer saw the reasoning and wrote another
         return None
-    closed = ends_with_tag(_prompt_text(tokenizer, served), closing=True)
-    return reasoning_of(tokenizer, served.answer_ids, served.turn.content, closed=closed)
+    ids = served.answer_ids
+    if ids and ids[-1] in control_ids(tokenizer):
+        ids = ids[:-1]
+    closed = is_closed(_prompt_text(tokenizer, served))
+    return reasoning_of(tokenizer, ids, served.turn.content, closed=closed)
 
 
 def _rest(tokenizer: Tokenizer, text: str, form: AnswerForm | None, served: Served) -> str:
@@ -83,7 +86,7 @@ def _rest(tokenizer: Tokenizer, text: str, form: AnswerForm | None, served: Serv
         missing = form.missing(prompt, opened=turn.add_generation_prompt)
     if form is not None and missing is not None:
         return missing if form.end is not None else _up_to(text, missing)
-    if ends_with_tag(prompt, closing=False) and not closes(text):
+    if is_open(prompt) and not closes(text):
         raise RenderingError("reasoning_not_closed")
     return text
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from feedback.answer_parts import AnswerParts, ToolCall
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import (
     OVER_QUOTA,
@@ -261,3 +262,30 @@ async def test_prompts_outside_the_window_are_not_asked_again(database: Database
     await log.write(database)
     later = window(log, since=log.now + timedelta(days=1))
     assert [p async for p in asked_prompts(database, later, lambda *_: True)] == []
+
+
+async def test_a_demonstration_brings_the_request_of_its_own_answer(
+    database: Database, log: Log
+) -> None:
+    messages = [{"role": "user", "content": "hours?"}]
+    off = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
+    log.ask("hours?", "nine")
+    second = log.ask("hours?", "ten", request=off)
+    third = log.ask("hours?", "noon")
+    log.say("demonstration", second, "at nine")
+    log.prefer(second, third)
+    (found,) = await read(database, log)
+    assert found.requests == {second: off}
+
+
+async def test_an_answer_brings_the_message_that_was_served(database: Database, log: Log) -> None:
+    function = {"name": "price", "arguments": "{}"}
+    message = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}
+    called = log.ask("hours?", "<tool_call>")
+    log.rows[-1].message = message
+    said = log.ask("hours?", "nine")
+    log.prefer(called, said)
+    (found,) = await read(database, log)
+    parts = {answer.interaction_id: answer.parts for answer in found.answers}
+    assert parts[called] == AnswerParts(calls=(ToolCall("price", "{}"),))
+    assert parts[said] == AnswerParts("nine")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, *REAL_ENGINE]
 
-vllm_engine = lazy("server.engine.vllm.engine")
 trainer_model = lazy("retrain.trainer.model")
 trainer_run = lazy("retrain.trainer.run")
 
@@ -50,9 +49,11 @@ class Trained:
 
 def another_template(engine: "VllmEngine", model: Path, template: Path) -> Any:
     """VLLM's serving layer once more, with another template, over the engine that runs."""
+    from server.engine.vllm import engine as vllm  # noqa: PLC0415  (takes seconds)
+
     config = tiny_engine_config(model).model_copy(update={"chat_template": str(template)})
-    serving = vllm_engine._serve(engine._llm, vllm_engine._parse(config, cpu=True))
-    front = vllm_engine.VllmEngine(engine._llm, serving, engine.info, engine._scratch)
+    serving = vllm._serve(engine._llm, vllm._parse(config, cpu=True))
+    front: Any = vllm.VllmEngine(engine._llm, serving, engine.info, engine._scratch)
 
     async def stay_open() -> None:
         """The session's engine goes on."""

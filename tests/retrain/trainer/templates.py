@@ -54,6 +54,12 @@ HARMONY = (
 )
 """Channels; an answer ends otherwise than a tool call, and otherwise than one in the history."""
 
+INSTRUCT = (
+    "{%- for m in messages %}{%- if m.role == 'assistant' %}{{- m.content + '<|im_end|>' }}"
+    "{%- else %}{{- '[INST]' + m.content + '[/INST]' }}{%- endif %}{%- endfor %}"
+)
+"""Nothing is put before an answer."""
+
 SPECIAL = (
     "<|User|>",
     "<|Assistant|>",

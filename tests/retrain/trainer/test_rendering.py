@@ -14,6 +14,7 @@ from tests.retrain.trainer.templates import (
     DEEPSEEK,
     DEEPSEEK_HYBRID,
     HARMONY,
+    INSTRUCT,
     QWEN3,
     thinking_tokenizer,
 )
@@ -165,6 +166,35 @@ def test_a_text_in_place_of_a_tool_call_ends_as_a_text() -> None:
     assert text_of(tokenizer, ids) == f"<|channel|>final<|message|>{BETTER}<|return|>"
 
 
+@pytest.mark.parametrize("text", ["]", "[/INST]", "assistant", "im_end", "x", "\n"])
+@pytest.mark.parametrize("template", [INSTRUCT, QWEN3, DEEPSEEK_HYBRID, BETWEEN_TURNS])
+def test_a_text_that_looks_like_the_template_stays_whole(template: str, text: str) -> None:
+    tokenizer = thinking_tokenizer(template)
+    prompt = prompt_ids(tokenizer, enable_thinking=False)
+    said = f"{text} It costs"
+    assert text_of(tokenizer, demonstrated(tokenizer, prompt, said)).endswith(
+        f"{said.strip()}<|im_end|>"
+    )
+    only = text_of(tokenizer, demonstrated(tokenizer, prompt, text))
+    assert only.rstrip("\n").removesuffix("<|im_end|>").strip() == text.strip()
+
+
+@pytest.mark.parametrize("content", ["im", "end", "3"])
+def test_what_was_seen_is_looked_for_before_the_end_of_the_turn(content: str) -> None:
+    tokenizer = thinking_tokenizer(QWEN3)
+    answer = f"<think>\nhm 3\n</think>\n\n{content}<|im_end|>"
+    ids = demonstrated(tokenizer, prompt_ids(tokenizer), answer=answer, content=content)
+    assert text_of(tokenizer, ids) == f"<think>\nhm 3\n</think>\n\n{BETTER}<|im_end|>"
+
+
+def test_reasoning_after_a_prompt_that_ends_with_another_tag_is_kept() -> None:
+    tokenizer = thinking_tokenizer(INSTRUCT)
+    ids = demonstrated(
+        tokenizer, prompt_ids(tokenizer), answer="<think>hm</think>\n\nUgh<|im_end|>"
+    )
+    assert text_of(tokenizer, ids) == f"<think>hm</think>\n\n{BETTER}<|im_end|>"
+
+
 def test_a_final_message_is_continued_where_it_stands() -> None:
     tokenizer = thinking_tokenizer(QWEN3)
     begun = prompt_ids(tokenizer) + encode(tokenizer, "<think>\n\n</think>\n\nThe bench:")
@@ -249,7 +279,7 @@ cached_tokenizer = cache(thinking_tokenizer)
 
 
 @given(
-    template=st.sampled_from([QWEN3, DEEPSEEK, HARMONY, BETWEEN_TURNS]),
+    template=st.sampled_from([QWEN3, DEEPSEEK, HARMONY, INSTRUCT, BETWEEN_TURNS]),
     thinking=st.booleans(),
     messages=st.lists(
         st.fixed_dictionaries(
