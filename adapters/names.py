@@ -2,14 +2,20 @@
 
 import re
 from collections.abc import Container
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from adapters.errors import InvalidNameError
 
 BASE = "base"
 """The version that is the base model without an adapter."""
 
+CHANNEL_RULE = "a channel's name is a small letter, then at most 62 of a-z 0-9 _ -"
+TENANT_FORM = r"[a-z0-9][a-z0-9-]{0,62}"
 _SLOT = r"[0-9]{4}-w[0-9]{2}(?:\.[0-9]{1,4})?"
 _CHANNEL_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_TENANT_PATTERN = re.compile(TENANT_FORM)
 _SLOT_PATTERN = re.compile(_SLOT)
 _VERSION_PATTERN = re.compile(rf"(?:{_SLOT}|import)-[0-9a-f]{{6,64}}")
 _SHORTEST = 6
@@ -21,6 +27,24 @@ def is_channel(name: str) -> bool:
     return _CHANNEL_PATTERN.fullmatch(name) is not None
 
 
+def _channel_setting(name: str) -> str:
+    if not is_channel(name):
+        raise ValueError(CHANNEL_RULE)
+    return name
+
+
+def _tenant_setting(name: str) -> str:
+    if not _TENANT_PATTERN.fullmatch(name):
+        raise ValueError("a tenant's name is a small letter or digit, then at most 62 of a-z 0-9 -")
+    return name
+
+
+ChannelName = Annotated[str, AfterValidator(_channel_setting)]
+"""A channel's name in the settings."""
+TenantName = Annotated[str, AfterValidator(_tenant_setting)]
+"""A tenant's name in the settings: the form that `POST /v1/keys` takes."""
+
+
 def is_version(name: str) -> bool:
     """Whether `name` can be a version's: also safe as a folder's name."""
     return _VERSION_PATTERN.fullmatch(name) is not None
@@ -29,9 +53,7 @@ def is_version(name: str) -> bool:
 def check_channel(name: str) -> str:
     """`name`; raises `InvalidNameError` when it cannot be a channel's."""
     if not is_channel(name):
-        raise InvalidNameError(
-            "a channel's name is a small letter, then at most 62 of a-z 0-9 _ -: choose another"
-        )
+        raise InvalidNameError(f"{CHANNEL_RULE}: choose another")
     return name
 
 

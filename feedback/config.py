@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
+
+from common.settings import Days, Seconds, Section
 
 BUILT_IN_METRICS = frozenset(
     {"thumbs", "rating", "comment", "demonstration", "preference", "ranking"}
@@ -11,14 +13,14 @@ BUILT_IN_METRICS = frozenset(
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
-class MetricConfig(BaseModel):
+class MetricConfig(Section):
     """A metric of one's own: `[feedback.metrics.solved]`, `type = "boolean"`.
 
     `direction` says which way is better. `min` and `max` (inclusive) bound a number; `values` are a
     category's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     type: Literal["boolean", "number", "text", "category"]
     direction: Literal["higher", "lower"] = "higher"
@@ -35,34 +37,36 @@ class MetricConfig(BaseModel):
             raise ValueError("min is above max")
         if bool(self.values) != (self.type == "category"):
             raise ValueError("a category, and nothing else, has values")
+        if len(set(self.values)) != len(self.values) or not all(self.values):
+            raise ValueError("the values of a category are not empty, and each is there once")
         return self
 
 
-class FeedbackConfig(BaseModel):
+class FeedbackConfig(Section):
     """Bounds of the recorder and of what clients may send. Lengths are in characters."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     queue_max: int = Field(default=20_000, ge=1)
     """Rows that wait or are being written; past it new ones are refused and counted."""
     group_max: int = Field(default=256, ge=1, le=256)
     """Rows that share one transaction and its sync. With `ranking_max` it bounds how many ids one
     query looks for: SQLite takes 32 766."""
-    commit_wait_seconds: float = Field(default=0.25, ge=0)
+    commit_wait_seconds: Seconds = Field(default=0.25, ge=0)
     """How long an answer's last byte waits for the commit of its row (law 3)."""
-    acknowledge_seconds: float = Field(default=5.0, gt=0)
+    acknowledge_seconds: Seconds = Field(default=5.0, gt=0)
     """How long feedback waits for its commit before it is refused as unavailable."""
-    database_seconds: float = Field(default=1.0, gt=0)
+    database_seconds: Seconds = Field(default=1.0, gt=0)
     """A group that the database has not committed in so long goes to the spool, and what follows
     goes behind it until the database has caught up."""
     spool_max_bytes: int = Field(default=2**30, ge=2**18)
     """How large the spool may grow. Once it is full feedback is refused (503), and interactions
     wait in memory, at most `queue_max`."""
-    close_seconds: float = Field(default=10.0, gt=0)
+    close_seconds: Seconds = Field(default=10.0, gt=0)
     """How long a shutdown waits for the queue to be written."""
-    retry_seconds: float = Field(default=0.05, gt=0)
+    retry_seconds: Seconds = Field(default=0.05, gt=0)
     """First pause after database and spool failed; it doubles up to `retry_seconds_max`."""
-    retry_seconds_max: float = Field(default=2.0, gt=0)
+    retry_seconds_max: Seconds = Field(default=2.0, gt=0)
     metrics: dict[MetricName, MetricConfig] = Field(default_factory=dict)
     text_max: int = Field(default=20_000, ge=1)
     """A comment, a rationale, a text metric."""
@@ -73,12 +77,14 @@ class FeedbackConfig(BaseModel):
     ranking_max: int = Field(default=32, ge=2, le=100)
     choices_max: int = Field(default=16, ge=1)
     """Answers in one interaction that an application sends."""
-    retention_days: float | None = Field(default=None, ge=1)
+    retention_days: Days | None = Field(default=None, ge=1)
     """Texts older than this are removed, once a day; rows and numbers stay. None: all are kept.
     Not below `retrain.max_window_days`, or there is less to train on."""
 
     @model_validator(mode="after")
-    def _names_are_free(self) -> Self:
+    def _agrees(self) -> Self:
+        if self.retry_seconds > self.retry_seconds_max:
+            raise ValueError("retry_seconds is above retry_seconds_max")
         taken = BUILT_IN_METRICS & self.metrics.keys()
         if taken:
             raise ValueError(f"{', '.join(sorted(taken))} cannot be redefined")

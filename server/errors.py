@@ -1,5 +1,9 @@
 """The server's errors. What HTTP status each has is in `server.error_status`."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ServerError(Exception):
     """An error of the server itself; the message says what to do."""
@@ -110,3 +114,34 @@ class RetentionNotSetError(ServerError):
 
 class SetupError(ServerError):
     """The settings do not allow a start; the message says what to change."""
+
+
+class NotFreeError(SetupError):
+    """Something that the settings name is in use, or does not answer: after a restart it may."""
+
+
+_WRONG_PATH = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
+"""What the operating system says of a path that cannot be used; a full disk is none of these."""
+
+
+@contextmanager
+def path_errors(setting: str) -> Iterator[None]:
+    """Turn a path that cannot be made, read or written into a `SetupError` that names `setting`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRONG_PATH:
+            raise
+        raise SetupError(f"{setting}: {error.filename}: {error.strerror}") from error

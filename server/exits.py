@@ -2,10 +2,11 @@
 
 import os
 import tomllib
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from types import UnionType
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +18,8 @@ EXIT_SETUP = 2
 
 
 EXIT_ENGINE_DEAD = 70
+EXIT_BUSY = 75
+"""Something that the settings name is not free yet, or does not answer: it may be later."""
 
 errors = Console(stderr=True)
 
@@ -38,11 +41,64 @@ def checked(read: Callable[[], Settings]) -> Settings:
     try:
         return read()
     except ValidationError as error:
-        for problem in error.errors(include_input=False, include_url=False):
-            field = ".".join(str(part) for part in problem["loc"])
-            errors.print(Text(f"setting {field}: {problem['msg']}", "red"), soft_wrap=True)
+        for setting, problem in problems_by_setting(error).items():
+            errors.print(Text(f"setting {setting}: {problem}", "red"), soft_wrap=True)
         raise SystemExit(EXIT_SETUP) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         fail(f"pawl.toml is not TOML: {error}", EXIT_SETUP)
+    except OSError as error:
+        fail(f"pawl.toml cannot be read: {error.strerror}", EXIT_SETUP)
     except SettingsError as error:
         fail(f"{error}: it must be JSON", EXIT_SETUP)
+
+
+def problems_by_setting(error: ValidationError) -> dict[str, str]:
+    """What is wrong with each setting, in one line that does not repeat its value."""
+    found: dict[str, list[str]] = {}
+    for problem in error.errors(include_input=False, include_url=False):
+        message = " ".join(str(problem["msg"]).removeprefix("Value error, ").split())
+        found.setdefault(setting_path(problem["loc"]), []).append(message)
+    # A value of several forms gives errors for each: those below it come from the form it has.
+    outer = {one for one in found for other in found if other.startswith(f"{one}.")}
+    return {one: ", or ".join(found[one]) for one in found if one not in outer}
+
+
+def setting_path(place: Sequence[int | str]) -> str:
+    """The dotted name of the setting at pydantic's `place`.
+
+    pydantic puts the form that it tried into the place of a value that may have several forms
+    (`retrain.judge.JudgeEndpoint.model`), and `[key]` behind a key that is not allowed. Neither is
+    part of a setting's name.
+    """
+    path: list[str] = []
+    kinds: list[Any] = [Settings]
+    for part in place:
+        below = [found for kind in kinds for found in _below(kind, part)]
+        if below:
+            path.append(str(part))
+            kinds = below
+        elif isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
+            path.append(str(part))  # a name that no setting has
+    return ".".join(path)
+
+
+def _below(kind: Any, part: int | str) -> list[Any]:
+    """The kinds of value that `part` of a value of this kind may be; none where it has no parts."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(str(part))
+        return [] if field is None else _forms(field.annotation)
+    arguments = get_args(kind)
+    if get_origin(kind) is dict and part != "[key]":
+        return _forms(arguments[1])
+    if get_origin(kind) in (list, tuple, frozenset) and isinstance(part, int):
+        return _forms(arguments[0])
+    return []
+
+
+def _forms(kind: Any) -> list[Any]:
+    """The members of a union; any other kind alone."""
+    if get_origin(kind) is Annotated:
+        return _forms(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [form for member in get_args(kind) for form in _forms(member)]
+    return [kind]

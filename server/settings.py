@@ -16,6 +16,7 @@ from pydantic_settings import (
 )
 
 from adapters.config import AdaptersConfig
+from adapters.names import ChannelName
 from feedback.config import FeedbackConfig
 from retrain.config import RetrainConfig
 from server.config import ChannelConfig, ServerConfig
@@ -43,7 +44,7 @@ class Settings(BaseSettings):
     """Everything that Pawl keeps: the database, adapters, runs."""
     database_url: str | None = None
     """`postgresql://user:password@host/database`; the default is SQLite under `data_dir`."""
-    channels: dict[str, ChannelConfig] = Field(
+    channels: dict[ChannelName, ChannelConfig] = Field(
         default_factory=lambda: {DEFAULT_CHANNEL: ChannelConfig()}
     )
     server: ServerConfig = ServerConfig()

@@ -12,10 +12,44 @@ from fsspec.utils import get_protocol
 
 from adapters.errors import AdaptersError, ArtifactError, StoreAddressError
 from common.files import sync
+from common.settings import is_http_url
 
 CONNECT_SECONDS = 5.0
 _S3 = ("s3", "s3a")
+_S3_OPTIONS = frozenset(
+    {
+        "anon",
+        "asynchronous",
+        "cache_regions",
+        "client_kwargs",
+        "config_kwargs",
+        "default_block_size",
+        "default_cache_type",
+        "default_fill_cache",
+        "endpoint_url",
+        "fixed_upload_size",
+        "key",
+        "listings_expiry_time",
+        "max_concurrency",
+        "max_paths",
+        "password",
+        "profile",
+        "requester_pays",
+        "s3_additional_kwargs",
+        "secret",
+        "session",
+        "skip_instance_cache",
+        "token",
+        "use_listings_cache",
+        "use_ssl",
+        "username",
+        "version_aware",
+    }
+)
+"""What s3fs takes; it passes anything else to the session, which fails at the first request."""
 _LOCAL = ("file", "local")
+KEEP_NOTHING = frozenset({"data", "http", "https", "memory"})
+"""fsspec only reads from these, or keeps what is written for as long as the process lives."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -39,21 +73,36 @@ def open_address(
     """
     protocol = protocol_of(address)
     # Instances and listings are not shared or kept: others write there too.
-    given: dict[str, Any] = {
-        "skip_instance_cache": True,
-        "use_listings_cache": False,
-        **_bounds(protocol, options, timeout_seconds, attempts),
-    }
     try:
+        given: dict[str, Any] = {
+            "skip_instance_cache": True,
+            "use_listings_cache": False,
+            **_bounds(protocol, options, timeout_seconds, attempts),
+        }
         opened, root = fsspec.url_to_fs(address, **given)
     except ImportError as error:
         raise StoreAddressError(_missing(protocol)) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise StoreAddressError(
             f"no file system can be opened for '{protocol}://' ({type(error).__name__}): correct "
             "the address or its options"
         ) from None
-    return opened, str(root).rstrip("/")
+    path = str(root).rstrip("/")
+    if protocol in _S3:
+        _check_s3(path, options)
+    return opened, path
+
+
+def _check_s3(path: str, options: Mapping[str, Any]) -> None:
+    """Raises `StoreAddressError` for what s3fs would only find at the first request."""
+    if not path:
+        raise StoreAddressError("the address names no bucket: write s3://bucket/path")
+    endpoint = options.get("endpoint_url")
+    if endpoint is not None and not is_http_url(str(endpoint)):
+        raise StoreAddressError("store_options.endpoint_url is no http:// or https:// address")
+    unknown = set(options) - _S3_OPTIONS
+    if unknown:
+        raise StoreAddressError(f"s3fs has no option {sorted(unknown)[0]!r} (store_options)")
 
 
 def _bounds(

@@ -17,6 +17,7 @@ from transformers import (
     GenerationConfig,
 )
 
+from common.chat_templates import template_text
 from retrain.config import HyperParameters
 from retrain.trainer.errors import JobError
 from retrain.trainer.job import AdaptedModule, Job
@@ -61,10 +62,8 @@ def load_tokenizer(base_model: str, chat_template: str | None = None) -> Any:
 
 def _template_text(chat_template: str) -> str:
     """Read the template, which may be given as itself. Raises `JobError`."""
-    if "{" in chat_template or "\n" in chat_template:
-        return chat_template
     try:
-        return Path(chat_template).read_text(encoding="utf-8")
+        return template_text(chat_template)
     except OSError as error:
         raise JobError(
             f"chat_template: cannot read {chat_template} ({error.strerror}); "

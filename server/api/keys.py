@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from adapters.names import TENANT_FORM
 from server.api.body import documented, json_body
 from server.api.dependencies import administrator, services
 from server.auth.keys import Principal
@@ -25,7 +26,7 @@ class KeyIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["app", "admin"]
-    tenant: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    tenant: str | None = Field(default=None, pattern=f"^{TENANT_FORM}$")
 
 
 class KeyOut(BaseModel):

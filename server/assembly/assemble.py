@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI
 from pawl_client.callback import FeedbackCallback
 
-from adapters.errors import ForeignBaseModelError
+from adapters.errors import ChannelTakenError, ForeignBaseModelError
 from adapters.service import Registry
 from adapters.vetting.base_model import BaseModelInfo, read_modules
 from adapters.vetting.base_norms import BaseNorms
@@ -224,13 +224,24 @@ async def _open_registry(app: FastAPI, registry: Registry) -> None:
     try:
         await (registry.read_routes() if app.state.offline else registry.start())
     except ForeignBaseModelError as error:
-        raise SetupError(str(error)) from None
+        raise SetupError(f"engine.model: {error}") from None
+    except ChannelTakenError:
+        raise SetupError(
+            "adapters.tenant: the channel of adapters.channel belongs to another tenant, for good: "
+            "name that tenant, or another channel"
+        ) from None
     await _ensure_channels(app.state.settings, registry)
 
 
 async def _ensure_channels(settings: Settings, registry: Registry) -> None:
     for name, channel in settings.channels.items():
-        await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
+        try:
+            await registry.ensure_channel(name, channel.tenant, shared=channel.shared)
+        except ChannelTakenError:
+            raise SetupError(
+                f"channels.{name}.tenant: the channel belongs to another tenant, for good: name "
+                "that tenant, or another channel"
+            ) from None
 
 
 async def base_model(engine: Engine, data_dir: Path) -> BaseModelInfo:

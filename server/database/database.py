@@ -18,8 +18,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from server.database import postgres
 from server.database.address import sqlite_url
 from server.database.errors import DatabaseAwayError
-from server.database.postgres import open_postgres
-from server.database.sqlite import open_sqlite
+from server.database.postgres import check_postgres, open_postgres
+from server.database.sqlite import check_sqlite, open_sqlite
 from server.errors import SetupError
 
 __all__ = ["Database", "database_address", "sqlite_url"]
@@ -52,6 +52,15 @@ def database_address(url: str) -> URL:
             "(sqlite:///path) or PostgreSQL (postgresql://user:password@host/database)"
         )
     return address.set(drivername=_DRIVERS[address.drivername])
+
+
+def check_address(url: str) -> None:
+    """Raises `SetupError` for an address at which no database can ever be, without asking it."""
+    address = database_address(url)
+    if address.get_backend_name() == "sqlite":
+        check_sqlite(address)
+    else:
+        check_postgres(address)
 
 
 class Database:

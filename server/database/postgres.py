@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from server.database.connections import Connections, to_json
 from server.database.hung_connections import HungConnections
+from server.errors import SetupError
 
 DRIVER = "postgresql+psycopg"
 READERS = 4
@@ -62,7 +63,26 @@ _REFUSALS = (
     "permission denied",
     "is not permitted to log in",
 )
+_HIGHEST_PORT = 65_535
+_CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "primary", "prefer-standby"),
+}
+"""Options of libpq with fixed values, which it checks only when it connects."""
 _INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def check_postgres(url: URL) -> None:
+    """Raises `SetupError` for an address with a port or an option that libpq does not know."""
+    if url.port is not None and not 0 < url.port <= _HIGHEST_PORT:
+        raise SetupError(f"database_url: there is no port above {_HIGHEST_PORT}: correct it")
+    try:
+        psycopg.conninfo.make_conninfo(**{name: str(value) for name, value in url.query.items()})
+    except psycopg.ProgrammingError as error:
+        raise SetupError("database_url: PostgreSQL does not know one of the options") from error
+    for name, values in _CHOICES.items():
+        if name in url.query and url.query[name] not in values:
+            raise SetupError(f"database_url: {name} is one of {', '.join(values)}")
 
 
 def open_postgres(url: URL) -> Connections:

@@ -4,6 +4,7 @@ Before 3.51.3 it has a rare corruption when several connections write at once, s
 for one turn, and readers are opened `query_only`.
 """
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -11,7 +12,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from server.database.connections import Connections, to_json
+from server.errors import SetupError, path_errors
 
+_MAGIC = b"SQLite format 3\0"
 BUSY_TIMEOUT_MS = 5000
 READERS = 4
 _OPTIONS: dict[str, Any] = {
@@ -20,6 +23,24 @@ _OPTIONS: dict[str, Any] = {
     "hide_parameters": True,
     "json_serializer": to_json,
 }
+
+
+def check_sqlite(url: URL) -> None:
+    """Raises `SetupError` where `url` names no file that is, or can become, a SQLite database."""
+    if not url.database or url.database == ":memory:":
+        raise SetupError("database_url: SQLite needs a file: write sqlite:////path/of/the/file.db")
+    if url.query:
+        raise SetupError("database_url: take the options behind '?' out: there are none for SQLite")
+    path = Path(url.database)
+    with path_errors("database_url"):
+        if not path.parent.is_dir():
+            raise SetupError(f"database_url: there is no folder {path.parent.absolute()}: make it")
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            begin = file.read(len(_MAGIC))
+    if begin not in (b"", _MAGIC):
+        raise SetupError("database_url: the file is no SQLite database: name another")
 
 
 def open_sqlite(url: URL) -> Connections:

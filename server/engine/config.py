@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from common.settings import Seconds, Section
 
 
 def _from_text(value: object) -> object:
@@ -13,10 +15,8 @@ LoraRank = Annotated[Literal[8, 16, 32, 64, 128, 256, 512], BeforeValidator(_fro
 """The ranks that vLLM allots room for; environment variables are texts."""
 
 
-class EngineConfig(BaseModel):
+class EngineConfig(Section):
     """Which engine runs, on which model, with how much room."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["vllm", "fake"] = "vllm"
     """`fake` answers with made-up text, at once: for trying the API and for tests."""
@@ -47,15 +47,15 @@ class EngineConfig(BaseModel):
     """vLLM's parser for the model's thinking (`qwen3`, `deepseek_r1`, …)."""
     chat_template: str | None = None
     """A Jinja file or a template in place of the model's own. Training must use the same one."""
-    hang_seconds: float | None = Field(default=None, gt=0)
+    hang_seconds: Seconds | None = Field(default=None, gt=0)
     """An engine that has requests and makes no step for so long is killed and started again. None
     takes 60 on a GPU and 300 on a CPU. A step reads at most 2,048 tokens of a prompt (8,192 on
     large GPUs; vLLM's `--max-num-batched-tokens`): allow for several times as long as that takes
     here, and as an adapter's load takes."""
-    canary_seconds: float = Field(default=10.0, gt=0)
+    canary_seconds: Seconds = Field(default=10.0, gt=0)
     """An engine without requests is asked for one token so often, in no log; one that does not
     give it within `hang_seconds` hangs."""
     extra_args: list[str] = Field(default_factory=list)
     """Further arguments for vLLM, as on its command line (`["--tensor-parallel-size", "2"]`)."""
-    fake_token_delay_seconds: float = Field(default=0.0, ge=0)
+    fake_token_delay_seconds: Seconds = Field(default=0.0, ge=0)
     """The fake engine's pace."""

@@ -5,6 +5,7 @@ and the command line without a server all use it, so that they agree about what 
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ FAKE_MODEL = "fake"
 """What the fake engine serves where no model is named."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _LENGTH_BYTES = 8
 _HEADER_LIMIT = 128 * 1024 * 1024
 """The safetensors library takes no header above 100 MB."""
@@ -71,6 +73,11 @@ def model_folder(model: str, revision: str | None) -> Path:
             f"engine.model: {model or 'no model'} is not on this machine: name a folder or a hub "
             "id that has been fetched."
         ) from error
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether `model` has the form of a hub id: `name` or `organisation/name`."""
+    return _HUB_ID.fullmatch(model) is not None
 
 
 def base_fingerprint(config: EngineConfig) -> str:

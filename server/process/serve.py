@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import errno
 import math
 import os
 import socket
@@ -28,8 +29,8 @@ from server.connections.open_files import allow_open_files
 from server.connections.protocol import bounded_protocol
 from server.engine.errors import EngineStartError
 from server.engine.watch.watch import EngineWatch, watchdog_for
-from server.errors import SetupError
-from server.exits import EXIT_ENGINE_DEAD, EXIT_SETUP, checked
+from server.errors import NotFreeError, SetupError
+from server.exits import EXIT_BUSY, EXIT_ENGINE_DEAD, EXIT_SETUP, checked
 from server.logs import configure_logs
 from server.process.parent_link import beat
 from server.process.supervision import Supervision
@@ -121,13 +122,22 @@ def _engine_watch(services: Services) -> EngineWatch:
 
 
 def run(settings: Settings, supervision: Supervision | None = None) -> int:
-    """Serve until told to stop; returns the exit status."""
+    """Serve until told to stop; returns the exit status.
+
+    What a server that ran before may hold for another moment (its port, its data folder), or what
+    may come back (the database), has a status of its own after a restart: the supervising parent
+    tries again then. For a first start it is a wrong setting like any other.
+    """
     configure_logs()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # upstream has no annotation
     try:
         return uvloop.run(_serve(settings, supervision))
-    except (SetupError, EngineStartError) as error:
+    except NotFreeError as error:
         log.error("cannot_start", reason=str(error))  # noqa: TRY400  (the reason says it all)
+        again = supervision is not None and supervision.restarts > 0
+        return EXIT_BUSY if again else EXIT_SETUP
+    except (SetupError, EngineStartError) as error:
+        log.error("cannot_start", reason=" ".join(str(error).split()))  # noqa: TRY400  (as above)
         return EXIT_SETUP
 
 
@@ -178,14 +188,19 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    where = f"cannot listen on {settings.server.host}:{settings.server.port}"
     try:
         listener.bind((settings.server.host, settings.server.port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
-        raise SetupError(
-            f"cannot listen on {settings.server.host}:{settings.server.port} "
-            f"({error.strerror}): choose another with --port"
-        ) from None
+        code = getattr(error, "errno", None)
+        why = getattr(error, "strerror", None) or "no such name"
+        if code == errno.EADDRINUSE:
+            text = f"server.port: {where} ({why}): choose another with --port"
+            raise NotFreeError(text) from None
+        setting, option = ("port", "--port") if code == errno.EACCES else ("host", "--host")
+        text = f"server.{setting}: {where} ({why}): choose another with {option}"
+        raise SetupError(text) from None
     listener.set_inheritable(False)
     return listener
 

@@ -57,7 +57,6 @@ class Supervisor:
         self._monotonic = monotonic
         self._child: subprocess.Popen[bytes] | None = None
         self._restarts = 0
-        self._ever_served = False
         self._stopping = False
 
     def run(self) -> int:
@@ -69,16 +68,16 @@ class Supervisor:
             code, served_seconds = self._run_once()
             if self._stopping:
                 return 0 if code in _ENDED_BY_US else _shell_status(code)
-            if code == 0 or self._hopeless(code):
-                return code
-            deaths = self._backoff.deaths(deaths, served_seconds)
+            if code == 0 or (code == EXIT_SETUP and served_seconds is None):
+                return code  # settings with which it cannot start: starting again would not help
+            deaths = self._backoff.deaths(deaths, served_seconds or 0.0)
             self._restarts += 1
-            self._tell(code, served_seconds, deaths)
+            self._tell(code, served_seconds or 0.0, deaths)
             self._wait(self._backoff.pause(deaths))
         return 0
 
-    def _run_once(self) -> tuple[int, float]:
-        """Start the child and wait for its end; its status, and for how long it served."""
+    def _run_once(self) -> tuple[int, float | None]:
+        """Start the child and wait for its end; its status, and how long it served if it did."""
         pulse = Heartbeat()
         supervision = Supervision(os.getpid(), pulse.writer, self._restarts)
         self._child = subprocess.Popen(  # noqa: S603  (our own command line)
@@ -89,11 +88,13 @@ class Supervisor:
             self._child.send_signal(signal.SIGTERM)
         try:
             served_from = self._watch(self._child, pulse)
+            pulse.listen(0)  # the last beats of a child that ended at once
+            if served_from is None and pulse.beats:
+                served_from = self._monotonic()
         finally:
             pulse.close()
         code = self._child.wait()
-        served = 0.0 if served_from is None else self._monotonic() - served_from
-        return code, served
+        return code, None if served_from is None else self._monotonic() - served_from
 
     def _watch(self, child: "subprocess.Popen[bytes]", pulse: Heartbeat) -> float | None:
         """Listen until the child has ended or was killed; when it began to serve."""
@@ -104,7 +105,7 @@ class Supervisor:
             if not pulse.beats:
                 continue
             if served_from is None:
-                served_from, self._ever_served = self._monotonic(), True
+                served_from = self._monotonic()
             if watchdog.look(self._monotonic(), progress=pulse.beats, busy=True) is Liveness.HUNG:
                 log.error("server_hangs", silent_seconds=round(watchdog.stalled_seconds, 1))
                 child.kill()
@@ -119,14 +120,6 @@ class Supervisor:
             restarts=self._restarts,
             restart_in_seconds=self._backoff.pause(deaths),
         )
-
-    def _hopeless(self, code: int) -> bool:
-        """Whether starting again would not help.
-
-        Settings that once served are not at fault: what is left of the server before may hold its
-        port or its data folder for another moment.
-        """
-        return code == EXIT_SETUP and not self._ever_served
 
     def _wait(self, seconds: float) -> None:
         end = self._monotonic() + seconds

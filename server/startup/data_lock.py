@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from common.files import PRIVATE_FILE, PRIVATE_FOLDER, write_whole
-from server.errors import SetupError
+from server.errors import NotFreeError, path_errors
 from server.startup.permissions import make_private
 
 PATIENCE_SECONDS = 1.0
@@ -44,13 +44,15 @@ class DataLock:
         Whoever asks `running_server` holds the lock for a moment: that alone must not stop a start.
         Raises `SetupError` when another process has it, or when `make_private` does.
         """
-        self._data_dir.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-        file = os.fdopen(os.open(self._data_dir / "server.lock", _LOCK_FLAGS, PRIVATE_FILE), "w")
+        with path_errors("data_dir"):
+            self._data_dir.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+            lock = os.open(self._data_dir / "server.lock", _LOCK_FLAGS, PRIVATE_FILE)
+        file = os.fdopen(lock, "w")
         deadline = time.monotonic() + patience_seconds
         while not _locked(file, fcntl.LOCK_EX):
             if time.monotonic() >= deadline:
                 file.close()
-                raise SetupError(
+                raise NotFreeError(
                     f"another server works on {self._data_dir}: stop it, or choose another data_dir"
                 )
             time.sleep(POLL_SECONDS)

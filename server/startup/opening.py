@@ -21,7 +21,7 @@ from server.database.database import Database
 from server.database.errors import DatabaseAwayError
 from server.database.migrate import upgrade
 from server.database.watch import DatabaseWatch
-from server.errors import SetupError
+from server.errors import NotFreeError, SetupError
 from server.metrics.metrics import Metrics
 from server.settings import Settings
 from server.startup.last_known import LastKnown, read_last_known
@@ -93,7 +93,7 @@ class StartupState:
                 return
             left = deadline - loop.time()
             if left <= 0:
-                raise SetupError(_unreachable(self.name))
+                raise NotFreeError(_unreachable(self.name))
             _log.warning("database_awaited", error=kind, seconds_left=round(left))
             await asyncio.sleep(min(RETRY_SECONDS, left))
 

@@ -4,24 +4,105 @@ A start refuses to begin with what it finds here, and `pawl doctor` shows all of
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import structlog
 
+from adapters.errors import StoreAddressError
+from adapters.store.artifacts import open_artifacts
+from adapters.store.filesystems import KEEP_NOTHING, is_address, protocol_of
 from retrain.preflight import Inspected, Problem, find_problems, in_one_line
-from server.errors import SetupError
+from server.database.database import check_address
+from server.engine.errors import EngineStartError
+from server.engine.fingerprint import base_fingerprint, is_hub_id
+from server.engine.templates import check_template
+from server.errors import SetupError, path_errors
 from server.settings import Settings
+
+BUILT_IN_VOTES = frozenset({"thumbs", "rating"})
 
 _log = structlog.get_logger()
 
 
 def find_start_problems(settings: Settings) -> list[Problem]:
     """Look at everything that can be looked at without a database and an engine; may block."""
+    return [problem for check in CHECKS for problem in check(settings)]
+
+
+def _folder(settings: Settings) -> Iterator[Problem]:
+    yield from _unless("data_dir", lambda: _writable(settings.data_dir))
+
+
+def _database(settings: Settings) -> Iterator[Problem]:
+    yield from _unless("database_url", lambda: check_address(settings.database))
+
+
+def _store(settings: Settings) -> Iterator[Problem]:
+    store = settings.adapters.store
+    if store is not None and not is_address(store):
+        yield from _unless("adapters.store", lambda: _writable(Path(store).expanduser()))
+    elif store is not None and protocol_of(store) in KEEP_NOTHING:
+        yield Problem("adapters.store", "no files are kept there: name a folder or a store like S3")
+    elif store is not None:
+        local = settings.data_dir / "adapters"
+        yield from _unless("adapters.store", lambda: open_artifacts(settings.adapters, local, ""))
+
+
+def _model(settings: Settings) -> Iterator[Problem]:
+    """A model that is a folder must be whole; one that is a hub id may still be fetched."""
+    engine = settings.engine
+    if engine.kind == "fake":
+        return
+    if not engine.model:
+        yield Problem("engine.model", "name a model: a folder or a hub id (pawl serve --model)")
+    elif Path(engine.model).is_dir() or not is_hub_id(engine.model):
+        yield from _unless("engine.model", lambda: base_fingerprint(engine))
+
+
+def _chat_template(settings: Settings) -> Iterator[Problem]:
+    template = settings.engine.chat_template
+    if template is not None:
+        yield from _unless("engine.chat_template", lambda: check_template(template))
+
+
+def _votes(settings: Settings) -> Iterator[Problem]:
+    """Metrics that are to count as votes and that nobody can send, or that are no votes."""
+    own = settings.feedback.metrics
+    for name in sorted(settings.retrain.canary.votes - BUILT_IN_VOTES):
+        if name not in own:
+            yield Problem("retrain.canary.votes", f"there is no metric {name} in feedback.metrics")
+        elif own[name].type != "boolean":
+            yield Problem("retrain.canary.votes", f"{name} is no vote: it must be of type boolean")
+
+
+def _weekly_run(settings: Settings) -> Iterator[Problem]:
     subject = Inspected(
         settings.retrain,
         judged=settings.retrain.judge is not None,
         max_rank=settings.engine.max_lora_rank,
     )
-    return find_problems(subject)
+    yield from find_problems(subject)
+
+
+CHECKS = (_folder, _database, _store, _model, _chat_template, _votes, _weekly_run)
+
+
+def _unless(setting: str, check: Callable[[], object]) -> Iterator[Problem]:
+    """The problem that `check` raises, if it does."""
+    try:
+        with path_errors(setting):
+            check()
+    except (SetupError, StoreAddressError, EngineStartError) as error:
+        yield Problem(setting, str(error).removeprefix(f"{setting}: "))
+
+
+def _writable(folder: Path) -> None:
+    """Raises `OSError` where no file can be made in `folder`; makes the folder, and leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 async def check_settings(settings: Settings) -> None:

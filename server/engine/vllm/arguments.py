@@ -1,14 +1,27 @@
 """The engine's settings as vLLM's command line takes them."""
 
+import re
 from argparse import Namespace
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from server.engine.config import EngineConfig
 from server.engine.errors import EngineStartError
 from server.engine.vllm.plugin import require_plugin
 
 _GIB = 1024**3
+_LONGEST = 600
+_NO_SETTINGS = {
+    "--model": "engine.model names the model.",
+    "--config": "give the arguments themselves.",
+    "--help": "it starts no engine.",
+    "-h": "it starts no engine.",
+    "--version": "it starts no engine.",
+    "-v": "it starts no engine.",
+}
 _FORBIDDEN = (
     "trust_request_chat_template",  # a client's Jinja would run here
     "trust_request_mm_kwargs",
@@ -50,6 +63,59 @@ def refuse_unsafe(arguments: Namespace) -> None:
         if getattr(arguments, name, None):
             flag = "--" + name.replace("_", "-")
             raise EngineStartError(f"engine.extra_args: take {flag} out; it is not safe here.")
+
+
+def refuse_other_model(extra_args: Sequence[str]) -> None:
+    """Raises `EngineStartError` for arguments that a setting has, or that are no settings.
+
+    The model is `engine.model`: adapters, fingerprints and training go by it. vLLM would print its
+    help or its version and end, and a file of its own could set any of the others.
+    """
+    for argument in extra_args:
+        flag = argument.partition("=")[0]
+        if flag in _NO_SETTINGS:
+            raise EngineStartError(f"engine.extra_args: take {flag} out; {_NO_SETTINGS[flag]}")
+
+
+@contextmanager
+def refusing(config: EngineConfig, setting: str | None = None) -> Iterator[None]:
+    """Turn whatever vLLM raises about settings into an `EngineStartError` that names one of them.
+
+    Without a `setting` it is the one that vLLM speaks of.
+
+    A model that cannot be found or read, a value out of range, a parser that is not there: vLLM
+    raises errors of many classes (pydantic's, the hub's, `SystemExit`) from many places.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if isinstance(error, MemoryError | EngineStartError):
+            raise
+        said = _said(error)
+        raise EngineStartError(f"{setting or _setting(said, config)}: vLLM says: {said}") from error
+
+
+def _setting(said: str, config: EngineConfig) -> str:
+    """The setting that a message of vLLM's is about: one whose name is in it, or the rest."""
+    words = set(re.findall(r"[a-z]\w*", said.replace("-", "_")))
+    given = {argument.partition("=")[0].removeprefix("--") for argument in config.extra_args}
+    if words & {flag.replace("-", "_") for flag in given if flag}:
+        return "engine.extra_args"
+    named = [name for name in EngineConfig.model_fields if name in words - {"model", "kind"}]
+    if named:
+        return f"engine.{named[0]}"
+    return "engine.extra_args" if "unrecognized" in words else "engine.model"
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, in one line; the root cause where that says more."""
+    if isinstance(error, ValidationError):
+        problems = error.errors(include_url=False, include_input=False)
+        return "; ".join(
+            " ".join((*map(str, problem["loc"]), str(problem["msg"]))) for problem in problems
+        )
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def served_name(model: str) -> str:

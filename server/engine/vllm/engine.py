@@ -23,6 +23,7 @@ import structlog
 import vllm.plugins
 from pydantic import ValidationError
 from vllm import envs
+from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
@@ -38,6 +39,7 @@ from vllm.exceptions import VLLMError
 from vllm.inputs import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
+from vllm.parser.parser_manager import ParserManager
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.hf import HfRenderer, resolve_chat_template
@@ -68,7 +70,9 @@ from server.engine.requests.rules import fields_of, overruled
 from server.engine.stream import AnswerStream
 from server.engine.vllm.arguments import (
     prepare_environment,
+    refuse_other_model,
     refuse_unsafe,
+    refusing,
     require_generation,
     vllm_arguments,
 )
@@ -354,21 +358,44 @@ def _limits(llm: TappedLLM) -> Limits:
 
 
 def _parse(config: EngineConfig, *, cpu: bool) -> Namespace:
-    argv = vllm_arguments(config, cpu=cpu)
-    try:
-        args: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args(argv)
+    refuse_other_model(config.extra_args)
+    with refusing(config):
+        args: Namespace = make_arg_parser(_Parser()).parse_args(vllm_arguments(config, cpu=cpu))
         validate_parsed_serve_args(args)
-    except SystemExit as error:
-        raise EngineStartError("vLLM does not know one of engine.extra_args.") from error
-    except (TypeError, ValueError) as error:
-        raise EngineStartError(f"vLLM refuses the engine settings: {error}") from error
+    if getattr(args, "model_tag", None):  # as in `vllm serve MODEL`
+        raise EngineStartError("engine.extra_args: take out what is no flag: engine.model is it.")
     refuse_unsafe(args)
     return args
 
 
-def _start_llm(args: Namespace, *, fast: bool) -> TappedLLM:
+class _Parser(FlexibleArgumentParser):
+    """vLLM's, which says what is wrong with an argument instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _check_parsers(config: EngineConfig) -> None:
+    """Raises `EngineStartError` for a parser that vLLM does not have: it looks after loading."""
+    with refusing(config, "engine.tool_call_parser"):
+        ParserManager.get_tool_parser(config.tool_call_parser, enable_auto_tools=True)
+    with refusing(config, "engine.reasoning_parser"):
+        ParserManager.get_reasoning_parser(config.reasoning_parser)
+
+
+def configure(config: EngineConfig) -> tuple[Namespace, VllmConfig]:
+    """What vLLM starts with, checked against the model's files and the device.
+
+    Loads no weights and starts nothing. Raises `EngineStartError` naming the setting at fault.
+    """
+    args = _parse(config, cpu=current_platform.is_cpu())
+    _check_parsers(config)
+    with refusing(config):
+        return args, AsyncEngineArgs.from_cli_args(args).create_engine_config()
+
+
+def _start_llm(args: Namespace, vllm_config: VllmConfig, *, fast: bool) -> TappedLLM:
     """Start EngineCore and wait until it is ready (blocks: seconds to minutes)."""
-    vllm_config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
     if fast:
         # vLLM's CPU platform has just forced spawn and the multi-process executor.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
@@ -451,15 +478,17 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     remove_leftovers()
     scratch = Scratch.create()  # where the start fails, the next one removes it
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch.path)
-    args = _parse(config, cpu=cpu)
     started = perf_counter()
-    llm = _start_llm(args, fast=fast_start)
+    args, vllm_config = configure(config)
+    llm = _start_llm(args, vllm_config, fast=fast_start)
     strip_messages(logging.getLogger("vllm"))
     scratch.note(shared_memory_below(os.getpid()))
     try:
         require_generation(config.model, await llm.get_supported_tasks())
         info = _describe(llm, args, base_folder(config))
-        engine = VllmEngine(llm, _serve(llm, args), info, scratch)
+        with refusing(config):
+            serving = _serve(llm, args)
+        engine = VllmEngine(llm, serving, info, scratch)
     except BaseException:
         llm.shutdown(_SHUTDOWN_SECONDS)
         raise
