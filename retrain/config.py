@@ -134,7 +134,9 @@ class HyperParameters(Section):
     lora_alpha: Positive = 32
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     lora_target_modules: Literal["all-linear"] | list[ModuleName] = Field(
-        "all-linear", min_length=1, description="or a list of names of linear modules"
+        "all-linear",
+        min_length=1,
+        description="or a list of names; all-linear: the language model's, without experts",
     )
 
     loss_type: list[LossType] = Field(

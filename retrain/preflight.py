@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from adapters.vetting.families import Family
 from retrain.config import RetrainConfig
 from retrain.evaluation.assertions import SuiteError, load_suite
 from retrain.evaluation.harms import load_harm_metric
@@ -44,6 +45,7 @@ class Inspected:
             empty where the model's files are not on this machine.
         on_disk: Gives the fingerprint of the files that a trainer would read now, empty where they
             are missing; None where they cannot have changed.
+        family: The base model's family; None where its files do not tell.
 
     """
 
@@ -52,6 +54,7 @@ class Inspected:
     max_rank: int
     served: str | None = None
     on_disk: Callable[[], str] | None = None
+    family: Family | None = None
 
 
 def find_problems(subject: Inspected) -> list[Problem]:
@@ -132,6 +135,12 @@ def _base_model(subject: Inspected) -> Iterator[Problem]:
         yield Problem("engine.model", text, refuses_start=False)
 
 
+def _family(subject: Inspected) -> Iterator[Problem]:
+    reason = None if subject.family is None else subject.family.why_not_trained()
+    if reason is not None:
+        yield Problem("engine.model", reason, refuses_start=False)
+
+
 CHECKS: tuple[Callable[[Inspected], Iterator[Problem]], ...] = (
     _judge,
     _suite,
@@ -141,4 +150,5 @@ CHECKS: tuple[Callable[[Inspected], Iterator[Problem]], ...] = (
     _trainer,
     _rank,
     _base_model,
+    _family,
 )

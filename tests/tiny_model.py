@@ -44,8 +44,7 @@ def make_tiny_model(
     `newline_ends_turn` gives the template that trips up naive training (law 1). float32, so that
     greedy decoding hardly ever meets a tie.
     """
-    tokenizer = _tokenizer()
-    tokenizer.chat_template = chat_template(newline_ends_turn=newline_ends_turn)
+    tokenizer = tiny_tokenizer(newline_ends_turn=newline_ends_turn)
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY,
@@ -67,7 +66,8 @@ def make_tiny_model(
     return folder
 
 
-def _tokenizer() -> Any:
+def tiny_tokenizer(*, newline_ends_turn: bool = False) -> Any:
+    """A byte-level BPE of `VOCABULARY` tokens, with a chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -78,12 +78,14 @@ def _tokenizer() -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_SOME_TEXT, trainer)
-    return transformers.PreTrainedTokenizerFast(
+    fast = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=TURN_END,
         clean_up_tokenization_spaces=False,
     )
+    fast.chat_template = chat_template(newline_ends_turn=newline_ends_turn)
+    return fast
 
 
 def make_random_adapter(

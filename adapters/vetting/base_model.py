@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.vetting.base_norms import UNKNOWN, BaseNorms
+from adapters.vetting.families import Family, in_tower, read_family
 from adapters.vetting.weights import Tensor, read_tensors
 
 Shape = tuple[int, int]
@@ -15,7 +16,10 @@ _PLAIN = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 _PACKED = (".qweight", ".weight_packed")
 _WEIGHT = ".weight"
-_EMBEDDINGS = frozenset({"embed_tokens", "embed_in", "embed_out", "lm_head", "wte", "wpe"})
+_EMBEDDINGS = frozenset(
+    {"embed_tokens", "embed_in", "embed_out", "embed_positions", "embeddings", "lm_head"}
+    | {"word_embeddings", "wte", "wpe"}
+)
 MATRIX = 2
 """Dimensions of a linear module's weight."""
 
@@ -28,6 +32,7 @@ class BaseModelInfo:
     files do not tell, because they are quantised). Empty: unknown, then vetting cannot compare.
     `dtype` is what the engine keeps adapters in and computes with, as safetensors names it (`F32`,
     `F16`, `BF16`); `norms` tells how large the base weights are.
+    `family` is None where the model's config does not tell it.
     """
 
     name: str
@@ -36,21 +41,47 @@ class BaseModelInfo:
     modules: Mapping[str, Shape | None] = field(default_factory=dict)
     dtype: str = "F32"
     norms: BaseNorms = field(default=UNKNOWN, compare=False, repr=False)
+    family: Family | None = None
 
 
 def read_modules(folder: Path) -> dict[str, Shape | None]:
     """The linear modules of the model in `folder`, from the headers of its safetensors files.
 
-    Embeddings and the head are left out: an adapter on them changes the reference of the next
-    training unseen. Empty without such files. Raises `WeightsFormatError` and `OSError`.
+    Where a family's modules are called otherwise once they are loaded, both names are given: vLLM
+    takes adapters under either. Embeddings and the head are left out: an adapter on them changes
+    the reference of the next training unseen. So are vision and audio towers, where vLLM ignores
+    adapters. Empty without such files. Raises `WeightsFormatError` and `OSError`.
     """
+    family = read_family(folder)
     modules: dict[str, Shape | None] = {}
     for path in sorted(folder.glob("*.safetensors")):
         for tensor in read_tensors(path):
             name = _module(tensor)
-            if name is not None and name.rsplit(".", 1)[-1] not in _EMBEDDINGS:
+            if name is not None and _may_be_adapted(name):
                 modules[name] = _shape(tensor)
+                if family is not None:
+                    modules[family.loaded_name(name)] = _shape(tensor)
     return modules
+
+
+def renamed_tensors(folder: Path) -> dict[str, str]:
+    """The tensor of each module that is called otherwise once it is loaded, by that other name.
+
+    Raises `WeightsFormatError` and `OSError`.
+    """
+    family = read_family(folder)
+    if family is None:
+        return {}
+    return {
+        loaded: tensor.name
+        for path in sorted(folder.glob("*.safetensors"))
+        for tensor in read_tensors(path)
+        if (stored := _module(tensor)) and (loaded := family.loaded_name(stored)) != stored
+    }
+
+
+def _may_be_adapted(name: str) -> bool:
+    return name.rsplit(".", 1)[-1] not in _EMBEDDINGS and not in_tower(name)
 
 
 def _module(tensor: Tensor) -> str | None:

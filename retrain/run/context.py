@@ -72,6 +72,7 @@ class RunEnvironment:
                 max_rank=self.base.max_rank,
                 served=self.base.fingerprint,
                 on_disk=self.base_on_disk,
+                family=self.base.family,
             )
         )
 

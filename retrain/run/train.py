@@ -141,6 +141,7 @@ def _job(
         output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
         chat_template=world.chat_template,
+        served_modules=frozenset(world.base.modules) or None,
         seed=world.config.seed,
         parent_pid=world.launcher.parent_pid,
         hyper=_hyper(context, fresh=warm_start is None),

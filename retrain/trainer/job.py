@@ -41,6 +41,9 @@ class Job(BaseModel):
     chat_template: str | None = Field(
         None, description="a file or a template, where serving does not use the tokenizer's own"
     )
+    served_modules: frozenset[str] | None = Field(
+        None, description="modules that the server accepts in an adapter; None: not known"
+    )
     seed: int = Field(0, ge=0, lt=2**32)
     parent_pid: int | None = Field(
         None,

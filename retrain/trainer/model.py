@@ -12,15 +12,21 @@ from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from common.chat_templates import template_text
 from retrain.config import HyperParameters
 from retrain.trainer.errors import JobError
 from retrain.trainer.job import AdaptedModule, Job
+from retrain.trainer.targets import choose_targets
+
+_NOISE = ("dropout", "pdrop", "jitter")
+"""Parts of the names under which configs keep the strength of random noise in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,10 @@ def load_policy(job: Job, device: Device) -> Any:
     `JobError` where either cannot be loaded, or the adapter did not arrive whole.
     """
     try:
-        base = AutoModelForCausalLM.from_pretrained(
+        config = quiet_config(job.base_model)
+        base = _auto_class(config).from_pretrained(
             job.base_model,
+            config=config,
             dtype=device.dtype,
             quantization_config=_quantization(job.hyper, device),
             device_map={"": 0} if device.cuda else None,
@@ -110,6 +118,30 @@ def load_policy(job: Job, device: Device) -> Any:
     except (OSError, ValueError) as error:
         raise _unusable(job.base_model) from error
     return base if job.warm_start is None else _with_live_adapter(base, job.warm_start, job)
+
+
+def quiet_config(base_model: str) -> Any:
+    """Read the model's config, without the noise that its own training had.
+
+    Some families drop out inside their attention, or shake their router, where nothing could switch
+    it off later: the policy would differ from the reference before the first step. The
+    load-balancing loss of a model with experts teaches the router, which no adapter trains. Raises
+    `OSError` and `ValueError`.
+    """
+    config = AutoConfig.from_pretrained(base_model)
+    for part in {id(part): part for part in (config, config.get_text_config())}.values():
+        for name, value in part.to_dict().items():
+            if isinstance(value, float) and any(word in name for word in _NOISE):
+                setattr(part, name, 0.0)
+        if hasattr(part, "router_aux_loss_coef"):
+            part.router_aux_loss_coef = 0.0
+    return config
+
+
+def _auto_class(config: Any) -> Any:
+    """Pick the class that loads a language model, or one that also sees."""
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    return AutoModelForCausalLM if causal else AutoModelForImageTextToText
 
 
 def _quantization(hyper: HyperParameters, device: Device) -> BitsAndBytesConfig | None:
@@ -172,14 +204,14 @@ def _check_arrived(model: Any, folder: Path) -> None:
         )
 
 
-def fresh_lora(hyper: HyperParameters) -> LoraConfig:
-    """Describe a new adapter; it starts equal to the base model."""
-    targets = hyper.lora_target_modules
+def fresh_lora(job: Job, base: Any) -> LoraConfig:
+    """Describe a new adapter on `base`; it starts equal to the base model. Raises `JobError`."""
+    hyper = job.hyper
     return LoraConfig(
         r=hyper.lora_rank,
         lora_alpha=hyper.lora_alpha,
         lora_dropout=hyper.lora_dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
+        target_modules=choose_targets(base, hyper.lora_target_modules, job.served_modules),
         task_type="CAUSAL_LM",
     )
 

@@ -94,13 +94,14 @@ def build_trainer(
     set_seed(job.seed)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    policy = load_policy(job, device)
     trainer = PairTrainer(
-        model=load_policy(job, device),
+        model=policy,
         args=dpo_config(job, scratch / "trl", cuda=device.cuda, bf16=device.bf16),
         data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
         train_dataset=Dataset.from_list(prepared.examples),
         processing_class=tokenizer,
-        peft_config=fresh_lora(job.hyper) if job.warm_start is None else None,
+        peft_config=fresh_lora(job, policy) if job.warm_start is None else None,
     )
     restore_precision(trainer.model)
     trainer.remove_callback(PrinterCallback)

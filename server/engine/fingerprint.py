@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from server.engine.config import EngineConfig
@@ -57,6 +57,19 @@ def model_fingerprint(folder: Path) -> str:
         if file.suffix == ".safetensors":
             digest.update(_header(file))
     return digest.hexdigest()
+
+
+def stored_model(model: str) -> Path | None:
+    """Where `model`'s config lies on this machine; None for a hub id that was not fetched."""
+    if not model:
+        return None
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        config = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:  # neither a folder nor a hub id
+        return None
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def model_folder(model: str, revision: str | None) -> Path:

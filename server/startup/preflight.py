@@ -13,10 +13,12 @@ import structlog
 from adapters.errors import StoreAddressError
 from adapters.store.artifacts import open_artifacts
 from adapters.store.filesystems import KEEP_NOTHING, is_address, protocol_of
+from adapters.vetting.families import Family, read_family
 from retrain.preflight import Inspected, Problem, find_problems, in_one_line
 from server.database.database import check_address
+from server.engine.config import EngineConfig
 from server.engine.errors import EngineStartError
-from server.engine.fingerprint import base_fingerprint, is_hub_id
+from server.engine.fingerprint import base_fingerprint, is_hub_id, stored_model
 from server.engine.templates import check_template
 from server.errors import SetupError, path_errors
 from server.settings import Settings
@@ -82,6 +84,7 @@ def _weekly_run(settings: Settings) -> Iterator[Problem]:
         settings.retrain,
         judged=settings.retrain.judge is not None,
         max_rank=settings.engine.max_lora_rank,
+        family=_family(settings.engine),
     )
     yield from find_problems(subject)
 
@@ -103,6 +106,12 @@ def _writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=folder):
         pass
+
+
+def _family(engine: EngineConfig) -> Family | None:
+    """The base model's family, where its files are on this machine and tell."""
+    folder = stored_model(engine.model) if engine.kind == "vllm" else None
+    return read_family(folder) if folder is not None else None
 
 
 async def check_settings(settings: Settings) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from adapters.vetting.families import read_family
 from server.engine.config import EngineConfig
 from server.engine.errors import EngineStartError
+from server.engine.fingerprint import stored_model
 from server.engine.vllm.plugin import require_plugin
 
 _GIB = 1024**3
@@ -55,6 +57,19 @@ def require_generation(model: str, tasks: Collection[str]) -> None:
     """Raises `EngineStartError` for a model that embeds or ranks and writes no text."""
     if "generate" not in tasks:
         raise EngineStartError(f"{served_name(model)} does not generate text: name a chat model.")
+
+
+def require_adapters(model: str, *, cpu: bool) -> None:
+    """Raises `EngineStartError` for a family that vLLM serves no adapters on.
+
+    vLLM would say so too, but only in its engine's log, or (experts on a CPU) by dying of the first
+    request. A hub id that was never fetched is let through: nothing is known of it yet.
+    """
+    folder = stored_model(model)
+    family = read_family(folder) if folder is not None else None
+    reason = family and family.why_not_served(cpu=cpu)
+    if reason is not None:
+        raise EngineStartError(f"engine.model: {reason}.")
 
 
 def refuse_unsafe(arguments: Namespace) -> None:

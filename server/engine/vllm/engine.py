@@ -73,6 +73,7 @@ from server.engine.vllm.arguments import (
     refuse_other_model,
     refuse_unsafe,
     refusing,
+    require_adapters,
     require_generation,
     vllm_arguments,
 )
@@ -474,6 +475,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     if not config.model:
         raise EngineStartError("No model: name one with --model or the setting engine.model.")
     cpu = current_platform.is_cpu()
+    require_adapters(config.model, cpu=cpu)
     prepare_environment(os.environ, cpu=cpu)
     remove_leftovers()
     scratch = Scratch.create()  # where the start fails, the next one removes it

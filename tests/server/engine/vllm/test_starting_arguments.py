@@ -1,5 +1,6 @@
 """The settings, as vLLM gets them."""
 
+import json
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from server.engine.errors import EngineStartError
 from server.engine.vllm.arguments import (
     prepare_environment,
     refuse_unsafe,
+    require_adapters,
     require_generation,
     served_name,
     vllm_arguments,
@@ -67,3 +69,27 @@ def test_the_plug_in_needs_no_list() -> None:
     environment: dict[str, str] = {}
     prepare_environment(environment, cpu=False)
     assert "VLLM_PLUGINS" not in environment
+
+
+@pytest.mark.parametrize(
+    ("config", "cpu", "named"),
+    [
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, False, "gpt2"),
+        (
+            {"model_type": "mixtral", "architectures": ["Mixtral"], "num_local_experts": 8},
+            True,
+            "mixtral",
+        ),
+    ],
+)
+def test_a_family_without_adapters_is_refused_before_the_engine_starts(
+    tmp_path: Path, config: dict[str, object], *, cpu: bool, named: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineStartError, match=rf"engine\.model: .*{named}"):
+        require_adapters(str(tmp_path), cpu=cpu)
+
+
+@pytest.mark.parametrize("model", ["", "no/such-model", "no such model", "../elsewhere"])
+def test_a_model_that_nobody_has_looked_at_is_left_to_the_engine(model: str) -> None:
+    require_adapters(model, cpu=True)

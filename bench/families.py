@@ -1,0 +1,111 @@
+"""Takes a tiny model of each family through train, vet, load: `python -m bench.families`.
+
+Each is trained two steps by the trainer's own code, vetted as the registry vets, and loaded into
+the real vLLM. Good is an adapter that moves the log-probabilities that vLLM gives, to those that
+the trainer's own model gives (so every trained module took effect); or a refusal before anything
+was trained. One process a family, forked after the imports. `--only NAME…` takes some.
+"""
+
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+from vllm.model_executor.models import registry
+
+from bench.support.tables import Row, parser, report
+from bench.workloads.family_path import Passage, walk
+from tests.tiny_families import BY_NAME, FAMILIES, Family
+
+PATIENCE_SECONDS = 300.0
+"""For one family; an engine that is still silent then is ended."""
+
+
+def walk_apart(family: Family) -> Passage:
+    """Walk in a forked process: an engine that dies takes nothing with it."""
+    with tempfile.TemporaryDirectory(prefix="pawl-family-") as folder:
+        result = Path(folder) / "passage.json"
+        child = os.fork()
+        if child == 0:
+            _walk_and_leave(family, Path(folder), result)
+        if not _ended(child):
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            return Passage(family.name, outcome="the engine did not answer in time")
+        if not result.is_file():
+            return Passage(family.name, outcome="the process died")
+        return Passage(**json.loads(result.read_text()))
+
+
+def _walk_and_leave(family: Family, folder: Path, result: Path) -> None:
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        passage = walk(family, folder)
+    except BaseException as error:  # noqa: BLE001  (whatever it is becomes the outcome)
+        traceback.print_exc()
+        said = root_cause((folder / "log").read_text(errors="replace"))
+        passage = Passage(family.name, outcome=said or type(error).__name__)
+    result.write_text(json.dumps(asdict(passage)))
+    os._exit(0)
+
+
+def root_cause(log: str) -> str:
+    """The first error that the log tells of: vLLM's own says only that its engine failed."""
+    found = re.findall(r"^(?:\(.*?\] )?\s*(\w+(?:Error|Exception): .+)$", log, re.MULTILINE)
+    return str(found[0])[:200] if found else ""
+
+
+def _ended(child: int) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def table(passages: Sequence[Passage]) -> list[Row]:
+    """A row a family."""
+    return [
+        {
+            "family": passage.family,
+            "architecture": passage.architecture,
+            "modules": passage.modules or "",
+            "moved, nats": "" if passage.moved is None else passage.moved,
+            "from the trainer, nats": "" if passage.apart is None else passage.apart,
+            "outcome": passage.outcome,
+        }
+        for passage in passages
+    ]
+
+
+def main() -> int:
+    """Walk all, print the table; 1 where a family ended in neither of the two good ways."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--only", nargs="+", choices=sorted(BY_NAME), metavar="NAME")
+    options = arguments.parse_args()
+    warnings.simplefilter("ignore")
+    # vLLM looks at a model's class in a new process, which costs ten seconds; ours is one already.
+    registry._run_in_subprocess = lambda look: look()
+    chosen = [BY_NAME[name] for name in options.only] if options.only else FAMILIES
+    passages = []
+    for family in chosen:
+        passages.append(walk_apart(family))
+        print(family.name, passages[-1].outcome, file=sys.stderr, flush=True)
+    report({"Families": table(passages)}, as_json=options.json)
+    return 0 if all(passage.good for passage in passages) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

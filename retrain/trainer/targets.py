@@ -1,0 +1,104 @@
+"""Which modules a new adapter trains: the language model's linear ones that the engine serves.
+
+PEFT's own "all-linear" takes more: the vision tower (vLLM leaves adapters there out without a word)
+and, in a model with experts, the fused expert weights (`target_parameters`, which Pawl does not
+serve). So the modules are named one by one.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from retrain.trainer.errors import JobError
+
+ALL_LINEAR = "all-linear"
+
+_TOWERS = frozenset(
+    {"audio_tower", "connector", "embed_vision", "mm_projector", "multi_modal_projector"}
+    | {"vision_model", "vision_tower", "visual"}
+)
+"""Parts of a multimodal model that are not its language model."""
+
+_EXPERTS = "experts"
+_FEED_FORWARD = frozenset(
+    {"gate", "router", "shared_expert_gate", "gate_proj", "up_proj", "down_proj"}
+    | {"w1", "w2", "w3", "input_linear", "output_linear"}
+)
+"""Left alone in a model with experts: PEFT 0.21 turns these names, wherever they stand, into
+`target_parameters` of the fused experts (`_MOE_TARGET_MODULE_MAPPING` in transformers 5)."""
+
+_LATENT = frozenset({"kv_b_proj"})
+"""vLLM multiplies this weight into others when it loads the model (multi-head latent attention),
+so an adapter on it would be served on some tokens and not on others."""
+
+_STATE_SPACE = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
+_STATE_SPACE_LEFT_OUT = frozenset({"out_proj", "conv1d"})
+"""PEFT raises on these modules of these families (`_check_lora_target_modules_mamba`)."""
+
+
+def choose_targets(
+    model: Any, wanted: Sequence[str] | str, served: Collection[str] | None = None
+) -> list[str]:
+    """Return the full names of the modules to train, sorted.
+
+    `wanted` is "all-linear" or the ends of names; `served` are the names that the server accepts in
+    an adapter, None where nobody knows. Raises `JobError` where nothing is left, or one of the
+    wanted names nothing that can be trained and served: better now than after the training.
+    """
+    names = sorted(trainable_modules(model))
+    if served is not None:
+        names = [name for name in names if name in served]
+    if not names:
+        raise JobError(
+            f"base_model: {_family(model)} has no linear module that an adapter can train and the "
+            "engine serve; name a base model of another family (docs/models.md lists those tried)"
+        )
+    if wanted == ALL_LINEAR:
+        return names
+    ends = [wanted] if isinstance(wanted, str) else wanted
+    _require_known(model, ends, names)
+    return [name for name in names if any(_ends_with(name, end) for end in ends)]
+
+
+def trainable_modules(model: Any) -> Iterator[str]:
+    """Give the names of the linear modules that can be trained and served."""
+    left_out = _left_out(model)
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        linear = isinstance(module, torch.nn.Linear) and module is not head
+        routes = "Router" in type(module).__name__  # returns more than one tensor
+        if linear and not routes and parts[-1] not in left_out and not _elsewhere(parts):
+            yield name
+
+
+def _left_out(model: Any) -> Collection[str]:
+    left_out = set(_LATENT)
+    if any(name.rsplit(".", 1)[-1] == _EXPERTS for name, _ in model.named_modules()):
+        left_out |= _FEED_FORWARD
+    if model.config.model_type in _STATE_SPACE:
+        left_out |= _STATE_SPACE_LEFT_OUT
+    return left_out
+
+
+def _elsewhere(parts: Sequence[str]) -> bool:
+    return _EXPERTS in parts or not _TOWERS.isdisjoint(parts)
+
+
+def _ends_with(name: str, end: str) -> bool:
+    return f".{name}".endswith(f".{end}")
+
+
+def _require_known(model: Any, ends: Sequence[str], names: Sequence[str]) -> None:
+    unknown = [end for end in ends if not any(_ends_with(name, end) for name in names)]
+    if unknown:
+        known = sorted({name.rsplit(".", 1)[-1] for name in names})
+        raise JobError(
+            f"lora_target_modules: {', '.join(unknown)} cannot be trained and served in "
+            f"{_family(model)}; take {', '.join(known)}"
+        )
+
+
+def _family(model: Any) -> str:
+    return f"a model of the family {model.config.model_type}"
