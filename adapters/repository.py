@@ -67,13 +67,11 @@ async def last_event_at(session: AsyncSession, version: str) -> datetime | None:
 async def ended_before(session: AsyncSession, moment: datetime) -> Sequence[Version]:
     """The versions that came to a state that nothing follows at `moment` or before."""
     last = (
-        select(col(VersionEvent.version))
-        .group_by(col(VersionEvent.version))
-        .having(func.max(col(VersionEvent.at)) <= moment)
+        select(func.max(col(VersionEvent.at)))
+        .where(col(VersionEvent.version) == col(Version.name))
+        .scalar_subquery()
     )
-    query = select(Version).where(
-        col(Version.state).in_(states(ENDED)), col(Version.name).in_(last)
-    )
+    query = select(Version).where(col(Version.state).in_(states(ENDED)), last <= moment)
     return (await session.exec(query.order_by(col(Version.name)))).all()
 
 

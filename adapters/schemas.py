@@ -10,9 +10,10 @@ from adapters.cluster.peers import Peer, standing
 from adapters.models import Version, VersionEvent
 from adapters.routing.lifecycle import State, lineage
 from adapters.routing.route import RouteView, serving
+from common.json_values import PlainText
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Name = Annotated[PlainText, StringConstraints(min_length=1, max_length=128)]
 
 
 class VersionOut(BaseModel):
@@ -149,4 +150,4 @@ class ReasonIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    reason: Annotated[PlainText, StringConstraints(strip_whitespace=True, max_length=500)] = ""

@@ -10,6 +10,10 @@ BUILT_IN_METRICS = frozenset(
     {"thumbs", "rating", "comment", "demonstration", "preference", "ranking"}
 )
 
+INDEXED_MAX = 512
+"""Characters of a name, of four bytes at most: PostgreSQL refuses a row with an index entry over
+about 2,700 bytes, and a tenant stands in the same entry."""
+
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
@@ -71,8 +75,9 @@ class FeedbackConfig(Section):
     text_max: int = Field(default=20_000, ge=1)
     """A comment, a rationale, a text metric."""
     demonstration_max: int = Field(default=100_000, ge=1)
-    name_max: int = Field(default=256, ge=1)
-    """A rater, a user, a model, a client's id, a tag's key or value."""
+    name_max: int = Field(default=256, ge=1, le=INDEXED_MAX)
+    """A rater, a user, a model, a client's id, a tag's key or value. At most 512: longer names do
+    not fit into PostgreSQL's indexes."""
     tags_max: int = Field(default=16, ge=0)
     ranking_max: int = Field(default=32, ge=2, le=100)
     choices_max: int = Field(default=16, ge=1)

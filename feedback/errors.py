@@ -39,6 +39,14 @@ class InteractionNotFoundError(FeedbackError):
         super().__init__(f"{field}: no such interaction; send the id of a completion as received")
 
 
+class FeedbackNotFoundError(FeedbackError):
+    """No feedback of the tenant has this id."""
+
+    def __init__(self) -> None:
+        self.field = "feedback_id"
+        super().__init__("feedback_id: no such feedback; send the id that POST /v1/feedback gave")
+
+
 class ConflictError(FeedbackError):
     """The id in `field` already stands for another content."""
 

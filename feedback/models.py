@@ -8,6 +8,9 @@ from sqlmodel import Field, SQLModel
 
 _WITH_TEXTS = text("texts_removed_at IS NULL")
 """Rows that may still hold somebody's texts: what is due is found by a small index."""
+_RETRACTIONS = text("retracts IS NOT NULL")
+_COMPARED = text("comparison IS NOT NULL")
+_IN_TRIAL = text("trial IS NOT NULL")
 
 
 class Interaction(SQLModel, table=True):
@@ -24,8 +27,27 @@ class Interaction(SQLModel, table=True):
         Index("interaction_time", "tenant", "channel", "mode", "received_at", "id"),
         Index("interaction_conversation", "tenant", "conversation"),
         Index("interaction_user", "tenant", "user"),
-        Index("interaction_trial", "trial", "received_at"),
-        Index("interaction_comparison", "comparison"),
+        # Without the rows that have none, or SQLite's planner takes a trial for half the table.
+        Index(
+            "interaction_trial",
+            "trial",
+            "received_at",
+            sqlite_where=_IN_TRIAL,
+            postgresql_where=_IN_TRIAL,
+        ),
+        Index(
+            "interaction_comparison",
+            "comparison",
+            sqlite_where=_COMPARED,
+            postgresql_where=_COMPARED,
+        ),
+        Index(
+            "interaction_compared",
+            "channel",
+            "received_at",
+            sqlite_where=_COMPARED,
+            postgresql_where=_COMPARED,
+        ),
         Index("interaction_version", "channel", "version", "mode", "received_at"),
         Index("interaction_run_id", "tenant", "run_id", unique=True),
         Index(
@@ -106,7 +128,7 @@ class Feedback(SQLModel, table=True):
     """One judgement of a choice, or between choices. May be stored before its interaction.
 
     `rater` is None where the client named none: it is then the interaction's user, found when the
-    two are joined. The last word of a rater on a metric of a choice counts; comments add up.
+    two are joined. Which words count is said in `last_words`.
     """
 
     __tablename__ = "feedback"
@@ -114,6 +136,13 @@ class Feedback(SQLModel, table=True):
         Index("feedback_interaction", "tenant", "interaction_id"),
         Index("feedback_time", "tenant", "received_at", "id"),
         Index("feedback_rater", "tenant", "rater"),
+        Index(
+            "feedback_retracts",
+            "tenant",
+            "retracts",
+            sqlite_where=_RETRACTIONS,
+            postgresql_where=_RETRACTIONS,
+        ),
         Index(
             "feedback_texts",
             "received_at",
@@ -139,3 +168,7 @@ class Feedback(SQLModel, table=True):
     """Hash of the content: the same id with another content is a conflict."""
     texts_removed_at: datetime | None = None
     """When rationale, tags and the value (where it is a text) were removed for their age."""
+    retracts: str | None = None
+    """None: a word. Else the row takes words back (`last_words`): the one of this id or, where it
+    is empty, all that its rater has said before by this metric of this choice. Its value is null.
+    """

@@ -19,6 +19,9 @@ class RecorderObserver:
     def feedback_stored(self, metric_name: str, version: str | None) -> None:
         """New feedback is durable; `version` is None where its interaction is not known yet."""
 
+    def feedback_retracted(self, metric_name: str) -> None:
+        """It is durable that feedback was taken back."""
+
 
 class SpoolObserver:
     """Hears what happens to the spool: for metrics. Called on the event loop; must not raise."""

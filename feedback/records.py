@@ -7,7 +7,7 @@ import json
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
@@ -104,6 +104,25 @@ class InteractionRecord:
         ]
 
 
+def without_texts(record: InteractionRecord, error: str) -> InteractionRecord:
+    """What is kept where the database refuses the whole row: that there was such an interaction.
+
+    A client has seen its id, and what it says of it must not be said of nothing. `aborted`: it is
+    never trained on.
+    """
+    return replace(
+        record,
+        requested_model="",
+        run_id=None,
+        request={},
+        prompt_token_ids=None,
+        cached_tokens=0,
+        choices=[],
+        status="aborted",
+        error=error,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """An answer that a judgement speaks of. `named`: the client said which choice it means.
@@ -138,6 +157,7 @@ class FeedbackRecord:
     key_id: str | None
     digest: str
     subjects: Sequence[Subject] = ()
+    retracts: str | None = None
 
 
 def conversation_hash(tenant: str, request: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ import orjson
 from feedback.config import FeedbackConfig
 from feedback.errors import InvalidInputError
 from feedback.ids import Prefix
+from feedback.names import check_length
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash, thread_hash
 from feedback.schemas import InteractionIn
-from feedback.validation import check_length, check_tags
+from feedback.validation import check_tags
 from feedback.write_plan import EXTERNAL
 
 _SAMPLING = {"temperature", "top_p", "max_tokens", "stop"}
@@ -27,6 +28,8 @@ def check_external(interaction: InteractionIn, config: FeedbackConfig) -> None:
         raise InvalidInputError.of("choices", f"must have at most {config.choices_max} entries")
     for field in ("id", "run_id", "channel", "model", "user", "parent"):
         check_length(field, getattr(interaction, field), config.name_max)
+    for index, choice in enumerate(interaction.choices):
+        check_length(f"choices.{index}.finish_reason", choice.finish_reason, config.name_max)
     check_tags(interaction.tags, config)
 
 

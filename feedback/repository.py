@@ -1,12 +1,14 @@
 """Queries of the log. They run in the caller's transaction and commit nothing."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert, or_
+from sqlalchemy import Connection, bindparam, case, delete, func, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from feedback.models import Choice, Feedback, Interaction
+from feedback.reading.last_words import later_words, taken_back
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.rows import choice_rows, feedback_row, interaction_row
 from feedback.validation import StoredAnswers
@@ -16,13 +18,19 @@ from feedback.write_plan import KnownInteraction, Outcome, plan_feedback, plan_i
 _INSERT_INTERACTIONS = insert(Interaction)
 _INSERT_CHOICES = insert(Choice)
 _INSERT_FEEDBACK = insert(Feedback)
-_ID_KNOWN = col(Interaction.id).in_(bindparam("ids", expanding=True))
-_RUN_KNOWN = col(Interaction.run_id).in_(bindparam("runs", expanding=True))
+# Each looks for its rows by one index: with `OR`, or without the tenant, the table would be read.
 _KNOWN = select(Interaction.id, Interaction.tenant, Interaction.mode).add_columns(
     col(Interaction.run_id), col(Interaction.received_at)
 )
-_KNOWN_BY_ID = _KNOWN.where(_ID_KNOWN)
-_KNOWN_BY_ID_OR_RUN = _KNOWN.where(or_(_ID_KNOWN, _RUN_KNOWN))
+_KNOWN_BY_ID = _KNOWN.where(col(Interaction.id).in_(bindparam("ids", expanding=True)))
+_KNOWN_BY_RUN = _KNOWN.where(
+    col(Interaction.tenant) == bindparam("of"),
+    col(Interaction.run_id).in_(bindparam("runs", expanding=True)),
+)
+_DIGESTS = select(Feedback.id, Feedback.digest).where(
+    col(Feedback.tenant) == bindparam("of"),
+    col(Feedback.id).in_(bindparam("ids", expanding=True)),
+)
 
 
 def write_interactions(
@@ -49,9 +57,7 @@ def write_feedback(connection: Connection, records: Sequence[FeedbackRecord]) ->
     """Write the judgements that are new and fit what they judge; an outcome for each, in order."""
     if not records:
         return []
-    ids = {record.id for record in records}
-    query = select(Feedback.tenant, Feedback.id, Feedback.digest).where(col(Feedback.id).in_(ids))
-    digests = {(tenant, id_): digest for tenant, id_, digest in connection.execute(query)}
+    digests = _digests(connection, records)
     judged = {subject.id for record in records for subject in record.subjects}
     new, outcomes = plan_feedback(records, digests, stored_answers(connection, judged))
     if new:
@@ -84,25 +90,73 @@ def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str,
 async def read_interaction(
     session: AsyncSession, tenant: str, interaction_id: str
 ) -> tuple[Interaction, list[Choice], list[Feedback]] | None:
-    """One interaction with its choices and its feedback, oldest first; None where there is none."""
+    """One interaction with its choices and the words on it that count, oldest first.
+
+    None where there is none.
+    """
     interaction = await session.get(Interaction, interaction_id)
     if interaction is None or interaction.tenant != tenant:
         return None
     choices = select(Choice).where(col(Choice.interaction_id) == interaction_id)
-    judgements = select(Feedback).where(
-        col(Feedback.tenant) == tenant, col(Feedback.interaction_id) == interaction_id
-    )
     return (
         interaction,
         list(await session.exec(choices.order_by(col(Choice.index)))),
-        list(await session.exec(judgements.order_by(col(Feedback.received_at), col(Feedback.id)))),
+        list(await session.exec(_counting_words(tenant, interaction_id))),
     )
 
 
+def _counting_words(tenant: str, interaction_id: str) -> SelectOfScalar[Feedback]:
+    word = (
+        select(Feedback.id, Feedback.retracts)
+        .add_columns(later_words().label("later_words"), taken_back().label("taken_back"))
+        .join(Interaction, col(Interaction.id) == col(Feedback.interaction_id))
+        .where(
+            col(Feedback.tenant) == tenant,
+            col(Feedback.interaction_id) == interaction_id,
+        )
+        .subquery()
+    )
+    counting = select(word.c.id).where(
+        word.c.retracts.is_(None), word.c.later_words == 0, ~word.c.taken_back
+    )
+    return (
+        select(Feedback)
+        .where(col(Feedback.tenant) == tenant, col(Feedback.id).in_(counting))
+        .order_by(col(Feedback.received_at), col(Feedback.id))
+    )
+
+
+async def read_word(session: AsyncSession, tenant: str, feedback_id: str) -> Feedback | None:
+    """One row of feedback; None where there is none."""
+    return await session.get(Feedback, (tenant, feedback_id))
+
+
 def _known(connection: Connection, records: Sequence[InteractionRecord]) -> list[KnownInteraction]:
-    values: dict[str, object] = {"ids": [record.id for record in records]}
-    query = _KNOWN_BY_ID
-    runs = [record.run_id for record in records if record.run_id is not None]
-    if runs:
-        query, values["runs"] = _KNOWN_BY_ID_OR_RUN, runs
-    return [KnownInteraction(*row) for row in connection.execute(query, values)]
+    """What the log has under the ids and the run ids of the records."""
+    by_id = connection.execute(_KNOWN_BY_ID, {"ids": [record.id for record in records]})
+    found = {row.id: row for row in by_id}
+    runs = by_tenant((record.tenant, record.run_id) for record in records)
+    for tenant, names in runs.items():
+        by_run = connection.execute(_KNOWN_BY_RUN, {"of": tenant, "runs": names})
+        found.update((row.id, row) for row in by_run)
+    return [KnownInteraction(*row) for row in found.values()]
+
+
+def _digests(
+    connection: Connection, records: Sequence[FeedbackRecord]
+) -> dict[tuple[str, str], str]:
+    """The digests of what the log has under the records' ids, by tenant and id."""
+    return {
+        (tenant, row.id): row.digest
+        for tenant, ids in by_tenant((record.tenant, record.id) for record in records).items()
+        for row in connection.execute(_DIGESTS, {"of": tenant, "ids": ids})
+    }
+
+
+def by_tenant(names: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+    """Group names by their tenant, without those that are None."""
+    grouped: dict[str, list[str]] = {}
+    for tenant, name in names:
+        if name is not None:
+            grouped.setdefault(tenant, []).append(name)
+    return grouped

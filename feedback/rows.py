@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from feedback.answer_parts import kept_message, served_messages
+from feedback.names import storable, storable_name
 from feedback.records import ChoiceRecord, FeedbackRecord, InteractionRecord, pack
 
 Row = dict[str, Any]
@@ -24,13 +25,13 @@ def interaction_row(record: InteractionRecord) -> Row:
         "model": storable(record.model),
         "version": record.version,
         "base_fingerprint": record.base_fingerprint,
-        "user": None if record.user is None else storable(record.user),
+        "user": storable_name(record.user),
         "key_id": record.key_id,
         "parent": record.parent,
         "trial": record.trial,
         "trial_share": record.trial_share,
         "comparison": record.comparison,
-        "run_id": record.run_id,
+        "run_id": storable_name(record.run_id),
         "conversation": record.conversation,
         "thread": record.thread,
         "request": dict(record.request),
@@ -71,18 +72,8 @@ def feedback_row(record: FeedbackRecord) -> Row:
         "tags": dict(record.tags),
         "key_id": record.key_id,
         "digest": record.digest,
+        "retracts": record.retracts,
     }
-
-
-def storable(text: str) -> str:
-    """The text with what no database keeps (NUL, lone surrogates) replaced."""
-    if "\x00" in text:
-        text = text.replace("\x00", "\ufffd")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
 
 
 def _choice_row(

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from common.json_values import PlainText, WholeNumber
 from feedback.errors import FieldProblem
 from feedback.feedback_tokens import SECONDS_MAX
 
@@ -32,12 +32,6 @@ PROBLEMS_TOLD_MAX = 5
 """How many problems of one body a client is told."""
 
 
-def _without_nul(text: str) -> str:
-    if "\x00" in text:  # PostgreSQL has no place for it
-        raise ValueError("must not contain NUL characters")
-    return text
-
-
 def _stop(value: Any) -> Any:
     """Check here what a union of types would report as one error a type, none of them helpful."""
     texts = [value] if isinstance(value, str) else value
@@ -48,9 +42,9 @@ def _stop(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
-Name = Annotated[str, StringConstraints(min_length=1), AfterValidator(_without_nul)]
-ChoiceIndex = Annotated[int, Field(ge=0, le=CHOICE_MAX)]
+Text = PlainText
+Name = Annotated[PlainText, StringConstraints(min_length=1)]
+ChoiceIndex = Annotated[WholeNumber, Field(ge=0, le=CHOICE_MAX)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -68,7 +62,8 @@ class FeedbackIn(_In):
     `thumbs`: true or false. `rating`: 1 to 5. `comment`: text. `demonstration`: the better text.
     `preference`: `{"over": id, "choice"?: index}`, the side that lost. `ranking`: ids, or
     `{"id", "choice"}` objects, best first. Or a metric of the settings. `choice` is the answer that
-    is meant, where there are several. With an `id` of the client's it can be sent again safely.
+    is meant, where there are several. The value null takes back what the rater has said before by
+    that metric of that answer. With an `id` of the client's it can be sent again safely.
     """
 
     inference_id: Name
@@ -87,7 +82,7 @@ class FeedbackTokenIn(_In):
 
     inference_id: Name
     rater: Name | None = None
-    seconds: Annotated[int, Field(ge=1, le=SECONDS_MAX)] = 3600
+    seconds: Annotated[WholeNumber, Field(ge=1, le=SECONDS_MAX)] = 3600
 
 
 class FeedbackTokenOut(BaseModel):
@@ -142,7 +137,7 @@ class InteractionIn(_In):
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    max_tokens: Annotated[WholeNumber, Field(ge=1, lt=2**31)] | None = None
     stop: Annotated[str | list[str], BeforeValidator(_stop)] | None = None
     choices: list[ChoiceIn] = Field(default_factory=list, fail_fast=True)
     user: Name | None = None
@@ -219,8 +214,9 @@ class FeedbackOut(BaseModel):
 
 
 class InteractionOut(BaseModel):
-    """One interaction with its answers and all feedback on it, oldest first.
+    """One interaction with its answers and the feedback that counts, oldest first.
 
+    Of each rater that is the last word by each metric of each answer, and every comment.
     Of an undecided comparison: see `comparisons.blinded`. With `texts_removed_at` its texts are
     gone for their age: `request` and the answers' `text` are null.
     """

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from common.database import Database
 from feedback.config import FeedbackConfig
 from feedback.database_errors import is_outage
 from feedback.errors import (
+    FeedbackNotFoundError,
     FeedbackTokenScopeError,
     InteractionNotFoundError,
     InvalidInputError,
@@ -24,11 +26,13 @@ from feedback.errors import (
 from feedback.feedback_tokens import FeedbackGrant, FeedbackTokens
 from feedback.ids import InteractionIds
 from feedback.models import Choice, Feedback, Interaction
+from feedback.names import check_length
 from feedback.reading.comparisons import blinded, is_blind
+from feedback.reading.last_words import ALL_EARLIER
 from feedback.recorder.recorder import Recorder
 from feedback.records import FeedbackRecord, canonical
 from feedback.reported import check_external, endpoint_of, external_record
-from feedback.repository import read_interaction
+from feedback.repository import read_interaction, read_word
 from feedback.schemas import (
     ChoiceOut,
     FeedbackIn,
@@ -38,8 +42,10 @@ from feedback.schemas import (
     InteractionIn,
     InteractionOut,
 )
-from feedback.validation import CheckedFeedback, check, check_length
+from feedback.validation import CheckedFeedback, check
 from feedback.write_plan import Stored
+
+HUMAN = "HUMAN"
 
 
 class FeedbackService:
@@ -60,10 +66,12 @@ class FeedbackService:
         self._tokens = tokens
         self._config = config
         self._clock = clock
+        self._last_received = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 
     async def submit(self, tenant: str, key_id: str | None, feedback: FeedbackIn) -> str:
         """Store a judgement and return its id once it is durable.
 
+        With the value null it takes back what its rater has said by that metric of that answer.
         Raises `InvalidInputError`, `InteractionNotFoundError` for an id that was not issued to the
         tenant, `ConflictError` for a used id. What the log does not hold yet is joined later.
         """
@@ -72,6 +80,25 @@ class FeedbackService:
         record = self._feedback_record(tenant, key_id, feedback, judgement)
         return (await self._durable(self._recorder.store(record))).id
 
+    async def take_back(self, tenant: str, key_id: str | None, feedback_id: str) -> str:
+        """Take one judgement back and return the id of the row that says so, once it is durable.
+
+        Once taken back it stays so; again is the same. Raises `FeedbackNotFoundError`, and
+        `InvalidInputError` for the id of what itself took something back.
+        """
+        return await self._take_back(key_id, await self._word(tenant, feedback_id))
+
+    async def take_back_by_token(self, grant: FeedbackGrant, feedback_id: str) -> str:
+        """As `take_back`, for whoever holds a token: what its rater has said of its interaction.
+
+        Raises `FeedbackTokenScopeError` for anything else.
+        """
+        word = await self._word(grant.tenant, feedback_id)
+        own = (grant.interaction_id, grant.rater, HUMAN)
+        if (word.interaction_id, word.rater, word.source) != own:
+            raise FeedbackTokenScopeError
+        return await self._take_back(None, word)
+
     async def submit_by_token(self, grant: FeedbackGrant, feedback: FeedbackIn) -> str:
         """As `submit`, for whoever holds a token: its rater, and a human, whatever was sent.
 
@@ -79,7 +106,7 @@ class FeedbackService:
         """
         if feedback.inference_id != grant.interaction_id:
             raise FeedbackTokenScopeError
-        own = feedback.model_copy(update={"rater": grant.rater, "source": "HUMAN"})
+        own = feedback.model_copy(update={"rater": grant.rater, "source": HUMAN})
         return await self.submit(grant.tenant, None, own)
 
     def token(self, tenant: str, wanted: FeedbackTokenIn) -> FeedbackTokenOut:
@@ -153,7 +180,7 @@ class FeedbackService:
         return FeedbackRecord(
             tenant=tenant,
             id=feedback.id or uuid4().hex,
-            received_at=self._clock(),
+            received_at=self._received_at(),
             interaction_id=judged.id,
             choice=judged.choice,
             metric_name=feedback.metric_name,
@@ -165,7 +192,31 @@ class FeedbackService:
             key_id=key_id,
             digest=content_digest(feedback, judgement),
             subjects=judgement.subjects,
+            retracts=ALL_EARLIER if judgement.value is None else None,
         )
+
+    async def _word(self, tenant: str, feedback_id: str) -> Feedback:
+        async with self._reading() as session:
+            word = await read_word(session, tenant, feedback_id)
+        if word is None and self._recorder.behind:
+            raise StoreUnavailableError  # it may be acknowledged, and not yet in the database
+        if word is None:
+            raise FeedbackNotFoundError
+        if word.retracts is not None:
+            raise InvalidInputError.of("feedback_id", "took something back: say that again instead")
+        return word
+
+    async def _take_back(self, key_id: str | None, word: Feedback) -> str:
+        record = retraction_of(word, key_id, self._received_at())
+        return (await self._durable(self._recorder.store(record))).id
+
+    def _received_at(self) -> datetime:
+        """The time now, and later than whatever came before: the last word must be the last."""
+        now, next_moment = self._clock(), self._last_received + timedelta.resolution
+        if next_moment - timedelta(seconds=1) < now < next_moment:
+            now = next_moment
+        self._last_received = now
+        return now
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncSession]:
@@ -197,6 +248,28 @@ def content_digest(feedback: FeedbackIn, judgement: CheckedFeedback) -> str:
         "value": judgement.value,
     }
     return blake2b(canonical(content), digest_size=16).hexdigest()
+
+
+def retraction_of(word: Feedback, key_id: str | None, at: datetime) -> FeedbackRecord:
+    """The row that takes one word back; of one word it is always the same."""
+    named = canonical(["retracts", word.tenant, word.id])
+    digest = blake2b(named, digest_size=16).hexdigest()
+    return FeedbackRecord(
+        tenant=word.tenant,
+        id=f"retraction-{digest}",
+        received_at=at,
+        interaction_id=word.interaction_id,
+        choice=word.choice,
+        metric_name=word.metric_name,
+        value=None,
+        rater=word.rater,
+        source=word.source,
+        rationale=None,
+        tags={},
+        key_id=key_id,
+        digest=digest,
+        retracts=word.id,
+    )
 
 
 def _interaction_out(

@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from feedback.config import FeedbackConfig, MetricConfig
+from common.json_values import whole_number
+from feedback.config import BUILT_IN_METRICS, FeedbackConfig, MetricConfig
 from feedback.errors import InvalidInputError
+from feedback.names import check_length
 from feedback.records import Subject
 from feedback.schemas import FeedbackIn, PreferenceValue, RankedAnswer
 
@@ -22,7 +24,7 @@ _RANKING = TypeAdapter(list[RankedAnswer | str])
 
 @dataclass(frozen=True, slots=True)
 class CheckedFeedback:
-    """A checked judgement in its normal form.
+    """A checked judgement in its normal form; the value None takes back what was said before.
 
     The value of a preference is `{"over": id, "choice": index}` and of a ranking a list of
     `{"id": id, "choice": index}`, all choices filled in. The first subject is the judged answer.
@@ -45,11 +47,17 @@ class StoredAnswers:
 
 
 def check(feedback: FeedbackIn, config: FeedbackConfig) -> CheckedFeedback:
-    """Check a judgement by itself. Raises `InvalidInputError`."""
+    """Check a judgement by itself. Raises `InvalidInputError`.
+
+    The value null, of any metric, takes back what was said before.
+    """
     _check_lengths(feedback, config)
     judged = Subject(
         "choice", feedback.inference_id, feedback.choice or 0, named=feedback.choice is not None
     )
+    if feedback.value is None:
+        _check_metric(feedback.metric_name, config)
+        return CheckedFeedback(None, (judged,))
     match feedback.metric_name:
         case "preference":
             return _preference(feedback.value, judged)
@@ -74,12 +82,6 @@ def check_against_log(subjects: Sequence[Subject], stored: Mapping[str, StoredAn
     known = {stored[subject.id].conversation for subject in subjects if subject.id in stored}
     if len(known) > 1:
         raise InvalidInputError.of("value", "the answers belong to different conversations")
-
-
-def check_length(field: str, text: str | None, limit: int) -> None:
-    """Raise `InvalidInputError` for a text over `limit` characters."""
-    if text is not None and len(text) > limit:
-        raise InvalidInputError.of(field, f"must have at most {limit} characters")
 
 
 def check_tags(tags: Mapping[str, str], config: FeedbackConfig) -> None:
@@ -108,10 +110,13 @@ def _checker(name: str, config: FeedbackConfig) -> Callable[[Any], Any]:
             return lambda value: _text(value, config.text_max)
         case "demonstration":
             return lambda value: _text(value, config.demonstration_max)
-    metric = config.metrics.get(name)
-    if metric is None:
+    _check_metric(name, config)
+    return lambda value: _configured(value, config.metrics[name], config)
+
+
+def _check_metric(name: str, config: FeedbackConfig) -> None:
+    if name not in BUILT_IN_METRICS and name not in config.metrics:
         raise InvalidInputError.of("metric_name", "no such metric; define it in the settings first")
-    return lambda value: _configured(value, metric, config)
 
 
 def _configured(value: Any, metric: MetricConfig, config: FeedbackConfig) -> Any:
@@ -135,6 +140,7 @@ def _boolean(value: Any) -> bool:
 
 
 def _rating(value: Any) -> int:
+    value = whole_number(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 5:  # noqa: PLR2004
         raise InvalidInputError.of("value", "must be a whole number from 1 to 5")
     return value

@@ -42,6 +42,7 @@ STATUS: Mapping[type[Exception], int] = {
     engine_errors.AdapterLoadError: 409,
     feedback_errors.InvalidInputError: 422,
     feedback_errors.InteractionNotFoundError: 404,
+    feedback_errors.FeedbackNotFoundError: 404,
     feedback_errors.FeedbackTokenError: 401,
     feedback_errors.FeedbackTokenScopeError: 403,
     feedback_errors.ConflictError: 409,

@@ -149,6 +149,13 @@ class FeedbackCallback(BaseCallbackHandler):
         """Send feedback on a run, in the background; `fields` as in `POST /v1/feedback`."""
         self._sink().rate(str(run_id), {**fields, "metric_name": metric_name, "value": value})
 
+    def take_back(self, run_id: UUID | str, metric_name: str, **fields: Any) -> None:
+        """Take back what was said of a run by that metric, in the background; see `rate`.
+
+        `fields` name the same `rater`, `source` and `choice` as the rating did.
+        """
+        self.rate(run_id, metric_name, None, **fields)
+
     def flush(self, timeout: float = 10) -> bool:
         """Wait, at most `timeout` seconds, until all is sent or given up; whether it is."""
         return self._sink().sender.flush(timeout)

@@ -1,7 +1,8 @@
 """Blind comparisons: what decides them, and what stays hidden until then.
 
 The first preference or ranking that names both sides decides a comparison and opens it. What is
-said later may be said by somebody who has looked, and decides nothing.
+said later may be said by somebody who has looked, and decides nothing. A decision that was taken
+back is none, but what it opened stays open.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,15 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy import Row, Select, and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from common.database import Database
 from feedback.models import Feedback, Interaction
-from feedback.reading.judgement_queries import asker
 from feedback.reading.judgements import mentioned
+from feedback.reading.last_words import asker, rater, taken_back
 from feedback.schemas import InteractionOut
 
 HUMAN = "HUMAN"
@@ -51,8 +52,8 @@ async def decided_comparisons(
         ),
     )
     async with database.read() as session:
-        rows = (await (await session.connection()).execute(query)).all()
-    return [_decided(row) for row in _first_words(rows) if row.own and row.source == HUMAN]
+        rows = (await (await session.connection()).execute(_in_order(query))).all()
+    return [_decided(row) for row in _first_words(rows) if _counts(row)]
 
 
 async def is_blind(connection: AsyncConnection, interaction: Interaction) -> bool:
@@ -63,7 +64,7 @@ async def is_blind(connection: AsyncConnection, interaction: Interaction) -> boo
         col(Interaction.comparison) == interaction.comparison,
         col(Interaction.tenant) == interaction.tenant,
     )
-    return not any(_first_words((await connection.execute(query)).all()))
+    return not any(_first_words((await connection.execute(_in_order(query))).all()))
 
 
 def blinded(shown: InteractionOut) -> InteractionOut:
@@ -96,14 +97,17 @@ def preferred(metric_name: str, value: Any, judged: str, other: str) -> str | No
 
 
 def _words(second: type[Interaction]) -> Select[Any]:
-    """What was said of sides of comparisons, oldest first; `second` is the other side."""
+    """What was said of sides of comparisons, and taken back; `second` is the other side."""
     return (
         select(
+            col(Feedback.id),
+            col(Feedback.retracts),
+            taken_back().label("taken_back"),
             col(Feedback.metric_name),
             col(Feedback.value),
             col(Feedback.source),
             col(Feedback.received_at),
-            (func.coalesce(col(Feedback.rater), asker()) == asker()).label("own"),
+            (rater() == asker()).label("own"),
             col(Interaction.comparison),
             col(Interaction.tenant),
             asker().label("asker"),
@@ -127,9 +131,22 @@ def _words(second: type[Interaction]) -> Select[Any]:
                 col(second.id) != col(Interaction.id),
             ),
         )
-        .where(col(Feedback.metric_name).in_(DECIDING_METRICS))
-        .order_by(col(Feedback.received_at), col(Feedback.id))
+        .where(
+            col(Interaction.comparison).is_not(None),
+            col(Feedback.metric_name).in_(DECIDING_METRICS),
+        )
     )
+
+
+def _in_order(words: Select[Any]) -> Select[Any]:
+    """The words without the retractions, oldest first."""
+    word = words.subquery()
+    return select(word).where(word.c.retracts.is_(None)).order_by(word.c.received_at, word.c.id)
+
+
+def _counts(row: Row[Any]) -> bool:
+    """Whether a deciding word is of the person who asked, and stands."""
+    return bool(row.own) and row.source == HUMAN and not row.taken_back
 
 
 def _first_words(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:

@@ -5,27 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Select,
-    String,
-    and_,
-    case,
-    cast,
-    extract,
-    func,
-    literal,
-    select,
-)
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, cast, extract, func, select
 from sqlalchemy.orm import Mapped
 from sqlmodel import col
 
 from feedback.models import Choice, Feedback, Interaction
+from feedback.reading.last_words import anonymous, asker, later_words, rater, taken_back
 
 COMPARABLE_METRICS = ("preference", "ranking", "demonstration", "thumbs", "rating")
 SEEN_MODES = ("live", "external")
-ANONYMOUS = "anonymous:"
 
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
@@ -45,11 +33,6 @@ class LogWindow:
     tenants: frozenset[str] | None
     since: datetime | None
     until: datetime
-
-
-def asker() -> ColumnElement[str]:
-    """Who asked: the request's user, else a name for the conversation's beginning."""
-    return func.coalesce(col(Interaction.user), literal(ANONYMOUS) + col(Interaction.thread))
 
 
 def _week(moment: ColumnElement[Any]) -> ColumnElement[int]:
@@ -73,35 +56,15 @@ def _in_window(
 
 
 def _words(window: LogWindow) -> Select[Any]:
-    """Each word with its rater, and how many later words its rater has on the same thing.
-
-    What a program says of a request without naming a rater is not the word of the request's user.
-    """
-    anonymous = and_(col(Feedback.rater).is_(None), col(Interaction.user).is_(None))
-    rater = func.coalesce(col(Feedback.rater), asker())
-    # Two preferences of one rater for an answer over two others are two words.
-    preference = col(Feedback.metric_name) == "preference"
-    subject = case((preference, cast(col(Feedback.value), String)), else_="")
-    recency = func.row_number().over(
-        partition_by=(
-            col(Feedback.tenant),
-            col(Feedback.source),
-            anonymous,
-            rater,
-            col(Feedback.interaction_id),
-            col(Feedback.choice),
-            col(Feedback.metric_name),
-            subject,
-        ),
-        order_by=(col(Feedback.received_at).desc(), col(Feedback.id).desc()),
-    )
+    """Each row of feedback with its rater, and what makes the word count or not."""
     return (
         select(
             *_WORD_COLUMNS,
             col(Interaction.conversation),
-            rater.label("rater_name"),
-            anonymous.label("anonymous"),
-            recency.label("recency"),
+            rater().label("rater_name"),
+            anonymous().label("anonymous"),
+            later_words().label("later_words"),
+            taken_back(window.until).label("taken_back"),
         )
         .join(
             Interaction,
@@ -127,24 +90,27 @@ _WORD_COLUMNS: tuple[Mapped[Any], ...] = (
     col(Feedback.metric_name),
     col(Feedback.value),
     col(Feedback.source),
+    col(Feedback.retracts),
 )
 
 
 def words_of(window: LogWindow) -> Select[Any]:
-    """Each word with its place among its rater's words of that week, the whole week's."""
-    word = _words(_from_monday(window)).subquery()
-    rank = func.row_number().over(
+    """Each word with its place among its rater's counting words of that week, the whole week's."""
+    row = _words(_from_monday(window)).subquery()
+    word = select(row).where(row.c.retracts.is_(None)).subquery()
+    counts = and_(word.c.later_words == 0, ~word.c.taken_back)
+    place = func.row_number().over(
         partition_by=(
             word.c.tenant,
             word.c.source,
             word.c.anonymous,
             word.c.rater_name,
             _week(word.c.received_at),
-            word.c.recency == 1,
+            counts,
         ),
         order_by=(word.c.received_at, word.c.id),
     )
-    ranked = select(word, rank.label("rank_in_week")).subquery()
+    ranked = select(word, place.label("place_in_week")).subquery()
     found = select(ranked).order_by(
         ranked.c.tenant, ranked.c.conversation, ranked.c.received_at, ranked.c.id
     )
@@ -184,6 +150,8 @@ _PROMPT_COLUMNS: tuple[Mapped[Any], ...] = (
 _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
     col(Interaction.id),
     col(Interaction.tenant),
+    col(Interaction.channel),
+    col(Interaction.mode),
     col(Interaction.conversation),
     col(Interaction.prompt_token_ids),
     col(Interaction.status),
@@ -199,16 +167,15 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
 )
 
 
-def answers_of(window: LogWindow, ids: Sequence[str]) -> Select[Any]:
-    """The choices of these interactions, as far as they belong to the window's channel."""
+def answers_of(ids: Sequence[str]) -> Select[Any]:
+    """The choices of these interactions, of whatever channel and mode.
+
+    Only the primary key is asked for: given the channel too, SQLite looks through all of its rows.
+    """
     return (
         select(*_ANSWER_COLUMNS, asker().label("asker"))
         .join(Choice, col(Choice.interaction_id) == col(Interaction.id))
-        .where(
-            col(Interaction.id).in_(ids),
-            col(Interaction.channel) == window.channel,
-            col(Interaction.mode).in_(SEEN_MODES),
-        )
+        .where(col(Interaction.id).in_(ids))
         .order_by(col(Interaction.id), col(Choice.index))
     )
 

@@ -1,8 +1,8 @@
 """The log as training needs it: conversations with their answers and what was said about them.
 
-Everything streams: the database sorts, weighs who spoke last and counts each rater's events; what
-is held in memory is one batch of conversations. Answers that nobody saw (mode `shadow`) and our own
-traffic (`evaluation`) never enter.
+Everything streams: the database sorts and finds each word's `Standing`, the caller says which
+words count (`retrain.filters`), and what is held in memory is one batch of conversations. Answers
+that nobody saw (mode `shadow`) and our own traffic (`evaluation`) never enter.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from common.database import Database
 from feedback.answer_parts import AnswerParts
 from feedback.reading.judgement_queries import (
+    SEEN_MODES,
     LogWindow,
     answers_of,
     prompts_of,
@@ -25,18 +26,29 @@ from feedback.reading.judgement_queries import (
 )
 from feedback.records import unpack
 
-SUPERSEDED = "superseded"
-"""A word that its rater took back by a later one."""
-OVER_QUOTA = "over_quota"
-"""A word beyond its rater's events of one week."""
-OVERCROWDED = "overcrowded"
-"""A word beyond what one conversation may bring."""
-
-CONVERSATION_MAX = 500
-"""Words about one conversation, and about a batch of them but for its last; bounds memory."""
-
 _BATCH = 50
+_BATCH_WORDS = 500
+"""Words about a batch of conversations, but for its last; bounds memory."""
 _CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a word counts; `last_words` says how the database finds it.
+
+    `place_in_week` is the word's place, from 1, among those of its rater's words of that ISO week
+    (UTC) that are neither replaced nor taken back; `place_in_conversation` its place, from 1, among
+    the words of its conversation that count.
+    """
+
+    later_words: int
+    taken_back: bool
+    place_in_week: int
+    place_in_conversation: int
+
+
+Excluded = Callable[[Standing], str | None]
+"""Why a word does not count; None: it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +139,27 @@ class _Group:
     judgements: list[Judgement] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def add(self, row: Row[Any], events_per_rater: int) -> None:
-        if row.recency > 1:
-            self.left_out[SUPERSEDED] += 1
-        elif row.rank_in_week > events_per_rater:
-            self.left_out[OVER_QUOTA] += 1
-        elif len(self.judgements) >= CONVERSATION_MAX:
-            self.left_out[OVERCROWDED] += 1
-        else:
+    def add(self, row: Row[Any], excluded: Excluded) -> None:
+        standing = Standing(
+            later_words=row.later_words,
+            taken_back=bool(row.taken_back),
+            place_in_week=row.place_in_week,
+            place_in_conversation=len(self.judgements) + 1,
+        )
+        reason = excluded(standing)
+        if reason is None:
             self.judgements.append(_judgement(row))
+        else:
+            self.left_out[reason] += 1
 
 
 async def judged_conversations(
-    database: Database, window: LogWindow, *, events_per_rater: int
+    database: Database, window: LogWindow, excluded: Excluded
 ) -> AsyncIterator[JudgedConversation]:
     """Stream the conversations that were judged in the window, by tenant and conversation.
 
-    At most `events_per_rater` words of a rater count in an ISO week (UTC), the earliest first; what
-    that week brought before the window opened is counted too.
+    A word that `excluded` gives a reason for is counted under it and left out. It is asked in order
+    of arrival, and for the whole of the week that the window opens in the places are counted.
     """
     async with database.read() as session:
         connection = await session.connection()
@@ -157,7 +172,7 @@ async def judged_conversations(
                         yield conversation
                     batch = []
                 batch.append(_Group(*key))
-            batch[-1].add(row, events_per_rater)
+            batch[-1].add(row, excluded)
         for conversation in await _complete(connection, window, batch):
             yield conversation
 
@@ -165,7 +180,7 @@ async def judged_conversations(
 def _is_full(batch: Sequence[_Group]) -> bool:
     """A few crowded conversations are as much as many that one user judged."""
     words = sum(len(group.judgements) for group in batch)
-    return len(batch) >= _BATCH or words >= CONVERSATION_MAX
+    return len(batch) >= _BATCH or words >= _BATCH_WORDS
 
 
 async def asked_prompts(
@@ -284,8 +299,12 @@ async def _answers(
 ) -> list[tuple[str, str, LoggedAnswer]]:
     found: list[tuple[str, str, LoggedAnswer]] = []
     for chunk in _chunks(sorted(ids)):
-        rows = (await connection.execute(answers_of(window, chunk))).all()
-        found.extend((row.tenant, row.conversation, _answer(row)) for row in rows)
+        rows = (await connection.execute(answers_of(chunk))).all()
+        found.extend(
+            (row.tenant, row.conversation, _answer(row))
+            for row in rows
+            if row.channel == window.channel and row.mode in SEEN_MODES
+        )
     return found
 
 

@@ -16,7 +16,7 @@ from sqlmodel import col
 from common.database import Database
 from feedback.answer_parts import AnswerParts
 from feedback.models import Choice, Feedback, Interaction
-from feedback.reading.judgement_queries import asker
+from feedback.reading.last_words import asker, later_words, rater, taken_back
 
 _Made = TypeVar("_Made")
 
@@ -102,8 +102,11 @@ async def failures(database: Database, trial: str) -> list[FailedRequest]:
 
 
 async def votes(database: Database, trial: str, metrics: Collection[str]) -> list[Vote]:
-    """What the trial's users said by these metrics of their own answers in it."""
-    query = _votes(metrics).where(col(Interaction.trial) == trial)
+    """What the trial's users say by these metrics of their own answers in it: their last words.
+
+    A vote that was changed counts from the change on; one that was taken back counts no more.
+    """
+    query = _votes(_words(metrics).where(col(Interaction.trial) == trial))
     return await _read(database, query, _vote)
 
 
@@ -116,14 +119,14 @@ async def votes_before(
     until: datetime,
 ) -> list[Vote]:
     """What users said within a time of a channel's version's answers in it."""
-    query = _votes(metrics).where(
+    words = _words(metrics, until).where(
         col(Interaction.channel) == channel,
         col(Interaction.version) == version,
         col(Interaction.received_at) > since,
         col(Interaction.received_at) <= until,
         col(Feedback.received_at) <= until,
     )
-    return await _read(database, query, _vote)
+    return await _read(database, _votes(words), _vote)
 
 
 async def paces_before(
@@ -242,8 +245,8 @@ def _firsts(trial: str, *, status: str | None = None) -> Select[Any]:
     return select(ranked).where(ranked.c.place == 1)
 
 
-def _votes(metrics: Collection[str]) -> Select[Any]:
-    """What askers said of their own answers, failed ones aside.
+def _words(metrics: Collection[str], until: datetime | None = None) -> Select[Any]:
+    """What askers said of their own answers, failed ones aside, and what makes it count or not.
 
     What somebody says of an answer that an engine's death or NaN cut off says nothing about the
     version, and failures have a guardrail of their own.
@@ -252,9 +255,13 @@ def _votes(metrics: Collection[str]) -> Select[Any]:
         select(
             col(Interaction.tenant),
             asker().label("asker"),
+            col(Feedback.id),
             col(Feedback.received_at),
             col(Feedback.metric_name),
             col(Feedback.value),
+            col(Feedback.retracts),
+            later_words().label("later_words"),
+            taken_back(until).label("taken_back"),
         )
         .join(
             Interaction,
@@ -267,9 +274,18 @@ def _votes(metrics: Collection[str]) -> Select[Any]:
             col(Interaction.status) != "failed",
             col(Feedback.source) == HUMAN,
             col(Feedback.metric_name).in_(sorted(metrics)),
-            func.coalesce(col(Feedback.rater), asker()) == asker(),
+            rater() == asker(),
         )
-        .order_by(col(Feedback.received_at), col(Feedback.id))
+    )
+
+
+def _votes(words: Select[Any]) -> Select[Any]:
+    """Those that count, oldest first."""
+    word = words.subquery()
+    return (
+        select(word.c.tenant, word.c.asker, word.c.received_at, word.c.metric_name, word.c.value)
+        .where(word.c.retracts.is_(None), word.c.later_words == 0, ~word.c.taken_back)
+        .order_by(word.c.received_at, word.c.id)
     )
 
 

@@ -1,6 +1,6 @@
 """Rows go to the database in groups: one transaction each; a refused row fails alone."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -9,10 +9,11 @@ from sqlalchemy.exc import IntegrityError
 
 from common.database import Database
 from feedback.database_errors import is_outage
+from feedback.errors import RowRejectedError
 from feedback.ports import RecorderObserver
-from feedback.records import FeedbackRecord, InteractionRecord
+from feedback.records import FeedbackRecord, InteractionRecord, without_texts
 from feedback.repository import write_feedback, write_interactions
-from feedback.write_plan import Outcome, Stored
+from feedback.write_plan import EXTERNAL, Outcome, Stored
 
 Record = InteractionRecord | FeedbackRecord
 Row = TypeVar("Row")
@@ -51,6 +52,15 @@ async def in_one_transaction(database: Database, rows: Sequence[Record]) -> list
         return await database.transaction(lambda connection: _write(connection, rows))
 
 
+def reduced(rows: Iterable[Record]) -> list[InteractionRecord]:
+    """What can be kept of the server's own answers among refused rows (`without_texts`)."""
+    return [
+        without_texts(row, RowRejectedError.__name__)
+        for row in rows
+        if isinstance(row, InteractionRecord) and row.mode != EXTERNAL
+    ]
+
+
 def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
     """Interactions and feedback, each in their order."""
     return (
@@ -62,10 +72,14 @@ def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[Feedba
 def observe_new_feedback(
     observer: RecorderObserver, rows: Sequence[Record], outcomes: Sequence[Outcome | Exception]
 ) -> None:
-    """Count the judgements that were not known before."""
+    """Count the judgements, and the retractions, that were not known before."""
     for row, outcome in zip(rows, outcomes, strict=True):
-        if isinstance(row, FeedbackRecord) and isinstance(outcome, Stored) and outcome.new:
+        if not (isinstance(row, FeedbackRecord) and isinstance(outcome, Stored) and outcome.new):
+            continue
+        if row.retracts is None:
             observer.feedback_stored(row.metric_name, outcome.version)
+        else:
+            observer.feedback_retracted(row.metric_name)
 
 
 def _write(connection: Connection, rows: Sequence[Record]) -> list[Outcome]:

@@ -21,6 +21,7 @@ from feedback.recorder.batches import (
     in_one_transaction,
     observe_new_feedback,
     parted,
+    reduced,
     written,
 )
 from feedback.spool.spool import Refused, Spool, SpooledGroup
@@ -110,6 +111,16 @@ class Forwarder:
         self._tell_size()
         return outcomes
 
+    async def quarantine(self, rows: Sequence[Record]) -> None:
+        """Keep rows that the database refused for good in the spool's file, for somebody to see."""
+        refused = [Refused(row, RowRejectedError.__name__) for row in rows]
+        try:
+            await self._spool.quarantine(refused, self._clock())
+        except SpoolUnavailableError as error:  # the rows are lost: no other place takes them
+            self._failed(error)
+        for row in refused:
+            self._observer.refused(row.reason)
+
     async def _forward(self) -> None:
         first, pause = self._config.retry_seconds, self._config.retry_seconds
         while True:
@@ -171,6 +182,7 @@ class Forwarder:
         """Raises `TimeoutError` when the database takes longer than `seconds`; None: no bound."""
         async with asyncio.timeout(seconds):
             outcomes = await written(group.rows, self._write, _refused)
+            await self._write_reduced(group.rows, outcomes)
         self._observer.database_answered()
         refused = [
             Refused(record, type(outcome).__name__)
@@ -179,6 +191,15 @@ class Forwarder:
         ]
         await self._spool.forget(group, refused, self._clock())
         self._tell(group, outcomes, refused)
+
+    async def _write_reduced(
+        self, rows: Sequence[Record], outcomes: Sequence[Outcome | Exception]
+    ) -> None:
+        """Keep of our own answers that the database refused that they were given."""
+        pairs = zip(rows, outcomes, strict=True)
+        kept = reduced(row for row, outcome in pairs if isinstance(outcome, RowRejectedError))
+        if kept:
+            await written(kept, self._write, _refused)
 
     async def _write(self, rows: Sequence[Record]) -> Sequence[Outcome | Exception]:
         """Write the rows to the database."""

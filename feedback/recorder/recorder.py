@@ -25,7 +25,13 @@ from feedback.errors import (
     StoreUnavailableError,
 )
 from feedback.ports import RecorderObserver
-from feedback.recorder.batches import Record, in_one_transaction, observe_new_feedback, written
+from feedback.recorder.batches import (
+    Record,
+    in_one_transaction,
+    observe_new_feedback,
+    reduced,
+    written,
+)
 from feedback.recorder.forwarder import Forwarder
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.write_plan import EXTERNAL, Outcome, Stored
@@ -77,6 +83,11 @@ class Recorder:
     def depth(self) -> int:
         """Rows that wait or are being written."""
         return len(self._queue) + len(self._writing)
+
+    @property
+    def behind(self) -> bool:
+        """Whether rows that are durable may not be in the database yet."""
+        return self._forwarder is not None and self._forwarder.behind
 
     async def start(self) -> None:
         """Begin to write."""
@@ -155,7 +166,9 @@ class Recorder:
         while True:
             wanted = [waiting for waiting in group if not waiting.withdrawn]
             try:
-                self._resolve(await written(wanted, self._write_group, _refused) if wanted else [])
+                settled = await written(wanted, self._write_group, _refused) if wanted else []
+                self._resolve(settled)
+                await self._keep_refused(settled)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the writer
                 self._observer.retried(len(wanted))
                 _log.warning("recorder_retries", rows=len(wanted), error=type(error).__name__)
@@ -165,6 +178,18 @@ class Recorder:
                 self._refuse_those_who_wait(group)
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._config.retry_seconds_max)
+
+    async def _keep_refused(self, settled: Sequence[_Settled]) -> None:
+        """Keep refused rows aside, and of our own answers that they were given."""
+        rows = [waiting.row for waiting, outcome in settled if _is_refusal(outcome)]
+        if self._forwarder is not None and rows:
+            await self._forwarder.quarantine(rows)
+        kept = [self._waiting_for(row) for row in reduced(rows)]
+        if kept:
+            await written(kept, self._write_group, _refused)
+
+    def _waiting_for(self, row: Record) -> _Waiting:
+        return _Waiting(row, asyncio.get_running_loop().create_future())
 
     async def _write_group(self, group: Sequence[_Waiting]) -> list[_Settled]:
         """Write to the database or, while that is away or has not caught up, into the spool."""
@@ -225,6 +250,10 @@ def _in_order(group: Sequence[_Waiting]) -> list[_Waiting]:
 def _refused(waiting: _Waiting, error: Exception) -> _Settled:
     _log.error("row_rejected", row=type(waiting.row).__name__, error=type(error).__name__)
     return waiting, RowRejectedError(type(error).__name__)
+
+
+def _is_refusal(outcome: Outcome | Exception) -> bool:
+    return isinstance(outcome, RowRejectedError)
 
 
 def _fail_future(future: asyncio.Future[Any], error: Exception) -> None:

@@ -100,6 +100,10 @@ class Spool:
         """
         await self._in_thread(lambda: self._forget(group, refused, at))
 
+    async def quarantine(self, refused: Sequence[Refused], at: datetime) -> None:
+        """Keep rows that never were in the spool, and that the database will never take."""
+        await self._in_thread(lambda: self._keep_aside(refused, at))
+
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, _translated, work)
 
@@ -144,6 +148,15 @@ class Spool:
             _log.error("refused_rows_not_kept", rows=len(refused))
         if not self.rows:
             self._file.shrink()
+
+    def _keep_aside(self, refused: Sequence[Refused], at: datetime) -> None:
+        def work(connection: Connection) -> None:
+            for row in refused:
+                quarantine(connection, row.record, row.reason, at)
+
+        self._open()
+        _private_folder(self._path.parent)
+        self._transact(work)
 
     def _unchanged(self, interactions: Sequence[InteractionRecord]) -> Collection[str]:
         return {record.id for record in interactions} - self._rewritten

@@ -25,7 +25,7 @@ from sqlmodel import SQLModel
 
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.repository import write_feedback, write_interactions
+from feedback.repository import by_tenant, write_feedback, write_interactions
 from feedback.spool.rows import feedback_record, interaction_record, plain, plain_subjects
 from feedback.write_plan import Outcome, Stored
 
@@ -50,6 +50,13 @@ REFUSED = Table(
     Column("content", JSON, nullable=False),
 )
 """What the database will never take."""
+WAITING = Table(
+    "waiting",
+    _OWN,
+    Column("one", Integer, primary_key=True),
+    Column("amount", Integer, nullable=False),
+)
+"""How many rows wait, in its only row; triggers keep it, for counting them reads all of them."""
 
 _TABLES: Mapping[str, Table] = SQLModel.metadata.tables
 INTERACTION = _TABLES[str(Interaction.__tablename__)]
@@ -66,6 +73,11 @@ def create_tables(connection: Connection) -> None:
     for table in _ORDERED:
         order = f"CREATE INDEX IF NOT EXISTS spool_{table.name} ON {table.name} (received_at, id)"
         connection.execute(text(order))
+        for event, change in (("INSERT", 1), ("DELETE", -1)):
+            trigger = f"waiting_{table.name}_{event.lower()} AFTER {event} ON {table.name}"
+            counting = WAITING.update().values(amount=WAITING.c.amount + change)
+            counted = str(counting.compile(compile_kwargs={"literal_binds": True}))
+            connection.execute(text(f"CREATE TRIGGER IF NOT EXISTS {trigger} BEGIN {counted}; END"))
     for table in _LOG:
         known = {column["name"] for column in inspect(connection).get_columns(table.name)}
         for column in table.columns:
@@ -73,12 +85,20 @@ def create_tables(connection: Connection) -> None:
                 kind = column.type.compile(connection.dialect)
                 added = f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {kind}'
                 connection.execute(text(added))
+    _count_once(connection)
 
 
 def count_rows(connection: Connection) -> int:
     """How many rows wait."""
-    queries = (select(func.count()).select_from(table) for table in _ORDERED)
-    return sum(connection.execute(query).scalar_one() for query in queries)
+    return int(connection.execute(select(WAITING.c.amount)).scalar_one())
+
+
+def _count_once(connection: Connection) -> None:
+    """Count the rows of a file that an older Pawl has left."""
+    if connection.execute(select(WAITING.c.amount)).first() is None:
+        queries = (select(func.count()).select_from(table) for table in _ORDERED)
+        rows = sum(connection.execute(query).scalar_one() for query in queries)
+        connection.execute(insert(WAITING).values(one=1, amount=rows))
 
 
 def write_rows(
@@ -121,10 +141,7 @@ def delete_rows(
     if interactions:
         connection.execute(delete(CHOICE).where(CHOICE.c.interaction_id.in_(interactions)))
         connection.execute(delete(INTERACTION).where(INTERACTION.c.id.in_(interactions)))
-    by_tenant: dict[str, list[str]] = defaultdict(list)
-    for record in feedback:
-        by_tenant[record.tenant].append(record.id)
-    for tenant, ids in by_tenant.items():
+    for tenant, ids in by_tenant((record.tenant, record.id) for record in feedback).items():
         for table in (SUBJECTS, FEEDBACK):
             those = (table.c.tenant == tenant) & table.c.id.in_(ids)
             connection.execute(delete(table).where(those))
@@ -162,6 +179,8 @@ def _interactions(
 
 
 def _feedback(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[FeedbackRecord]:
-    query = select(SUBJECTS).where(SUBJECTS.c.id.in_([row["id"] for row in rows]))
-    subjects = {(row.tenant, row.id): row.subjects for row in connection.execute(query)}
+    subjects: dict[tuple[str, str], Sequence[Sequence[Any]]] = {}
+    for tenant, ids in by_tenant((row["tenant"], row["id"]) for row in rows).items():
+        query = select(SUBJECTS).where(SUBJECTS.c.tenant == tenant, SUBJECTS.c.id.in_(ids))
+        subjects |= {(tenant, row.id): row.subjects for row in connection.execute(query)}
     return [feedback_record(row, subjects.get((row["tenant"], row["id"]), ())) for row in rows]

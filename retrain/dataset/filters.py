@@ -1,8 +1,12 @@
 """Why a judgement or a pair is not trained on: each filter has a name, each drop is counted."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
-from feedback.reading.judgements import OVER_QUOTA, OVERCROWDED, SUPERSEDED
+from feedback.reading.judgements import Standing
+
+WORDS_PER_CONVERSATION = 500
+"""Of one conversation; what it brings is held in memory at once."""
 
 
 class Filter(StrEnum):
@@ -11,11 +15,13 @@ class Filter(StrEnum):
     The first group counts judgements, the second pairs (or what would have been one).
     """
 
-    SUPERSEDED = SUPERSEDED
+    SUPERSEDED = "superseded"
     """Its rater said something else later."""
-    OVER_QUOTA = OVER_QUOTA
+    TAKEN_BACK = "taken_back"
+    """Its rater took it back."""
+    OVER_QUOTA = "over_quota"
     """Beyond its rater's events of the week."""
-    OVERCROWDED = OVERCROWDED
+    OVERCROWDED = "overcrowded"
     """Beyond what one conversation may bring."""
     SOURCE = "source"
     """From a source that the settings leave out."""
@@ -52,3 +58,27 @@ class Filter(StrEnum):
     """Prompt and longer answer have more than `hyper.max_length` tokens."""
     OVER_MAXIMUM = "over_maximum"
     """Not drawn: there were more pairs than `max_pairs`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaterRules:
+    """Which of the raters' words count: the last on each thing, and so many a week and a question.
+
+    A rater's earliest `events_per_rater` words of an ISO week count, and of one conversation the
+    earliest `words_per_conversation`. Words that were replaced or taken back use up neither.
+    """
+
+    events_per_rater: int
+    words_per_conversation: int = WORDS_PER_CONVERSATION
+
+    def excluded(self, standing: Standing) -> Filter | None:
+        """Why the word does not count; None: it does."""
+        if standing.later_words:
+            return Filter.SUPERSEDED
+        if standing.taken_back:
+            return Filter.TAKEN_BACK
+        if standing.place_in_week > self.events_per_rater:
+            return Filter.OVER_QUOTA
+        if standing.place_in_conversation > self.words_per_conversation:
+            return Filter.OVERCROWDED
+        return None

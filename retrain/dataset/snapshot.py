@@ -24,7 +24,7 @@ from common.files import FileRecord, LineWriter, matches, new_folder, write_whol
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import AskedPrompt, asked_prompts, judged_conversations
 from retrain.config import RetrainConfig
-from retrain.dataset.filters import Filter
+from retrain.dataset.filters import Filter, RaterRules
 from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, pairs_of
 from retrain.dataset.questions import HeldOutPrompt, question_key
@@ -108,10 +108,8 @@ class PairLog:
     async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
         """See `Log`."""
         window = self._window(self.about.since)
-        quota = self.config.pairs.events_per_rater
-        async for conversation in judged_conversations(
-            self.database, window, events_per_rater=quota
-        ):
+        rules = RaterRules(self.config.pairs.events_per_rater)
+        async for conversation in judged_conversations(self.database, window, rules.excluded):
             result = pairs_of(conversation, self.config.pairs, self.base_fingerprint)
             yield result.pairs, result.filtered
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.schemas import EventOut, ReasonIn, RouteIn, RouteOut, VersionOut
 from adapters.vetting.folder import left_files
+from common.json_values import PlainText
 from server.api.body import documented, json_body
 from server.api.dependencies import administrator, services
 from server.auth.keys import Principal
@@ -28,8 +29,8 @@ class AdapterIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: str = Field(min_length=1, max_length=4096)
-    channel: str = DEFAULT_CHANNEL
+    path: PlainText = Field(min_length=1, max_length=4096)
+    channel: PlainText = DEFAULT_CHANNEL
 
 
 class AddedOut(VersionOut):
@@ -41,13 +42,13 @@ class AddedOut(VersionOut):
 class ChannelRouteIn(RouteIn, ReasonIn):
     """The whole route that is wanted for a channel, and why."""
 
-    channel: str = DEFAULT_CHANNEL
+    channel: PlainText = DEFAULT_CHANNEL
 
 
 class RollbackIn(ReasonIn):
     """Which channel goes back, and why."""
 
-    channel: str = DEFAULT_CHANNEL
+    channel: PlainText = DEFAULT_CHANNEL
 
 
 class SwapOut(BaseModel):

@@ -4,10 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from feedback.names import user_problem
 from server.api.body import read_object
 from server.api.dependencies import application, services
 from server.auth.keys import Principal
 from server.engine.base import Endpoint
+from server.engine.requests.rules import with_whole_numbers
 from server.errors import LeftOutError, LimitError
 from server.services import Services
 from server.serving.exchange import Mode
@@ -34,7 +36,7 @@ async def completions(request: Request, principal: App, here: Here) -> Response:
 async def _answer(
     request: Request, endpoint: Endpoint, principal: Principal, here: Services
 ) -> Response:
-    body = await read_request(request)
+    body = await read_request(request, here)
     return await here.serving.answer(
         request,
         endpoint=endpoint,
@@ -44,11 +46,17 @@ async def _answer(
     )
 
 
-async def read_request(request: Request) -> dict[str, Any]:
-    """The body of a request that names a model. What else it may ask for is the engine's rule."""
-    body = await read_object(request)
+async def read_request(request: Request, here: Services) -> dict[str, Any]:
+    """The body of a request that names a model, and a user whom the log can keep.
+
+    What else it may ask for is the engine's rule.
+    """
+    body = with_whole_numbers(await read_object(request))
     if not isinstance(body.get("model"), str):
         raise LimitError("model", "must name a channel, such as 'pawl'")
+    problem = user_problem(body.get("user"), here.settings.feedback.name_max)
+    if problem is not None:
+        raise LimitError("user", problem)
     return body
 
 

@@ -20,7 +20,7 @@ Here = Annotated[Services, Depends(services)]
 @router.post("/v1/comparisons")
 async def compare(request: Request, principal: App, here: Here) -> Response:
     """Answer a conversation twice; rate with a `preference` for one side over the other."""
-    body = await read_request(request)
+    body = await read_request(request, here)
     between = _between(body.pop("between", None))
     if "@" in body["model"]:
         raise LimitError("model", "must name a channel alone: the versions are not told")

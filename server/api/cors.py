@@ -1,28 +1,29 @@
 """Lets web pages of the listed origins send feedback from a browser, and nothing else (CORS)."""
 
+import re
 from collections.abc import Sequence
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_PATH = "/v1/feedback"
+_PATH = re.compile(r"/v1/feedback(/.*)?")
 _REMEMBERED_SECONDS = 600
 
 
 class FeedbackCors:
-    """ASGI middleware: `CORSMiddleware` before one path."""
+    """ASGI middleware: `CORSMiddleware` before the paths of feedback."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self._app = app
         self._feedback = CORSMiddleware(
             app,
             allow_origins=list(origins),
-            allow_methods=["POST"],
+            allow_methods=["POST", "DELETE"],
             allow_headers=["authorization", "content-type"],
             max_age=_REMEMBERED_SECONDS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, with or without leave for other origins."""
-        here = scope["type"] == "http" and scope["path"] == _PATH
+        here = scope["type"] == "http" and _PATH.fullmatch(scope["path"])
         await (self._feedback if here else self._app)(scope, receive, send)

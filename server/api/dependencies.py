@@ -8,7 +8,7 @@ from feedback.errors import FeedbackTokenError
 from feedback.feedback_tokens import FeedbackGrant, is_feedback_token
 from server.auth.keys import Principal, bearer
 from server.auth.local_requests import came_through_proxy, names_this_machine
-from server.errors import HostError, ProxyError
+from server.errors import HostError, LimitError, ProxyError
 from server.services import Services
 
 # Routes' dependencies are coroutines though they wait for nothing: FastAPI would give each call of
@@ -26,8 +26,15 @@ async def principal(request: Request, here: Annotated[Services, Depends(services
 
     While everybody may in, see `_check_local`.
     """
+    _check_address(request)
     _check_local(request, here)
     return await here.keys.authenticate(request.headers.get("authorization"))
+
+
+def _check_address(request: Request) -> None:
+    """Refuse what PostgreSQL would: whatever stands in an address may be looked up there."""
+    if "\x00" in request.url.path or "%00" in request.url.query or "\x00" in request.url.query:
+        raise LimitError("path", "must not contain NUL characters")
 
 
 def _check_local(request: Request, here: Services) -> None:
@@ -54,6 +61,7 @@ async def judge(
     Raises `FeedbackTokenError`, too for a page of another origin that comes without a token: while
     everybody on the machine may in, its visitors may not.
     """
+    _check_address(request)
     _check_local(request, here)
     authorization = request.headers.get("authorization")
     token = bearer(authorization)

@@ -1,4 +1,4 @@
-"""`POST /v1/feedback`, and the tokens with which browsers send it: `POST /v1/feedback-tokens`."""
+"""`POST /v1/feedback`, `DELETE /v1/feedback/{id}`, and `POST /v1/feedback-tokens` for browsers."""
 
 from typing import Annotated
 
@@ -22,10 +22,20 @@ Here = Annotated[Services, Depends(services)]
 async def give_feedback(
     who: Judge, here: Here, body: Annotated[FeedbackIn, Depends(json_body(FeedbackIn))]
 ) -> FeedbackStored:
-    """Judge an answer. Acknowledged only when it is durable."""
+    """Judge an answer, or take that back (value null). Acknowledged only when it is durable."""
     if isinstance(who, FeedbackGrant):
         return FeedbackStored(feedback_id=await here.feedback.submit_by_token(who, body))
     identifier = await here.feedback.submit(who.tenant, who.key_id, body)
+    return FeedbackStored(feedback_id=identifier)
+
+
+@router.delete("/v1/feedback/{feedback_id:path}")
+async def take_back(feedback_id: str, who: Judge, here: Here) -> FeedbackStored:
+    """Take one judgement back. Acknowledged only when that is durable; again is the same."""
+    if isinstance(who, FeedbackGrant):
+        identifier = await here.feedback.take_back_by_token(who, feedback_id)
+    else:
+        identifier = await here.feedback.take_back(who.tenant, who.key_id, feedback_id)
     return FeedbackStored(feedback_id=identifier)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
+from common.json_values import PlainText
 from retrain.schemas import PlanOut, RunOut
 from server.api.body import documented, json_body
 from server.api.dependencies import administrator, services
@@ -27,8 +28,8 @@ class RunIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
-    channel: str = DEFAULT_CHANNEL
-    slot: str | None = None
+    channel: PlainText = DEFAULT_CHANNEL
+    slot: PlainText | None = None
 
 
 @router.get("/v1/runs")

@@ -166,7 +166,7 @@ def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnv
         stack.push_async_callback(remembering.close)
         await count_earlier(registry, services.metrics.adapters)
         await begin_runs(services.runs, world, stack)
-        start_housekeeping(registry, services.retention, app.state.clock, stack)
+        start_housekeeping(registry, services.retention, services.database, app.state.clock, stack)
         follow(registry, opening.keys, opening.database.url, services.drain, stack)
 
     return work

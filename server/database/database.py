@@ -20,6 +20,7 @@ from server.database.address import sqlite_url
 from server.database.errors import DatabaseAwayError
 from server.database.postgres import check_postgres, open_postgres
 from server.database.sqlite import check_sqlite, open_sqlite
+from server.database.statistics import renew_statistics
 from server.errors import SetupError
 
 __all__ = ["Database", "database_address", "sqlite_url"]
@@ -120,6 +121,10 @@ class Database:
         """Raise what the driver raises when the database does not answer."""
         async with AsyncSession(self._engines.probe) as session:
             await session.exec(select(1))
+
+    async def renew_statistics(self) -> None:
+        """Let the planner know the tables as they are now."""
+        await self.transaction(renew_statistics)
 
     @property
     def away(self) -> bool:

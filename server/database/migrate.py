@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from server.database.database import database_address
 from server.database.postgres import MIGRATION_LOCK, open_async, refusal
+from server.database.statistics import renew_statistics
 from server.errors import SetupError
 
 
@@ -56,12 +57,19 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config = alembic_config()
     _check_known(connection, ScriptDirectory.from_config(config))
     config.attributes["connection"] = connection
+    before = _revision_of(connection)
     command.upgrade(config, revision)
+    if _revision_of(connection) != before:  # a new index is used once it is known what it holds
+        renew_statistics(connection)
+
+
+def _revision_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _check_known(connection: Connection, scripts: ScriptDirectory) -> None:
     known = {script.revision for script in scripts.walk_revisions()}
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = _revision_of(connection)
     if current is not None and current not in known:
         raise SetupError(
             f"the database is at revision {current}, which this version of Pawl does not know: "

@@ -1,4 +1,8 @@
-"""Daily housekeeping: remove texts that are past their retention, and files of retired versions."""
+"""Daily housekeeping.
+
+Texts past their retention and files of retired versions are removed, and the database's planner
+looks at what the tables hold now.
+"""
 
 from contextlib import AsyncExitStack
 
@@ -9,6 +13,7 @@ from adapters.errors import AdaptersError
 from adapters.service import Registry
 from common.clock import Clock
 from common.periodic import Ticker
+from server.database.database import Database
 from server.maintenance.retention import Retention
 
 log = structlog.get_logger()
@@ -16,13 +21,18 @@ EVERY_SECONDS = 24 * 60 * 60.0
 
 
 def start_housekeeping(
-    registry: Registry, retention: Retention, clock: Clock, stack: AsyncExitStack
+    registry: Registry,
+    retention: Retention,
+    database: Database,
+    clock: Clock,
+    stack: AsyncExitStack,
 ) -> None:
     """Do it now and every day, until `stack` ends."""
 
     async def work() -> None:
         await purge(registry, clock)
         await remove_old_texts(retention)
+        await renew_statistics(database)
 
     ticker = Ticker("housekeeping", EVERY_SECONDS, work)
 
@@ -52,3 +62,11 @@ async def remove_old_texts(retention: Retention) -> None:
     except (OSError, SQLAlchemyError) as error:
         retention.metrics.failed()
         log.warning("retention_failed", kind=type(error).__name__)
+
+
+async def renew_statistics(database: Database) -> None:
+    """Let the database's planner know the tables as they are now."""
+    try:
+        await database.renew_statistics()
+    except SQLAlchemyError as error:
+        log.warning("statistics_failed", kind=type(error).__name__)

@@ -40,6 +40,12 @@ class RecorderMetrics(RecorderObserver):
             ["metric", "version"],
             registry=registry,
         )
+        self.retracted = Counter(
+            "pawl_feedback_retracted",
+            "Times that feedback was taken back",
+            ["metric"],
+            registry=registry,
+        )
 
     def expect(self) -> None:
         """Show zeros."""
@@ -68,3 +74,7 @@ class RecorderMetrics(RecorderObserver):
     def feedback_stored(self, metric_name: str, version: str | None) -> None:
         """New feedback is durable."""
         self.feedback.labels(metric_name, version or "").inc()
+
+    def feedback_retracted(self, metric_name: str) -> None:
+        """Feedback was taken back."""
+        self.retracted.labels(metric_name).inc()

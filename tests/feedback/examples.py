@@ -91,6 +91,7 @@ class CountingObserver(RecorderObserver):
     retries: int = 0
     failures: list[str] = field(default_factory=list)
     stored: list[tuple[str, str | None]] = field(default_factory=list)
+    retracted: list[str] = field(default_factory=list)
     depth: int = 0
 
     def queue_depth(self, rows: int) -> None:
@@ -107,6 +108,9 @@ class CountingObserver(RecorderObserver):
 
     def feedback_stored(self, metric_name: str, version: str | None) -> None:
         self.stored.append((metric_name, version))
+
+    def feedback_retracted(self, metric_name: str) -> None:
+        self.retracted.append(metric_name)
 
 
 @asynccontextmanager

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedback.names import storable
 from feedback.records import conversation_hash, pack, thread_hash, unpack
-from feedback.rows import storable
 
 pytestmark = pytest.mark.pure
 

@@ -14,6 +14,7 @@ from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import asked_prompts, judged_conversations
 from feedback.reading.trials import exposures, votes
 from feedback.retention import BATCH, Texts, is_text, oldest_text, remove_texts, texts_due
+from retrain.dataset.filters import RaterRules
 from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 from tests.retrain.world import SATURDAY
@@ -129,7 +130,7 @@ async def test_a_question_is_told_by_an_answer_that_still_has_it(database: Datab
         await log.write(database)
     await remove(database)
     window = LogWindow(CHANNEL, frozenset({TENANT}), None, SATURDAY)
-    (found,) = [one async for one in judged_conversations(database, window, events_per_rater=9)]
+    (found,) = [one async for one in judged_conversations(database, window, RaterRules(9).excluded)]
     assert found.messages == [{"role": "user", "content": "hours?"}]
     assert {answer.text: answer.texts_removed for answer in found.answers} == {
         "": True,

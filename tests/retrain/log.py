@@ -85,8 +85,9 @@ class Log:
 
     async def write(self, database: Database) -> None:
         """Store everything that was not stored yet."""
-        kinds: tuple[type[Any], ...] = (Interaction, Choice, Feedback)
+        parents = [row for row in self.rows if isinstance(row, Interaction)]
+        others = [row for row in self.rows if not isinstance(row, Interaction)]
         async with database.write() as session:
-            for kind in kinds:
-                session.add_all([row for row in self.rows if isinstance(row, kind)])
+            for rows in (parents, others):
+                session.add_all(rows)
                 await session.flush()

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from adapters.names import BASE
+from common.json_values import whole_number
 from server.engine.base import Endpoint, EngineCall
 from server.engine.errors import RequestRefusedError
 from server.engine.limits import USUAL_LIMITS, Limits
@@ -110,6 +111,37 @@ def _chat(limits: Limits) -> dict[str, Check]:
         "continue_final_message": check.flag,
         "chat_template_kwargs": check.template_switches,
     }
+
+
+_WHOLE = frozenset(
+    {
+        "n",
+        "best_of",
+        "max_tokens",
+        "max_completion_tokens",
+        "min_tokens",
+        "top_k",
+        "seed",
+        "logprobs",
+        "top_logprobs",
+        "prompt_logprobs",
+        "thinking_token_budget",
+    }
+)
+_WHOLE_LISTS = frozenset({"prompt", "stop_token_ids"})
+
+
+def with_whole_numbers(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body with 4 for 4.0 where a whole number is asked: JSON does not tell the two apart."""
+    return {name: _whole(name, value) for name, value in body.items()}
+
+
+def _whole(name: str, value: Any) -> Any:
+    if name in _WHOLE:
+        return whole_number(value)
+    if name in _WHOLE_LISTS and isinstance(value, list):
+        return [whole_number(one) for one in value]
+    return value
 
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")

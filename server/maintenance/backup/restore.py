@@ -30,6 +30,7 @@ from adapters.store.manifest import (
 )
 from server.adapter_store import open_store
 from server.database.migrate import alembic_config, upgrade
+from server.database.statistics import renew_after_bulk_load
 from server.maintenance.backup.errors import BackupError
 from server.maintenance.backup.fill import Row, check_empty, fill, writing
 from server.maintenance.backup.manifest import (
@@ -172,6 +173,7 @@ def _restore_tables(url: str, place: Place, manifest: BackupManifest, progress: 
                 written = fill(connection, record, _rows(lines, record, progress))
             if written != record.rows:
                 raise BackupError(f"{record.file} has {written} rows, not {record.rows}")
+        renew_after_bulk_load(connection)
 
 
 @contextmanager

@@ -8,14 +8,13 @@ import pytest
 from feedback.answer_parts import AnswerParts, ToolCall
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import (
-    OVER_QUOTA,
-    SUPERSEDED,
     JudgedConversation,
     Judgement,
     asked_prompts,
     judged_conversations,
 )
 from feedback.records import pack
+from retrain.dataset.filters import Filter, RaterRules
 from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
@@ -38,7 +37,7 @@ async def read(
     database: Database, log: Log, quota: int = 25, since: datetime | None = None
 ) -> list[JudgedConversation]:
     await log.write(database)
-    stream = judged_conversations(database, window(log, since), events_per_rater=quota)
+    stream = judged_conversations(database, window(log, since), RaterRules(quota).excluded)
     return [conversation async for conversation in stream]
 
 
@@ -69,7 +68,7 @@ async def test_more_conversations_than_a_batch_come_in_order(database: Database,
 
 async def peak_of_reading(database: Database, log: Log) -> int:
     """Bytes held at most while all that was ever said is read."""
-    stream = judged_conversations(database, window(log), events_per_rater=25)
+    stream = judged_conversations(database, window(log), RaterRules(25).excluded)
     tracemalloc.start()
     try:
         assert [True async for _ in stream]
@@ -119,7 +118,7 @@ async def test_only_the_last_word_of_a_rater_counts(database: Database, log: Log
     log.say("thumbs", asked, False)
     (found,) = await read(database, log)
     assert [word.value for word in found.judgements] == [False]
-    assert found.left_out == {SUPERSEDED: 1}
+    assert found.left_out == {Filter.SUPERSEDED: 1}
 
 
 async def test_words_on_other_choices_are_kept_apart(database: Database, log: Log) -> None:
@@ -161,7 +160,7 @@ async def test_a_raters_events_of_a_week_are_capped_earliest_first(
     found = await read(database, log, quota=3)
     kept = sorted(word.id for conversation in found for word in conversation.judgements)
     assert kept == ["feedback-000002", "feedback-000005", "feedback-000008"]
-    assert sum(conversation.left_out.get(OVER_QUOTA, 0) for conversation in found) == 2
+    assert sum(conversation.left_out.get(Filter.OVER_QUOTA, 0) for conversation in found) == 2
 
 
 async def test_the_cap_starts_anew_on_monday(database: Database, log: Log) -> None:
@@ -183,7 +182,7 @@ async def test_a_week_that_a_run_cut_in_two_has_one_quota(database: Database, lo
         log.say("thumbs", log.ask(f"after {number}", "answer"), True)
     found = await read(database, log, quota=4, since=cut_off)
     assert sum(len(conversation.judgements) for conversation in found) == 1
-    assert sum(conversation.left_out.get(OVER_QUOTA, 0) for conversation in found) == 2
+    assert sum(conversation.left_out.get(Filter.OVER_QUOTA, 0) for conversation in found) == 2
 
 
 async def test_a_programs_word_takes_back_no_persons(database: Database, log: Log) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,15 +24,18 @@ from feedback.models import Choice, Feedback, Interaction
 from feedback.recorder.recorder import Recorder
 from feedback.records import FeedbackRecord, unpack
 from feedback.repository import write_feedback
+from feedback.schemas import FeedbackIn
 from feedback.write_plan import Stored
 from server.database.database import Database
 from tests.feedback.examples import (
+    TENANT,
     CountingObserver,
     interaction,
     judgement,
     new_id,
     running_service,
 )
+from tests.feedback.spool.spooling import looked_at, spooling
 
 pytestmark = pytest.mark.anyio
 QUICK = FeedbackConfig(retry_seconds=0.001, retry_seconds_max=0.002)
@@ -119,9 +123,36 @@ async def test_a_bad_row_fails_alone(database: Database, bad: Sequence[int]) -> 
     async with running_service(database, observer=observer) as (_, recorder):
         ends = await asyncio.gather(*map(recorder.record, rows), return_exceptions=True)
     assert [n for n, end in enumerate(ends) if isinstance(end, RowRejectedError)] == bad
-    good = [row.id for number, row in enumerate(rows) if number not in bad]
-    assert sorted(await ids_of(database)) == sorted(good)
     assert observer.failures == ["RowRejectedError"] * len(bad)
+    async with database.read() as session:
+        found = {row.id: row for row in await session.exec(select(Interaction))}
+    assert [found[row.id].status for row in rows] == [
+        "aborted" if number in bad else "complete" for number in range(10)
+    ]
+
+
+async def test_of_a_refused_answer_it_is_kept_that_there_was_one(
+    database: Database, tmp_path: Path
+) -> None:
+    """Its id was seen by a client: what is said of it must not be said of nothing."""
+    async with spooling(database, tmp_path) as log:
+        refused = interaction(prompt_token_ids=[2**40], user="ann")
+        with pytest.raises(RowRejectedError):
+            await log.recorder.record(refused)
+        said = FeedbackIn(inference_id=refused.id, metric_name="thumbs", value=True)
+        await log.service.submit(TENANT, None, said)
+        shown = await log.service.interaction(TENANT, refused.id)
+    assert (shown.user, shown.status, shown.error) == ("ann", "aborted", "RowRejectedError")
+    assert (shown.request, list(shown.choices), len(shown.feedback)) == ({}, [], 1)
+    assert looked_at(tmp_path, "SELECT kind, id FROM refused") == [("interaction", refused.id)]
+
+
+async def test_of_a_refused_report_nothing_is_kept(database: Database) -> None:
+    """Its sender is told, and knows no id."""
+    async with running_service(database) as (_, recorder):
+        with pytest.raises(RowRejectedError):
+            await recorder.record(interaction(prompt_token_ids=[2**40], mode="external"))
+    assert await ids_of(database) == []
 
 
 async def test_a_row_that_the_database_itself_refuses_fails_alone(

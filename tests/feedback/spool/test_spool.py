@@ -224,7 +224,8 @@ async def test_a_row_that_only_the_database_refuses_is_kept_aside_alone(
         log.database.away = False
         await log.caught_up()
         assert log.heard.refusals == ["RowRejectedError"]
-    assert len(await interactions(database)) == 7
+    statuses = {row.id: row.status for row in await interactions(database)}
+    assert [statuses[row.id] == "aborted" for row in rows] == [number == 3 for number in range(8)]
     ((kept,),) = looked_at(tmp_path, "SELECT id FROM refused")
     assert kept == rows[3].id
 

@@ -88,7 +88,12 @@ async def test_a_file_of_an_older_version_is_taken_up(database: Database, tmp_pa
     await spool.write([row], [])
     await spool.close()
     with closing(sqlite3.connect(spool_path(tmp_path))) as connection:
-        connection.execute("DROP INDEX interaction_comparison")
+        for index in ("interaction_comparison", "interaction_compared"):
+            connection.execute(f"DROP INDEX {index}")
+        for table in ("interaction", "feedback"):
+            for change in ("insert", "delete"):
+                connection.execute(f"DROP TRIGGER waiting_{table}_{change}")
+        connection.execute("DROP TABLE waiting")
         connection.execute("ALTER TABLE interaction DROP COLUMN comparison")
         connection.commit()
     async with spooling(database, tmp_path) as log:

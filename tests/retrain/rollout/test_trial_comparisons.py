@@ -11,6 +11,7 @@ from feedback.reading.comparisons import Decided
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import judged_conversations
 from retrain.config import CanaryConfig, PairsConfig, RetrainConfig
+from retrain.dataset.filters import RaterRules
 from retrain.dataset.pairs import pairs_of
 from retrain.gates.evidence import Compared, stream_curves
 from retrain.models import Rollout
@@ -116,7 +117,7 @@ async def test_a_blind_preference_is_a_training_pair(database: Database) -> None
     config = PairsConfig(held_out_share=0)
     pairs = [
         pair
-        async for conversation in judged_conversations(database, window, events_per_rater=100)
+        async for conversation in judged_conversations(database, window, RaterRules(100).excluded)
         for pair in pairs_of(conversation, config, "f" * 64).pairs
     ]
     assert [(one.chosen.text, one.rejected.text, one.signal) for one in pairs] == [

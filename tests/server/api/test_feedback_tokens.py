@@ -109,13 +109,43 @@ async def test_a_token_opens_no_other_route(running: RunningApp, keyed: httpx.As
     closed = [
         (method, path)
         for method, path in operations(running.app)
-        if path not in ("/v1/feedback", "/metrics") and not path.startswith("/health")
+        if not re.match(r"/v1/feedback(/|$)|/metrics|/health", path)
     ]
     assert closed
     for method, path in closed:
         refused = await browser.request(method, re.sub(r"{\w+}", "none", path))
         assert refused.status_code == 401, (method, path)
-        assert "/v1/feedback alone" in refused.json()["error"]["message"]
+        assert method == "HEAD" or "/v1/feedback alone" in refused.json()["error"]["message"]
+
+
+async def test_a_token_takes_back_what_was_said_with_it_and_nothing_else(
+    running: RunningApp, keyed: httpx.AsyncClient
+) -> None:
+    identifier, other = await answered(keyed), await answered(keyed)
+    browser = running.bearer(await token_for(keyed, identifier, rater="anna"))
+    own = (await browser.post("/v1/feedback", json=thumbs(identifier))).json()["feedback_id"]
+    foreign = [
+        (await keyed.post("/v1/feedback", json=body)).json()["feedback_id"]
+        for body in (
+            thumbs(identifier),
+            thumbs(identifier, rater="anna", source="CODE"),
+            thumbs(other, rater="anna"),
+        )
+    ]
+    for word in foreign:
+        assert (await browser.delete(f"/v1/feedback/{word}")).status_code == 403
+    assert (await browser.delete(f"/v1/feedback/{own}")).status_code == 200
+    left = (await keyed.get(f"/v1/interactions/{identifier}")).json()["feedback"]
+    assert own not in [word["id"] for word in left]
+    assert len(left) == 2
+
+
+async def test_a_listed_page_may_take_back(open_to_pages: RunningApp) -> None:
+    asked = {**PREFLIGHT, "origin": SHOP, "access-control-request-method": "DELETE"}
+    leave = await open_to_pages.anyone.options("/v1/feedback/any", headers=asked)
+    assert leave.headers["access-control-allow-origin"] == SHOP
+    elsewhere = await open_to_pages.anyone.options("/v1/feedback-tokens", headers=asked)
+    assert "access-control-allow-origin" not in elsewhere.headers
 
 
 async def test_a_token_is_no_key_even_where_everybody_may_in(running: RunningApp) -> None:
@@ -202,7 +232,7 @@ async def test_a_listed_page_without_a_token_is_refused_where_everybody_may_in(
 
 async def test_no_page_may_use_anything_but_feedback(open_to_pages: RunningApp) -> None:
     for _, path in operations(open_to_pages.app):
-        if path != "/v1/feedback":
+        if not re.match(r"/v1/feedback(/|$)", path):
             answer = await open_to_pages.anyone.options(path, headers={"origin": SHOP, **PREFLIGHT})
             assert "access-control-allow-origin" not in answer.headers, path
 

@@ -7,6 +7,7 @@ import pytest
 
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import asked_prompts, judged_conversations
+from retrain.dataset.filters import RaterRules
 from server.serving.exchange import PRIORITY, Mode
 from tests.server.api.test_chat import CHAT
 from tests.server.comparing import WHO, version
@@ -89,7 +90,7 @@ async def test_background_requests_are_neither_asked_again_nor_trained_on(
     window = LogWindow("pawl", None, None, running.services.clock())
     database = running.services.database
     asked = [one.asker async for one in asked_prompts(database, window, lambda *_: True)]
-    judged = [one async for one in judged_conversations(database, window, events_per_rater=100)]
+    judged = [one async for one in judged_conversations(database, window, RaterRules(100).excluded)]
     assert set(asked) == {"person"}
     assert {word.rater for one in judged for word in one.judgements} == {"person"}
 
