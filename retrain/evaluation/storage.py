@@ -36,6 +36,7 @@ class _Summary(BaseModel):
     asked: int
     failed: dict[str, int]
     suite: SuiteResult | None
+    judged: bool = True
     rows: FileRecord
 
 
@@ -50,7 +51,7 @@ def write_evaluation(
         for row in evaluation.rows:
             judged = JudgedRow(**dict(row), messages=asked[row.prompt_id])
             writer.write(judged.model_dump_json().encode())
-    about = evaluation.model_dump(include={"arms", "asked", "failed", "suite"})
+    about = evaluation.model_dump(include={"arms", "asked", "failed", "suite", "judged"})
     summary = _Summary.model_validate({**about, "format": FORMAT, "rows": writer.close()})
     write_whole(folder / SUMMARY, summary.model_dump_json(indent=2).encode())
 
@@ -79,6 +80,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         rows=rows,
         failed=summary.failed,
         suite=summary.suite,
+        judged=summary.judged,
     )
 
 

@@ -77,7 +77,7 @@ def model_folder(model: str, revision: str | None) -> Path:
 
     Raises `EngineStartError` where there is neither on this machine.
     """
-    if Path(model).is_dir():
+    if model and Path(model).is_dir():
         return Path(model)
     try:
         return Path(snapshot_download(model, revision=revision, local_files_only=True))

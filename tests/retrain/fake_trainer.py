@@ -1,7 +1,8 @@
 """A trainer that trains nothing: `python fake_trainer.py BEHAVIOUR job.json`.
 
 `good` leaves an adapter's folder, `chatters` also prints what is no event, `fails` says why it did
-not, `dies` says nothing, `hangs` waits to be stopped, `forks` does so with a child of its own,
+not, `too_few` that too few pairs fit, `dies` says nothing, `hangs` waits to be stopped, `forks`
+does so with a child of its own,
 `leaves` is killed and leaves a child that holds its pipes, `escapes` one in a session of its own,
 `floods` fills standard error, `deaf` hangs and hears no SIGTERM,
 `killed` is killed as often as the job's seed says, then leaves an adapter's folder.
@@ -14,6 +15,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+FAILURES = {
+    "fails": ("NonFiniteError", "lower learning_rate", 3),
+    "too_few": ("TooFewPairsError", "2 pairs, fewer than the minimum of 10", 6),
+}
 
 
 def say(**event: object) -> None:
@@ -68,9 +74,10 @@ def main(behaviour: str, job: dict[str, str]) -> int:
         case "killed":
             be_killed(Path(job["output"]).with_name("tries"), int(job["seed"]))
             save(Path(job["output"]))
-        case "fails":
-            say(event="failed", reason="NonFiniteError", message="lower learning_rate", exit_code=3)
-            return 3
+        case "fails" | "too_few":
+            reason, message, code = FAILURES[behaviour]
+            say(event="failed", reason=reason, message=message, exit_code=code)
+            return code
         case "dies":
             os._exit(9)
         case "floods":
