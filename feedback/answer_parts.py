@@ -85,6 +85,11 @@ class AnswerParts:
         return "\n".join([*([self.text] if self.text else []), *map(ToolCall.rendered, self.calls)])
 
 
+def has_parts(served: Sequence[str]) -> bool:
+    """Whether what was sent may say more than text; a quick look, for every answer."""
+    return any(part in sent for sent in served for part in _PARTS)
+
+
 def served_messages(served: Sequence[str]) -> dict[int, Message]:
     """The assistant's messages by choice, from a JSON body or from a stream's events.
 
@@ -94,7 +99,7 @@ def served_messages(served: Sequence[str]) -> dict[int, Message]:
         choices = _choices(served[0])
         return {one["index"]: one["message"] for one in choices if "message" in one}
     merged: dict[int, _Merged] = {}
-    if not any(part in event for event in served for part in _PARTS):
+    if not has_parts(served):
         return {}
     for event in served:
         for one in _choices(event.removeprefix(_EVENT)):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from adapters.routing.route import Resolved
+from feedback.answer_parts import has_parts
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
 from server.auth.keys import Principal
 from server.engine.base import Endpoint, EngineCall, EngineResponse, Tap
@@ -101,7 +102,8 @@ class Exchange:
         if not tap.finite:
             record.error = NotFiniteError.__name__
         record.prompt_token_ids = tap.prompt_token_ids
-        record.served = self.served
+        # While the database is slow, records wait in memory: a stream of text is not kept twice.
+        record.served = self.served if has_parts(self.served) else ()
         record.cached_tokens = tap.cached_tokens
         if tap.first_token is not None:
             record.first_token_seconds = tap.first_token - tap.started
