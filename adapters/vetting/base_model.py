@@ -80,8 +80,13 @@ def renamed_tensors(folder: Path) -> dict[str, str]:
     }
 
 
+def is_embedding(module: str) -> bool:
+    """Whether a module of that name is an embedding or the head."""
+    return module.rsplit(".", 1)[-1] in _EMBEDDINGS
+
+
 def _may_be_adapted(name: str) -> bool:
-    return name.rsplit(".", 1)[-1] not in _EMBEDDINGS and not in_tower(name)
+    return not is_embedding(name) and not in_tower(name)
 
 
 def _module(tensor: Tensor) -> str | None:

@@ -22,7 +22,7 @@ from adapters.errors import (
     WeightsFormatError,
     WrongBaseModelError,
 )
-from adapters.vetting.base_model import MATRIX, BaseModelInfo
+from adapters.vetting.base_model import MATRIX, BaseModelInfo, is_embedding
 from adapters.vetting.folder import FILES, WEIGHTS_FILE, check_folder
 from adapters.vetting.foreign_tensors import explain
 from adapters.vetting.norms import FLOAT_TYPES, check_update, measure
@@ -148,6 +148,11 @@ def _check_base(module: str, name: str, halves: Halves, base: BaseModelInfo) -> 
     """Modules of an unknown base model are let through: the engine has the last word."""
     if not base.modules:
         return
+    if name not in base.modules and is_embedding(name):
+        raise UnsupportedAdapterError(
+            f"{module} is an embedding or the head, where adapters are not served: take it out of "
+            "target_modules and train again"
+        )
     if name not in base.modules:
         raise WrongBaseModelError(
             f"the base model has no linear module {module}: add adapters of {base.name} only"

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.timeout(400),
 ]
 
-LET_IN = {"PAWL_ADAPTERS__MAX_UPDATE_RATIO": "1e30"}
+LET_IN = {"PAWL_ADAPTERS__MAX_UPDATE_RATIO": "1e308"}
 """Vetting out of the way: the alarm is the second line."""
 
 QUESTIONS = [f"When do the tomatoes ripen in year {year}?" for year in range(20)]
@@ -29,7 +29,7 @@ def huge_adapter(folder: Path, base: Path) -> Path:
     """An adapter whose weights are finite and whose alpha makes the engine overflow."""
     made = make_random_adapter(folder, base=base, seed=3)
     config = json.loads((made / "adapter_config.json").read_text())
-    (made / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 1e36}))
+    (made / "adapter_config.json").write_text(json.dumps({**config, "lora_alpha": 1e25}))
     return made
 
 

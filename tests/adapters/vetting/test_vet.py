@@ -218,6 +218,15 @@ def test_a_module_that_the_base_model_lacks_is_refused(tmp_path: Path) -> None:
         vetted(make_adapter(tmp_path / "a", tensors=tensors))
 
 
+@pytest.mark.parametrize("module", ["lm_head", "model.embed_tokens"])
+def test_an_adapter_on_the_head_or_an_embedding_is_told_so(tmp_path: Path, module: str) -> None:
+    tensors = {name.replace(Q, f"base_model.model.{module}"): v for name, v in arrays().items()}
+    config = {"target_modules": [module.rsplit(".", 1)[-1], "up_proj"]}
+    folder = make_adapter(tmp_path / "a", tensors=tensors, config=config)
+    with pytest.raises(UnsupportedAdapterError, match="take it out of target_modules"):
+        vetted(folder)
+
+
 def test_a_base_model_without_known_modules_leaves_it_to_the_engine(tmp_path: Path) -> None:
     tensors = {name.replace("layers.0", "layers.7"): value for name, value in arrays().items()}
     folder = make_adapter(tmp_path / "a", tensors=tensors)

@@ -57,6 +57,24 @@ async def test_structured_output_follows_its_schema(
     assert json.loads(call.tap.choices[0].text) in {"red", "green"}
 
 
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"repetition_penalty": 0.01},
+        {"repetition_penalty": 10, "frequency_penalty": -2, "presence_penalty": 2},
+        {"logit_bias": {"5": -100, "6": 100}},
+        {"temperature": 1e-5, "top_p": 0.001, "min_p": 1},
+        {"structured_outputs": {"choice": ["red", "green"]}, "repetition_penalty": 0.01},
+    ],
+)
+async def test_no_sampling_setting_of_a_client_raises_the_alarm(
+    real_engine: "VllmEngine", extreme: dict[str, Any]
+) -> None:
+    call = chat(**extreme, max_tokens=30)
+    assert (await real_engine.answer(call)).status == 200
+    assert (call.tap.finite, real_engine.nan_alarm.is_raised) == (True, False)
+
+
 async def test_token_ids_returned_are_those_in_the_tap(real_engine: "VllmEngine") -> None:
     call = chat(return_token_ids=True)
     body = body_of(await real_engine.answer(call))
