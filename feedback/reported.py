@@ -12,8 +12,8 @@ from feedback.ids import Prefix
 from feedback.names import check_length
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash, thread_hash
 from feedback.schemas import InteractionIn
+from feedback.storage.write_plan import EXTERNAL
 from feedback.validation import check_tags
-from feedback.write_plan import EXTERNAL
 
 _SAMPLING = {"temperature", "top_p", "max_tokens", "stop"}
 

@@ -10,9 +10,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 from feedback.models import Choice, Feedback, Interaction
 from feedback.reading.last_words import later_words, taken_back
 from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.rows import choice_rows, feedback_row, interaction_row
+from feedback.storage.rows import choice_rows, feedback_row, interaction_row
+from feedback.storage.write_plan import KnownInteraction, Outcome, plan_feedback, plan_interactions
 from feedback.validation import StoredAnswers
-from feedback.write_plan import KnownInteraction, Outcome, plan_feedback, plan_interactions
 
 # Statements of the hot path are made once: making them costs more than the database does.
 _INSERT_INTERACTIONS = insert(Interaction)

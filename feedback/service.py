@@ -12,7 +12,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from common.clock import Clock
 from common.database import Database
 from feedback.config import FeedbackConfig
-from feedback.database_errors import is_outage
 from feedback.errors import (
     FeedbackNotFoundError,
     FeedbackTokenScopeError,
@@ -42,8 +41,9 @@ from feedback.schemas import (
     InteractionIn,
     InteractionOut,
 )
+from feedback.storage.database_errors import is_outage
+from feedback.storage.write_plan import Stored
 from feedback.validation import CheckedFeedback, check
-from feedback.write_plan import Stored
 
 HUMAN = "HUMAN"
 

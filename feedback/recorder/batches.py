@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from common.database import Database
-from feedback.database_errors import is_outage
 from feedback.errors import RowRejectedError
 from feedback.ports import RecorderObserver
 from feedback.records import FeedbackRecord, InteractionRecord, without_texts
 from feedback.repository import write_feedback, write_interactions
-from feedback.write_plan import EXTERNAL, Outcome, Stored
+from feedback.storage.database_errors import is_outage
+from feedback.storage.write_plan import EXTERNAL, Outcome, Stored
 
 Record = InteractionRecord | FeedbackRecord
 Row = TypeVar("Row")

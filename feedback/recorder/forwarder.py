@@ -25,7 +25,7 @@ from feedback.recorder.batches import (
     written,
 )
 from feedback.spool.spool import Refused, Spool, SpooledGroup
-from feedback.write_plan import Outcome, Stored
+from feedback.storage.write_plan import Outcome, Stored
 
 GIVE_WAY_SECONDS = 0.2
 GIVE_WAY_GROUPS = 2

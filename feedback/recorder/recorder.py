@@ -17,7 +17,6 @@ import structlog
 
 from common.database import Database
 from feedback.config import FeedbackConfig
-from feedback.database_errors import is_outage
 from feedback.errors import (
     RecorderClosedError,
     RecorderFullError,
@@ -34,7 +33,8 @@ from feedback.recorder.batches import (
 )
 from feedback.recorder.forwarder import Forwarder
 from feedback.records import FeedbackRecord, InteractionRecord
-from feedback.write_plan import EXTERNAL, Outcome, Stored
+from feedback.storage.database_errors import is_outage
+from feedback.storage.write_plan import EXTERNAL, Outcome, Stored
 
 _log = structlog.get_logger()
 

@@ -11,7 +11,7 @@ from feedback.records import (
     Subject,
     unpack,
 )
-from feedback.rows import choice_rows, feedback_row, interaction_row
+from feedback.storage.rows import choice_rows, feedback_row, interaction_row
 
 _NO_COLUMNS = {"choices", "prompt_token_ids", "served"}
 _ASKED = {field.name for field in fields(InteractionRecord)} - _NO_COLUMNS - {"prompt_tokens"}

@@ -18,12 +18,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from common.files import sync
-from feedback.database_errors import is_outage
 from feedback.errors import SpoolUnavailableError
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.spool.file import SpoolFile, is_full
 from feedback.spool.tables import delete_rows, quarantine, read_oldest, write_rows
-from feedback.write_plan import Outcome, Stored
+from feedback.storage.database_errors import is_outage
+from feedback.storage.write_plan import Outcome, Stored
 
 Result = TypeVar("Result")
 

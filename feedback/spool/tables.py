@@ -27,7 +27,7 @@ from feedback.models import Choice, Feedback, Interaction
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.repository import by_tenant, write_feedback, write_interactions
 from feedback.spool.rows import feedback_record, interaction_record, plain, plain_subjects
-from feedback.write_plan import Outcome, Stored
+from feedback.storage.write_plan import Outcome, Stored
 
 _OWN = MetaData()
 SUBJECTS = Table(

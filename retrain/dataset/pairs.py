@@ -16,7 +16,7 @@ from feedback.reading.judgements import JudgedConversation
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.pairwise import PairwiseJudgement, Side, opinions_of
-from retrain.trainer.rows import CompletionRow, PairRow, Signal
+from retrain.trainer.examples.rows import CompletionRow, PairRow, Signal
 
 ID_BYTES = 12
 

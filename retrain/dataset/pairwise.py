@@ -13,7 +13,7 @@ from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out import held_out
 from retrain.dataset.turns import served_turn
-from retrain.trainer.rows import ServedTurn, Signal
+from retrain.trainer.examples.rows import ServedTurn, Signal
 
 Key = tuple[str, int]
 """An answer: interaction id and choice."""

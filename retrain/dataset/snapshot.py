@@ -29,8 +29,8 @@ from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, pairs_of
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
-from retrain.trainer.fit import fit_of_row, too_few
-from retrain.trainer.rows import PairRow
+from retrain.trainer.examples.fit import fit_of_row, too_few
+from retrain.trainer.examples.rows import PairRow
 
 PAIRS, HELD_OUT, QUESTIONS, MANIFEST = (
     "pairs.jsonl",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from feedback.reading.judgements import LoggedAnswer
-from retrain.trainer.rows import ServedTurn
+from retrain.trainer.examples.rows import ServedTurn
 
 
 def served_turn(request: Mapping[str, Any], answer: LoggedAnswer) -> ServedTurn | None:

@@ -13,8 +13,10 @@ from transformers.integrations import TensorBoardCallback
 from retrain.config import HyperParameters
 from retrain.trainer.artifact import TrainingRecord, publish, save_adapter
 from retrain.trainer.callbacks import StepEvents
-from retrain.trainer.data import Prepared, prepare
 from retrain.trainer.events import BatchHalved, Dropped, EventWriter, Reference, Saved, Started
+from retrain.trainer.examples.data import Prepared, prepare
+from retrain.trainer.examples.rendering import Served, demonstration_ids
+from retrain.trainer.examples.rows import PairRow, ServedTurn
 from retrain.trainer.job import Job
 from retrain.trainer.memory import with_one_halving
 from retrain.trainer.methods.dpo import PairCollator, PairTrainer, dpo_config
@@ -28,8 +30,6 @@ from retrain.trainer.model import (
     pick_device,
     vocabulary_size,
 )
-from retrain.trainer.rendering import Served, demonstration_ids
-from retrain.trainer.rows import PairRow, ServedTurn
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
 

@@ -16,9 +16,9 @@ from sqlmodel import col, select
 from adapters.signals import signal
 from common.clock import Clock
 from common.database import Database
-from feedback.database_errors import is_outage
 from feedback.errors import FeedbackTokenError
 from feedback.feedback_tokens import is_feedback_token
+from feedback.storage.database_errors import is_outage
 from server.auth.lookup import KeyLookup
 from server.errors import (
     AuthenticationError,

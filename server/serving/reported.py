@@ -6,7 +6,7 @@ from typing import Any
 from adapters.routing.route import Resolved
 from feedback.records import thread_hash
 from feedback.schemas import InteractionIn
-from feedback.write_plan import EXTERNAL
+from feedback.storage.write_plan import EXTERNAL
 from server.auth.keys import Principal
 from server.engine.base import Endpoint
 from server.serving.exchange import Exchange, new_record

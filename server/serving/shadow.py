@@ -27,7 +27,7 @@ from common.clock import Clock
 from common.hashing import unit_interval
 from feedback.ids import InteractionIds
 from feedback.records import InteractionRecord
-from feedback.write_plan import EXTERNAL
+from feedback.storage.write_plan import EXTERNAL
 from server.config import ShadowConfig
 from server.engine.base import Engine, EngineResponse
 from server.metrics.serving import ServingMetrics, ShadowMetrics, ShadowOutcome

@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 import structlog
 from fastapi import FastAPI
 
-from feedback.database_errors import is_outage
 from feedback.recorder.forwarder import Forwarder
 from feedback.recorder.recorder import Recorder
 from feedback.spool.spool import Spool
+from feedback.storage.database_errors import is_outage
 from server.auth.id_secret import id_secret
 from server.auth.keys import KeyRing
 from server.database.database import Database

@@ -25,7 +25,7 @@ from feedback.recorder.recorder import Recorder
 from feedback.records import FeedbackRecord, unpack
 from feedback.repository import write_feedback
 from feedback.schemas import FeedbackIn
-from feedback.write_plan import Stored
+from feedback.storage.write_plan import Stored
 from server.database.database import Database
 from tests.feedback.examples import (
     TENANT,

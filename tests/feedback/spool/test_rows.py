@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedback.records import ChoiceRecord, FeedbackRecord, InteractionRecord, Subject
-from feedback.rows import choice_rows, feedback_row, interaction_row
 from feedback.spool.rows import feedback_record, interaction_record, plain, plain_subjects
+from feedback.storage.rows import choice_rows, feedback_row, interaction_row
 from tests.feedback.examples import interaction, judgement
 
 pytestmark = pytest.mark.pure

@@ -17,7 +17,7 @@ from feedback.errors import ConflictError, InvalidInputError
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import FeedbackRecord, Subject
 from feedback.spool.spool import Spool
-from feedback.write_plan import Stored
+from feedback.storage.write_plan import Stored
 from tests.feedback.examples import NOW, CountingObserver, interaction, judgement, new_id
 from tests.feedback.spool.spooling import HASTY, QUICK, looked_at, spool_path, spooling
 

@@ -14,7 +14,7 @@ from sqlmodel import select
 
 from feedback.models import Choice, Feedback, Interaction
 from feedback.records import FeedbackRecord
-from feedback.write_plan import Stored
+from feedback.storage.write_plan import Stored
 from tests.database_fixture import make_database
 from tests.feedback.examples import NOW, interaction, judgement
 from tests.feedback.spool.spooling import HASTY, Spooling, spooling

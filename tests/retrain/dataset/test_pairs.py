@@ -16,7 +16,7 @@ from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, PairsResult, pairs_of
-from retrain.trainer.rows import ServedTurn
+from retrain.trainer.examples.rows import ServedTurn
 
 pytestmark = pytest.mark.pure
 

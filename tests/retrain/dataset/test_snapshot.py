@@ -31,7 +31,7 @@ from retrain.dataset.snapshot import (
     window_start,
 )
 from retrain.errors import SnapshotError
-from retrain.trainer.rows import PairRow
+from retrain.trainer.examples.rows import PairRow
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

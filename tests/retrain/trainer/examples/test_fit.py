@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.trainer.data import Example, unfit
-from retrain.trainer.fit import fit_of_row, too_few
-from retrain.trainer.rows import CompletionRow, PairRow
+from retrain.trainer.examples.data import Example, unfit
+from retrain.trainer.examples.fit import fit_of_row, too_few
+from retrain.trainer.examples.rows import CompletionRow, PairRow
 
 IDS = st.lists(st.integers(0, 9), max_size=6)
 WEIGHT = st.sampled_from([0.0, 0.5, 1.0])

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retrain.trainer.data import Example, prepare, unfit
 from retrain.trainer.errors import JobError
-from retrain.trainer.rows import PairRow
-from retrain.trainer.tokenizer import RenderingError
+from retrain.trainer.examples.data import Example, prepare, unfit
+from retrain.trainer.examples.rows import PairRow
+from retrain.trainer.examples.tokenizer import RenderingError
 
 IDS = st.lists(st.integers(0, 99), min_size=1, max_size=8)
 

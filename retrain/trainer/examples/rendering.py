@@ -15,10 +15,16 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from retrain.trainer.answer_form import AnswerForm, answer_form, place_of_end
-from retrain.trainer.reasoning import Reasoning, closes, is_closed, is_open, reasoning_of
-from retrain.trainer.rows import ServedTurn
-from retrain.trainer.tokenizer import RenderingError, Tokenizer, control_ids, decode, encode
+from retrain.trainer.examples.answer_form import AnswerForm, answer_form, place_of_end
+from retrain.trainer.examples.reasoning import Reasoning, closes, is_closed, is_open, reasoning_of
+from retrain.trainer.examples.rows import ServedTurn
+from retrain.trainer.examples.tokenizer import (
+    RenderingError,
+    Tokenizer,
+    control_ids,
+    decode,
+    encode,
+)
 
 TAIL_TOKENS = 512
 """Of a prompt this many last tokens are decoded: more than any template puts before an answer."""

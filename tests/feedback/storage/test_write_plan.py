@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from feedback.errors import ConflictError, InvalidInputError
 from feedback.records import Subject
+from feedback.storage.write_plan import KnownInteraction, Stored, plan_feedback, plan_interactions
 from feedback.validation import StoredAnswers
-from feedback.write_plan import KnownInteraction, Stored, plan_feedback, plan_interactions
 from tests.feedback.examples import NOW, TENANT, interaction, judgement
 
 pytestmark = pytest.mark.pure

@@ -14,9 +14,9 @@ from typing import TypedDict
 from pydantic import ValidationError
 
 from retrain.trainer.errors import JobError, TooFewPairsError
-from retrain.trainer.fit import Fit, Misfit, fit, too_few
-from retrain.trainer.rows import CompletionRow, PairRow
-from retrain.trainer.tokenizer import RenderingError
+from retrain.trainer.examples.fit import Fit, Misfit, fit, too_few
+from retrain.trainer.examples.rows import CompletionRow, PairRow
+from retrain.trainer.examples.tokenizer import RenderingError
 
 Render = Callable[[str, PairRow], list[int]]
 """Gives the ids of a text that answers the row's prompt; raises `RenderingError`."""

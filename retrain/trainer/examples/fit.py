@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from retrain.trainer.rows import CompletionRow, PairRow
+from retrain.trainer.examples.rows import CompletionRow, PairRow
 
 Misfit = Literal["empty", "identical", "weightless", "too_long"]
 """`empty`: an answer without tokens. `identical`: both answers are the same tokens. `weightless`:

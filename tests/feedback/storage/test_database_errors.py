@@ -7,8 +7,8 @@ import pytest
 from psycopg import errors
 from sqlalchemy import exc
 
-from feedback.database_errors import is_outage
 from feedback.errors import SpoolUnavailableError
+from feedback.storage.database_errors import is_outage
 from server.database.errors import DatabaseAwayError
 
 pytestmark = pytest.mark.pure

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.trainer.rendering import Served, demonstration_ids
-from retrain.trainer.rows import ServedTurn
-from retrain.trainer.tokenizer import RenderingError
+from retrain.trainer.examples.rendering import Served, demonstration_ids
+from retrain.trainer.examples.rows import ServedTurn
+from retrain.trainer.examples.tokenizer import RenderingError
 from tests.retrain.trainer.templates import (
     DEEPSEEK,
     DEEPSEEK_HYBRID,

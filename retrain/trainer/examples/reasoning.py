@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrain.trainer.tokenizer import Tokenizer, decode
+from retrain.trainer.examples.tokenizer import Tokenizer, decode
 
 _TAG = re.compile(r"[<\[◁][^<>\[\]◁▷\s]{1,40}[>\]▷]\s*$")
 _CLOSING = re.compile(r"/|end", re.IGNORECASE)

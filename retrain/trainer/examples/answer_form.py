@@ -8,8 +8,8 @@ from itertools import takewhile
 
 from jinja2 import TemplateError
 
-from retrain.trainer.rows import ServedTurn
-from retrain.trainer.tokenizer import Message, RenderingError, Tokenizer, decode, encode
+from retrain.trainer.examples.rows import ServedTurn
+from retrain.trainer.examples.tokenizer import Message, RenderingError, Tokenizer, decode, encode
 
 _QUESTION: Message = {"role": "user", "content": "x"}
 _INSTRUCTION: Message = {"role": "system", "content": "x"}

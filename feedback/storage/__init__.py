@@ -1,0 +1,1 @@
+"""How records become rows, and what a database error means."""
