@@ -3,7 +3,8 @@
 Each is trained two steps by the trainer's own code, vetted as the registry vets, and loaded into
 the real vLLM. Good is an adapter that moves the log-probabilities that vLLM gives, to those that
 the trainer's own model gives (so every trained module took effect); or a refusal before anything
-was trained. One process a family, forked after the imports. `--only NAME…` takes some.
+was trained. One process a family, forked after the imports. `--only NAME…` takes some; `--write
+docs/models.md` puts the table into that page.
 """
 
 import json
@@ -22,10 +23,11 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 from vllm.model_executor.models import registry
 
-from bench.support.tables import Row, parser, report
+from bench.support.tables import Row, markdown, parser, report
 from bench.workloads.family_path import Passage, walk
 from tests.tiny_families import BY_NAME, FAMILIES, Family
 
+BEGIN, END = "<!-- families -->", "<!-- /families -->"
 PATIENCE_SECONDS = 300.0
 """For one family; an engine that is still silent then is ended."""
 
@@ -90,10 +92,21 @@ def table(passages: Sequence[Passage]) -> list[Row]:
     ]
 
 
+def replaced(page: str, rows: Sequence[Row]) -> str:
+    """The page with the table between its two marks. Raises `ValueError` where it lacks them."""
+    before, first, rest = page.partition(BEGIN)
+    _, last, after = rest.partition(END)
+    if not first or not last:
+        raise ValueError(f"the page has no place for the table: add {BEGIN} and {END}")
+    lines = markdown("", rows).splitlines()[2:]
+    return before + BEGIN + "\n" + "\n".join(lines).strip() + "\n" + END + after
+
+
 def main() -> int:
     """Walk all, print the table; 1 where a family ended in neither of the two good ways."""
     arguments = parser(__doc__)
     arguments.add_argument("--only", nargs="+", choices=sorted(BY_NAME), metavar="NAME")
+    arguments.add_argument("--write", type=Path, metavar="PAGE", help="put the table into it")
     options = arguments.parse_args()
     warnings.simplefilter("ignore")
     # vLLM looks at a model's class in a new process, which costs ten seconds; ours is one already.
@@ -103,6 +116,8 @@ def main() -> int:
     for family in chosen:
         passages.append(walk_apart(family))
         print(family.name, passages[-1].outcome, file=sys.stderr, flush=True)
+    if options.write is not None:
+        options.write.write_text(replaced(options.write.read_text(), table(passages)))
     report({"Families": table(passages)}, as_json=options.json)
     return 0 if all(passage.good for passage in passages) else 1
 
