@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -39,6 +40,11 @@ def feedback_call(
         "value": value,
     }
     return Call("POST", "/v1/feedback", body)
+
+
+def take_back_call(feedback_id: str) -> Call:
+    """`DELETE /v1/feedback/{feedback_id}`: again is the same."""
+    return Call("DELETE", f"/v1/feedback/{quote(feedback_id, safe='')}")
 
 
 def interaction_call(interaction: Mapping[str, Any]) -> Call:

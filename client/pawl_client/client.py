@@ -57,6 +57,13 @@ class FeedbackClient:
         call = calls.feedback_call(inference_id, metric_name, value, fields)
         return str(self._send(call)["feedback_id"])
 
+    def take_back(self, feedback_id: str) -> None:
+        """Take back the feedback that `rate` returned this id for.
+
+        `rate` with the value None takes back whatever the rater said of an answer by that metric.
+        """
+        self._send(calls.take_back_call(feedback_id))
+
     def report(self, interaction: Mapping[str, Any]) -> str:
         """Store what another model answered, so that it can be rated; returns its id."""
         return str(self._send(calls.interaction_call(interaction))["inference_id"])
@@ -112,6 +119,10 @@ class AsyncFeedbackClient:
         """As `FeedbackClient.rate`."""
         call = calls.feedback_call(inference_id, metric_name, value, fields)
         return str((await self._send(call))["feedback_id"])
+
+    async def take_back(self, feedback_id: str) -> None:
+        """As `FeedbackClient.take_back`."""
+        await self._send(calls.take_back_call(feedback_id))
 
     async def report(self, interaction: Mapping[str, Any]) -> str:
         """As `FeedbackClient.report`."""

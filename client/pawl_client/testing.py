@@ -188,7 +188,7 @@ def _problem(body: Mapping[str, Any], metrics: tuple[str, ...]) -> str | None:
         return None
     if metric not in fits:
         return "metric_name"
-    return None if fits[metric] else "value"
+    return None if value is None or fits[metric] else "value"  # null takes back
 
 
 def _error(status: int, message: str, param: str | None) -> _Reply:

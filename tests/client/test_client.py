@@ -110,3 +110,18 @@ async def test_the_async_client_does_the_same(pawl: StandIn, impatient: None) ->
         with pytest.raises(RefusedError):
             await client.rate("chatcmpl-nobodys", "thumbs", value=True)
     assert len(pawl.feedback) == 1
+
+
+@pytest.mark.anyio
+async def test_feedback_is_taken_back_by_its_id_whatever_that_is() -> None:
+    asked: list[tuple[str, bytes]] = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.raw_path))
+        return httpx.Response(200, json={"feedback_id": "retraction"})
+
+    transport = httpx.MockTransport(reply)
+    FeedbackClient(http=httpx.Client(base_url="http://pawl", transport=transport)).take_back("a/b?")
+    async with httpx.AsyncClient(base_url="http://pawl", transport=transport) as http:
+        await AsyncFeedbackClient(http=http).take_back("a/b?")
+    assert asked == [("DELETE", b"/v1/feedback/a%2Fb%3F")] * 2

@@ -38,7 +38,14 @@ async def test_a_chat_has_an_id_that_is_in_the_header_too(http: httpx.AsyncClien
 
 @pytest.mark.parametrize(
     ("metric", "value"),
-    [("thumbs", True), ("rating", 5), ("comment", "fine"), ("demonstration", "In July.")],
+    [
+        ("thumbs", None),
+        ("ranking", None),
+        ("thumbs", True),
+        ("rating", 5),
+        ("comment", "fine"),
+        ("demonstration", "In July."),
+    ],
 )
 async def test_feedback_on_an_answer_is_stored(
     http: httpx.AsyncClient, metric: str, value: object
