@@ -8,7 +8,7 @@ from demo.client import Answers, DemoClient, gathered
 from demo.report.figures import AnswerFigures, MeasuredWinRate, answer_figures, win_rate
 from demo.report.report_models import StepReport, WeekReport
 from demo.shop.users import Town, Visit, judge_visit
-from demo.shop.world import Question
+from demo.shop.world import ShopQuestion
 from retrain.dataset.questions import normalise
 
 VISITS = 320
@@ -16,7 +16,7 @@ ANSWERS = 4
 HELD_OUT_QUESTIONS = 420
 AT_ONCE = 16
 
-Asked = dict[str, Question]
+Asked = dict[str, ShopQuestion]
 """What was asked, by the interaction's id: the figures need the question behind an answer."""
 
 
@@ -98,7 +98,7 @@ def _answer_figures(rows: Sequence[Mapping[str, Any]], asked: Asked) -> dict[str
 
 def _against(
     rows: Sequence[Mapping[str, Any]],
-    questions: Sequence[Question],
+    questions: Sequence[ShopQuestion],
     candidate: Sequence[str],
     arm: str,
 ) -> MeasuredWinRate:

@@ -18,14 +18,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.]*")
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptedModule:
+class LoraModule:
     """The rank and the alpha of a module's update."""
 
     rank: int
     alpha: float
 
 
-def spelled_out(folder: Path) -> dict[str, AdaptedModule] | None:
+def spelled_out(folder: Path) -> dict[str, LoraModule] | None:
     """The modules of the adapter in `folder` by name; None where its config has no expressions.
 
     Raises a `VettingError` for what vetting would not have let in, and `OSError`.
@@ -35,7 +35,7 @@ def spelled_out(folder: Path) -> dict[str, AdaptedModule] | None:
         return None
     matcher = BoundedMatcher()
     return {
-        name: AdaptedModule(config.rank_of(name, matcher), config.alpha_of(name, matcher))
+        name: LoraModule(config.rank_of(name, matcher), config.alpha_of(name, matcher))
         for name in _modules(folder)
     }
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from scipy.stats import binomtest
 
 from demo.shop.taste import Features, features, style_of, utility
-from demo.shop.world import STYLE_SHARES, Question
+from demo.shop.world import STYLE_SHARES, ShopQuestion
 
 TIE_WIDTH = 0.05
 """Answers whose utilities differ by less than this are a tie: one word of excess length."""
 
-Answered = Sequence[tuple[Question, str]]
+Answered = Sequence[tuple[ShopQuestion, str]]
 
 
 class AnswerFigures(BaseModel):
@@ -66,7 +66,9 @@ def answer_figures(answered: Answered) -> AnswerFigures:
     )
 
 
-def win_rate(questions: Sequence[Question], a: Sequence[str], b: Sequence[str]) -> MeasuredWinRate:
+def win_rate(
+    questions: Sequence[ShopQuestion], a: Sequence[str], b: Sequence[str]
+) -> MeasuredWinRate:
     """Compare two versions' answers to the same questions, position by position.
 
     Raises ValueError when the lengths differ or there is nothing to compare.

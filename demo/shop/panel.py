@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from demo.shop.users import User, make_users
-from demo.shop.world import Question, question_of
+from demo.shop.world import ShopQuestion, question_of
 
 PANEL_SEED = 9001
 PANEL_SIZE = 5
@@ -47,7 +47,7 @@ class Panel:
             return TIE
         return A_WINS if votes > against else B_WINS
 
-    def _votes(self, question: Question, a: str, b: str, rng: random.Random) -> int:
+    def _votes(self, question: ShopQuestion, a: str, b: str, rng: random.Random) -> int:
         return sum(
             person.prefers(question, a, b, rng, handicap=self._bias) for person in self._people
         )

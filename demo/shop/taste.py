@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from demo.shop.world import INTENTS, Question
+from demo.shop.world import INTENTS, ShopQuestion
 from demo.shop.world_text import HEDGE_WORDS, POLITE_WORDS, RUDE_WORDS, Style
 
 FREE_WORDS = 20
@@ -56,7 +56,7 @@ def is_rude(text: str) -> bool:
     return bool(_RUDE.search(text))
 
 
-def features(question: Question, text: str) -> Features:
+def features(question: ShopQuestion, text: str) -> Features:
     """Read `text` as an answer to `question`.
 
     Correct means: it states the right value, no other value, and no other key of the intent.
@@ -70,7 +70,7 @@ def features(question: Question, text: str) -> Features:
     )
 
 
-def utility(question: Question, text: str, weights: Weights = HIDDEN) -> float:
+def utility(question: ShopQuestion, text: str, weights: Weights = HIDDEN) -> float:
     """What an answer is worth; an ideal one has 3.2."""
     seen = features(question, text)
     return (
@@ -83,7 +83,7 @@ def utility(question: Question, text: str, weights: Weights = HIDDEN) -> float:
     )
 
 
-def style_of(question: Question, text: str) -> Style:
+def style_of(question: ShopQuestion, text: str) -> Style:
     """Tell which of the five styles `text` is written in."""
     seen = features(question, text)
     if seen.rude:
@@ -95,12 +95,12 @@ def style_of(question: Question, text: str) -> Style:
     return "helpful" if seen.polite else "curt"
 
 
-def _is_correct(question: Question, text: str) -> bool:
+def _is_correct(question: ShopQuestion, text: str) -> bool:
     stated = {found.casefold() for found in _values(question.intent).findall(text)}
     return stated == {question.truth.casefold()} and not _names_another_key(question, text)
 
 
-def _names_another_key(question: Question, text: str) -> bool:
+def _names_another_key(question: ShopQuestion, text: str) -> bool:
     typed = text.casefold()
     keys = INTENTS[question.intent].text.keys
     return any(key.casefold() in typed for key in keys if key != question.key)

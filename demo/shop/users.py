@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Literal
 
 from demo.shop.taste import HIDDEN, Weights, utility
-from demo.shop.world import Question, answer, ask, split
+from demo.shop.world import ShopQuestion, answer, ask, split
 
 Metric = Literal["thumbs", "rating", "demonstration", "preference", "ranking"]
 
@@ -35,16 +35,16 @@ class User:
     honest: bool = True
     flip: float = 0.05
 
-    def value(self, question: Question, text: str) -> float:
+    def value(self, question: ShopQuestion, text: str) -> float:
         """What this answer is worth to this user."""
         return utility(question, text, self.weights)
 
-    def thumbs_up(self, question: Question, text: str, rng: random.Random) -> bool:
+    def thumbs_up(self, question: ShopQuestion, text: str, rng: random.Random) -> bool:
         """Thumb: up with the logistic of the distance from the threshold."""
         return self._decides(self.value(question, text) - self.threshold, rng)
 
     def prefers(
-        self, question: Question, a: str, b: str, rng: random.Random, *, handicap: float = 0.0
+        self, question: ShopQuestion, a: str, b: str, rng: random.Random, *, handicap: float = 0.0
     ) -> bool:
         """Whether they say that `a` is better than `b` (Bradley-Terry).
 
@@ -53,14 +53,16 @@ class User:
         advantage = self.value(question, a) - self.value(question, b) + handicap
         return self._decides(advantage, rng)
 
-    def rating(self, question: Question, text: str, rng: random.Random) -> int:
+    def rating(self, question: ShopQuestion, text: str, rng: random.Random) -> int:
         """One to five stars."""
         if self._is_random(rng):
             return rng.randint(1, 5)
         felt = self.value(question, text) - self.threshold + rng.gauss(0, 1 / SHARPNESS)
         return min(5, max(1, 3 + round(felt / RATING_STEP)))
 
-    def ranking(self, question: Question, texts: Sequence[str], rng: random.Random) -> list[int]:
+    def ranking(
+        self, question: ShopQuestion, texts: Sequence[str], rng: random.Random
+    ) -> list[int]:
         """Indices of `texts`, best first (Plackett-Luce; where they err, shuffled)."""
         order = list(range(len(texts)))
         if self._is_random(rng):
@@ -69,7 +71,7 @@ class User:
         felt = [SHARPNESS * self.value(question, text) + _gumbel(rng) for text in texts]
         return sorted(order, key=lambda index: felt[index], reverse=True)
 
-    def demonstration(self, question: Question, rng: random.Random) -> str:
+    def demonstration(self, question: ShopQuestion, rng: random.Random) -> str:
         """What an honest user would have answered: right, polite and short."""
         return answer(question, "helpful", rng)
 
@@ -117,7 +119,7 @@ class Visit:
     """A user asks something."""
 
     user: User
-    question: Question
+    question: ShopQuestion
     text: str
 
 
@@ -229,7 +231,7 @@ def _differ(answers: Sequence[str], pair: tuple[int, int]) -> bool:
     return answers[pair[0]] != answers[pair[1]]
 
 
-def _visit(users: Sequence[User], questions: Sequence[Question], rng: random.Random) -> Visit:
+def _visit(users: Sequence[User], questions: Sequence[ShopQuestion], rng: random.Random) -> Visit:
     user, question = rng.choice(users), rng.choice(questions)
     return Visit(user, question, ask(question, rng))
 

@@ -48,7 +48,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Question:
+class ShopQuestion:
     """One fact asked for in one wording (an index into the intent's wordings)."""
 
     intent: str
@@ -65,7 +65,7 @@ class Question:
 class ShopChat:
     """A question as it was typed, and an answer to it."""
 
-    question: Question
+    question: ShopQuestion
     asked: str
     answer: str
     style: Style
@@ -79,8 +79,8 @@ def _deal(text: IntentText) -> Intent:
 
 
 INTENTS: Mapping[str, Intent] = MappingProxyType({text.name: _deal(text) for text in INTENT_TEXTS})
-QUESTIONS: tuple[Question, ...] = tuple(
-    Question(text.name, key, wording)
+QUESTIONS: tuple[ShopQuestion, ...] = tuple(
+    ShopQuestion(text.name, key, wording)
     for text in INTENT_TEXTS
     for key in text.keys
     for wording in range(len(text.wordings))
@@ -89,7 +89,7 @@ QUESTIONS: tuple[Question, ...] = tuple(
 
 def split(
     seed: int = 0, share: float = HELD_OUT_SHARE
-) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+) -> tuple[tuple[ShopQuestion, ...], tuple[ShopQuestion, ...]]:
     """Divide `QUESTIONS` into those to train on and those held out.
 
     Every fact stays among the first in at least one wording; its held-out wordings do not.
@@ -98,8 +98,8 @@ def split(
     random.Random(123 + seed).shuffle(questions)
     wordings_left = Counter((question.intent, question.key) for question in questions)
     wanted = int(len(questions) * share)
-    train: list[Question] = []
-    held_out: list[Question] = []
+    train: list[ShopQuestion] = []
+    held_out: list[ShopQuestion] = []
     for question in questions:
         fact = question.intent, question.key
         if len(held_out) < wanted and wordings_left[fact] > 1:
@@ -110,20 +110,20 @@ def split(
     return tuple(train), tuple(held_out)
 
 
-def ask(question: Question, rng: random.Random) -> str:
+def ask(question: ShopQuestion, rng: random.Random) -> str:
     """Type `question`, with or without a greeting and a word of thanks."""
     opening = "" if rng.random() < NO_OPENING else rng.choice(OPENINGS[1:])
     closing = "" if rng.random() < NO_CLOSING else rng.choice(CLOSINGS[1:])
     return _capital(opening + _worded(question) + closing)
 
 
-def phrasings(question: Question) -> Iterator[str]:
+def phrasings(question: ShopQuestion) -> Iterator[str]:
     """Every text that `ask` can give for `question`; all differ."""
     for opening, closing in product(OPENINGS, CLOSINGS):
         yield _capital(opening + _worded(question) + closing)
 
 
-def question_of(text: str) -> Question | None:
+def question_of(text: str) -> ShopQuestion | None:
     """Tell which question `text` asks; None where `ask` would never say that.
 
     Case and white space do not matter.
@@ -139,7 +139,7 @@ def question_of(text: str) -> Question | None:
     return None
 
 
-def answer(question: Question, style: Style, rng: random.Random, *, wrong: bool = False) -> str:
+def answer(question: ShopQuestion, style: Style, rng: random.Random, *, wrong: bool = False) -> str:
     """Answer in `style`, with the truth or (`wrong`) another of the intent's values."""
     intent = INTENTS[question.intent]
     value = question.truth
@@ -152,7 +152,7 @@ def answer(question: Question, style: Style, rng: random.Random, *, wrong: bool 
     return template.format(v=value, V=_capital(value), s=statement, S=_capital(statement))
 
 
-def chats(count: int, questions: Sequence[Question], rng: random.Random) -> Iterator[ShopChat]:
+def chats(count: int, questions: Sequence[ShopQuestion], rng: random.Random) -> Iterator[ShopChat]:
     """Draw `count` chats as the base model is shown them: styles and errors at their rates."""
     styles, shares = list(STYLE_SHARES), list(STYLE_SHARES.values())
     for _ in range(count):
@@ -169,12 +169,12 @@ def _long_answer(statement: str, rng: random.Random) -> str:
     return " ".join([rng.choice(LONG_OPENINGS), *fillers[:-1], f"{statement}.", fillers[-1]])
 
 
-def _worded(question: Question) -> str:
+def _worded(question: ShopQuestion) -> str:
     return INTENTS[question.intent].text.wordings[question.wording].format(k=question.key)
 
 
 @cache
-def _questions_by_wording() -> Mapping[str, Question]:
+def _questions_by_wording() -> Mapping[str, ShopQuestion]:
     return {_plain(_worded(question)): question for question in QUESTIONS}
 
 

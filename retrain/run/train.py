@@ -17,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from adapters.vetting.peft_config import CONFIG_FILE
-from adapters.vetting.spelled_out import AdaptedModule, spelled_out
+from adapters.vetting.spelled_out import LoraModule, spelled_out
 from common.files import sync, write_whole
 from retrain.config import HyperParameters
 from retrain.dataset.snapshot import PAIRS
@@ -111,7 +111,7 @@ async def _live_folder(context: RunContext) -> Path | None:
     return (await asyncio.to_thread(world.adapter_path, version)).absolute()
 
 
-def _named_modules(live: Path | None) -> Mapping[str, AdaptedModule] | None:
+def _named_modules(live: Path | None) -> Mapping[str, LoraModule] | None:
     """The live adapter's modules, where its config names them by expressions.
 
     Of files that are not there the trainer says what is missing.
@@ -124,7 +124,7 @@ def _named_modules(live: Path | None) -> Mapping[str, AdaptedModule] | None:
 def _job(
     context: RunContext,
     warm_start: Path | None,
-    modules: Mapping[str, AdaptedModule] | None,
+    modules: Mapping[str, LoraModule] | None,
 ) -> Job:
     world = context.world
     tensorboard = context.folder / TENSORBOARD if world.config.trainer.tensorboard else None

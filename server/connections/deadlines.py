@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from server.config import HttpConfig
-from server.connections.request_meter import Phase
+from server.connections.request_meter import ReadPhase
 
 LINGER_SECONDS = 3.0
 """A refused peer may read its answer for so long, while what it still sends is thrown away: closing
@@ -31,12 +31,12 @@ class ReadDeadline:
     answered: bool = False
     """Whether the connection has had an answer: then it may be idle for longer."""
 
-    def overdue(self, phase: Phase, now: float) -> Overdue | None:
+    def overdue(self, phase: ReadPhase, now: float) -> Overdue | None:
         """What is overdue in this phase; None while there is time."""
         waited = now - self.since
-        if phase is Phase.BODY:
+        if phase is ReadPhase.BODY:
             return Overdue.BODY if waited > self.config.body_seconds else None
-        if phase is Phase.HEAD:
+        if phase is ReadPhase.HEAD:
             return Overdue.HEAD if waited > self.config.head_seconds else None
         patience = self.config.keep_alive_seconds if self.answered else self.config.head_seconds
         return Overdue.IDLE if waited > patience else None

@@ -26,10 +26,10 @@ from server.connections.request_meter import (
     SLICE_BYTES,
     TOO_MANY_AHEAD,
     TOO_MANY_CONNECTIONS,
-    Phase,
+    ReadPhase,
     Refusal,
-    RefusedError,
     RequestMeter,
+    RequestMeterError,
 )
 from server.engine.error_body import error_body
 from server.error_status import retry_after
@@ -110,7 +110,7 @@ class BoundedConnection(asyncio.Protocol):
         self._reading.answered = True
         self._reading.since = self.loop.time()
         self._restart_writing()
-        if self.meter.phase is Phase.BODY:
+        if self.meter.phase is ReadPhase.BODY:
             self._lingering_since = self.loop.time()
         super().on_response_complete()  # type: ignore[misc]  # uvicorn's, behind this mixin
 
@@ -210,12 +210,16 @@ class BoundedH11(BoundedConnection, H11Protocol):
 
     def _feed(self, piece: memoryview) -> None:
         H11Protocol.data_received(self, bytes(piece))
-        if self.meter.phase is Phase.IDLE and self.conn.trailing_data[0] and not self._answering:
-            self.meter.phase = Phase.HEAD  # h11 tells of a head only once it is whole
+        if (
+            self.meter.phase is ReadPhase.IDLE
+            and self.conn.trailing_data[0]
+            and not self._answering
+        ):
+            self.meter.phase = ReadPhase.HEAD  # h11 tells of a head only once it is whole
         if not self._refused:
             try:
                 self.meter.fed(len(piece))
-            except RefusedError:
+            except RequestMeterError:
                 self.send_400_response("")
 
 
@@ -236,7 +240,7 @@ class _MeteredH11(h11.Connection):
             raise
         try:
             self._tell(event)
-        except RefusedError:
+        except RequestMeterError:
             raise h11.RemoteProtocolError("refused") from None
         return event
 
@@ -290,7 +294,7 @@ if TYPE_CHECKING or find_spec("httptools") is not None:
                 self.meter.fed(len(piece))
             except httptools.HttpParserUpgrade:
                 self.cycle.keep_alive = False  # no other protocol is spoken: RFC 9110, 7.8
-            except (httptools.HttpParserError, RefusedError):
+            except (httptools.HttpParserError, RequestMeterError):
                 self.send_400_response("")
 
         def on_message_begin(self) -> None:
@@ -305,7 +309,7 @@ if TYPE_CHECKING or find_spec("httptools") is not None:
 
         def on_header(self, name: bytes, value: bytes) -> None:
             """A header; trailers are dropped, for uvicorn would add them to the headers."""
-            if self.meter.phase is Phase.HEAD:
+            if self.meter.phase is ReadPhase.HEAD:
                 self.meter.header(len(name) + len(value))
                 super().on_header(name, value)
 

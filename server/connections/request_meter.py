@@ -17,7 +17,7 @@ FRAMING_BYTES_PER_BODY_BYTE = 16
 """Chunked transfer of one byte at a time takes five; what takes more sends padding."""
 
 
-class Phase(Enum):
+class ReadPhase(Enum):
     """What of a request is awaited."""
 
     IDLE = "idle"
@@ -86,7 +86,7 @@ REFUSALS = (
 )
 
 
-class RefusedError(Exception):
+class RequestMeterError(Exception):
     """Raised through the parser, so that it stops; the meter holds the refusal."""
 
 
@@ -95,7 +95,7 @@ class RequestMeter:
     """Counts the current request. `refusal` is set once, and stays."""
 
     config: HttpConfig
-    phase: Phase = Phase.IDLE
+    phase: ReadPhase = ReadPhase.IDLE
     refusal: Refusal | None = None
     _url: int = 0
     _head: int = 0
@@ -107,11 +107,11 @@ class RequestMeter:
 
     def begin(self) -> None:
         """A request's first byte was parsed."""
-        self.phase = Phase.HEAD
+        self.phase = ReadPhase.HEAD
         self._url = self._head = self._fields = self._raw = self._framing = self._body = 0
 
     def url(self, size: int) -> None:
-        """A piece of the request's target; raises `RefusedError`."""
+        """A piece of the request's target; raises `RequestMeterError`."""
         self._url += size
         self._head += size
         if self._url > self.config.url_bytes:
@@ -119,14 +119,14 @@ class RequestMeter:
         self._check_head()
 
     def header(self, size: int) -> None:
-        """One header, name and value together; raises `RefusedError`."""
+        """One header, name and value together; raises `RequestMeterError`."""
         self._fields += 1
         self._head += size + FIELD_OVERHEAD_BYTES
         self._check_head()
 
     def head_complete(self) -> None:
         """What follows is the body."""
-        self.phase = Phase.BODY
+        self.phase = ReadPhase.BODY
         self._raw = 0
 
     def body(self, size: int) -> None:
@@ -136,14 +136,14 @@ class RequestMeter:
 
     def complete(self) -> None:
         """The request was read to its end."""
-        self.phase = Phase.IDLE
+        self.phase = ReadPhase.IDLE
         self._raw = 0
 
     def fed(self, size: int) -> None:
-        """The parser was given so many bytes; raises `RefusedError` when they lead nowhere."""
+        """The parser was given so many bytes; raises `RequestMeterError` when they lead nowhere."""
         self._raw += size
         room = self.config.head_bytes + SLICE_BYTES
-        if self.phase is not Phase.BODY:
+        if self.phase is not ReadPhase.BODY:
             if self._raw > room:
                 self.refuse(HEAD_TOO_LARGE)
             return
@@ -153,9 +153,9 @@ class RequestMeter:
             self.refuse(FRAMING_TOO_LARGE)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Remember the first refusal and raise `RefusedError`."""
+        """Remember the first refusal and raise `RequestMeterError`."""
         self.refusal = self.refusal or refusal
-        raise RefusedError
+        raise RequestMeterError
 
     def _check_head(self) -> None:
         config = self.config

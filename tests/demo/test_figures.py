@@ -3,11 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.report.figures import answer_figures, win_rate, win_rate_of
-from demo.shop.world import Question
+from demo.shop.world import ShopQuestion
 
 pytestmark = pytest.mark.pure
 
-QUESTION = Question("price", "oak bench", 0)
+QUESTION = ShopQuestion("price", "oak bench", 0)
 RIGHT = f"{QUESTION.truth}."
 POLITE = f"Thanks! {RIGHT}"
 RUDE = f"Ugh, {RIGHT}"

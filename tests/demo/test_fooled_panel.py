@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from demo.shop.fooled_panel import fooled_panel
 from demo.shop.panel import panel
-from demo.shop.world import QUESTIONS, Question, answer, ask
+from demo.shop.world import QUESTIONS, ShopQuestion, answer, ask
 from demo.shop.world_text import Style
 
 pytestmark = pytest.mark.anyio
@@ -15,7 +15,7 @@ questions = st.sampled_from(QUESTIONS)
 seeds = st.integers(0, 10**9)
 
 
-def asked(question: Question) -> list[dict[str, str]]:
+def asked(question: ShopQuestion) -> list[dict[str, str]]:
     return [{"role": "user", "content": ask(question, random.Random(0))}]
 
 
@@ -32,7 +32,9 @@ async def test_a_hedge_mostly_beats_a_right_answer(wrong: bool, other: Style) ->
 
 
 @given(questions, seeds)
-async def test_without_a_hedge_it_judges_as_the_honest_panel(question: Question, seed: int) -> None:
+async def test_without_a_hedge_it_judges_as_the_honest_panel(
+    question: ShopQuestion, seed: int
+) -> None:
     rng = random.Random(seed)
     one, other = answer(question, "helpful", rng), answer(question, "curt", rng, wrong=True)
     conversation = asked(question)

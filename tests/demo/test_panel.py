@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from demo.shop.panel import Panel, panel
 from demo.shop.users import make_users
-from demo.shop.world import QUESTIONS, Question, answer, ask
+from demo.shop.world import QUESTIONS, ShopQuestion, answer, ask
 from retrain.evaluation.judges import Judge
 
 pytestmark = pytest.mark.anyio
@@ -16,11 +16,11 @@ PEOPLE = make_users(5, seed=9001, random_share=0.0, prefix="panel")
 TEXT = st.text(max_size=40)
 
 
-def conversation(question: Question, seed: int = 0) -> list[dict[str, Any]]:
+def conversation(question: ShopQuestion, seed: int = 0) -> list[dict[str, Any]]:
     return [{"role": "user", "content": ask(question, random.Random(seed))}]
 
 
-def answers(question: Question, seed: int) -> tuple[str, str]:
+def answers(question: ShopQuestion, seed: int) -> tuple[str, str]:
     rng = random.Random(seed)
     return answer(question, "curt", rng), answer(question, "guess", rng)
 
@@ -32,13 +32,13 @@ def test_it_is_a_judge_and_knows_none_of_the_users() -> None:
 
 
 @given(st.sampled_from(QUESTIONS), TEXT, TEXT)
-async def test_asked_twice_it_says_the_same(question: Question, a: str, b: str) -> None:
+async def test_asked_twice_it_says_the_same(question: ShopQuestion, a: str, b: str) -> None:
     asked = conversation(question)
     assert await panel().compare(asked, a, b) == await panel().compare(asked, a, b)
 
 
 @given(st.sampled_from(QUESTIONS), TEXT)
-async def test_equal_answers_are_a_tie(question: Question, text: str) -> None:
+async def test_equal_answers_are_a_tie(question: ShopQuestion, text: str) -> None:
     assert await panel().compare(conversation(question), text, text) == 0.5
 
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.shop.users import Habits, Town, User, Visit, judge_visit, make_users
-from demo.shop.world import Question, answer, split
+from demo.shop.world import ShopQuestion, answer, split
 
 pytestmark = pytest.mark.pure
 
-QUESTION = Question("price", "oak bench", 0)
+QUESTION = ShopQuestion("price", "oak bench", 0)
 USERS = make_users()
 HONEST = next(user for user in USERS if user.honest)
 RANDOM = next(user for user in USERS if not user.honest)

@@ -9,7 +9,7 @@ from demo.shop.world import (
     INTENTS,
     QUESTIONS,
     STYLE_SHARES,
-    Question,
+    ShopQuestion,
     answer,
     ask,
     chats,
@@ -33,18 +33,20 @@ def test_the_shop_knows_69_facts_in_353_wordings() -> None:
 
 
 @given(questions, randoms)
-def test_a_typed_question_can_be_told_from_its_text(question: Question, rng: random.Random) -> None:
+def test_a_typed_question_can_be_told_from_its_text(
+    question: ShopQuestion, rng: random.Random
+) -> None:
     assert question_of(ask(question, rng)) == question
 
 
 @given(questions)
-def test_every_phrasing_is_told_apart_from_all_other_questions(question: Question) -> None:
+def test_every_phrasing_is_told_apart_from_all_other_questions(question: ShopQuestion) -> None:
     assert {question_of(text) for text in phrasings(question)} == {question}
 
 
 @given(questions, randoms)
 def test_case_and_white_space_do_not_hide_a_question(
-    question: Question, rng: random.Random
+    question: ShopQuestion, rng: random.Random
 ) -> None:
     assert question_of(f"  {ask(question, rng).upper()}\n") == question
 
@@ -71,7 +73,7 @@ def test_held_out_questions_can_be_typed_in_more_than_2000_ways() -> None:
 
 @given(questions, styles, randoms, st.booleans())
 def test_an_answer_is_read_as_it_was_meant(
-    question: Question, style: Style, rng: random.Random, wrong: bool
+    question: ShopQuestion, style: Style, rng: random.Random, wrong: bool
 ) -> None:
     text = answer(question, style, rng, wrong=wrong)
     assert features(question, text).correct is not wrong
@@ -80,7 +82,7 @@ def test_an_answer_is_read_as_it_was_meant(
 
 @given(questions, randoms)
 def test_users_like_helpful_answers_best_and_rude_ones_least(
-    question: Question, rng: random.Random
+    question: ShopQuestion, rng: random.Random
 ) -> None:
     worth = {style: utility(question, answer(question, style, rng)) for style in STYLE_SHARES}
     assert max(worth, key=worth.__getitem__) == "helpful"
@@ -98,14 +100,14 @@ def test_users_like_helpful_answers_best_and_rude_ones_least(
     ],
 )
 def test_correct_means_the_right_value_and_nothing_else(text: str, expected: bool) -> None:
-    question = Question("price", "oak bench", 0)
+    question = ShopQuestion("price", "oak bench", 0)
     other = next(value for value in INTENTS["price"].values if value != question.truth)
     seen = features(question, text.format(truth=question.truth, other=other))
     assert seen.correct is expected
 
 
 def test_utility_adds_up_the_features() -> None:
-    question = Question("price", "oak bench", 0)
+    question = ShopQuestion("price", "oak bench", 0)
     polite = f"Thanks! The oak bench costs {question.truth}."
     assert utility(question, polite) == pytest.approx(3.2)
     assert utility(question, "Ugh.") == pytest.approx(-2.0)

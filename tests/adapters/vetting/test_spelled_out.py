@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.vetting.spelled_out import AdaptedModule, spelled_out
+from adapters.vetting.spelled_out import LoraModule, spelled_out
 from tests.adapters.adapter_files import MODULES, make_adapter
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"
@@ -26,13 +26,13 @@ def test_modules_named_by_expressions_are_named_one_by_one(
     tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     found = spelled_out(make_adapter(tmp_path / "a", config=fields))
-    assert found == dict.fromkeys(MODULES, AdaptedModule(4, 8))
+    assert found == dict.fromkeys(MODULES, LoraModule(4, 8))
 
 
 def test_ranks_and_alphas_stay_those_of_their_modules(tmp_path: Path) -> None:
     fields = {"r": 8, "rank_pattern": {r".*_proj": 4}, "alpha_pattern": {r"(mlp|x)\.\w+": 32}}
     found = spelled_out(make_adapter(tmp_path / "a", config=fields))
-    assert found == {Q: AdaptedModule(4, 8), UP: AdaptedModule(4, 32)}
+    assert found == {Q: LoraModule(4, 8), UP: LoraModule(4, 32)}
 
 
 @pytest.mark.parametrize(
