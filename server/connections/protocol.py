@@ -6,6 +6,8 @@ is overridden here is checked over real sockets by `tests/server/connections`.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
@@ -36,6 +38,7 @@ from server.error_status import retry_after
 
 log = structlog.get_logger()
 
+_DROP_UNSENT = struct.pack("ii", 1, 0)
 PIPELINED_MAX = 8
 """Requests that a client may send ahead of their answers. Hardly any sends one."""
 
@@ -141,9 +144,22 @@ class BoundedConnection(asyncio.Protocol):
             self.refuse(BODY_TOO_SLOW)
         else:
             self._connections.observer.closed(overdue.value)
-            self.transport.abort()
+            if overdue is Overdue.IDLE:
+                self.transport.close()
+            else:
+                self._reset()
 
     # Our own.
+
+    def _reset(self) -> None:
+        """Close at once, and drop what the kernel still holds for the peer.
+
+        Otherwise it would be offered for minutes to one who does not read (socket(7), SO_LINGER).
+        """
+        open_socket = self.transport.get_extra_info("socket")
+        if open_socket is not None:
+            open_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_UNSENT)
+        self.transport.abort()
 
     @property
     def _answering(self) -> bool:

@@ -225,6 +225,13 @@ async def test_an_answer_that_nobody_reads_is_cut_off(served: Served) -> None:
     served.after(31)
     await served.counted(0)
     assert served.seen.reasons == ["answer_unread"]
+    with pytest.raises(ConnectionResetError):  # and its kernel keeps nothing for it
+        await read_all(client)
+
+
+async def read_all(client: Client) -> None:
+    while await client.reader.read(LARGE):
+        pass
 
 
 async def test_an_answer_that_is_read_is_sent_whole(served: Served) -> None:
