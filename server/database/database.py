@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -55,11 +56,11 @@ def database_address(url: str) -> URL:
     return address.set(drivername=_DRIVERS[address.drivername])
 
 
-def check_address(url: str) -> None:
+def check_address(url: str, data_dir: Path) -> None:
     """Raises `SetupError` for an address at which no database can ever be, without asking it."""
     address = database_address(url)
     if address.get_backend_name() == "sqlite":
-        check_sqlite(address)
+        check_sqlite(address, data_dir)
     else:
         check_postgres(address)
 

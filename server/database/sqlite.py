@@ -25,15 +25,18 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def check_sqlite(url: URL) -> None:
-    """Raises `SetupError` where `url` names no file that is, or can become, a SQLite database."""
+def check_sqlite(url: URL, data_dir: Path) -> None:
+    """Raises `SetupError` where `url` names no file that is, or can become, a SQLite database.
+
+    A start makes `data_dir` itself.
+    """
     if not url.database or url.database == ":memory:":
         raise SetupError("database_url: SQLite needs a file: write sqlite:////path/of/the/file.db")
     if url.query:
         raise SetupError("database_url: take the options behind '?' out: there are none for SQLite")
     path = Path(url.database)
     with path_errors("database_url"):
-        if not path.parent.is_dir():
+        if not path.parent.is_dir() and path.parent.absolute() != data_dir.absolute():
             raise SetupError(f"database_url: there is no folder {path.parent.absolute()}: make it")
         if not path.exists():
             return

@@ -38,7 +38,7 @@ def _folder(settings: Settings) -> Iterator[Problem]:
 
 
 def _database(settings: Settings) -> Iterator[Problem]:
-    yield from _unless("database_url", lambda: check_address(settings.database))
+    yield from _unless("database_url", lambda: check_address(settings.database, settings.data_dir))
 
 
 def _store(settings: Settings) -> Iterator[Problem]:
@@ -102,8 +102,9 @@ def _unless(setting: str, check: Callable[[], object]) -> Iterator[Problem]:
 
 
 def _writable(folder: Path) -> None:
-    """Raises `OSError` where no file can be made in `folder`; makes the folder, and leaves it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Raises `OSError` where no file can be made in `folder`, or no such folder; makes neither."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     with TemporaryFile(dir=folder):
         pass
 
