@@ -25,7 +25,7 @@ DAYS = 28
 IDS = InteractionIds(b"the secret of the benchmarks")
 USERS = 5_000
 _BATCH = 10_000
-_PROMPT, _ANSWER = pack(range(120)), pack(range(80))
+_PROMPT, _ANSWERS = pack(range(120)), [pack(range(first, first + 80)) for first in (0, 1)]
 _TEXT = (
     "The slugs leave some of them in August, so we send what the hens and the frost have spared. "
 )
@@ -120,11 +120,11 @@ def _insert(connection: sqlite3.Connection, batch: list[_Row]) -> list[str]:
             "interaction_id": row["id"],
             "index": 0,
             "text": f"{row['id'][-12:]} {_TEXT}",
-            "token_ids": _ANSWER,
+            "token_ids": _ANSWERS[number % 2],
             "tokens": 80,
             "finish_reason": "stop",
         }
-        for row in asked
+        for number, row in enumerate(asked)
     ]
     _write(connection, "choice", answers)
     rated = [row for row in batch if row.thumb is not None]
