@@ -59,9 +59,9 @@ def peer_of(address: object) -> str:
 
 def longest_waiting(connections: Iterable[Connection]) -> Connection | None:
     """The one that has waited longest for a request; None while all are being answered."""
-    waiting = [(one.waiting_since, id(one), one) for one in connections]
-    oldest = min((entry for entry in waiting if entry[0] is not None), default=None)
-    return None if oldest is None else oldest[2]
+    waiting = [(since, one) for one in connections if (since := one.waiting_since) is not None]
+    oldest = min(waiting, key=lambda entry: entry[0], default=None)  # of equals the first that came
+    return None if oldest is None else oldest[1]
 
 
 class OpenConnections:
