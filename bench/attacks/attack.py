@@ -35,6 +35,8 @@ class Attack:
     run: Callable[[Target], str]
     settings: Mapping[str, str] = field(default_factory=dict)
     """`PAWL_...` variables of the attacked server."""
+    real_engine: bool = False
+    """Whether vLLM answers, on a tiny model; then others ask for structured answers too."""
 
 
 class AttackError(Exception):

@@ -3,10 +3,12 @@
 import argparse
 import importlib
 import multiprocessing
+import sqlite3
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,10 +25,17 @@ from bench.support.servers import ServerProcess, start_pawl, stopping
 from bench.support.stats import percentile
 from bench.support.tables import parser, report
 
-MODULES = ("headers", "bodies", "slow")
+MODULES = ("headers", "bodies", "slow", "grammars")
 """Each has a tuple `ATTACKS`."""
 GROWTH_BYTES_MAX = 256 * 1024**2
 ANSWER_BYTES = 730_000
+CHANNEL_SECONDS = 20
+DATA = "data"
+TINY_ENGINE = {
+    "PAWL_ENGINE__KV_CACHE_GIB": "0.25",
+    "PAWL_ENGINE__DTYPE": "float32",
+    "PAWL_ENGINE__TOOL_CALL_PARSER": "hermes",
+}
 
 
 def main() -> None:
@@ -58,21 +67,37 @@ def attacks() -> Iterator[Attack]:
 def _attacked(attack: Attack, preloaded: Preloaded, options: argparse.Namespace) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="pawl-attack-") as folder,
-        stopping(
-            start_pawl(Path(folder) / "data", settings=attack.settings, preloaded=preloaded)
-        ) as server,
+        stopping(_started(attack, Path(folder), preloaded)) as server,
     ):
+        _share_the_channel(Path(folder) / DATA)
         target, bystanders_key = _prepare(server)
         memory = PeakMemory(server.pid)
-        with Bystander(server.url, bystanders_key) as bystander:
+        with Bystander(server.url, bystanders_key, structured=attack.real_engine) as bystander:
             outcome = _run(attack, target)
         return _row(attack, outcome, bystander, memory.growth_bytes(), options.patience)
+
+
+def _started(attack: Attack, folder: Path, preloaded: Preloaded) -> ServerProcess:
+    if not attack.real_engine:
+        return start_pawl(folder / DATA, settings=attack.settings, preloaded=preloaded)
+    from tests.tiny_model import make_tiny_model  # noqa: PLC0415  (imports torch)
+
+    settings = {**TINY_ENGINE, **attack.settings}
+    return start_pawl(folder / DATA, model=make_tiny_model(folder / "model"), settings=settings)
+
+
+def _share_the_channel(data: Path) -> None:
+    """Let another tenant chat too; the server notices within seconds, and no route does it."""
+    with closing(sqlite3.connect(data / "pawl.db")) as database, database:
+        database.execute("UPDATE channel SET shared = 1")
 
 
 def _prepare(server: ServerProcess) -> tuple[Target, str]:
     """Two tenants' keys, an answer to rate, its token, and a large one to fetch."""
     with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as operator:
-        keys = [_made(operator, "/v1/keys", {"role": "app"})["key"] for _ in range(2)]
+        wanted = ({"role": "app"}, {"role": "app", "tenant": "bystander"})
+        keys = [_made(operator, "/v1/keys", one)["key"] for one in wanted]
+    _wait_for_the_channel(server.url, keys[1])
     mine = {"authorization": f"Bearer {keys[0]}"}
     with httpx.Client(base_url=server.url, headers=mine, timeout=60) as attacker:
         large = {"model": "m", "messages": [{"role": "user", "content": "q" * ANSWER_BYTES}]}
@@ -81,6 +106,18 @@ def _prepare(server: ServerProcess) -> tuple[Target, str]:
         token = _made(attacker, "/v1/feedback-tokens", {"inference_id": rated})["token"]
     path = f"/v1/interactions/{rated}"
     return Target(urlsplit(server.url).port or 0, token, rated, path, keys[0]), keys[1]
+
+
+def _wait_for_the_channel(url: str, key: str) -> None:
+    chat = {"model": "pawl", "messages": [{"role": "user", "content": "When?"}], "max_tokens": 1}
+    headers = {"authorization": f"Bearer {key}"}
+    deadline = time.monotonic() + CHANNEL_SECONDS
+    while not (
+        answer := httpx.post(f"{url}/v1/chat/completions", json=chat, headers=headers)
+    ).is_success:
+        if time.monotonic() > deadline:
+            answer.raise_for_status()
+        time.sleep(0.1)
 
 
 def _made(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -197,7 +197,10 @@ class Engine(Protocol):
         ...
 
     def busy(self) -> bool:
-        """Whether it has something to compute, probes included."""
+        """Whether it has something to compute, probes included.
+
+        A request that waits until its schema or pattern is compiled is nothing to compute yet.
+        """
         ...
 
     async def probe(self) -> None:

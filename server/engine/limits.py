@@ -1,6 +1,8 @@
 """How much one request may ask for: by the settings, and by what an engine takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from server.engine.config import StructuredOutputsConfig
 
 CHOICES_MAX = 1024
 """The log numbers the answers to one request below it."""
@@ -13,6 +15,7 @@ class Limits:
     `choices` bounds `n`, `top_logprobs` the alternatives shown for a token. `context_tokens` is
     the model's context (prompt and answer together) and `vocabulary` its number of token ids.
     `seed` says whether a request may set one: vLLM's CPU engine can die of it (chunked prefill).
+    `structured_outputs` bounds schemas, patterns and choices; the engine's own settings.
     """
 
     choices: int = 8
@@ -20,6 +23,7 @@ class Limits:
     seed: bool = True
     context_tokens: int | None = None
     vocabulary: int | None = None
+    structured_outputs: StructuredOutputsConfig = field(default_factory=StructuredOutputsConfig)
 
     def within(self, other: "Limits") -> "Limits":
         """The narrower of both, bound by bound."""
@@ -29,6 +33,7 @@ class Limits:
             seed=self.seed and other.seed,
             context_tokens=_narrower(self.context_tokens, other.context_tokens),
             vocabulary=_narrower(self.vocabulary, other.vocabulary),
+            structured_outputs=self.structured_outputs,
         )
 
 

@@ -7,7 +7,7 @@ adapters.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
@@ -54,6 +54,7 @@ class FakeEngine(AdapterSlots):
         self.nan_alarm = NanAlarm()
         self.faults = Faults(token_delay_seconds=config.fake_token_delay_seconds)
         self._model = config.model or FAKE_MODEL
+        self._limits = replace(_LIMITS, structured_outputs=config.structured_outputs)
         self._fingerprint = base_fingerprint(config.model_copy(update={"kind": "fake"}))
         self._max_lora_rank = config.max_lora_rank
         self._dead = asyncio.Event()
@@ -78,7 +79,7 @@ class FakeEngine(AdapterSlots):
             device="fake",
             adapter_slots=self.slots,
             max_lora_rank=self._max_lora_rank,
-            limits=_LIMITS,
+            limits=self._limits,
         )
 
     def die(self) -> None:

@@ -23,6 +23,7 @@ from server.engine.requests import messages
 from server.engine.requests.checks import INT32, Check, refuse
 from server.engine.requests.combinations import check_together
 from server.engine.requests.json_values import first_fault
+from server.engine.requests.structured_outputs import bounded_structure
 from server.engine.requests.structures import response_format, structure
 
 _NOT_FOR_THE_MODEL: Mapping[str, Check] = {
@@ -205,6 +206,7 @@ def accepted_fields(
     if required not in fields:
         raise refuse(required, "is missing.")
     check_together(fields)
+    fields |= bounded_structure(fields, limits.structured_outputs)
     return _in_one_form(fields)
 
 

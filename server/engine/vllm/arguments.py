@@ -15,6 +15,9 @@ from server.engine.fingerprint import stored_model
 from server.engine.vllm.plugin import require_plugin
 
 _GIB = 1024**3
+GRAMMAR_BACKEND = "xgrammar"
+"""What compiles schemas and patterns. vLLM's `auto` lets the first such request of anybody choose
+for all later ones, and the bounds on them are measured with this one."""
 _LONGEST = 600
 _NO_SETTINGS = {
     "--model": "engine.model names the model.",
@@ -78,6 +81,11 @@ def refuse_unsafe(arguments: Namespace) -> None:
         if getattr(arguments, name, None):
             flag = "--" + name.replace("_", "-")
             raise EngineStartError(f"engine.extra_args: take {flag} out; it is not safe here.")
+    if arguments.structured_outputs_config.backend != GRAMMAR_BACKEND:
+        raise EngineStartError(
+            "engine.extra_args: take --structured-outputs-config.backend out; requests are bounded"
+            f" for {GRAMMAR_BACKEND} only."
+        )
 
 
 def refuse_other_model(extra_args: Sequence[str]) -> None:
@@ -151,6 +159,7 @@ def vllm_arguments(config: EngineConfig, *, cpu: bool) -> list[str]:
         *("--max-loras", str(config.adapter_slots)),
         *("--max-cpu-loras", str(config.adapter_slots)),
         *("--max-lora-rank", str(config.max_lora_rank)),
+        *("--structured-outputs-config.backend", GRAMMAR_BACKEND),
     ]
     return arguments + _optional(config) + _device(config, cpu=cpu) + config.extra_args
 

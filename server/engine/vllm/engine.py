@@ -53,7 +53,7 @@ from vllm.v1.executor import Executor
 from adapters.names import BASE
 from server.engine.adapter_slots import AdapterSlots
 from server.engine.base import Endpoint, EngineCall, EngineInfo, EngineResponse, FloatName
-from server.engine.config import EngineConfig
+from server.engine.config import EngineConfig, StructuredOutputsConfig
 from server.engine.error_body import ERROR_PREFIX, error_event
 from server.engine.errors import (
     AdapterLoadError,
@@ -63,6 +63,8 @@ from server.engine.errors import (
     RequestRefusedError,
 )
 from server.engine.fingerprint import base_folder, model_fingerprint
+from server.engine.grammars.gate import GrammarGate
+from server.engine.grammars.trials import TrialProcess
 from server.engine.limits import CHOICES_MAX, Limits
 from server.engine.nan_alarm import NanAlarm
 from server.engine.quiet_errors import strip_messages
@@ -77,6 +79,7 @@ from server.engine.vllm.arguments import (
     require_generation,
     vllm_arguments,
 )
+from server.engine.vllm.compiling import Compiling
 from server.engine.vllm.lifetime import Lifetime
 from server.engine.vllm.liveness import unless
 from server.engine.vllm.refusals import (
@@ -90,6 +93,7 @@ from server.engine.vllm.refusals import (
 )
 from server.engine.vllm.scratch import Scratch, remove_leftovers, shared_memory_below
 from server.engine.vllm.steps import StepCounter
+from server.engine.vllm.structures import grammar_of, serialized_tokenizer
 from server.engine.vllm.tapping import CurrentCall, current_call, is_not_finite, tapped
 
 log = structlog.get_logger()
@@ -110,14 +114,43 @@ _Answer: TypeAlias = Any
 class TappedLLM(AsyncLLM):
     """vLLM's engine client; what it yields for the current call goes into the call's tap."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: StructuredOutputsConfig, **kwargs: Any) -> None:
         self.counter = counter = StepCounter()
+        self.limits = limits
         super().__init__(*args, stat_loggers=[lambda *_: counter], **kwargs)
+        self.trials = TrialProcess(
+            lambda: serialized_tokenizer(self.vllm_config, self.get_tokenizer()),
+            limits,
+            compact=self.vllm_config.structured_outputs_config.disable_any_whitespace,
+        )
+        self.compiling = Compiling(GrammarGate(self.trials), self.begun)
 
-    def generate(self, *args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
+    def generate(
+        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **kwargs: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
         """As vLLM's. A plain function, so that it reads the context of the task that calls it."""
-        outputs: AsyncGenerator[RequestOutput, None] = super().generate(*args, **kwargs)
+        outputs: AsyncGenerator[RequestOutput, None]
+        outputs = super().generate(prompt, sampling_params, request_id, **kwargs)
+        grammar, current = grammar_of(sampling_params), current_call.get()
+        if grammar is not None and current is not None:
+            outputs = self.compiling.guarded(outputs, grammar, current, request_id)
         return tapped(outputs)
+
+    def begun(self, request_id: str) -> bool:
+        """Whether a token of the request was sampled."""
+        states = self.output_processor.request_states.values()
+        return any(one.external_req_id == request_id and not one.is_prefilling for one in states)
+
+    def computing(self) -> bool:
+        """Whether a request has not ended whose grammar, if it has one, is compiled.
+
+        Of one that waits for its grammar no step can be told, however well the engine is: that it
+        moves is then found by a probe.
+        """
+        states = self.output_processor.request_states.values()
+        return not all(
+            one.is_prefilling and one.external_req_id in self.compiling for one in states
+        )
 
     def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not _finalizing():  # then vLLM's own modules are gone, and its processes with them
@@ -156,6 +189,7 @@ class VllmEngine(AdapterSlots, Lifetime):
         self._info = info
         self._scratch = scratch
         self._adapters = asyncio.Lock()
+        self._preparing: asyncio.Task[None] | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -191,7 +225,7 @@ class VllmEngine(AdapterSlots, Lifetime):
             first = await self._first_event(answer, call.endpoint)
         except BaseException as error:  # noqa: BLE001  (it always raises, a cancelled call as well)
             await current.release()
-            self._translate(error, call)
+            self._translate(current.refused or error, call)
         finally:
             current_call.reset(token)
         stream = AnswerStream(
@@ -282,8 +316,8 @@ class VllmEngine(AdapterSlots, Lifetime):
         return self._llm.counter.steps
 
     def busy(self) -> bool:
-        """Whether a request has not ended."""
-        return bool(self._llm.get_num_unfinished_requests())
+        """Whether a request that is past its grammar has not ended."""
+        return self._llm.computing()
 
     def _stopped(self) -> bool:
         return bool(self._llm.errored)
@@ -304,11 +338,19 @@ class VllmEngine(AdapterSlots, Lifetime):
             self._check_alive()
             raise _refusal(create_error_response(error)) from error
 
+    def prepare_trials(self) -> None:
+        """Start the process that tries grammars meanwhile; else the first grammar waits for it."""
+        self._preparing = asyncio.create_task(self._llm.trials.start())
+
     async def _shut_down(self) -> None:
         handler = self._llm.output_handler
         if handler is not None and not self._llm.get_num_unfinished_requests():
             # Nobody waits for outputs; left alone it would log the end as a failure.
             handler.cancel()
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
+        await self._llm.trials.close()
         await asyncio.to_thread(self._llm.shutdown, _SHUTDOWN_SECONDS)
         self._scratch.remove()
 
@@ -355,6 +397,7 @@ def _limits(llm: TappedLLM) -> Limits:
         seed=not current_platform.is_cpu(),
         context_tokens=config.max_model_len,
         vocabulary=vocabulary,
+        structured_outputs=llm.limits,
     )
 
 
@@ -395,7 +438,9 @@ def configure(config: EngineConfig) -> tuple[Namespace, VllmConfig]:
         return args, AsyncEngineArgs.from_cli_args(args).create_engine_config()
 
 
-def _start_llm(args: Namespace, vllm_config: VllmConfig, *, fast: bool) -> TappedLLM:
+def _start_llm(
+    args: Namespace, vllm_config: VllmConfig, limits: StructuredOutputsConfig, *, fast: bool
+) -> TappedLLM:
     """Start EngineCore and wait until it is ready (blocks: seconds to minutes)."""
     if fast:
         # vLLM's CPU platform has just forced spawn and the multi-process executor.
@@ -408,6 +453,7 @@ def _start_llm(args: Namespace, vllm_config: VllmConfig, *, fast: bool) -> Tappe
         Executor.get_class(vllm_config),
         log_stats=not args.disable_log_stats,
         log_requests=False,
+        limits=limits,
     )
 
 
@@ -482,7 +528,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch.path)
     started = perf_counter()
     args, vllm_config = configure(config)
-    llm = _start_llm(args, vllm_config, fast=fast_start)
+    llm = _start_llm(args, vllm_config, config.structured_outputs, fast=fast_start)
     strip_messages(logging.getLogger("vllm"))
     scratch.note(shared_memory_below(os.getpid()))
     try:
@@ -497,5 +543,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     # As vLLM's server does: what lives for ever need not be walked by every collection.
     freeze_gc_heap()
     warn_without_chat_template(llm, args)
+    if not fast_start:
+        engine.prepare_trials()
     log.info("engine_started", device=info.device, seconds=round(perf_counter() - started, 1))
     return engine

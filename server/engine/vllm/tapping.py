@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Protocol, TypeVar
 
 from server.engine.base import EngineCall, Tap, TappedChoice
-from server.engine.errors import NotFiniteError, RequestAbortedError
+from server.engine.errors import NotFiniteError, RequestAbortedError, RequestRefusedError
 from server.engine.nan_alarm import NanAlarm
 
 
@@ -99,6 +99,8 @@ class CurrentCall:
     call: EngineCall
     alarm: NanAlarm
     outputs: AsyncGenerator[Output, None] | None = None
+    refused: RequestRefusedError | None = None
+    """Why it was refused on its way into the engine; vLLM's layers would reword it."""
 
     async def release(self) -> None:
         """Stop it in the engine; nothing happens where it has ended or never began."""

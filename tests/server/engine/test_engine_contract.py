@@ -140,6 +140,56 @@ async def test_usage_is_streamed_only_when_asked_for(engine: Engine) -> None:
     assert not any(event.get("usage") for event in events)
 
 
+def with_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema as OpenAI's clients send it."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    return {"response_format": wanted}
+
+
+def with_tool(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that a required tool call must follow."""
+    function = {"name": "act", "parameters": schema}
+    return {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+
+
+TOO_LARGE_TO_FOLLOW: list[tuple[dict[str, Any], str]] = [
+    ({"structured_outputs": {"choice": ["a" * 950_000]}}, "structured_outputs"),
+    (
+        {"structured_outputs": {"choice": [f"choice {n}" for n in range(50_000)]}},
+        "structured_outputs",
+    ),
+    ({"structured_outputs": {"json": {"const": "a" * 900_000}}}, "structured_outputs"),
+    ({"structured_outputs": {"json": '{"const": "' + "a" * 900_000 + '"}'}}, "structured_outputs"),
+    ({"structured_outputs": {"regex": "a" * 900_000}}, "structured_outputs"),
+    ({"structured_outputs": {"regex": "(((a+)+)+)+"}}, "structured_outputs"),
+    ({"structured_outputs": {"grammar": 'root ::= "a"'}}, "structured_outputs"),
+    ({"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs"),
+    (with_schema({"enum": [f"value {n}" for n in range(50_000)]}), "response_format"),
+    (with_schema({"type": "string", "pattern": "(((a+)+)+)+"}), "response_format"),
+    (with_schema({"type": "array", "items": {}, "minItems": 10**9}), "response_format"),
+    (with_tool({"properties": {f"p{n}": {} for n in range(20_000)}}), "tools"),
+    (with_tool({"properties": {"a": {"type": "string", "minLength": 10**9}}}), "tools"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "body", "param"),
+    [
+        (make, body, param)
+        for make in (chat, completion)
+        for body, param in TOO_LARGE_TO_FOLLOW
+        if make is chat or param != "tools"
+    ],
+)
+async def test_what_is_too_large_to_be_followed_is_refused_before_the_engine_sees_it(
+    engine: Engine, make: Make, body: dict[str, Any], param: str
+) -> None:
+    response = await engine.answer(make(**body))
+    error = body_of(response)["error"]
+    assert (response.status, error["param"]) == (400, param)
+    assert "engine.structured_outputs." in error["message"]
+
+
 TOOL = {
     "type": "function",
     "function": {

@@ -4,6 +4,8 @@ import asyncio
 import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,12 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from adapters.names import BASE
+from server.engine.config import StructuredOutputsConfig
 from server.engine.errors import AdapterLoadError
+from server.engine.grammars.gate import GrammarGate
+from server.engine.grammars.trials import Grammar, Trial
 from server.engine.requests.json_values import NESTING_MAX
+from server.engine.vllm.compiling import Compiling
 from tests.engine_fixtures import REAL_ENGINE
 from tests.server.engine.calls import body_of, chat, completion, events_of, stream_of
 from tests.tiny_model import TURN_END, make_random_adapter
@@ -128,7 +134,7 @@ BAD_FOR_VLLM: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
     ({"response_format": {"type": SECRET}}, "response_format.type"),
     ({"structured_outputs": {"regex": f"{SECRET}[["}}, "response_format"),
-    ({"structured_outputs": {"choice": []}}, "response_format"),
+    ({"structured_outputs": {"choice": []}}, "structured_outputs"),
     (
         {
             "response_format": {
@@ -341,6 +347,77 @@ async def test_a_schema_that_fails_in_the_engine_is_the_requests_fault(
     wanted = {"type": "json_schema", "json_schema": {"name": "three", "schema": schema}}
     response = await real_engine.answer(chat(response_format=wanted))
     assert (response.status, body_of(response)["error"]["param"]) == (400, "response_format")
+
+
+async def test_a_pattern_that_no_bound_catches_fails_its_trial(real_engine: "VllmEngine") -> None:
+    bomb = "(a*)*" * 15  # compiles in no time, and takes longer with each token that follows
+    response = await real_engine.answer(chat(structured_outputs={"regex": bomb}))
+    error = body_of(response)["error"]
+    assert response.status == 400
+    assert "too long" in error["message"]
+    assert real_engine.alive()
+
+
+async def test_another_tenants_schema_is_followed_between_costly_ones(
+    real_engine: "VllmEngine",
+) -> None:
+    costly = [
+        asyncio.create_task(real_engine.answer(chat(structured_outputs={"regex": bomb})))
+        for bomb in ("(a*)*" * 15 + str(number) for number in range(6))
+    ]
+    other = chat(structured_outputs={"choice": ["red", "green"]})
+    object.__setattr__(other, "cache_salt", "tenant/two")
+    assert (await real_engine.answer(other)).status == 200
+    assert other.tap.choices[0].text in {"red", "green"}
+    assert not all(task.done() for task in costly)
+    assert {(await task).status for task in costly} == {400}
+
+
+async def test_who_leaves_in_a_trial_leaves_nothing_behind(real_engine: "VllmEngine") -> None:
+    task = asyncio.create_task(
+        real_engine.answer(chat(structured_outputs={"regex": "(a*)*" * 15 + "x"}))
+    )
+    await until(lambda: real_engine.in_flight(BASE))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (real_engine.in_flight(BASE), real_engine.busy()) == (0, False)
+    assert (await real_engine.answer(chat(structured_outputs={"choice": ["a"]}))).status == 200
+
+
+async def passed(grammar: Grammar) -> Trial:
+    """Let everything into the engine."""
+    del grammar
+    return Trial("good", 0.0)
+
+
+async def test_an_engine_that_only_compiles_a_grammar_is_not_busy(
+    real_engine: "VllmEngine", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = real_engine._llm
+    limits = StructuredOutputsConfig(chars=10**6, text_chars=10**6)
+    monkeypatch.setattr(llm, "compiling", Compiling(GrammarGate(passed), llm.begun))
+    wider = replace(real_engine.info.limits, structured_outputs=limits)
+    monkeypatch.setattr(real_engine, "_info", replace(real_engine.info, limits=wider))
+    costly = asyncio.create_task(
+        real_engine.answer(chat(structured_outputs={"choice": ["a" * 100_000]}))
+    )
+    await until(llm.get_num_unfinished_requests)
+    assert not real_engine.busy()
+    beside = chat(stream=True, max_tokens=200, ignore_eos=True)
+    async with aclosing(stream_of(await real_engine.answer(beside))):
+        assert real_engine.busy()
+    await real_engine.probe()
+    assert (await costly).status == 200
+
+
+async def test_one_kind_of_compiler_serves_all_schemas(real_engine: "VllmEngine") -> None:
+    """VLLM would let the first schema of anybody choose the compiler for all later ones."""
+    unsupported = {"type": "integer", "multipleOf": 3}
+    refused = await real_engine.answer(chat(structured_outputs={"json": unsupported}))
+    assert refused.status == 400
+    after = chat(structured_outputs={"choice": ["red"]})
+    assert (await real_engine.answer(after)).status == 200
 
 
 async def test_closing_a_stream_takes_the_request_out_of_the_engine(
