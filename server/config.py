@@ -1,4 +1,4 @@
-"""The server's own section of the settings."""
+"""Settings of the HTTP server: the section `[server]`, and one channel's section."""
 
 import re
 from ipaddress import ip_address
@@ -24,7 +24,7 @@ def _origin(text: str) -> str:
         or not is_host(parts.hostname or "")
     ):
         raise ValueError(
-            "an origin is scheme, host and port in small letters, without a path, such as "
+            "an origin is scheme, host and port in lower case, without a path, such as "
             "https://shop.example.org"
         )
     return text
@@ -37,7 +37,7 @@ def _listening_host(text: str) -> str:
 
 
 def is_host(text: str) -> bool:
-    """Whether `text` is an IP address or has the form of a host's name."""
+    """Return whether `text` is an IP address or a syntactically valid host name."""
     try:
         ip_address(text)
     except ValueError:
@@ -46,115 +46,128 @@ def is_host(text: str) -> bool:
 
 
 Origin = Annotated[str, AfterValidator(_origin)]
-"""Scheme, host and port as browsers send them: in small letters, without a path."""
+"""Scheme, host and port as browsers send them: in lower case, without a path."""
 Host = Annotated[str, AfterValidator(_listening_host)]
-"""Where to listen."""
+"""The address or host name to listen on."""
 
 
 class LimitsConfig(Section):
-    """What a request may ask for; more is refused before it reaches the engine."""
+    """Limits on one request; a request above a limit is refused before it reaches the engine."""
 
     body_bytes: int = Field(default=1_000_000, gt=0)
-    """Bytes of a request's body; more is a 413."""
+    """Maximum size of a request's body in bytes; a larger body gets a 413. 1 MB holds a
+    conversation that fills a context of 128,000 tokens."""
     body_values: int = Field(default=50_000, gt=0)
-    """Members of objects, objects and lists of a JSON body, at any depth together. Reading them
-    takes processor time that nobody else has meanwhile: 50,000 take about 50 ms, and a long
-    conversation has about 5,000."""
+    """Maximum number of object members, objects and lists in a JSON body, counted over all depths.
+    Parsing blocks the event loop: 50,000 values take about 50 ms. A long conversation has about
+    5,000."""
     choices: int = Field(default=8, gt=0)
-    """Answers to one request (`n`). The engine's own limit holds beside it, and 1,024,
-    which is how many answers the log can number."""
+    """Maximum number of answers to one request (`n`). The engine's own limit also applies, and so
+    does 1,024, the number of answers that the log can index."""
     top_logprobs: int = Field(default=20, ge=0)
-    """Alternatives shown for each token. vLLM shows at most 20, unless `engine.extra_args` has
-    `--max-logprobs`."""
+    """Maximum `top_logprobs`: alternatives returned for each token. vLLM returns at most 20, unless
+    `engine.extra_args` has `--max-logprobs`."""
     evaluation_concurrency: int = Field(default=8, gt=0)
-    """Our own evaluation requests in flight at once (law 11)."""
+    """Evaluation requests of weekly runs in flight at once. The default leaves most of a batch to
+    users' requests."""
 
 
 class ShadowConfig(Section):
-    """When the shadow of a channel may answer too: never at a user's cost (law 4)."""
+    """When shadow answers may run. They never delay a user's request."""
 
     busy_streams: int = Field(default=8, ge=0)
-    """It waits while so many live answers or more are under way; 0 lets it never answer. Raise it
-    to what the engine answers at once without slowing down."""
+    """Number of live answers in progress at which shadow answers stop being started; 0 disables
+    them. Raise it to the number of answers that the engine generates concurrently without slowing
+    down."""
     quiet_seconds: Seconds = Field(default=1, ge=0)
-    """There must have been fewer for so long: streams that began together end together, and the
-    next ones are there a moment later."""
+    """Seconds for which `busy_streams` must not have been reached before a shadow answer starts.
+    Streams that begin together end together, and the next ones often follow within a second."""
     concurrency: int = Field(default=1, gt=0)
-    """Shadow answers under way at once."""
+    """Shadow answers in progress at once. 1 keeps their share of a batch small."""
     queue_max: int = Field(default=64, ge=0)
-    """Requests that wait for the shadow; those beyond are not answered by it."""
+    """Maximum number of requests that wait for a shadow answer; further ones are dropped."""
     ttl_seconds: Seconds = Field(default=10, gt=0)
-    """What has waited for so long is not answered any more."""
+    """Seconds after which a request that waits for a shadow answer is dropped. Waiting requests
+    hold their texts in memory."""
     answer_seconds: Seconds = Field(default=120, gt=0)
-    """An answer that takes longer is cut off; so long at most it can hold an adapter's drain."""
+    """Seconds after which a shadow answer is cancelled. This also bounds how long a shadow answer
+    can delay the unloading of its adapter."""
 
 
 class HttpConfig(Section):
-    """What one connection may cost the server: sizes, times, and how many there may be.
+    """Limits on connections: sizes, times, and their number.
 
-    A peer that goes over a size or a time is told so where possible (408, 414, 431, 503) and its
-    connection is closed. How long an answer takes to be generated has no bound here.
+    A peer that exceeds a limit gets an error where possible (408, 414, 431, 503), and its
+    connection is closed. The time that an answer takes to be generated is not limited here.
     """
 
     head_bytes: int = Field(default=32_768, ge=1_024, le=1_048_576)
-    """Bytes of a request's target and headers together, and of the trailers after a body. 32 KiB
-    is what nginx takes."""
+    """Maximum size in bytes of a request's target and headers together, and of the trailers after a
+    body. 32 KiB is nginx's default."""
     head_fields: int = Field(default=100, ge=10, le=10_000)
-    """How many headers a request may have; browsers and proxies send about 30."""
+    """Maximum number of headers of a request; browsers and proxies send about 30."""
     url_bytes: int = Field(default=8_192, ge=256, le=1_048_576)
-    """Bytes of a request's target, its query included."""
+    """Maximum size in bytes of a request's target, including its query."""
     head_seconds: Seconds = Field(default=20, gt=0)
-    """A request's headers must be there in this time, counted from the connection's opening or from
-    the request's first byte."""
+    """Seconds within which a request's headers must arrive, from the opening of the connection or
+    from the request's first byte."""
     body_seconds: Seconds = Field(default=60, gt=0)
-    """A request's body must be there in this time after its headers: 1 MB at 17 kB/s."""
+    """Seconds within which a request's body must arrive after its headers. The default allows 1 MB
+    at 17 kB/s."""
     keep_alive_seconds: Seconds = Field(default=75, gt=0)
-    """An open connection may wait for its next request for this long. More than the 60 seconds
-    after which common proxies close theirs, so that they are the ones who close."""
+    """Seconds that an open connection may wait for its next request. The default is above the 60
+    seconds after which common proxies close idle connections, so that the proxy closes first."""
     write_seconds: Seconds = Field(default=30, gt=0)
-    """A peer that does not read its answer is cut off after this time, and the answer is stored as
-    `aborted`. It counts only while there is something that the peer could read: between the tokens
-    of a stream any time may pass."""
+    """Seconds after which a peer that does not read its answer is disconnected; the answer is
+    stored as `aborted`. Only time in which data waits for the peer counts, not the time between two
+    tokens of a stream."""
     write_bytes_per_second: int = Field(default=1_024, ge=0)
-    """What a peer must at least take of an answer that waits for it; 0 lets it take a byte every
-    `write_seconds`."""
+    """Minimum rate in bytes per second at which a peer must read data that waits for it; 0 requires
+    only one byte every `write_seconds`."""
     connections: int = Field(default=1_000, ge=2)
-    """Connections open at once. When there are more, the one that has waited longest without a
-    request is closed; when all are being answered, the new one is told 503."""
+    """Maximum number of open connections. Above it, the connection that has been idle longest is
+    closed; if none is idle, the new one gets a 503."""
     connections_per_peer: int = Field(default=500, ge=1)
-    """The same for one address (IPv6: one /64 network). Behind a proxy all requests come from the
-    proxy's address: set it to the value of `connections` there."""
+    """Maximum number of open connections of one address (IPv6: of one /64 network). Behind a proxy,
+    all requests come from the proxy's address: set this to the value of `connections`."""
 
 
 class ServerConfig(Section):
-    """Where the server listens and how it ends."""
+    """Where the server listens, how it shuts down and how it is restarted."""
 
     host: Host = "127.0.0.1"
+    """Address or host name to listen on. The default accepts only connections from this machine;
+    any other needs an API key."""
     port: int = Field(default=8000, ge=0, le=65535)
+    """TCP port to listen on; 0 picks a free one."""
     drain_seconds: Seconds = Field(default=30, ge=0)
-    """After SIGTERM streams may go on for so long; then they end with an error event."""
+    """Seconds after SIGTERM that running streams get to finish; then they end with an error event.
+    Most answers take less than the default."""
     restart_seconds: Seconds = Field(default=1, ge=0)
-    """The supervising parent waits so long before it starts a dead server again; twice as long
-    after each further death, up to 30 seconds."""
+    """Seconds that the supervisor waits before it restarts a server that died. The pause doubles
+    with each further death, up to 30 seconds."""
     proven_seconds: Seconds = Field(default=60, ge=0)
-    """A server that served for so long was healthy: the pause is small again."""
+    """Seconds of serving after which a server counts as healthy, which resets the restart pause to
+    `restart_seconds`."""
     hang_seconds: Seconds = Field(default=30, gt=0)
-    """The supervising parent kills a server that serves and whose event loop has not run for so
-    long, and starts it again. The engine has a setting of its own."""
+    """Seconds without an iteration of a serving process's event loop after which the supervisor
+    kills and restarts it. The engine has a setting of its own."""
     database_wait_seconds: Seconds = Field(default=60, ge=0)
-    """A start without the database, and without a file of what was last known, waits so long."""
+    """Seconds that a server waits at startup for its database, if it has no `last_known.json` to
+    start from. The default covers the restart of a database."""
     adjustable_clock: bool = False
-    """Mounts `POST /v1/clock`: weeks pass on command. For demonstrations and rehearsals only."""
+    """Enables `POST /v1/clock`, which moves the server's clock forward, so that weeks can be
+    simulated. For demonstrations and tests only."""
     cors_origins: list[Origin] = Field(default=[])
-    """Web pages of these origins (`https://shop.example.org`) may send feedback from a browser,
-    with a feedback token. No page may use any other part of the API."""
+    """Origins (`https://shop.example.org`) whose web pages may send feedback from a browser, with a
+    feedback token. No page may use any other part of the API."""
     http: HttpConfig = HttpConfig()
     limits: LimitsConfig = LimitsConfig()
     shadow: ShadowConfig = ShadowConfig()
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Whether the server accepts connections only from this machine."""
         if self.host == "localhost":
             return True
         try:
@@ -164,7 +177,10 @@ class ServerConfig(Section):
 
 
 class ChannelConfig(Section):
-    """A channel made at start: whose it is, and whether several tenants may train its adapter."""
+    """A channel that is created at startup."""
 
     tenant: TenantName = "default"
+    """The tenant that owns the channel."""
     shared: bool = False
+    """Whether other tenants may use the channel too; texts of several tenants then train its
+    adapter."""

@@ -1,7 +1,7 @@
-"""One tree of settings made of the rooms' sections: `pawl.toml`, and `PAWL_…` variables over it.
+"""The tree of settings: each package's section, read from `pawl.toml` and `PAWL_…` variables.
 
-`PAWL_RETRAIN__ALPHA`-style names reach into sections with two underscores. Importing this module
-imports no heavy library: every command reads settings.
+Two underscores separate a section from its settings: `PAWL_RETRAIN__ALPHA`. Importing this module
+imports no heavy library, because every command reads settings.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ ENV_PREFIX = "PAWL_"
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Defaults are safe: loopback, SQLite, base model only."""
+    """All settings. The defaults are safe: loopback, SQLite, base model only."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -41,12 +41,14 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Path("pawl-data")
-    """Everything that Pawl keeps: the database, adapters, runs."""
+    """Folder for everything that Pawl stores: the SQLite database, adapters, runs."""
     database_url: str | None = None
-    """`postgresql://user:password@host/database`; the default is SQLite under `data_dir`."""
+    """Address of the database, such as `postgresql://user:password@host/database`; the default is
+    an SQLite file in `data_dir`."""
     channels: dict[ChannelName, ChannelConfig] = Field(
         default_factory=lambda: {DEFAULT_CHANNEL: ChannelConfig()}
     )
+    """Channels that are created at startup, by name."""
     server: ServerConfig = ServerConfig()
     engine: EngineConfig = EngineConfig()
     feedback: FeedbackConfig = FeedbackConfig()
@@ -55,7 +57,7 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The address of the database in use."""
+        """The address of the database in use: `database_url` or its default."""
         return self.database_url or sqlite_url(self.data_dir / "pawl.db")
 
     @classmethod
@@ -67,16 +69,16 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over variables, variables over the file."""
+        """Arguments override variables, and variables override the file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def misspelt(variables: Iterable[str]) -> Iterator[str]:
-    """Names of variables that are meant to set something and set nothing.
+    """Yield the names of `PAWL_…` variables that look like settings but match none.
 
-    pydantic-settings looks up the names that it knows and never sees others. Variables of whoever
-    calls Pawl (`PAWL_URL`, `PAWL_KEY`) are none of these.
+    pydantic-settings only looks up names that it knows, so it ignores a misspelt variable.
+    Variables of the client and the command line (`PAWL_URL`, `PAWL_KEY`) are not reported.
     """
     for variable in variables:
         if not variable.upper().startswith(ENV_PREFIX):
@@ -87,7 +89,7 @@ def misspelt(variables: Iterable[str]) -> Iterator[str]:
 
 
 def _one_underscore(name: str) -> bool:
-    """Whether it is a setting of a section, but for the second underscore."""
+    """Return whether `name` is a section's setting written with one underscore instead of two."""
     section, _, setting = name.partition("_")
     if section not in Settings.model_fields:
         return False
