@@ -1,34 +1,35 @@
-"""Clocks. Everything that asks for the time is given one of these."""
+"""Clocks. Code that needs the time takes one of these as an argument."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
-"""Gives the time now, aware, in UTC."""
+"""Returns the current time as an aware datetime in UTC."""
 
 Monotonic = Callable[[], float]
-"""Seconds that only grow, from wherever."""
+"""Returns seconds on a clock that never goes back; its zero is arbitrary."""
 
 
 def system_clock() -> datetime:
-    """The time now, aware, in UTC."""
+    """Return the current time as an aware datetime in UTC."""
     return datetime.now(UTC)
 
 
 class AdjustableClock:
-    """A clock that can be moved forward, so that weeks pass in minutes. For demonstrations."""
+    """A clock that can be moved forward, so that the demo simulates weeks in minutes."""
 
     def __init__(self) -> None:
         self._offset = timedelta()
 
     def __call__(self) -> datetime:
-        """The time now, aware, in UTC, with all that was added."""
+        """Return the system time plus every advance so far, aware, in UTC."""
         return system_clock() + self._offset
 
     def advance(self, by: timedelta) -> datetime:
-        """Move forward by a positive amount; returns the new time.
+        """Move the clock forward by `by` and return the new time.
 
-        Raises ValueError for a step back: slots and leases count on time that does not turn.
+        Raises ValueError for a negative `by`: schedule slots and leases rely on time never going
+        back.
         """
         if by < timedelta():
             raise ValueError("the clock moves forward only")

@@ -1,4 +1,4 @@
-"""The database as every room sees it: short sessions, one writer at a time."""
+"""The database interface that every package uses: short sessions, one writer at a time."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,32 +10,36 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 Result = TypeVar("Result")
 
 Guard = Callable[[AsyncSession], Awaitable[None]]
-"""Asked in the transaction of a change, before it: raises where its author may not make it now.
+"""Runs first in the transaction of a change; raises if its author may no longer make the change.
 
-So nobody who lost the right meanwhile (the owner of a run that another one took over) changes
-anything, however long it slept between its last look and the change.
+This stops a process that has lost its right to write, such as the former owner of a run that
+another process took over, however long it was suspended between its last check and the change.
 """
 
 
 async def allow_any(session: AsyncSession) -> None:
-    """The guard of changes that people make: lets them pass."""
+    """Allow every change. The guard for changes that people request."""
     del session
 
 
 class Database(Protocol):
-    """Short sessions. One writer at a time, whoever asks (`server.database.database.Database`)."""
+    """Opens short sessions, with one writer at a time.
+
+    Implemented by `server.database.database.Database`.
+    """
 
     def read(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session for reading; close it before tokens stream."""
+        """Open a session for reading. Close it before an answer streams."""
         ...
 
     def write(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        """Open a transaction: waits for its turn, commits durably on exit, rolls back on error."""
         ...
 
     async def transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction, in another thread: one change of threads, not one a query.
+        """Run `work` in a transaction in a worker thread and return its result.
 
-        It is made durable or rolled back even if the caller is cancelled meanwhile.
+        This costs one thread switch for the whole transaction instead of one per query. The
+        transaction commits or rolls back even if the caller is cancelled meanwhile.
         """
         ...

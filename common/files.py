@@ -1,4 +1,7 @@
-"""Files that are there whole or not at all. The folders hold users' texts: only the owner reads."""
+"""Atomic, durable files and folders: a reader sees all of one or nothing.
+
+They hold users' texts, so only the owner of the process can read them.
+"""
 
 import os
 import shutil
@@ -14,7 +17,7 @@ PRIVATE_FILE = 0o600
 
 
 class FileRecord(BaseModel):
-    """What a file held when it was written."""
+    """Checksum, size in bytes and number of lines of a file when it was written."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,7 +27,7 @@ class FileRecord(BaseModel):
 
 
 class LineWriter:
-    """Writes lines, counting and hashing them; `close` syncs."""
+    """Writes lines to a new file, counting and hashing them; `close` syncs to disk."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
@@ -33,7 +36,7 @@ class LineWriter:
         self._size = self._lines = 0
 
     def write(self, line: bytes) -> None:
-        """Write a line; the newline is added."""
+        """Write `line` and a newline."""
         whole = line + b"\n"
         self._file.write(whole)
         self._digest.update(whole)
@@ -41,7 +44,7 @@ class LineWriter:
         self._lines += 1
 
     def close(self) -> FileRecord:
-        """Sync and close; safe to call twice."""
+        """Sync, close and return the record of what was written. Safe to call twice."""
         if not self._file.closed:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -51,9 +54,10 @@ class LineWriter:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write into; put in its place, synced, when all went well.
+    """Yield a draft folder beside `folder`; on success it is synced and replaces `folder`.
 
-    Whatever an earlier attempt left there is removed.
+    A draft that an earlier attempt left is removed first. On an error the draft is removed and
+    `folder` stays as it was.
     """
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -70,7 +74,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path` by one rename, synced."""
+    """Write `content` to a draft, sync it and rename it to `path`."""
     draft = path.with_name(f".{path.name}.draft")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
     with os.fdopen(descriptor, "wb") as file:
@@ -82,7 +86,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the file's or the folder's content on the disk."""
+    """Flush a file's or folder's content to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -91,7 +95,7 @@ def sync(path: Path) -> None:
 
 
 def matches(path: Path, record: FileRecord) -> bool:
-    """Whether the file still holds what was written."""
+    """Return whether the file exists with the recorded checksum."""
     try:
         with path.open("rb") as file:
             return file_digest(file, "sha256").hexdigest() == record.sha256

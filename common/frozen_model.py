@@ -1,4 +1,4 @@
-"""The base of records that are written once and read back."""
+"""Base class of records that are written once and read back."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,14 +1,14 @@
-"""Hashes that place things at random, the same each time."""
+"""Deterministic pseudo-random assignment by hash."""
 
 from hashlib import blake2b
 
 
 def unit_interval(name: bytes, *, purpose: bytes = b"") -> float:
-    """Where `name` falls in [0, 1): uniform over names, independent between purposes.
+    """Map `name` to [0, 1): uniform over names and independent between purposes.
 
     Args:
-        name: What is placed.
-        purpose: At most 16 bytes. Another purpose draws anew.
+        name: The bytes to hash, such as a user's id.
+        purpose: Domain separation (BLAKE2's `person`), at most 16 bytes.
 
     """
     digest = blake2b(name, digest_size=8, person=purpose).digest()

@@ -1,22 +1,22 @@
-"""Types for values that come as JSON: whole numbers and texts that a database can keep."""
+"""Types for values parsed from JSON: whole numbers, and texts that a database can store."""
 
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
 _EXACT = 2**53
-"""Above it a float does not name one whole number."""
+"""The largest magnitude below which every whole number has a float of its own."""
 
 
 def whole_number(value: Any) -> Any:
-    """The int that a float is (JSON does not tell 4.0 from 4); everything else as it was."""
+    """Return a float with a whole value as an int (JSON treats 4.0 as 4); else `value` itself."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
         return int(value)
     return value
 
 
 def without_nul(text: str) -> str:
-    """The text; raises ValueError for a NUL character, which PostgreSQL has no place for."""
+    """Return `text`; raise ValueError for a NUL character, which PostgreSQL cannot store."""
     if "\x00" in text:
         raise ValueError("must not contain NUL characters")
     return text

@@ -1,4 +1,4 @@
-"""Processes that die with their parent, even after `kill -9` (Linux)."""
+"""Ends a process when its parent ends, even by `kill -9` (Linux)."""
 
 import ctypes
 import multiprocessing
@@ -12,23 +12,23 @@ _PR_SET_PDEATHSIG = 1
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends (prctl(2), PR_SET_PDEATHSIG).
 
-    Does nothing in a process that multiprocessing did not start. The kernel takes the parent
-    *thread* for the parent: start an engine in a thread that lives as long as the engine, best the
-    main one. Raises `OSError` where the kernel refuses.
+    Does nothing in a process that multiprocessing did not start. For the kernel the parent is the
+    *thread* that started the process: start an engine in a thread that lives as long as the
+    engine, preferably the main one. Raises `OSError` if the kernel refuses.
     """
     parent = multiprocessing.parent_process()
     if parent is None or not sys.platform.startswith("linux"):
         return
     die_when_parent_thread_ends()
     if not parent.is_alive():
-        # It died before the kernel was asked, so no signal will come.
+        # The parent ended before prctl was called, so no signal will come.
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_with(parent: int) -> None:
-    """Tie this process to its parent, of the process id `parent`.
+    """Have the kernel kill this process when its parent, the process `parent`, ends.
 
-    Raises `OSError` where the kernel refuses.
+    Raises `OSError` if the kernel refuses.
     """
     if not sys.platform.startswith("linux"):
         return

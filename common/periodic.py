@@ -1,7 +1,7 @@
-"""Something done again and again, on a clock that nobody sets.
+"""Runs work periodically, timed by the event loop's monotonic clock.
 
-Not APScheduler's interval trigger: it keeps the next time on the wall clock, so a clock set back by
-five hours has it sleep for five hours.
+APScheduler's interval trigger is not used: it stores the next run time on the wall clock, so it
+would sleep for five hours if the clock were set back by five hours.
 """
 
 import asyncio
@@ -10,13 +10,16 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 PATIENCE = 10.0
-"""Seconds that the work under way has to end when a ticker is told to."""
+"""Seconds that `Ticker.finish` waits for running work before it cancels it."""
 
 _log = structlog.get_logger()
 
 
 class Ticker:
-    """Does `work` at once and every `seconds` from then on, one at a time."""
+    """Runs `work` at once and again `seconds` after each run ends; runs never overlap.
+
+    An exception from `work` is logged, and the next run takes place as usual.
+    """
 
     def __init__(
         self,
@@ -34,14 +37,14 @@ class Ticker:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin; the work is done in a task of its own."""
+        """Start running the work in a task of its own."""
         self._task = asyncio.create_task(self._run(), name=self._name)
 
     async def finish(self) -> None:
-        """End once the work under way is done; what takes over `patience` seconds is cancelled.
+        """Stop after the running work ends; work that takes over `patience` seconds is cancelled.
 
-        Work that does not even end by that is left to the loop's own end. Safe to call on one that
-        was not started.
+        Work that ignores its cancellation is left to the end of the event loop. Safe to call on a
+        ticker that was not started.
         """
         self._ended.set()
         if self._task is None or await self._has_ended(self._task):
@@ -51,7 +54,7 @@ class Ticker:
         await self._has_ended(self._task)
 
     async def _has_ended(self, task: asyncio.Task[None]) -> bool:
-        """Whether the task ends in time."""
+        """Return whether the task ends within `patience` seconds."""
         done, _ = await asyncio.wait({task}, timeout=self._patience)
         return bool(done)
 

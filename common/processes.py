@@ -1,4 +1,4 @@
-"""The processes below a process."""
+"""A process and its descendants."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,7 +7,7 @@ import psutil
 
 
 def family(pid: int) -> Iterator[int]:
-    """`pid` and all processes below it; those that end meanwhile may be missing."""
+    """Yield `pid` and the ids of its descendants; those that end meanwhile may be missing."""
     yield pid
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(pid).children(recursive=True):
@@ -15,7 +15,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def running(pid: int) -> bool:
-    """Whether `pid` still runs; one that has ended and was not waited for does not."""
+    """Return whether `pid` runs; a zombie does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -23,7 +23,7 @@ def running(pid: int) -> bool:
 
 
 def name_of(pid: int) -> str:
-    """What the process calls itself; empty where it has ended."""
+    """Return the process's name, or an empty string if it has ended."""
     try:
         process = psutil.Process(pid)
         return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.name())

@@ -1,4 +1,4 @@
-"""Asking again, a bounded number of times, with growing pauses."""
+"""Retries with exponential backoff and a bounded number of attempts."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -7,6 +7,7 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 LONGEST_PAUSE = 30.0
+"""The longest pause between two attempts, in seconds."""
 
 
 async def with_retries(
@@ -17,10 +18,10 @@ async def with_retries(
     sleep: Sleep,
     first_pause: float = 0.5,
 ) -> T:
-    """Await `call()` up to `attempts` times; the last failure is raised as it came.
+    """Await `call()` up to `attempts` times and return its result.
 
-    Pauses double from `first_pause` seconds up to `LONGEST_PAUSE`. Anything but `retry_on` is
-    raised at once.
+    Pauses double from `first_pause` seconds up to `LONGEST_PAUSE`. Raises the error of the last
+    attempt unchanged, and any error other than `retry_on` at once.
     """
     for attempt in range(attempts - 1):
         try:

@@ -1,7 +1,7 @@
-"""What all sections of the settings have in common, and the forms that several settings take.
+"""Base class of the sections of the settings, and types that several settings share.
 
-A setting is checked where it is defined, as far as that needs nothing but its value. What depends
-on the machine (files, imports, ports, the engine) is checked at the start of a server.
+A type checks what depends on the value alone. What depends on the machine (files, imports, ports,
+the engine) is checked when a server starts.
 """
 
 from typing import Annotated
@@ -15,15 +15,15 @@ _HIGHEST_PORT = 65_535
 
 
 class Section(BaseModel):
-    """One section: names that are not known, and numbers that are not finite, are refused."""
+    """One section of the settings; refuses unknown names and numbers that are not finite."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 Seconds = Annotated[float, Field(le=YEAR_SECONDS)]
-"""A length of time, a year at most: clocks and timers overflow somewhere above."""
+"""A duration in seconds, at most a year: larger values overflow clocks and timers."""
 Days = Annotated[float, Field(le=CENTURY_DAYS)]
-"""A length of time, a century at most: the dates before year 1 do not exist."""
+"""A duration in days, at most a century: subtracting more could give a date before year 1."""
 
 
 def _function(text: str) -> str:
@@ -40,7 +40,7 @@ def _http_url(text: str) -> str:
 
 
 def is_http_url(text: str) -> bool:
-    """Whether `text` is an address of HTTP with a host, and with a port that can exist."""
+    """Return whether `text` is an HTTP or HTTPS URL with a host and, if any, a valid port."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -53,6 +53,6 @@ def is_http_url(text: str) -> bool:
 
 
 FunctionSpec = Annotated[str, AfterValidator(_function)]
-"""A Python function as `module:name`. Whether it can be imported is checked at the start."""
+"""A Python function as `module:name`. Whether it can be imported is checked at startup."""
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-"""The address of a service."""
+"""The HTTP or HTTPS URL of a service."""

@@ -1,26 +1,26 @@
-"""Waking whoever waits, without losing a wake that comes while they look."""
+"""Wakes waiting tasks without losing a wake-up that arrives while a task checks its condition."""
 
 import asyncio
 
 
 class Wakeups:
-    """Take a mark, look, and wait for what came after the mark."""
+    """Wakes all waiters. A waiter takes a mark, checks its condition, then waits for the mark."""
 
     def __init__(self) -> None:
         self._next: asyncio.Event = asyncio.Event()
 
     def mark(self) -> asyncio.Event:
-        """What the next wake will set."""
+        """Return the event that the next `wake` sets."""
         return self._next
 
     def wake(self) -> None:
-        """Wake all that took a mark before."""
+        """Wake every task that took a mark before this call."""
         self._next.set()
         self._next = asyncio.Event()
 
 
 async def until_woken(mark: asyncio.Event, seconds: float) -> None:
-    """Return when `mark` is set, or after so long."""
+    """Return when `mark` is set, or after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await mark.wait()

@@ -1,4 +1,4 @@
-"""A map that forgets: what was put in last stays, what is oldest goes."""
+"""A bounded map that evicts its oldest entries."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,10 +10,10 @@ V = TypeVar("V")
 
 
 class BoundedMap(Generic[K, V]):
-    """At most `size` entries that weigh at most `weight_max` together; safe among threads.
+    """Holds at most `size` entries with a total weight of at most `weight_max`. Thread-safe.
 
-    Without `weigh` entries weigh nothing. It may be called again in the midst of a call, as happens
-    where Python's garbage collector ends an abandoned stream: the lock lets its holder in.
+    Without `weigh` entries have no weight. The lock is reentrant, because Python's garbage
+    collector may end an abandoned stream, and so call the map, in the middle of another call.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class BoundedMap(Generic[K, V]):
         self._lock = RLock()
 
     def put(self, key: K, value: V) -> int:
-        """Set an entry and make it the newest; how many of the oldest went to make room."""
+        """Set an entry as the newest and return how many of the oldest were evicted for it."""
         with self._lock:
             self.pop(key)
             self._entries[key] = value
@@ -39,11 +39,11 @@ class BoundedMap(Generic[K, V]):
             return self._make_room()
 
     def get(self, key: K) -> V | None:
-        """The entry, or None."""
+        """Return the entry, or None."""
         return self._entries.get(key)
 
     def pop(self, key: K) -> V | None:
-        """The entry, removed, or None."""
+        """Remove and return the entry, or return None."""
         with self._lock:
             value = self._entries.pop(key, None)
             if value is not None:

@@ -1,10 +1,10 @@
-"""The LangChain handler in front of the log, for the server and for applications.
+"""The LangChain callback handler that records interactions, for the server and for applications.
 
-The server drives it at the start and the end of each request, with its record in the metadata. An
-application attaches it to its chains: what other models answered is reported to the Pawl server,
-what Pawl answered is only looked up, and either can be rated by LangChain's run id. Streaming hides
-the completion id from LangChain: a chat model which streams from Pawl needs
-`include_response_headers=True`, since the id also travels in `x-pawl-interaction`.
+The server calls it at the start and the end of each request, with its record in the metadata. An
+application attaches it to its chains. Answers of other models are reported to the Pawl server,
+answers of Pawl are only looked up, and both can be rated by LangChain's run id. LangChain hides the
+completion id of a stream, so a chat model that streams from Pawl needs
+`include_response_headers=True`: the header `x-pawl-interaction` carries the id as well.
 
 Needs the extra `langchain` (langchain-core).
 """
@@ -44,16 +44,18 @@ HEADER = "x-pawl-interaction"
 _ANSWERED_BY_PAWL = re.compile(
     r"[a-z][a-z0-9_-]*@(base|([0-9]{4}-w[0-9]{2}(\.[0-9]+)?|import)-[0-9a-f]{6,64})"
 )
-"""`<channel>@<version>`, and not other makers' `model@date`."""
+"""A model name of the form `<channel>@<version>`; does not match other providers' `model@date`."""
 
 _log = logging.getLogger(__name__)
 _NOTHING = LLMResult(generations=[])
 _RUNS_MAX = 10_000
+"""Unfinished runs, and links to parent runs, that are kept; the oldest are evicted."""
 _DEPTH_MAX = 50
+"""Parents of a run that are followed."""
 
 
 class ServedRequest(Protocol):
-    """What the callback changes of the server's own record of a request when its run fails."""
+    """The fields of the server's record of a request that the callback sets when its run fails."""
 
     status: str
     error: str | None
@@ -61,33 +63,42 @@ class ServedRequest(Protocol):
 
 @dataclass(slots=True)
 class _Run:
-    """A model's run of an application that has not ended; times in `perf_counter` seconds."""
+    """A model run of an application that has not ended; times are `perf_counter` seconds."""
 
     asked: Sequence[BaseMessage] | str
     params: Mapping[str, Any]
     user: str | None
     started: float
     size: int
-    """Bytes of memory that it holds."""
+    """Estimated memory of the run, in bytes."""
     first_token: float | None = None
 
 
 class FeedbackCallback(BaseCallbackHandler):
-    """Records what a model answered. One handler serves any number of runs at once.
+    """Records the answers of models. One handler serves any number of concurrent runs.
 
-    Give it either `url` (a Pawl server, with `api_key`, and `channel`, under which other models'
-    answers are filed) or `record` (the server's recorder: in process). With `mode="shadow"` Pawl
-    also answers what other models were asked, into its log and for nobody to see. An application's
-    user is read from the run's metadata (`{"user": …}`) or the model's `user` parameter.
+    Methods that LangChain calls neither raise nor wait for the network. When a queue is full, the
+    excess is dropped; `counts` says how many reports and ratings were sent, failed or dropped. Call
+    `close` before the process ends, or what is still queued is lost. The user of a run is read from
+    its metadata (`{"user": …}`) or from the model's parameter `user`.
 
-    Nothing LangChain calls here raises or waits for the network. At most `queue_max` reports and
-    ratings of `bytes_max` bytes of memory wait to be sent, and as many bytes of runs wait for their
-    end; past either the excess is dropped. `counts` tells what became of each. Call `close` before
-    the process ends: what still waits then is lost. A handler with a `url` may be made before a
-    fork; a `client` of your own must be made after it.
+    Args:
+        url: The Pawl server that gets the reports. Give either this, `client` or `record`.
+        api_key: A key with the role `app`; None if the server has no keys.
+        mode: With `shadow`, Pawl also answers the requests that other models got. Those answers
+            are only logged, never shown.
+        record: The server's own recorder, which records in process.
+        channel: The channel under which other models' answers are stored.
+        tags: Tags of every reported interaction.
+        queue_max: Reports and ratings that may wait to be sent.
+        bytes_max: Memory in bytes that waiting reports and ratings may hold, and again that
+            unfinished runs may hold.
+        client: Your own HTTP client, whose `base_url` is the server. Make it after a fork; a
+            handler with a `url` may be made before one.
+
     """
 
-    run_inline = True  # called where the run is: no thread hop, no reordering
+    run_inline = True  # LangChain then calls it in the run's own thread, so events stay in order
 
     def __init__(  # noqa: PLR0913  (an application chooses each)
         self,
@@ -124,51 +135,53 @@ class FeedbackCallback(BaseCallbackHandler):
         self._parents: BoundedMap[UUID, UUID] = BoundedMap(_RUNS_MAX)
         self._warned = False
 
-    # The server's side.
+    # Called by the server.
 
     def begin(self, record: ServedRequest) -> UUID:
-        """Start a run for a request that the server answers; its record may still be filled in."""
+        """Start a run for a request that the server answers; `record` may still change."""
         run_id = uuid4()
         self.on_chat_model_start({}, [], run_id=run_id, metadata={RECORD: record})
         return run_id
 
     def finish(self, run_id: UUID) -> "asyncio.Future[Any] | None":
-        """End the run: the record goes to the log. The future ends when it is durable."""
+        """End the run and log its record. The future completes when the record is durable."""
         return self.on_llm_end(_NOTHING, run_id=run_id)
 
-    # The application's side.
+    # Called by applications.
 
     def interaction_id(self, run_id: UUID | str) -> str | None:
-        """The interaction of a model's run, or of a chain's (its last model run); None: not known.
+        """Return the interaction id of a model run, or of a chain's last model run.
 
-        What another model answered has an id once it was reported: `flush()` waits for that.
+        Returns None if it is not known. Another model's answer has an id once it was reported;
+        `flush()` waits for that.
         """
         return self._sink().interaction_id(str(run_id))
 
     def rate(self, run_id: UUID | str, metric_name: str, value: Any, **fields: Any) -> None:
-        """Send feedback on a run, in the background; `fields` as in `POST /v1/feedback`."""
+        """Send feedback on a run in the background; `fields` are those of `POST /v1/feedback`."""
         self._sink().rate(str(run_id), {**fields, "metric_name": metric_name, "value": value})
 
     def take_back(self, run_id: UUID | str, metric_name: str, **fields: Any) -> None:
-        """Take back what was said of a run by that metric, in the background; see `rate`.
+        """Take back the feedback on a run by that metric, in the background.
 
-        `fields` name the same `rater`, `source` and `choice` as the rating did.
+        `fields` must name the same `rater`, `source` and `choice` as in the call of `rate`.
         """
         self.rate(run_id, metric_name, None, **fields)
 
     def flush(self, timeout: float = 10) -> bool:
-        """Wait, at most `timeout` seconds, until all is sent or given up; whether it is."""
+        """Wait until everything is sent or given up; return False after `timeout` seconds."""
         return self._sink().sender.flush(timeout)
 
     def close(self, timeout: float = 10) -> bool:
-        """Flush and stop sending. Whether everything was sent or given up."""
+        """Flush and stop sending; return whether everything was sent or given up."""
         return self._sink().close(timeout)
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Reports and ratings: `sent`, `waiting`, `failed` (refused, or not taken in all tries).
+        """Return the number of reports and ratings by outcome; the four add up to the total.
 
-        And `dropped`: no room, too many runs without an end, or closed. They add up to all.
+        `sent`, `waiting`, `failed` (refused, or not accepted in any attempt) and `dropped` (no room
+        in the queue, too many unfinished runs, or closed).
         """
         sender = self._sink().sender
         return {
@@ -180,22 +193,22 @@ class FeedbackCallback(BaseCallbackHandler):
 
     def _sink(self) -> Reporter:
         if self._reporter is None:
-            raise ValueError("this handler records in process: it has no server to ask")
+            raise ValueError("this handler records in process: it has no server")
         return self._reporter
 
-    # What LangChain calls.
+    # Called by LangChain.
 
     def on_chain_start(
         self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
     ) -> None:
-        """Remember who called whom, so that a chain's run id finds its model's answer."""
+        """Record the parent of a run, so that a chain's run id finds its model's answer."""
         if parent_run_id is not None:
             self._parents.put(run_id, parent_run_id)
 
     def on_tool_start(
         self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
     ) -> None:
-        """As for a chain."""
+        """Record the parent of a run; see `on_chain_start`."""
         self.on_chain_start(run_id=run_id, parent_run_id=parent_run_id)
 
     def on_chat_model_start(
@@ -208,11 +221,11 @@ class FeedbackCallback(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A model begins to answer a chat."""
+        """Start the run of a chat model."""
         if metadata is not None and RECORD in metadata:
             self._records[run_id] = metadata[RECORD]
         elif messages:
-            self._begun(messages[0], run_id, parent_run_id, metadata, kwargs)
+            self._run_started(messages[0], run_id, parent_run_id, metadata, kwargs)
 
     def on_llm_start(
         self,
@@ -224,12 +237,12 @@ class FeedbackCallback(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """A model begins to complete a prompt."""
+        """Start the run of a completion model."""
         if prompts:
-            self._begun(prompts[0], run_id, parent_run_id, metadata, kwargs)
+            self._run_started(prompts[0], run_id, parent_run_id, metadata, kwargs)
 
     def on_llm_new_token(self, *_: Any, run_id: UUID, **__: Any) -> None:
-        """Note when the first token came."""
+        """Record the time of the first token."""
         run = self._runs.get(run_id)
         if run is not None and run.first_token is None:
             run.first_token = perf_counter()
@@ -237,27 +250,27 @@ class FeedbackCallback(BaseCallbackHandler):
     def on_llm_end(
         self, response: LLMResult, *, run_id: UUID, **_: Any
     ) -> "asyncio.Future[Any] | None":
-        """The answer is complete: record it, or find out under which id Pawl did."""
+        """End a run: report its answer, or look up the id under which Pawl recorded it."""
         record = self._records.pop(run_id, None)
         if record is not None and self._record is not None:
             return self._record(record)
-        self._ended(response, run_id, "complete")
+        self._run_ended(response, run_id, "complete")
         return None
 
     def on_llm_error(
         self, error: BaseException, *, run_id: UUID, **kwargs: Any
     ) -> "asyncio.Future[Any] | None":
-        """The answer failed or was cut off: recorded as such."""
+        """End a run that failed or was cancelled; it is recorded as `failed` or `aborted`."""
         stopped = isinstance(error, asyncio.CancelledError | GeneratorExit | KeyboardInterrupt)
         status = "aborted" if stopped else "failed"
         record = self._records.pop(run_id, None)
         if record is not None and self._record is not None:
             record.status, record.error = status, type(error).__name__
             return self._record(record)
-        self._ended(kwargs.get("response") or _NOTHING, run_id, status)
+        self._run_ended(kwargs.get("response") or _NOTHING, run_id, status)
         return None
 
-    def _begun(
+    def _run_started(
         self,
         asked: Sequence[BaseMessage] | str,
         run_id: UUID,
@@ -269,12 +282,12 @@ class FeedbackCallback(BaseCallbackHandler):
             return
         try:
             self.on_chain_start(run_id=run_id, parent_run_id=parent_run_id)
-            run = _begun_run(asked, metadata or {}, kwargs.get("invocation_params") or {})
+            run = _new_run(asked, metadata or {}, kwargs.get("invocation_params") or {})
             self._reporter.sender.count(dropped=self._runs.put(run_id, run))
         except Exception as error:  # noqa: BLE001 - an application must not notice
             self._not_recorded(self._reporter, error)
 
-    def _ended(self, response: LLMResult, run_id: UUID, status: str) -> None:
+    def _run_ended(self, response: LLMResult, run_id: UUID, status: str) -> None:
         run = self._runs.pop(run_id)
         if run is None or self._reporter is None:
             return
@@ -290,22 +303,22 @@ class FeedbackCallback(BaseCallbackHandler):
     def _settle(
         self, reporter: Reporter, run: _Run, response: LLMResult, runs: list[str], status: str
     ) -> None:
-        said = _said_about(response)
+        said = _response_metadata(response)
         if not self._is_ours(said, run.params):
             body = _body(run, response, said, status)
             extra = {"tags": self._tags, **({"shadow": True} if self._shadow else {})}
             size = run.size + memory_of(body)
-            reporter.report(runs, lambda: {**body, **extra, **_asked(run)}, size)
+            reporter.report(runs, lambda: {**body, **extra, **_request_fields(run)}, size)
             return
         interaction_id = _interaction_id(said)
         if interaction_id is not None:
             reporter.remember(runs, interaction_id)
         elif status == "complete" and not self._warned:
             self._warned = True
-            _log.warning("the id is hidden: give the chat model include_response_headers=True")
+            _log.warning("no interaction id: give the chat model include_response_headers=True")
 
     def _is_ours(self, said: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-        """Whether Pawl answered, and so recorded it itself."""
+        """Return whether Pawl gave the answer, and so has recorded it already."""
         models = (said.get("model_name"), said.get("model"), _requested(params))
         return HEADER in _headers(said) or any(
             isinstance(model, str)
@@ -318,7 +331,7 @@ class FeedbackCallback(BaseCallbackHandler):
         )
 
     def _lineage(self, run_id: UUID) -> list[str]:
-        """The run and all that it is part of, the run first."""
+        """Return the run and its ancestors, the run first."""
         lineage = [str(run_id)]
         parent = self._parents.get(run_id)
         while parent is not None and len(lineage) < _DEPTH_MAX:
@@ -327,8 +340,8 @@ class FeedbackCallback(BaseCallbackHandler):
         return lineage
 
 
-def _said_about(response: LLMResult) -> dict[str, Any]:
-    """All that the response says of itself, wherever the integration has put it."""
+def _response_metadata(response: LLMResult) -> dict[str, Any]:
+    """Return the response's metadata, wherever the integration has put it."""
     said: dict[str, Any] = {}
     for generation in (response.generations or [[]])[0][:1]:
         said.update(generation.generation_info or {})
@@ -354,19 +367,19 @@ def _requested(params: Mapping[str, Any]) -> object:
     return params.get("model") or params.get("model_name")
 
 
-def _begun_run(
+def _new_run(
     asked: Sequence[BaseMessage] | str, metadata: Mapping[str, Any], params: Mapping[str, Any]
 ) -> _Run:
     user = metadata.get("user") or params.get("user")
     named = user if isinstance(user, str) else None
-    kept = asked if isinstance(asked, str) else list(asked)  # the chain may go on with its list
+    kept = asked if isinstance(asked, str) else list(asked)  # the chain may change its list
     plain = kept if isinstance(kept, str) else [vars(message) for message in kept]
     size = memory_of(plain) + memory_of(params)
     return _Run(kept, params, named, perf_counter(), size)
 
 
 def _body(run: _Run, response: LLMResult, said: Mapping[str, Any], status: str) -> dict[str, Any]:
-    """What `POST /v1/interactions` takes of the answer."""
+    """Return the fields of `POST /v1/interactions` that describe the answer."""
     model = said.get("model_name") or said.get("model") or _requested(run.params) or "unknown"
     first = None if run.first_token is None else run.first_token - run.started
     return {
@@ -383,8 +396,8 @@ def _body(run: _Run, response: LLMResult, said: Mapping[str, Any], status: str) 
     }
 
 
-def _asked(run: _Run) -> dict[str, Any]:
-    """What it takes of the question. Slower: made in the background."""
+def _request_fields(run: _Run) -> dict[str, Any]:
+    """Return the fields that describe the request. Slower, so called in the background."""
     asked: dict[str, Any] = {**sampling_of(run.params)}
     if run.params.get("tools"):
         asked["tools"] = [convert_to_openai_tool(tool) for tool in run.params["tools"]]

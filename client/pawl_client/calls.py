@@ -1,4 +1,4 @@
-"""Requests to a Pawl server and what its replies mean, for both clients."""
+"""Builds requests to a Pawl server and interprets its replies, for both clients."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ import httpx
 from pawl_client.errors import RefusedError, UnavailableError
 
 ATTEMPTS = 4
-"""Attempts before `UnavailableError`: with the pauses below, about two seconds."""
+"""Attempts before `UnavailableError`; with the pauses below they take about two seconds."""
 FIRST_PAUSE_SECONDS = 0.25
 PAUSE_SECONDS_MAX = 5.0
 TIMEOUT_SECONDS = 10.0
@@ -21,7 +21,7 @@ _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. Every call may be sent again: what it stores carries an id."""
+    """One request. It can be retried safely, because what it stores carries an id."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Call:
 def feedback_call(
     inference_id: str, metric_name: str, value: Any, fields: Mapping[str, Any]
 ) -> Call:
-    """`POST /v1/feedback`. Without an `id` in `fields` one is made, so that a retry is safe."""
+    """Build `POST /v1/feedback`; adds an `id` if `fields` has none, so that a retry is safe."""
     body = {
         "id": uuid4().hex,
         **fields,
@@ -43,33 +43,33 @@ def feedback_call(
 
 
 def take_back_call(feedback_id: str) -> Call:
-    """`DELETE /v1/feedback/{feedback_id}`: again is the same."""
+    """Build `DELETE /v1/feedback/{feedback_id}`, which is idempotent."""
     return Call("DELETE", f"/v1/feedback/{quote(feedback_id, safe='')}")
 
 
 def interaction_call(interaction: Mapping[str, Any]) -> Call:
-    """`POST /v1/interactions`. A `run_id` is made where there is none, so that a retry is safe."""
+    """Build `POST /v1/interactions`; adds a `run_id` if there is none, so a retry is safe."""
     return Call("POST", "/v1/interactions", {"run_id": uuid4().hex, **interaction})
 
 
 def token_call(inference_id: str, rater: str | None, seconds: int) -> Call:
-    """`POST /v1/feedback-tokens`."""
+    """Build `POST /v1/feedback-tokens`."""
     body = {"inference_id": inference_id, "rater": rater, "seconds": seconds}
     return Call("POST", "/v1/feedback-tokens", body)
 
 
 def base_url(url: str) -> str:
-    """The server's address, with or without the `/v1` of an OpenAI base URL."""
+    """Return the server's URL without the `/v1` that an OpenAI base URL has."""
     return url.rstrip("/").removesuffix("/v1")
 
 
 def headers(api_key: str | None) -> dict[str, str]:
-    """The headers of every request."""
+    """Return the headers of every request."""
     return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
 
 
 def reply_of(response: httpx.Response) -> Mapping[str, Any] | None:
-    """The reply; None where the request should be sent again. Raises `RefusedError`."""
+    """Return the reply, or None if the request should be retried. Raises `RefusedError`."""
     if response.status_code in _RETRIED:
         return None
     if response.is_success:
@@ -81,7 +81,7 @@ def reply_of(response: httpx.Response) -> Mapping[str, Any] | None:
 
 
 def pause_after(attempt: int, response: httpx.Response | None) -> float:
-    """Seconds to wait after the `attempt`-th attempt (from 0); `Retry-After` is heeded."""
+    """Return the seconds to wait after attempt number `attempt` (from 0); obeys `Retry-After`."""
     pause = FIRST_PAUSE_SECONDS * 2.0**attempt
     asked = "" if response is None else response.headers.get("retry-after", "")
     if asked.isdigit():
@@ -90,7 +90,7 @@ def pause_after(attempt: int, response: httpx.Response | None) -> float:
 
 
 def unavailable(response: httpx.Response | None) -> UnavailableError:
-    """The error after the last attempt."""
+    """Return the error to raise after the last attempt."""
     if response is None:
         return UnavailableError("the Pawl server cannot be reached: check the URL, or try later")
     return UnavailableError(f"the Pawl server answered {response.status_code} each time: try later")

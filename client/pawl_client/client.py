@@ -1,4 +1,4 @@
-"""Plain clients: each call returns once the server has stored what was sent."""
+"""Synchronous and asyncio clients. Each call returns once the server has stored what was sent."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from pawl_client.calls import ATTEMPTS, TIMEOUT_SECONDS, Call
 
 @dataclass(frozen=True, slots=True)
 class FeedbackToken:
-    """Lets a browser rate one interaction until `expires_at`, without the application's key."""
+    """A token with which a browser may rate one interaction until `expires_at`."""
 
     token: str
     expires_at: datetime
@@ -28,10 +28,10 @@ class FeedbackClient:
     Args:
         url: The Pawl server, with or without `/v1`.
         api_key: A key with the role `app`; None where the server has no keys.
-        http: A client of your own, with the server as its `base_url`, in place of `url`.
+        http: Your own HTTP client, whose `base_url` is the server; replaces `url` and `api_key`.
 
-    Every method raises `RefusedError` when the server refuses the request, and `UnavailableError`
-    when it does not take it in a few attempts (network errors, 429, 5xx).
+    Every method raises `RefusedError` if the server refuses the request and `UnavailableError` if
+    it does not accept it in a few attempts (network errors, 429, 5xx).
 
     """
 
@@ -45,12 +45,12 @@ class FeedbackClient:
         )
 
     def rate(self, inference_id: str, metric_name: str, value: Any, **fields: Any) -> str:
-        """Send feedback on an answer; returns the feedback's id.
+        """Send feedback on an answer and return the feedback's id.
 
         Args:
             inference_id: The completion's id.
             metric_name: `thumbs`, `rating`, `preference`, … or a metric of the server's settings.
-            value: What the metric takes (docs/api.md).
+            value: The metric's value; docs/api.md lists the types.
             **fields: `choice`, `rater`, `source`, `rationale`, `tags`, `id`.
 
         """
@@ -58,20 +58,21 @@ class FeedbackClient:
         return str(self._send(call)["feedback_id"])
 
     def take_back(self, feedback_id: str) -> None:
-        """Take back the feedback that `rate` returned this id for.
+        """Take back the feedback with the id that `rate` returned.
 
-        `rate` with the value None takes back whatever the rater said of an answer by that metric.
+        Without the id, `rate` with the value None takes back the rater's feedback on an answer by
+        that metric.
         """
         self._send(calls.take_back_call(feedback_id))
 
     def report(self, interaction: Mapping[str, Any]) -> str:
-        """Store what another model answered, so that it can be rated; returns its id."""
+        """Store another model's answer, so that it can be rated, and return its interaction id."""
         return str(self._send(calls.interaction_call(interaction))["inference_id"])
 
     def feedback_token(
         self, inference_id: str, *, rater: str | None = None, seconds: int = 3600
     ) -> FeedbackToken:
-        """A token with which a browser may rate `inference_id` for `seconds`."""
+        """Return a token with which a browser may rate `inference_id` for `seconds`."""
         return _token(self._send(calls.token_call(inference_id, rater, seconds)))
 
     def close(self) -> None:
@@ -116,22 +117,22 @@ class AsyncFeedbackClient:
         )
 
     async def rate(self, inference_id: str, metric_name: str, value: Any, **fields: Any) -> str:
-        """As `FeedbackClient.rate`."""
+        """See `FeedbackClient.rate`."""
         call = calls.feedback_call(inference_id, metric_name, value, fields)
         return str((await self._send(call))["feedback_id"])
 
     async def take_back(self, feedback_id: str) -> None:
-        """As `FeedbackClient.take_back`."""
+        """See `FeedbackClient.take_back`."""
         await self._send(calls.take_back_call(feedback_id))
 
     async def report(self, interaction: Mapping[str, Any]) -> str:
-        """As `FeedbackClient.report`."""
+        """See `FeedbackClient.report`."""
         return str((await self._send(calls.interaction_call(interaction)))["inference_id"])
 
     async def feedback_token(
         self, inference_id: str, *, rater: str | None = None, seconds: int = 3600
     ) -> FeedbackToken:
-        """As `FeedbackClient.feedback_token`."""
+        """See `FeedbackClient.feedback_token`."""
         return _token(await self._send(calls.token_call(inference_id, rater, seconds)))
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong between an application and a Pawl server."""
+"""Errors of the client."""
 
 
 class PawlClientError(Exception):
@@ -10,7 +10,7 @@ class RefusedError(PawlClientError):
 
     Attributes:
         status: The HTTP status.
-        param: The field at fault, where the server names one.
+        param: The field at fault, if the server names one.
 
     """
 
@@ -21,4 +21,4 @@ class RefusedError(PawlClientError):
 
 
 class UnavailableError(PawlClientError):
-    """The server could not be reached, or did not take the request in all attempts."""
+    """The server could not be reached or did not accept the request in any attempt."""

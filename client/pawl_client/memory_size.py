@@ -1,4 +1,4 @@
-"""How much memory plain data holds: strings, numbers, and maps and lists of them."""
+"""Estimates the memory of plain data: strings, numbers, and maps and lists of them."""
 
 from collections.abc import Mapping
 from sys import getsizeof
@@ -6,9 +6,10 @@ from typing import Any
 
 
 def memory_of(value: Any) -> int:
-    """Bytes of all that `value` is made of; of other objects than those only their own.
+    """Return the size of `value` and everything in it, in bytes.
 
-    Takes microseconds: no text is read or copied.
+    Objects other than plain data count with their own size only. Takes microseconds: no text is
+    read or copied.
     """
     size, waiting, seen = 0, [value], set[int]()
     while waiting:

@@ -1,4 +1,4 @@
-"""An application's link to a Pawl server: which of its runs is which interaction, and ratings.
+"""Reports an application's runs to a Pawl server, maps them to interactions, and rates them.
 
 Needs httpx only.
 """
@@ -13,23 +13,26 @@ from pawl_client.bounded_map import BoundedMap
 from pawl_client.memory_size import memory_of
 from pawl_client.sender import Post, Sender
 
-_REMEMBERED = 10_000
+_IDS_MAX = 10_000
 
 
 class Reporter:
-    """Sends what other models answered, remembers ids by run, and rates. Nothing here waits."""
+    """Sends other models' answers and ratings, and keeps the interaction id of each run.
+
+    No method but `close` blocks: `Sender` sends in the background.
+    """
 
     def __init__(
         self, connect: Callable[[], httpx.Client], *, channel: str, queue_max: int, bytes_max: int
     ) -> None:
         self._channel = channel
-        self._ids: BoundedMap[str, str] = BoundedMap(_REMEMBERED)
+        self._ids: BoundedMap[str, str] = BoundedMap(_IDS_MAX)
         self.sender = Sender(connect, queue_max=queue_max, bytes_max=bytes_max)
 
     def report(self, runs: Sequence[str], body: Callable[[], Mapping[str, Any]], size: int) -> None:
-        """Post an interaction; `runs` will then have its id.
+        """Post an interaction; once the server has replied, `runs` map to its id.
 
-        `body` is made in the background; until then it holds `size` bytes.
+        `body` is called in the background; until then it holds `size` bytes.
         """
         self.sender.post(
             Post(
@@ -42,17 +45,17 @@ class Reporter:
         )
 
     def remember(self, runs: Sequence[str], interaction_id: str) -> None:
-        """Note which interaction these runs were."""
+        """Map `runs` to an interaction."""
         for run in runs:
             self._ids.put(run, interaction_id)
 
     def interaction_id(self, run: str) -> str | None:
-        """The interaction of a run, once it is known and while it is remembered."""
+        """Return the interaction of a run, or None if it is not known yet or no longer."""
         return self._ids.get(run)
 
     def rate(self, run: str, fields: Mapping[str, Any]) -> None:
-        """Post feedback on a run. A report that was made before goes out before."""
-        feedback_id = uuid4().hex  # a retry is then the same feedback
+        """Post feedback on a run, after any report that was queued before it."""
+        feedback_id = uuid4().hex  # a retry then stores the same feedback
         self.sender.post(
             Post(
                 "/v1/feedback",
@@ -63,7 +66,10 @@ class Reporter:
         )
 
     def close(self, timeout: float) -> bool:
-        """Send what waits, for at most `timeout` seconds, and stop. Whether all is done with."""
+        """Send what is queued for at most `timeout` seconds and stop.
+
+        Returns whether everything was sent or given up.
+        """
         return self.sender.close(timeout)
 
     def _feedback(
@@ -74,7 +80,7 @@ class Reporter:
 
 
 def client_for(url: str, api_key: str | None) -> httpx.Client:
-    """A client of the Pawl server at `url` (with or without the `/v1` of an OpenAI base URL)."""
+    """Return an HTTP client for the Pawl server at `url`, with or without `/v1`."""
     headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
     base = url.rstrip("/").removesuffix("/v1")
     return httpx.Client(base_url=base, headers=headers, timeout=10)

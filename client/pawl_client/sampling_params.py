@@ -1,4 +1,4 @@
-"""Sampling parameters as LangChain's integrations name them, in the names and bounds of Pawl."""
+"""Translates the sampling parameters of LangChain's integrations to Pawl's names and bounds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,10 +8,10 @@ _TOKENS_MAX = 2**31 - 1
 
 
 def sampling_of(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a run's invocation parameters Pawl takes too; the rest is left to its defaults.
+    """Return the invocation parameters that Pawl accepts, by Pawl's names.
 
-    `temperature` (0 to 2), `top_p` (0 to 1), `max_tokens` and `stop`. What lies outside of Pawl's
-    bounds is left out: another maker's model may mean something else by it.
+    These are `temperature` (0 to 2), `top_p` (0 to 1), `max_tokens` and `stop`. Values outside
+    Pawl's bounds are left out, since they may mean something else to another provider's model.
     """
     found = {
         "temperature": _number(params.get("temperature"), 2),

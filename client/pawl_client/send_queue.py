@@ -1,4 +1,4 @@
-"""What waits to be sent: first in, first out, bounded by rows and by bytes."""
+"""The queue of rows to send: first in, first out, bounded in rows and bytes."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 class SendQueue(Generic[T]):
-    """A queue that never makes whoever puts wait. What was taken counts until it is `done`.
+    """A queue whose `put` never blocks. Taken items count until `done` is called.
 
-    `put` may be called again in the midst of a `put`, as happens where Python's garbage collector
-    ends an abandoned stream: unlike `queue.Queue`, the lock lets its holder in.
+    The lock is reentrant, unlike that of `queue.Queue`, because Python's garbage collector may end
+    an abandoned stream, and so call `put`, in the middle of another `put`.
     """
 
     def __init__(self, rows_max: int, bytes_max: int) -> None:
@@ -28,16 +28,16 @@ class SendQueue(Generic[T]):
 
     @property
     def rows(self) -> int:
-        """How many wait or are being sent."""
+        """Return the number of items that wait or are being sent."""
         return self._let_in - self._left
 
     @property
     def bytes(self) -> int:
-        """What they weigh."""
+        """Return the total size of those items."""
         return self._bytes
 
     def put(self, item: T, size: int) -> bool:
-        """Let an item of `size` bytes in, if there is room and nobody has closed."""
+        """Add an item of `size` bytes; return False if there is no room or the queue is closed."""
         with self._changed:
             full = self.rows >= self._rows_max or self._bytes + size > self._bytes_max
             if full or self._closed:
@@ -49,9 +49,10 @@ class SendQueue(Generic[T]):
             return True
 
     def take(self, joins: Callable[[Sequence[T], T], bool]) -> list[T]:
-        """Wait for the oldest, and take those after it as long as they join; [] once closed.
+        """Wait for the oldest item and take it with those after it as long as `joins` is true.
 
-        One consumer at a time; it calls `done` before it takes again.
+        Returns [] once the queue is closed. For a single consumer, which calls `done` before it
+        takes again.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closed)
@@ -60,7 +61,7 @@ class SendQueue(Generic[T]):
             return self._items
 
     def done(self) -> None:
-        """What was taken is sent or given up."""
+        """Mark the taken items as sent or given up."""
         with self._changed:
             self._bytes -= sum(size for _, size in self._taken)
             self._left += len(self._taken)
@@ -68,13 +69,13 @@ class SendQueue(Generic[T]):
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait, at most `timeout` seconds, until all that is in now has left; whether it has."""
+        """Wait until all items present now are done; return False after `timeout` seconds."""
         with self._changed:
             last = self._let_in
             return self._changed.wait_for(lambda: self._left >= last, timeout)
 
     def close(self) -> int:
-        """Let nothing in any more and throw out what nobody has taken; how many those were."""
+        """Accept no more items, drop those not yet taken and return their number."""
         with self._changed:
             thrown = len(self._rows)
             self._bytes -= sum(size for _, size in self._rows)

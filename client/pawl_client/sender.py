@@ -1,4 +1,4 @@
-"""Posts JSON to a Pawl server in the background of an application that must not notice."""
+"""Posts JSON to a Pawl server in a background thread, without ever raising into the application."""
 
 import json
 import logging
@@ -15,11 +15,12 @@ from pawl_client.send_queue import SendQueue
 
 _log = logging.getLogger(__name__)
 
-_LATER = frozenset({429, 503})
-"""The server says: come back later."""
+_BUSY = frozenset({429, 503})
+"""Statuses of a busy server. They are retried without counting an attempt."""
 _RETRIED = frozenset({408, 425, 500, 502, 504})
-_ALONE = frozenset({400, 413, 422})
-"""One row may spoil a request of several: each is then sent alone."""
+"""Statuses that are retried and count as an attempt."""
+_SPLIT_GROUP = frozenset({400, 413, 422})
+"""Statuses of a group that one bad row may cause: each row is then sent by itself."""
 _PAUSE_SECONDS_MAX = 5.0
 _GROUP_ROWS = 50
 _GROUP_BYTES = 200_000
@@ -27,16 +28,17 @@ _JSON = {"content-type": "application/json"}
 
 
 class GivenUpError(Exception):
-    """The server did not take it in all tries, or there is no time for more."""
+    """The server did not accept the request in any attempt, or the sender is being closed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One row to post. `body` is made, and `then` called with the reply, in the background.
+    """One row to post.
 
-    `body` may give None: there is nothing to send after all. `size` is what it holds in memory, in
-    bytes. `group` is the field under which several rows go to `path` in one request, answered by
-    `{"results": […]}` in their order; None: each goes by itself.
+    `body` is called in the background; if it returns None, nothing is sent. `then` is called with
+    the reply, also in the background. `size` is the memory that the row holds, in bytes. `group` is
+    the field that carries several rows in one request to `path`, answered by `{"results": […]}` in
+    the same order; with None each row is sent by itself.
     """
 
     path: str
@@ -47,14 +49,15 @@ class Post:
 
 
 class Sender:
-    """One thread that posts in order over one connection; started with the first post.
+    """One thread, started by the first post, that posts rows in order over one connection.
 
-    Rows that wait are bounded in number and in bytes: past it they are dropped and counted in
-    `dropped`, as is what waits at `close`. What the server refuses, or does not take in `attempts`
-    tries, is counted in `failed`. While it cannot be reached or says 429 or 503, rows wait.
+    The queue is bounded in rows and in bytes. Rows that do not fit, or still wait at `close`, are
+    dropped and counted in `dropped`. Rows that the server refuses, or does not accept in `attempts`
+    attempts, are counted in `failed`. While the server cannot be reached or replies 429 or 503,
+    rows wait.
 
-    A forked child begins with an empty queue, and over a connection of its own (`connect`); what
-    waited at the fork is the parent's.
+    A forked child starts with an empty queue and opens a connection of its own with `connect`; the
+    rows queued at the fork stay with the parent.
     """
 
     def __init__(
@@ -74,11 +77,11 @@ class Sender:
         self.sent = 0
         self.failed = 0
         self.dropped = 0
-        self._begin()
-        if hasattr(os, "register_at_fork"):  # not so on Windows
-            os.register_at_fork(after_in_child=_unless_gone(WeakMethod(self._begin)))
+        self._reset()
+        if hasattr(os, "register_at_fork"):  # missing on Windows
+            os.register_at_fork(after_in_child=_call_if_alive(WeakMethod(self._reset)))
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._waiting: SendQueue[Post] = SendQueue(self._rows_max, self._bytes_max)
         self._closing = Event()
         self._lock = RLock()
@@ -86,11 +89,11 @@ class Sender:
 
     @property
     def waiting(self) -> int:
-        """Rows that are neither sent nor given up."""
+        """Return the number of rows that are neither sent nor given up."""
         return self._waiting.rows
 
     def post(self, post: Post) -> None:
-        """Queue a row; neither waits nor raises."""
+        """Queue a row; neither blocks nor raises."""
         if self._waiting.put(post, post.size):
             self._ensure_running()
         else:
@@ -104,11 +107,11 @@ class Sender:
             self.dropped += dropped
 
     def flush(self, timeout: float) -> bool:
-        """Wait, at most `timeout` seconds, until what waits now is sent or given up."""
+        """Wait until all rows queued now are sent or given up; return False after `timeout` s."""
         return self._waiting.flush(timeout)
 
     def close(self, timeout: float) -> bool:
-        """Flush and stop; what still waits is dropped. Whether everything was sent or given up."""
+        """Flush, drop what still waits and stop; return whether `flush` succeeded."""
         flushed = self.flush(timeout)
         self._closing.set()
         self.count(dropped=self._waiting.close())
@@ -123,7 +126,7 @@ class Sender:
             self._thread = Thread(target=self._run, name="pawl-sender", daemon=True)
             try:
                 self._thread.start()
-            except RuntimeError:  # no more threads, or Python is ending: the rows wait
+            except RuntimeError:  # thread limit reached, or Python is shutting down: the rows wait
                 self._thread = None
 
     def _run(self) -> None:
@@ -131,7 +134,7 @@ class Sender:
         while posts := self._waiting.take(_joins):
             try:
                 client = client or self._connect()
-            except Exception as error:  # noqa: BLE001 - an address that is none
+            except Exception as error:  # noqa: BLE001 - such as an invalid URL
                 self._give_up(len(posts), type(error).__name__)
             else:
                 made = [(post, body) for post in posts if (body := self._made(post)) is not None]
@@ -141,26 +144,26 @@ class Sender:
             client.close()
 
     def _made(self, post: Post) -> bytes | None:
-        """The row as JSON; None, and counted, where it cannot be made."""
+        """Return the row as JSON; count it as failed and return None if that is not possible."""
         try:
             body = post.body()
             if body is not None:
                 return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        except Exception as error:  # noqa: BLE001 - the others of the group are sent all the same
+        except Exception as error:  # noqa: BLE001 - the rest of the group is still sent
             self._give_up(1, type(error).__name__)
         else:
             self.count(failed=1)
         return None
 
     def _send(self, client: httpx.Client, made: Sequence[tuple[Post, bytes]]) -> None:
-        """Post rows of one group; each is counted once, whatever happens."""
+        """Post the rows of one group and count each exactly once."""
         if not made:
             return
         post = made[0][0]
         try:
             content = _together(post.group, [body for _, body in made])
-            response = self._patiently(client, post.path, content)
-            if response.status_code in _ALONE and len(made) > 1:
+            response = self._post_with_retries(client, post.path, content)
+            if response.status_code in _SPLIT_GROUP and len(made) > 1:
                 for one in made:
                     self._send(client, [one])
                 return
@@ -174,20 +177,20 @@ class Sender:
     def _settle(self, post: Post, reply: Any) -> None:
         try:
             post.then(reply)
-        except Exception as error:  # noqa: BLE001 - a row that was refused, a reply that is none
+        except Exception as error:  # noqa: BLE001 - a refused row or a malformed reply
             self._give_up(1, type(error).__name__)
         else:
             self.count(sent=1)
 
-    def _patiently(self, client: httpx.Client, path: str, content: bytes) -> httpx.Response:
-        """Post until there is a final answer; raises `GivenUpError`."""
+    def _post_with_retries(self, client: httpx.Client, path: str, content: bytes) -> httpx.Response:
+        """Post until the reply is final and return it. Raises `GivenUpError`."""
         pause, tries = self._first_pause, 0
         while True:
             try:
                 response = client.post(path, content=content, headers=_JSON)
-                if response.status_code not in _LATER | _RETRIED:
+                if response.status_code not in _BUSY | _RETRIED:
                     return response
-                tries += response.status_code not in _LATER
+                tries += response.status_code not in _BUSY
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 _log.debug("the server cannot be reached")
             except httpx.TransportError as error:
@@ -213,21 +216,21 @@ def _joins(posts: Sequence[Post], post: Post) -> bool:
 
 
 def _together(group: str | None, bodies: Sequence[bytes]) -> bytes:
-    """The content of one request."""
+    """Return the content of the request that carries `bodies`."""
     if group is None:
         return bodies[0]
     return b'{"%s": [%s]}' % (group.encode(), b", ".join(bodies))
 
 
 def _replies(group: str | None, response: httpx.Response, rows: int) -> list[Any]:
-    """The reply to each row; raises ValueError for another number of them."""
+    """Return the reply to each row; raise ValueError if their number is not `rows`."""
     replies = [response.json()] if group is None else response.json()["results"]
     if len(replies) != rows:
-        raise ValueError("the server answered another number of rows")
+        raise ValueError("the server replied with a different number of rows")
     return list(replies)
 
 
-def _unless_gone(method: WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+def _call_if_alive(method: WeakMethod[Callable[[], None]]) -> Callable[[], None]:
     def call() -> None:
         if (alive := method()) is not None:
             alive()

@@ -1,6 +1,6 @@
 """A stand-in for a Pawl server in the tests of applications: no model, no database, no setup.
 
-It answers chats with fixed words and takes feedback by the server's rules for ids and built-in
+It answers chats with fixed words and accepts feedback by the server's rules for ids and built-in
 metrics. `tests/client/test_stand_in_contract.py` runs the same checks against a real server.
 
     with stand_in_server() as pawl:
@@ -26,17 +26,18 @@ _THUMBS, _RATINGS = (True, False), range(1, 6)
 
 @dataclass
 class StandIn:
-    """What the stand-in was asked and told.
+    """The state of a stand-in server and the requests it has received.
 
     Attributes:
-        model: What its answers say they come from; another maker's name makes it another server.
-        url: Its address, without `/v1`.
-        failing_chats: So many of the next chats get 400.
-        unavailable: So many of the next requests other than chats get 503.
-        metrics: Metrics of the server's settings that it takes, with any value.
+        model: The `model` of its answers. With a name that does not begin with `pawl@` it stands in
+            for another provider's server.
+        url: The server's URL, without `/v1`.
+        failing_chats: How many of the next chats get 400.
+        unavailable: How many of the next requests other than chats get 503.
+        metrics: Custom metrics that it accepts, with any value.
         feedback: The bodies of stored feedback, in order.
         interactions: The bodies of reported interactions, in order.
-        questions: The last message of each chat, by the completion's id.
+        questions: The last message of each chat, by completion id.
 
     """
 
@@ -54,11 +55,11 @@ class StandIn:
 
     @property
     def is_pawl(self) -> bool:
-        """Whether its answers say that Pawl gave them."""
+        """Return whether it stands in for Pawl rather than for another provider."""
         return self.model.startswith("pawl@")
 
     def answered(self, question: str) -> str:
-        """The id of a new completion."""
+        """Record a chat's last message and return the id of a new completion."""
         with self._lock:
             id_ = f"chatcmpl-{next(self._ids)}"
             self.questions[id_] = question
@@ -66,7 +67,7 @@ class StandIn:
         return id_
 
     def reported(self, body: dict[str, Any]) -> str:
-        """The id of a reported interaction."""
+        """Store a reported interaction and return its id."""
         with self._lock:
             self.interactions.append(body)
             id_ = f"chatcmpl-external-{len(self.interactions)}"
@@ -74,7 +75,7 @@ class StandIn:
         return id_
 
     def rated(self, body: dict[str, Any]) -> "_Reply":
-        """Store feedback, or say what is wrong with it."""
+        """Store feedback, or reply with what is wrong with it."""
         with self._lock:
             if body.get("inference_id") not in self._known:
                 return _error(404, "there is no such interaction", "inference_id")
@@ -115,7 +116,9 @@ def stand_in_server(stand_in: StandIn | None = None) -> Iterator[StandIn]:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # the default of 5 resets clients that come all at once
+    request_queue_size = (
+        128  # with the default of 5, connections of many concurrent clients are reset
+    )
 
 
 def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
@@ -174,7 +177,7 @@ _ROUTES: Mapping[str, Callable[[StandIn, dict[str, Any]], _Reply]] = {
 
 
 def _problem(body: Mapping[str, Any], metrics: tuple[str, ...]) -> str | None:
-    """The field that the server would refuse."""
+    """Return the field that the server would refuse, or None."""
     metric, value = body.get("metric_name"), body.get("value")
     fits = {
         "thumbs": any(value is thumb for thumb in _THUMBS),

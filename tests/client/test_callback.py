@@ -133,8 +133,8 @@ def test_a_hidden_id_is_told_once(
         assert callback.interaction_id(run_id) is None
     callback.flush()
     assert pawl.interactions == []
-    assert [record.message for record in caplog.records if "hidden" in record.message] == [
-        "the id is hidden: give the chat model include_response_headers=True"
+    assert [record.message for record in caplog.records if "interaction id" in record.message] == [
+        "no interaction id: give the chat model include_response_headers=True"
     ]
 
 
