@@ -40,7 +40,6 @@ class Inspected:
     Args:
         config: The settings of the weekly run.
         judged: Whether there is a judge.
-        max_rank: The highest rank of an adapter that the engine loads.
         served: The fingerprint of the base model that is served; None where nothing is served,
             empty where the model's files are not on this machine.
         on_disk: Gives the fingerprint of the files that a trainer would read now, empty where they
@@ -51,7 +50,6 @@ class Inspected:
 
     config: RetrainConfig
     judged: bool
-    max_rank: int
     served: str | None = None
     on_disk: Callable[[], str] | None = None
     family: Family | None = None
@@ -119,13 +117,6 @@ def _trainer(subject: Inspected) -> Iterator[Problem]:
         yield Problem("retrain.trainer.command", "its first word is no program that can be started")
 
 
-def _rank(subject: Inspected) -> Iterator[Problem]:
-    rank = subject.config.hyper.lora_rank
-    if rank > subject.max_rank:
-        text = f"{rank} is above engine.max_lora_rank ({subject.max_rank}): no adapter would load"
-        yield Problem("retrain.hyper.lora_rank", text, refuses_start=False)
-
-
 def _base_model(subject: Inspected) -> Iterator[Problem]:
     if subject.served == "":
         text = "its files are not on this machine, so nothing of the log can be told to be its"
@@ -148,7 +139,6 @@ CHECKS: tuple[Callable[[Inspected], Iterator[Problem]], ...] = (
     _ceilings,
     _pairs,
     _trainer,
-    _rank,
     _base_model,
     _family,
 )

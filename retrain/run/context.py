@@ -69,7 +69,6 @@ class RunEnvironment:
             Inspected(
                 self.config,
                 judged=self.judge is not None,
-                max_rank=self.base.max_rank,
                 served=self.base.fingerprint,
                 on_disk=self.base_on_disk,
                 family=self.base.family,

@@ -155,7 +155,10 @@ async def train(context: RunContext) -> Ending | None:
 
 async def _other_base(context: RunContext) -> Ending | None:
     """The ending of a run whose pairs were sampled by another base model than is served now."""
-    manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
+    try:
+        manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
+    except SnapshotError:
+        return None  # a trainer without pairs says so itself
     if manifest.about.base_fingerprint in ("", context.world.base.fingerprint):
         return None
     return Ending("failed", "the base model has changed since the snapshot: start the run again")

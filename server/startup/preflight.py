@@ -79,17 +79,24 @@ def _votes(settings: Settings) -> Iterator[Problem]:
             yield Problem("retrain.canary.votes", f"{name} is no vote: it must be of type boolean")
 
 
+def _rank(settings: Settings) -> Iterator[Problem]:
+    """The rank of a fresh adapter; one that starts from the live version keeps that one's rank."""
+    rank, highest = settings.retrain.hyper.lora_rank, settings.engine.max_lora_rank
+    if rank > highest:
+        text = f"{rank} is above engine.max_lora_rank ({highest}): no first adapter would load"
+        yield Problem("retrain.hyper.lora_rank", text, refuses_start=False)
+
+
 def _weekly_run(settings: Settings) -> Iterator[Problem]:
     subject = Inspected(
         settings.retrain,
         judged=settings.retrain.judge is not None,
-        max_rank=settings.engine.max_lora_rank,
         family=_family(settings.engine),
     )
     yield from find_problems(subject)
 
 
-CHECKS = (_folder, _database, _store, _model, _chat_template, _votes, _weekly_run)
+CHECKS = (_folder, _database, _store, _model, _chat_template, _votes, _rank, _weekly_run)
 
 
 def _unless(setting: str, check: Callable[[], object]) -> Iterator[Problem]:

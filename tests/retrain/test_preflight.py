@@ -53,10 +53,6 @@ USELESS: dict[str, tuple[Callable[[House], None], str]] = {
         _with(trainer=TrainerConfig(command=("/no/such/trainer",))),
         "retrain.trainer.command",
     ),
-    "a rank that does not load": (
-        _with(hyper=HyperParameters(lora_rank=512)),
-        "retrain.hyper.lora_rank",
-    ),
 }
 
 
@@ -120,14 +116,12 @@ async def test_a_judge_that_is_lost_after_training_is_a_reason_of_the_verdict(
 
 
 def test_good_settings_have_no_problem() -> None:
-    inspected = Inspected(
-        RetrainConfig(), judged=True, max_rank=64, served="f", on_disk=lambda: "f"
-    )
+    inspected = Inspected(RetrainConfig(), judged=True, served="f", on_disk=lambda: "f")
     assert find_problems(inspected) == []
 
 
 def test_a_base_model_that_is_not_here_is_told() -> None:
-    (problem,) = find_problems(Inspected(RetrainConfig(), judged=True, max_rank=64, served=""))
+    (problem,) = find_problems(Inspected(RetrainConfig(), judged=True, served=""))
     assert (problem.setting, problem.refuses_start) == ("engine.model", False)
 
 

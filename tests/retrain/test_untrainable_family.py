@@ -29,7 +29,7 @@ def untrainable_house(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
 
 @pytest.mark.parametrize("family", [None, Family("qwen3", "Qwen3ForCausalLM")])
 def test_other_families_are_no_problem(family: Family | None) -> None:
-    subject = Inspected(RetrainConfig(), judged=True, max_rank=64, family=family)
+    subject = Inspected(RetrainConfig(), judged=True, family=family)
     assert not [found for found in find_problems(subject) if found.setting == "engine.model"]
 
 

@@ -282,6 +282,14 @@ def test_good_settings_have_no_problem(folder: Path) -> None:
     assert find_start_problems(settings) == []
 
 
+def test_a_rank_that_the_engine_does_not_load_is_told(folder: Path) -> None:
+    settings = _settings(
+        folder, engine={"max_lora_rank": 8}, retrain={"judge": f"{__name__}:likes_the_first"}
+    )
+    (problem,) = find_start_problems(settings)
+    assert (problem.setting, problem.refuses_start) == ("retrain.hyper.lora_rank", False)
+
+
 def likes_the_first(_conversation: object, _a: str, _b: str) -> float:
     return 1.0
 
