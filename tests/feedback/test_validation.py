@@ -97,7 +97,7 @@ def test_a_fitting_value_is_kept_as_it_is(metric: str, value: Any) -> None:
         ("rating", 0),
         ("rating", 6),
         ("rating", True),
-        ("rating", 3.0),
+        ("rating", 3.5),
         ("rating", 2**70),
         ("comment", "  "),
         ("comment", "c" * 51),
