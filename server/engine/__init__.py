@@ -1,1 +1,1 @@
-"""Engines: the protocol, vLLM behind it, and a fake that ships."""
+"""Engines: the interface, the vLLM engine and a fake engine for trials and tests."""

@@ -1,4 +1,4 @@
-"""Which adapters an engine holds, and how many requests each version has in flight."""
+"""Tracks which adapters an engine holds and how many requests each version has in flight."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +9,11 @@ from server.engine.errors import AdapterLoadError, RequestRefusedError
 
 
 class AdapterSlots:
-    """An engine's part as `AdapterHost`; names and paths are never forgotten, so none is reused."""
+    """The bookkeeping of an `AdapterHost`.
+
+    It keeps the names and paths of unloaded adapters too, so that neither is reused for another
+    adapter: vLLM keys its prefix cache by both (`vllm.v1.core.kv_cache_utils`).
+    """
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
@@ -19,14 +23,14 @@ class AdapterSlots:
 
     @property
     def slots(self) -> int:
-        """How many adapters can be resident at once."""
+        """The number of adapters that can be resident at once."""
         return self._slots
 
     def _needs_loading(self, version: str, path: Path) -> bool:
-        """Whether `version` still has to be loaded from `path`.
+        """Return whether `version` still has to be loaded from `path`.
 
-        Raises `AdapterLoadError` when its name or path stood for something else, or all slots are
-        taken.
+        Raises `AdapterLoadError` if its name or path belonged to another adapter, or if all slots
+        are taken.
         """
         if version == BASE:
             raise AdapterLoadError(version, "that name is the base model's.")
@@ -41,34 +45,37 @@ class AdapterSlots:
         return True
 
     def _add(self, version: str, path: Path) -> None:
-        """`version` can answer from now on."""
+        """Mark `version` as resident."""
         self._paths[version] = path
         self._resident.add(version)
 
     def _remove(self, version: str) -> None:
-        """`version` can no longer answer."""
+        """Mark `version` as no longer resident."""
         self._resident.discard(version)
 
     def resident(self) -> frozenset[str]:
-        """The adapter versions that can answer now."""
+        """Return the adapter versions that can answer now."""
         return frozenset(self._resident)
 
     def _require(self, version: str) -> None:
-        """Raises `RequestRefusedError` (404) for a version that cannot answer."""
+        """Raise `RequestRefusedError` (404) for a version that is not resident."""
         if version != BASE and version not in self._resident:
             message = f"Version {version} is not loaded here."
             raise RequestRefusedError(message, param="model", status=404)
 
     def in_flight(self, version: str) -> int:
-        """Requests of `version` that have not ended."""
+        """Return the number of requests of `version` that have not ended."""
         return self._in_flight[version]
 
-    def _enter(self, version: str) -> Callable[[], None]:
-        """Count a request in; gives the function that counts it out, once however often called."""
+    def _count_request(self, version: str) -> Callable[[], None]:
+        """Count a request as in flight and return the function that ends the count.
+
+        The returned function may be called more than once.
+        """
         self._in_flight[version] += 1
         ended = False
 
-        def leave() -> None:
+        def end_request() -> None:
             nonlocal ended
             if not ended:
                 ended = True
@@ -76,4 +83,4 @@ class AdapterSlots:
                 if not self._in_flight[version]:
                     del self._in_flight[version]
 
-        return leave
+        return end_request

@@ -1,8 +1,8 @@
-"""What Pawl asks of an engine: answer an OpenAI request with one version, and host adapters.
+"""The engine interface: answer an OpenAI request with one version, and host adapters.
 
-The engine takes the request's body and gives a response; its own types stay behind this door. Two
-engines stand behind it: `server.engine.vllm` (the real one) and `server.engine.fake` (fast, for
-tests and for trying the API without a model). One contract suite runs over both.
+An engine takes the body of a request and returns a response; none of its own types appear in the
+interface. `server.engine.vllm` is the real engine, `server.engine.fake` a fast one for tests and
+for trying the API without a model. One contract suite tests both.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from server.engine.limits import USUAL_LIMITS, Limits
 from server.engine.nan_alarm import NanAlarm
 
 FloatName = Literal["F32", "F16", "BF16"]
-"""A float type, as safetensors names it."""
+"""The name of a float type in safetensors."""
 
 Endpoint = Literal["chat", "completion"]
 
 
 @dataclass(slots=True)
 class TappedChoice:
-    """One answer as it was sampled: deltas appended in order."""
+    """One answer as it was sampled: the text and token ids of its deltas, in order."""
 
     texts: list[str] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
@@ -30,15 +30,15 @@ class TappedChoice:
 
     @property
     def text(self) -> str:
-        """The raw sampled text (tool calls not yet parsed)."""
+        """The raw sampled text, before tool calls are parsed."""
         return "".join(self.texts)
 
 
 @dataclass(slots=True)
 class Tap:
-    """Keeps what one request's engine outputs said; the engine feeds it, nobody else writes.
+    """Collects the engine's outputs for one request. Only the engine writes to it.
 
-    Times are `time.perf_counter()` seconds. `prompt_token_ids` are those the model was fed.
+    Times are `time.perf_counter()` seconds. `prompt_token_ids` are the ids that the model got.
     """
 
     started: float = field(default_factory=perf_counter)
@@ -47,32 +47,39 @@ class Tap:
     prompt_token_ids: list[int] = field(default_factory=list)
     cached_tokens: int = 0
     finite: bool = True
-    """False once a token came from logits with NaN: the answer means nothing."""
+    """False once a token was sampled from logits with NaN, which makes the answer meaningless."""
     choices: dict[int, TappedChoice] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Whether every choice that was begun is finite and has ended with a reason of its own."""
+        """Whether all logits were finite and every choice ended by `stop` or `length`."""
         return (self.finite and bool(self.choices)) and all(
             choice.finish_reason in ("stop", "length") for choice in self.choices.values()
         )
 
     @property
     def completion_tokens(self) -> int:
-        """Sampled tokens over all choices."""
+        """The number of sampled tokens over all choices."""
         return sum(len(choice.token_ids) for choice in self.choices.values())
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCall:
-    """One request on its way into the engine.
+    """One request to the engine.
 
-    `id` becomes the completion id in every chunk; `model` is what the response's `model` says
-    (`pawl@2026-w47-3f9c1a`); `version` is the resident version that must answer (or `BASE`).
-    `body` is the client's JSON as received; id, model and priority in it are overruled.
-    Lower `priority` goes first. `cache_salt` keeps tenants out of each other's prefix cache.
-    `fields` is what `requests.rules.accepted_fields` made of `body`, where that was done already;
-    else the engine does it, within `limits` and its own.
+    Attributes:
+        id: The completion id in every chunk.
+        endpoint: Whether `body` is a chat or a completion request.
+        model: The `model` of the response, such as `pawl@2026-w47-3f9c1a`.
+        version: The resident version that must answer, or `BASE`.
+        body: The client's JSON as received. Its id, model and priority are overridden.
+        tap: Collects the engine's outputs.
+        priority: A request with a lower priority is scheduled first.
+        cache_salt: Separates the prefix caches of tenants.
+        limits: The server's bounds on a request; the engine's own apply as well.
+        fields: The result of `requests.rules.accepted_fields` for `body`. With None the engine
+            calls it.
+
     """
 
     id: str
@@ -88,22 +95,22 @@ class EngineCall:
 
 
 class EventStream(Protocol):
-    """Server-sent events, each a whole `data: …` with its two newlines; the last is `[DONE]`.
+    """Server-sent events, each a complete `data: …` with its two newlines; the last is `[DONE]`.
 
-    An answer that fails on the way ends with an error event (`data: {"error":…}`) before the last.
-    Whoever holds a stream closes it (`contextlib.aclosing`): that aborts what has not ended.
+    If an answer fails after it has started, an error event (`data: {"error":…}`) precedes the last.
+    The owner of a stream must close it (`contextlib.aclosing`), which aborts an unfinished answer.
     """
 
     def __aiter__(self) -> Self:
-        """Itself."""
+        """Return itself."""
         ...
 
     async def __anext__(self) -> str:
-        """The next event."""
+        """Return the next event."""
         ...
 
     async def aclose(self) -> None:
-        """Stop the answer; safe at any time and twice."""
+        """Stop the answer. Safe to call at any time, and twice."""
         ...
 
 
@@ -123,12 +130,12 @@ class EngineResponse:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What the engine serves: for `/v1/models`, vetting and doctor.
+    """What the engine serves; used by `/v1/models`, by the vetting of adapters and by doctor.
 
     `model_fingerprint` identifies the base weights (sha256 hex over config and weight files'
     headers and sizes); adapters trained on another fingerprint are incompatible. `model_folder` is
-    where the base model's files lie on this machine, if they do. `adapter_dtype` is what adapters
-    are kept and computed in, as safetensors names it. `limits` is what the engine takes.
+    the folder of the base model's files, or None if they are not on this machine. `adapter_dtype`
+    is the type in which adapters are stored and computed. `limits` bounds a request.
     """
 
     name: str
@@ -148,16 +155,16 @@ class Engine(Protocol):
 
     @property
     def info(self) -> EngineInfo:
-        """What it serves."""
+        """What the engine serves."""
         ...
 
     @property
     def slots(self) -> int:
-        """How many adapters can be resident at once."""
+        """The number of adapters that can be resident at once."""
         ...
 
     async def answer(self, call: EngineCall) -> EngineResponse:
-        """Answer one request; bad requests give a 4xx response, never an exception.
+        """Answer one request. An invalid request gets a 4xx response, not an exception.
 
         Raises `EngineDeadError` once the engine has died. Cancelling the awaiting task aborts the
         request.
@@ -165,60 +172,61 @@ class Engine(Protocol):
         ...
 
     async def load(self, version: str, path: Path) -> None:
-        """Make `version` answerable. Names and paths are never reused for other weights.
+        """Load an adapter so that `version` can answer.
 
-        Raises `AdapterLoadError` when the engine refuses it; the engine stays up.
+        A name or a path must not be reused for other weights. Raises `AdapterLoadError` if the
+        engine refuses the adapter; the engine stays up.
         """
         ...
 
     async def unload(self, version: str) -> None:
-        """Forget `version` (after its requests have ended); its files may go after that."""
+        """Unload `version`, whose requests have ended; its files may then be deleted."""
         ...
 
     def resident(self) -> frozenset[str]:
-        """The adapter versions that can answer now (without `BASE`)."""
+        """Return the adapter versions that can answer now, without `BASE`."""
         ...
 
     def in_flight(self, version: str) -> int:
-        """Requests of `version` that have not ended."""
+        """Return the number of requests of `version` that have not ended."""
         ...
 
     def alive(self) -> bool:
-        """Whether the engine is not known to be dead."""
+        """Return False once the engine is known to be dead."""
         ...
 
     async def wait_dead(self) -> None:
-        """Return once the engine has died, within two seconds; never after `close`."""
+        """Return within two seconds of the engine's death; never return after `close`."""
         ...
 
     @property
     def steps(self) -> int:
-        """Rises with every step in which a request ran, also where it gave no token."""
+        """The number of steps in which a request ran, including those that gave no token."""
         ...
 
     def busy(self) -> bool:
-        """Whether it has something to compute, probes included.
+        """Return whether the engine has something to compute, probes included.
 
-        A request that waits until its schema or pattern is compiled is nothing to compute yet.
+        A request whose schema or pattern is still being compiled does not count.
         """
         ...
 
     async def probe(self) -> None:
-        """Generate one token on the base model, ahead of what waits; however long that takes.
+        """Generate one token on the base model, ahead of waiting requests. Has no timeout.
 
-        Raises `EngineDeadError`, and `RequestRefusedError` where the queue is full.
+        Raises `EngineDeadError`, and `RequestRefusedError` if the queue is full.
         """
         ...
 
     @property
     def nan_alarm(self) -> NanAlarm:
-        """Raised by the first answer without finite logits."""
+        """The alarm that the first answer with NaN in its logits raises."""
         ...
 
     def kill(self) -> None:
-        """End its processes at once, though they hang: it is dead from now on."""
+        """Kill the engine's processes at once, even if they hang. It is dead from then on."""
         ...
 
     async def close(self) -> None:
-        """Stop it and wait for its processes to end. Safe to call twice."""
+        """Stop the engine and wait for its processes to end. Safe to call twice."""
         ...

@@ -1,4 +1,4 @@
-"""OpenAI's error object, as a JSON body and as the end of a stream."""
+"""OpenAI's error object, as a JSON body and as an event that ends a stream."""
 
 import json
 from http import HTTPStatus
@@ -7,7 +7,7 @@ STREAM_END = "data: [DONE]\n\n"
 """The last event of every stream."""
 
 ERROR_PREFIX = 'data: {"error"'
-"""How an error event begins, vLLM's and ours."""
+"""The beginning of an error event, both vLLM's and Pawl's."""
 
 
 def _kind(status: int) -> str:
@@ -17,11 +17,11 @@ def _kind(status: int) -> str:
 
 
 def error_body(message: str, *, status: int, param: str | None = None) -> str:
-    """The error object as OpenAI's clients read it."""
+    """Return the error object that OpenAI's clients read, as JSON."""
     error = {"message": message, "type": _kind(status), "param": param, "code": None}
     return json.dumps({"error": error}, separators=(",", ":"))
 
 
 def error_event(message: str, *, status: int = 500, param: str | None = None) -> str:
-    """A server-sent event that tells why a stream ended early; `STREAM_END` follows it."""
+    """Return the event that says why a stream ends early; `STREAM_END` must follow it."""
     return f"data: {error_body(message, status=status, param=param)}\n\n"

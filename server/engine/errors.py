@@ -1,11 +1,11 @@
-"""What can go wrong with an engine. None of the messages holds anybody's text."""
+"""Errors of an engine. No message quotes a request or an answer."""
 
 from server.engine.base import EngineResponse
 from server.engine.error_body import error_body
 
 
 class EngineError(Exception):
-    """Base of everything an engine raises."""
+    """Base class of the errors that an engine raises."""
 
 
 class EngineStartError(EngineError):
@@ -17,30 +17,30 @@ class EngineDeadError(EngineError):
 
     def __init__(
         self,
-        message: str = "The engine has died and is started again: send the request in a while.",
+        message: str = "The engine has died and is being restarted: send the request again later.",
     ) -> None:
         super().__init__(message)
 
 
 class RequestAbortedError(EngineError):
-    """The engine gave a request up: it is being closed."""
+    """The engine aborted a request because it is being closed."""
 
     def __init__(self) -> None:
         super().__init__("The engine gave the request up: send it again.")
 
 
 class NotFiniteError(EngineError):
-    """An answer came from logits with NaN: it means nothing, and the engine's cache is spoiled."""
+    """An answer came from logits with NaN: it is meaningless, and the KV cache may hold NaN."""
 
     def __init__(self) -> None:
         super().__init__(
-            "The engine computed no finite answer and is started again: send the request in a "
-            "while."
+            "The engine computed no finite answer and is being restarted: send the request again "
+            "later."
         )
 
 
 class AdapterLoadError(EngineError):
-    """The engine refused an adapter. It stays up, and so do the adapters it already has."""
+    """The engine refused an adapter. The engine and its other adapters keep working."""
 
     def __init__(self, version: str, reason: str) -> None:
         super().__init__(f"Adapter {version} was not loaded: {reason}")
@@ -49,7 +49,7 @@ class AdapterLoadError(EngineError):
 
 
 class RequestRefusedError(EngineError):
-    """A request that is not answered: `status` (4xx or 503), the field at fault, and why."""
+    """A refused request: the HTTP `status` (4xx or 503), the field at fault and the reason."""
 
     def __init__(self, message: str, *, param: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -58,7 +58,7 @@ class RequestRefusedError(EngineError):
         self.status = status
 
     def response(self) -> EngineResponse:
-        """The OpenAI error object that tells the client."""
+        """Return the response with OpenAI's error object."""
         return EngineResponse(
             status=self.status,
             body=error_body(self.message, status=self.status, param=self.param),

@@ -1,7 +1,7 @@
-"""Which base model this is: adapters trained on another are incompatible.
+"""The fingerprint of the base model; adapters trained on another base model are incompatible.
 
-`base_fingerprint` is the only way from the settings to a fingerprint. The real engine, the fake one
-and the command line without a server all use it, so that they agree about what the log holds.
+The real engine, the fake one and the command line without a server all get the fingerprint from
+`base_fingerprint`, so that they agree.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from server.engine.config import EngineConfig
 from server.engine.errors import EngineStartError
 
 FAKE_MODEL = "fake"
-"""What the fake engine serves where no model is named."""
+"""The model name of a fake engine whose settings name no model."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _LENGTH_BYTES = 8
 _HEADER_LIMIT = 128 * 1024 * 1024
-"""The safetensors library takes no header above 100 MB."""
+"""Maximum bytes of a header; the safetensors library accepts no header above 100 MB."""
 
 
 def _header(file: Path) -> bytes:
-    """The header of a safetensors file (length, then JSON with names, types and shapes)."""
+    """Return the header of a safetensors file: its length, then JSON with names, types, shapes."""
     with file.open("rb") as stream:
         length = stream.read(_LENGTH_BYTES)
         size = int.from_bytes(length, "little")
@@ -40,10 +40,10 @@ def _weights(folder: Path) -> Iterator[Path]:
 
 
 def model_fingerprint(folder: Path) -> str:
-    """sha256 (hex) over `config.json` and each weight file's name, size and safetensors header.
+    """Return sha256 (hex) over `config.json` and each weight file's name, size and header.
 
-    The weights themselves are not read: that would take minutes for a large model. Raises
-    `EngineStartError` when `folder` has no `config.json` or no weights.
+    The weights themselves are not read, since that would take minutes for a large model. Raises
+    `EngineStartError` if `folder` has no `config.json` or no weights.
     """
     config = folder / "config.json"
     if not config.is_file():
@@ -60,7 +60,7 @@ def model_fingerprint(folder: Path) -> str:
 
 
 def stored_model(model: str) -> Path | None:
-    """Where `model`'s config lies on this machine; None for a hub id that was not fetched."""
+    """Return the folder of `model`'s config; None for a hub id that was not downloaded."""
     if not model:
         return None
     if Path(model).is_dir():
@@ -73,9 +73,9 @@ def stored_model(model: str) -> Path | None:
 
 
 def model_folder(model: str, revision: str | None) -> Path:
-    """Where `model`'s files lie: the folder itself, or the hub's snapshot that vLLM has fetched.
+    """Return the folder of `model`'s files: itself, or the snapshot that vLLM has downloaded.
 
-    Raises `EngineStartError` where there is neither on this machine.
+    Raises `EngineStartError` if this machine has neither.
     """
     if model and Path(model).is_dir():
         return Path(model)
@@ -89,14 +89,14 @@ def model_folder(model: str, revision: str | None) -> Path:
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether `model` has the form of a hub id: `name` or `organisation/name`."""
+    """Return whether `model` has the form of a hub id: `name` or `organisation/name`."""
     return _HUB_ID.fullmatch(model) is not None
 
 
 def base_fingerprint(config: EngineConfig) -> str:
-    """The fingerprint of the base model that `config` serves, without starting an engine.
+    """Return the fingerprint of the base model that `config` serves, without starting an engine.
 
-    Raises `EngineStartError` where the model's files are not on this machine or not whole.
+    Raises `EngineStartError` if the model's files are missing or incomplete on this machine.
     """
     if config.kind == "fake":
         return hashlib.sha256((config.model or FAKE_MODEL).encode()).hexdigest()
@@ -104,7 +104,7 @@ def base_fingerprint(config: EngineConfig) -> str:
 
 
 def fingerprint_on_disk(config: EngineConfig) -> str:
-    """As `base_fingerprint`; empty where the model's files are not on this machine or not whole."""
+    """Return `base_fingerprint`, or an empty string if the files are missing or incomplete."""
     try:
         return base_fingerprint(config)
     except EngineStartError:
@@ -112,12 +112,12 @@ def fingerprint_on_disk(config: EngineConfig) -> str:
 
 
 def base_folder(config: EngineConfig) -> Path:
-    """Where the files of the real engine's base model lie. Raises `EngineStartError`."""
+    """Return the folder of the base model's files. Raises `EngineStartError`."""
     return model_folder(config.model, revision_of(config.extra_args))
 
 
 def revision_of(extra_args: Sequence[str]) -> str | None:
-    """The model's revision among vLLM's further arguments: the last one given, as vLLM takes it."""
+    """Return the model's revision from vLLM's extra arguments; as in vLLM, the last one wins."""
     found = None
     for place, argument in enumerate(extra_args):
         name, equals, value = argument.partition("=")

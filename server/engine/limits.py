@@ -1,21 +1,26 @@
-"""How much one request may ask for: by the settings, and by what an engine takes."""
+"""Upper bounds on one request, from the settings and from the engine."""
 
 from dataclasses import dataclass, field
 
 from server.engine.config import StructuredOutputsConfig
 
 CHOICES_MAX = 1024
-"""The log numbers the answers to one request below it."""
+"""The maximum number of answers to one request that the log can number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds, inclusive; None is no bound.
+    """Inclusive upper bounds; None is no bound.
 
-    `choices` bounds `n`, `top_logprobs` the alternatives shown for a token. `context_tokens` is
-    the model's context (prompt and answer together) and `vocabulary` its number of token ids.
-    `seed` says whether a request may set one: vLLM's CPU engine can die of it (chunked prefill).
-    `structured_outputs` bounds schemas, patterns and choices; the engine's own settings.
+    Attributes:
+        choices: Bounds `n`.
+        top_logprobs: Bounds the alternatives shown for a token.
+        seed: Whether a request may set a seed. Off on vLLM's CPU engine, which can die of a seed
+            under chunked prefill (vLLM 0.32); may go once that is fixed.
+        context_tokens: The model's context, prompt and answer together.
+        vocabulary: The number of the model's token ids.
+        structured_outputs: Bounds on schemas, patterns and choices, from the engine's settings.
+
     """
 
     choices: int = 8
@@ -26,7 +31,7 @@ class Limits:
     structured_outputs: StructuredOutputsConfig = field(default_factory=StructuredOutputsConfig)
 
     def within(self, other: "Limits") -> "Limits":
-        """The narrower of both, bound by bound."""
+        """Return the narrower of both, bound by bound."""
         return Limits(
             choices=min(self.choices, other.choices),
             top_logprobs=min(self.top_logprobs, other.top_logprobs),
@@ -42,4 +47,4 @@ def _narrower(one: int | None, other: int | None) -> int | None:
 
 
 USUAL_LIMITS = Limits()
-"""Those of the settings' defaults."""
+"""The limits that the settings' defaults give."""

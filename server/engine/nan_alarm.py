@@ -1,8 +1,8 @@
-"""Who made the engine compute NaN.
+"""Finds the adapter that made the engine compute NaN.
 
-An adapter whose numbers overflow leaves NaN in blocks of the KV cache. Attention reads whole
-blocks, so whoever gets a freed one next, on any version, gets NaN too: the engine must be started
-again, and the version that began it must not be loaded any more.
+An adapter whose numbers overflow leaves NaN in blocks of vLLM's KV cache. Attention reads whole
+blocks, so the next request that gets such a block, on any version, gets NaN too. The engine must
+then be restarted without the version that caused it.
 """
 
 import asyncio
@@ -12,12 +12,17 @@ from adapters.names import BASE
 
 
 def blamed(first: str, begun: Set[str], finite: Set[str]) -> frozenset[str]:
-    """The versions to take out of service, `first` being the one that gave NaN first.
+    """Return the versions to take out of service.
 
-    `begun` had requests since the engine's start, `finite` have given finite answers since. A
-    version that never did is to blame for its own NaN. One that did may have got the block of
-    another: of a version whose requests have all ended without an answer, if there is such a one.
-    The base model is never to blame.
+    A version that never gave a finite answer caused its own NaN. A version that did may have got a
+    block from another one, so versions without any finite answer are blamed, if there are any. The
+    base model is never blamed.
+
+    Args:
+        first: The version whose answer had NaN first.
+        begun: Versions that had requests since the engine started.
+        finite: Versions that have given a finite answer since then.
+
     """
     if first != BASE and first not in finite:
         return frozenset({first})
@@ -26,7 +31,7 @@ def blamed(first: str, begun: Set[str], finite: Set[str]) -> frozenset[str]:
 
 
 class NanAlarm:
-    """Told by an engine what its answers were like; raised by the first that is not finite."""
+    """Records which versions gave finite answers; raised by the first answer with NaN."""
 
     def __init__(self) -> None:
         self._begun: set[str] = set()
@@ -36,24 +41,24 @@ class NanAlarm:
 
     @property
     def is_raised(self) -> bool:
-        """Whether an answer was not finite: none is to be trusted from then on."""
+        """Whether an answer had NaN; no answer can be trusted from then on."""
         return self._raised.is_set()
 
     def began(self, version: str) -> None:
-        """A request reaches the engine."""
+        """Record that a request of `version` reached the engine."""
         self._begun.add(version)
 
     def finite(self, version: str) -> None:
-        """An answer of the version has a token that was sampled from finite logits."""
+        """Record that an answer of `version` has a token sampled from finite logits."""
         self._finite.add(version)
 
     def not_finite(self, version: str) -> None:
-        """An answer of the version has NaN in its logits."""
+        """Record that an answer of `version` had NaN in its logits, and raise the alarm."""
         if not self._raised.is_set():
             self._blamed = blamed(version, self._begun, self._finite)
             self._raised.set()
 
     async def wait(self) -> frozenset[str]:
-        """Return once it is raised, with the versions that are to blame."""
+        """Wait until the alarm is raised and return the versions to blame."""
         await self._raised.wait()
         return self._blamed

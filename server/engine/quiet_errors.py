@@ -1,28 +1,32 @@
-"""vLLM logs what quotes the request: exceptions' messages and a few lines of its own.
+"""Removes request text from vLLM's log records.
 
-Nobody's text may get into a log, so this leaves the messages, and those lines' arguments, out.
+vLLM logs exceptions whose messages quote the request, and a few lines that do so themselves. The
+filter drops those messages and the arguments of those lines. It may go once vLLM has a switch that
+keeps requests out of its error logs.
 """
 
 import logging
 import traceback
 
 _QUOTING = ("Chat template rejected the request", "Tool call %r")
-"""How the lines of vLLM 0.32 begin whose arguments are the template's words (which may hold a
-message) and the name of a function."""
+"""Beginnings of the lines of vLLM 0.32 that quote the request (`vllm.renderers.hf` and
+`vllm.renderers.chat_utils`): the template's error, which may quote a message, and the name of a
+function."""
 
 
 class MessagelessErrors(logging.Filter):
-    """A filter for log handlers: of an exception, the frames and the types stay.
+    """A filter for log handlers.
 
-    Of a line that quotes the request its beginning stays.
+    It keeps the frames and types of an exception, and the beginning of a line that quotes the
+    request.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without anybody's words."""
+        """Accept every record, after removing the text of requests."""
         if str(record.msg).startswith(_QUOTING):
             record.msg, record.args = str(record.msg).partition("%")[0] + "(left out)", ()
         if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
-            # Formatters take `exc_text`, where it is set, for the formatted exception.
+            # If `exc_text` is set, formatters use it as the formatted exception.
             record.exc_text = _without_messages(record.exc_info[1])
         return True
 
@@ -36,7 +40,7 @@ def _without_messages(error: BaseException) -> str:
 
 
 def strip_messages(logger: logging.Logger) -> None:
-    """Put the filter on every handler of `logger`, once."""
+    """Add the filter to every handler of `logger` that does not have it."""
     for handler in logger.handlers:
         if not any(isinstance(one, MessagelessErrors) for one in handler.filters):
             handler.addFilter(MessagelessErrors())

@@ -1,4 +1,4 @@
-"""A stream of events that is counted out when it ends, whichever way it ends."""
+"""A stream of events that ends its request's in-flight count, however the stream ends."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Self
@@ -7,12 +7,18 @@ from server.engine.error_body import ERROR_PREFIX
 
 
 class AnswerStream:
-    """Events of one answer, `first` already in hand.
+    """The events of one answer.
 
-    An async generator would not do: one that was never started runs no `finally` when closed, and
-    its request would count as in flight for ever. `on_error` rewrites an error event, so that no
-    text of an exception reaches a client. `release` stops the request in the engine; `leave` counts
-    it out.
+    This is not an async generator, because one that was never started does not run its `finally`
+    when closed, and its request would count as in flight forever.
+
+    Args:
+        first: The first event, which was already read from `events`.
+        events: The other events.
+        on_error: Rewrites an error event, so that no exception's text reaches a client.
+        release: Stops the request in the engine.
+        end_request: Ends the request's in-flight count.
+
     """
 
     def __init__(
@@ -22,13 +28,13 @@ class AnswerStream:
         *,
         on_error: Callable[[str], str],
         release: Callable[[], Awaitable[None]],
-        leave: Callable[[], None],
+        end_request: Callable[[], None],
     ) -> None:
         self._first: str | None = first
         self._events = events
         self._on_error = on_error
         self._release = release
-        self._leave = leave
+        self._end_request = end_request
 
     def __aiter__(self) -> Self:
         return self
@@ -40,7 +46,7 @@ class AnswerStream:
             try:
                 event = await anext(self._events)
             except BaseException:
-                self._leave()
+                self._end_request()
                 raise
         return self._on_error(event) if event.startswith(ERROR_PREFIX) else event
 
@@ -51,7 +57,7 @@ class AnswerStream:
             await self._events.aclose()
             await self._release()
         finally:
-            self._leave()
+            self._end_request()
 
     def __del__(self) -> None:
-        self._leave()
+        self._end_request()

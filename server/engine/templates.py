@@ -1,4 +1,4 @@
-"""Whether the chat template of the settings can be used, looked at before the engine starts."""
+"""Checks the chat template of the settings before the engine starts."""
 
 from importlib.util import find_spec
 
@@ -9,19 +9,19 @@ SETTING = "engine.chat_template"
 
 
 def check_template(given: str) -> None:
-    """Raises `SetupError` for a template that cannot be read or is not Jinja."""
+    """Raise `SetupError` for a template that cannot be read or is not Jinja."""
     try:
         text = template_text(given)
     except OSError as error:
         raise SetupError(f"{SETTING}: the file cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise SetupError(f"{SETTING}: the file is no text in UTF-8") from error
-    if find_spec("jinja2") is not None:  # it comes with vLLM and with the trainer
+        raise SetupError(f"{SETTING}: the file is not text in UTF-8") from error
+    if find_spec("jinja2") is not None:  # installed with vLLM and with the trainer
         _check_syntax(text)
 
 
 def _check_syntax(text: str) -> None:
-    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  (not where nothing renders)
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415  (optional, see above)
 
     from server.engine.jinja import environment  # noqa: PLC0415
 

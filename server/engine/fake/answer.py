@@ -1,4 +1,4 @@
-"""What the fake engine says: words drawn from a hash of version, prompt and choice."""
+"""The fake engine's answers: words chosen by a hash of version, prompt and choice."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 END_OF_TEXT = 0
-"""The token that ends an answer; it has no text, as a model's end token has none."""
+"""The id of the token that ends an answer; it has no text, like a model's end token."""
 
 _VOCABULARY = (
     "amber basil cedar clover copper daisy fern garden harvest hazel ivy lantern linden maple "
@@ -16,39 +16,39 @@ _VOCABULARY = (
 )
 _LEAST_WORDS, _MOST_WORDS = 6, 14
 VOCABULARY = 50_001
-"""Token ids, the end's included."""
+"""The number of token ids, including `END_OF_TEXT`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FakeAnswer:
-    """One choice: `(text, token id)` pairs in order, and why it ends."""
+    """One choice: `(text, token id)` pairs in order, and its finish reason."""
 
     pieces: tuple[tuple[str, int], ...]
     finish_reason: str
 
     @property
     def text(self) -> str:
-        """The whole text."""
+        """The complete text."""
         return "".join(text for text, _ in self.pieces)
 
 
 def sentinel(version: str) -> str:
-    """The word that begins every answer of `version`, and of no other."""
+    """Return the word with which every answer of `version`, and of no other version, begins."""
     return f"v{sha256(version.encode()).hexdigest()[:8]}"
 
 
 def prompt_text(fields: Mapping[str, Any]) -> str:
-    """The prompt as one text."""
+    """Return the prompt as one string."""
     return json.dumps(fields.get("messages", fields.get("prompt")), sort_keys=True)
 
 
 def token_ids(text: str) -> list[int]:
-    """One token a word."""
+    """Return one token id for each word."""
     return [_token_id(word) for word in text.split()]
 
 
 def answer(version: str, fields: Mapping[str, Any], choice: int) -> FakeAnswer:
-    """The answer to a request's accepted fields; the same for the same arguments."""
+    """Return the answer to a request's accepted fields; deterministic in its arguments."""
     text = tool_call(fields)
     if text is None:
         text = " ".join([sentinel(version), *_words(f"{version}|{prompt_text(fields)}|{choice}")])
@@ -63,7 +63,7 @@ def answer(version: str, fields: Mapping[str, Any], choice: int) -> FakeAnswer:
 
 
 def tool_call(fields: Mapping[str, Any]) -> str | None:
-    """A canned call, as JSON, of the tool that the request insists on; None where it does not."""
+    """Return a fixed call, as JSON, of the tool that the request requires; else None."""
     choice = fields.get("tool_choice")
     if choice != "required" and not isinstance(choice, dict):
         return None
@@ -88,7 +88,7 @@ def _token_id(word: str) -> int:
 
 
 def _stop_at(pieces: list[tuple[str, int]], stop: str | list[str] | None) -> bool:
-    """Cut `pieces` at the first stop text, in place; whether there was one."""
+    """Cut `pieces` in place at the first stop string; return whether there was one."""
     stops = [stop] if isinstance(stop, str) else stop or []
     text = "".join(piece for piece, _ in pieces)
     ends = [place for one in stops if (place := text.find(one)) >= 0]

@@ -1,7 +1,7 @@
-"""An engine that makes its answers up: `pawl serve --engine fake`, and most of the tests.
+"""An engine with made-up answers, for `pawl serve --engine fake` and most of the tests.
 
-It keeps the contract of `server.engine.base` (one suite runs over it and vLLM), has no logprobs, no
-structured output and no `auto` tools, and refuses those. Tests tell it to die, hang or refuse
+It fulfils the contract of `server.engine.base`, which one suite tests for it and for vLLM. It
+refuses logprobs, structured output and `auto` tools. Tests can make it die, hang or refuse
 adapters.
 """
 
@@ -37,16 +37,16 @@ _MISSING = ("logprobs", "top_logprobs", "response_format", "structured_outputs",
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong from now on."""
+    """Faults that a test switches on."""
 
     refuse_adapters: bool = False
     not_finite: frozenset[str] = frozenset()
-    """Versions that compute NaN; once one was asked, every version does, as in a real engine."""
+    """Versions that compute NaN. After a request to one, all versions do, as in a real engine."""
     token_delay_seconds: float = 0.0
 
 
 class FakeEngine(AdapterSlots):
-    """See `server.engine.base.Engine`."""
+    """The fake engine; see `server.engine.base.Engine`."""
 
     def __init__(self, config: EngineConfig | None = None) -> None:
         config = config or EngineConfig(kind="fake")
@@ -65,12 +65,12 @@ class FakeEngine(AdapterSlots):
 
     @classmethod
     def from_config(cls, config: EngineConfig) -> Self:
-        """The engine for these settings."""
+        """Return an engine with these settings."""
         return cls(config)
 
     @property
     def info(self) -> EngineInfo:
-        """What it serves."""
+        """What the engine serves."""
         return EngineInfo(
             name="fake",
             model=self._model,
@@ -83,34 +83,34 @@ class FakeEngine(AdapterSlots):
         )
 
     def die(self) -> None:
-        """As if the engine's process had been killed."""
+        """Behave as if the engine's process had been killed."""
         self._dead.set()
         self._running.set()
 
     def hang(self) -> None:
-        """Generate no further token until `resume`."""
+        """Generate no more tokens until `resume`."""
         self._running.clear()
 
     def resume(self) -> None:
-        """Go on after `hang`."""
+        """Continue after `hang`."""
         self._running.set()
 
     async def answer(self, call: EngineCall) -> EngineResponse:
-        """Answer from a hash of version and prompt."""
+        """Answer with words chosen by a hash of version and prompt."""
         self._check_alive()
-        leave = self._enter(call.version)
+        end_request = self._count_request(call.version)
         self.nan_alarm.began(call.version)
         reply = None
         try:
-            reply = await self._answer(call, leave)
+            reply = await self._answer(call, end_request)
         except RequestRefusedError as refused:
             reply = refused.response()
         finally:
             if reply is None or reply.stream is None:
-                leave()
+                end_request()
         return reply
 
-    async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
+    async def _answer(self, call: EngineCall, end_request: Callable[[], None]) -> EngineResponse:
         self._require(call.version)
         self._check_finite(call)
         fields = fields_of(call, _LIMITS)
@@ -122,7 +122,9 @@ class FakeEngine(AdapterSlots):
         if fields.get("stream"):
             events = self._events(call, fields, prompt, answers)
             first = await anext(events)
-            stream = AnswerStream(first, events, on_error=str, release=_nothing, leave=leave)
+            stream = AnswerStream(
+                first, events, on_error=str, release=_nothing, end_request=end_request
+            )
             return EngineResponse(status=200, stream=stream)
         tap = Tap()
         async for _ in self._generate(tap, prompt, answers):
@@ -133,7 +135,7 @@ class FakeEngine(AdapterSlots):
     async def _generate(
         self, tap: Tap, prompt: list[int], answers: list[FakeAnswer]
     ) -> AsyncGenerator[tuple[int, str, str | None], None]:
-        """Feed the tap a token of each choice in turn; yields choice, text and finish reason."""
+        """Feed the tap a token of each choice in turn; yield choice, text and finish reason."""
         for place in range(max(len(one.pieces) for one in answers)):
             for index, one in enumerate(answers):
                 if place < len(one.pieces):
@@ -177,35 +179,35 @@ class FakeEngine(AdapterSlots):
         yield STREAM_END
 
     async def load(self, version: str, path: Path) -> None:
-        """Take any folder that holds an `adapter_config.json`."""
+        """Accept any folder that holds an `adapter_config.json`."""
         self._check_alive()
         if not self._needs_loading(version, path):
             return
         if self.faults.refuse_adapters:
-            raise AdapterLoadError(version, "the fake engine was told to refuse it.")
+            raise AdapterLoadError(version, "the fake engine is set to refuse it.")
         if not await asyncio.to_thread((path / "adapter_config.json").is_file):
             raise AdapterLoadError(version, "its folder holds no adapter_config.json.")
         self._add(version, path)
 
     async def unload(self, version: str) -> None:
-        """Forget `version`."""
+        """Unload `version`."""
         self._remove(version)
 
     def alive(self) -> bool:
-        """Whether it has neither died nor been closed."""
+        """Return whether the engine has neither died nor been closed."""
         return not self._dead.is_set() and not self._closed
 
     async def wait_dead(self) -> None:
-        """Return once it has died; never after `close`."""
+        """Return once the engine has died; never return after `close`."""
         await self._dead.wait()
 
     @property
     def steps(self) -> int:
-        """Tokens generated so far."""
+        """The number of tokens generated so far."""
         return self._steps
 
     def busy(self) -> bool:
-        """Whether somebody waits for a token; who does not read what is there does not."""
+        """Return whether a request waits for a token; an unread token means it does not wait."""
         return self._waiting > 0
 
     async def probe(self) -> None:
@@ -214,11 +216,11 @@ class FakeEngine(AdapterSlots):
         await self._pace()
 
     def kill(self) -> None:
-        """Die."""
+        """Kill the engine; the same as `die`."""
         self.die()
 
     async def close(self) -> None:
-        """Stop it; requests in flight end with an error event."""
+        """Stop the engine; requests in flight end with an error event."""
         self._closed = True
         self._running.set()
 
@@ -235,7 +237,7 @@ class FakeEngine(AdapterSlots):
 
 
 async def _nothing() -> None:
-    """The events' own end is the request's."""
+    """Do nothing: closing the events already ends the request."""
 
 
 def _refuse_missing(fields: Mapping[str, Any]) -> None:
@@ -262,6 +264,6 @@ def _feed(
 
 
 def _join(whole: Tap, tap: Tap) -> None:
-    """Hand on a complete answer at once, as vLLM's tap gets one that is not streamed."""
+    """Copy a complete answer at once, as vLLM's tap gets one that is not streamed."""
     tap.first_token, tap.last_token = whole.first_token, whole.last_token
     tap.prompt_token_ids, tap.choices = whole.prompt_token_ids, whole.choices

@@ -1,4 +1,4 @@
-"""The fake engine's answers in OpenAI's shapes."""
+"""Builds OpenAI responses and chunks from the fake engine's answers."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from server.engine.fake.answer import FakeAnswer, tool_call
 
 
 def usage(prompt: Sequence[int], answers: Sequence[FakeAnswer]) -> dict[str, int]:
-    """Token counts of a request."""
+    """Return the token counts of a request."""
     sampled = sum(len(answer.pieces) for answer in answers)
     return {
         "prompt_tokens": len(prompt),
@@ -22,7 +22,7 @@ def usage(prompt: Sequence[int], answers: Sequence[FakeAnswer]) -> dict[str, int
 def response(
     call: EngineCall, fields: Mapping[str, Any], prompt: Sequence[int], answers: list[FakeAnswer]
 ) -> str:
-    """The body of an answer that is not streamed."""
+    """Return the body of an answer that is not streamed, as JSON."""
     build = _chat_choice if call.endpoint == "chat" else _completion_choice
     choices = [build(index, answer, fields) for index, answer in enumerate(answers)]
     kind = "chat.completion" if call.endpoint == "chat" else "text_completion"
@@ -30,7 +30,7 @@ def response(
 
 
 def chunk(call: EngineCall, choices: list[dict[str, Any]], **extra: Any) -> str:
-    """One event of a stream."""
+    """Return one event of a stream."""
     kind = "chat.completion.chunk" if call.endpoint == "chat" else "text_completion"
     return f"data: {json.dumps(_head(call, kind) | {'choices': choices} | extra)}\n\n"
 
@@ -38,7 +38,7 @@ def chunk(call: EngineCall, choices: list[dict[str, Any]], **extra: Any) -> str:
 def delta(
     call: EngineCall, index: int, text: str, *, finish: str | None, fields: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A choice's next piece; a tool call comes whole with the last piece."""
+    """Return the next delta of a choice; a tool call comes complete in the last delta."""
     if call.endpoint == "completion":
         return {"index": index, "text": text, "finish_reason": finish, "logprobs": None}
     if tool_call(fields) is None:

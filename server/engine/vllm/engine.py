@@ -202,19 +202,19 @@ class VllmEngine(AdapterSlots, Lifetime):
         So a request that the engine refuses gets its 4xx, streaming or not.
         """
         self._check_alive()
-        leave = self._enter(call.version)
+        end_request = self._count_request(call.version)
         self.nan_alarm.began(call.version)
         response = None
         try:
-            response = await self._answer(call, leave)
+            response = await self._answer(call, end_request)
         except RequestRefusedError as refused:
             response = refused.response()
         finally:
             if response is None or response.stream is None:
-                leave()
+                end_request()
         return response
 
-    async def _answer(self, call: EngineCall, leave: Callable[[], None]) -> EngineResponse:
+    async def _answer(self, call: EngineCall, end_request: Callable[[], None]) -> EngineResponse:
         request = self._request(call)
         current = CurrentCall(call, self.nan_alarm)
         token = current_call.set(current)
@@ -229,7 +229,11 @@ class VllmEngine(AdapterSlots, Lifetime):
         finally:
             current_call.reset(token)
         stream = AnswerStream(
-            first, answer, on_error=self._error_event, release=current.release, leave=leave
+            first,
+            answer,
+            on_error=self._error_event,
+            release=current.release,
+            end_request=end_request,
         )
         return EngineResponse(status=200, stream=stream)
 

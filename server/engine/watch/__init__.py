@@ -1,1 +1,1 @@
-"""Finds an engine that hangs."""
+"""Detects an engine that has died or hangs."""

@@ -1,4 +1,4 @@
-"""Watches an engine: it has died, or it hangs and is killed for it."""
+"""Watches an engine: notices its death, and kills it if it hangs."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,41 +11,45 @@ from server.engine.errors import EngineDeadError
 from server.engine.watch.watchdog import Liveness, Watchdog
 
 LOOK_SECONDS = 0.5
+"""Seconds between two looks at the engine."""
 _GAP_SECONDS = 2.0
+"""Longest time between two looks that counts; see `Watchdog`."""
 _DEATH_SECONDS = 5.0
+"""Seconds to wait for the death of an engine that was killed."""
 _HANG_SECONDS = {"cpu": 300.0}
 _HANG_SECONDS_ELSEWHERE = 60.0
+"""Defaults of `engine.hang_seconds` by device."""
 
 log = structlog.get_logger()
 
 
 class Watched(Protocol):
-    """The part of an engine that tells whether it lives and moves; see `server.engine.base`."""
+    """The part of `server.engine.base.Engine` that the watch uses."""
 
     @property
     def steps(self) -> int:
-        """Rises with every step."""
+        """The number of steps so far."""
         ...
 
     def busy(self) -> bool:
-        """Whether there is work."""
+        """Return whether there is work."""
         ...
 
     async def wait_dead(self) -> None:
-        """Return once it has died."""
+        """Return once the engine has died."""
         ...
 
     async def probe(self) -> None:
-        """Do a small piece of work."""
+        """Generate one token."""
         ...
 
     def kill(self) -> None:
-        """End its processes at once."""
+        """Kill the engine's processes at once."""
         ...
 
 
 def watchdog_for(config: EngineConfig, device: str) -> Watchdog:
-    """The decision with the settings' times."""
+    """Return a watchdog with the times of the settings."""
     default = _HANG_SECONDS.get(device, _HANG_SECONDS_ELSEWHERE)
     return Watchdog(
         hang_seconds=config.hang_seconds or default,
@@ -55,7 +59,7 @@ def watchdog_for(config: EngineConfig, device: str) -> Watchdog:
 
 
 class EngineWatch:
-    """Looks at an engine every half second, from `wait_dead` on."""
+    """Checks an engine every `look_seconds` while `wait_dead` runs."""
 
     def __init__(
         self,
@@ -73,11 +77,11 @@ class EngineWatch:
 
     @property
     def stalled_seconds(self) -> float:
-        """For how long there has been work for the engine, and no step."""
+        """Seconds for which the engine has had work but made no step."""
         return self._watchdog.stalled_seconds
 
     async def wait_dead(self) -> None:
-        """Return once the engine is dead; one that hangs is killed first."""
+        """Return once the engine is dead. Kills an engine that hangs."""
         death = asyncio.ensure_future(self._engine.wait_dead())
         try:
             while not death.done():
@@ -102,7 +106,7 @@ class EngineWatch:
         return verdict
 
     async def _probe(self) -> None:
-        """Ask for a token; that none comes is seen from outside."""
+        """Ask for one token. `_look` notices if none comes."""
         try:
             await self._engine.probe()
         except EngineDeadError:

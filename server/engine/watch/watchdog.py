@@ -1,11 +1,11 @@
-"""Whether something that should move hangs: a decision from what a watcher has seen of it."""
+"""Decides whether an engine hangs, from periodic observations. Pure: does no I/O."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class Liveness(Enum):
-    """What a look at it says: leave it alone, give it something to do, or give it up."""
+    """The result of a look: all is well, send a probe, or kill the engine."""
 
     FINE = "fine"
     PROBE = "probe"
@@ -14,20 +14,21 @@ class Liveness(Enum):
 
 @dataclass(slots=True)
 class Watchdog:
-    """Finds a hang from looks at a counter that rises whenever something was done.
+    """Detects a hang from looks at a counter of work done.
 
-    It hangs when there has been work for `hang_seconds` and the counter stood still; or, after
-    `canary_seconds` without any work, when the work that the verdict `PROBE` asks for does not move
-    it. Only time between looks that follow each other within `gap_seconds` counts: a watcher that
-    was stopped itself (SIGSTOP, a machine that swaps) knows nothing of the time it missed, and the
-    counter may not have been read meanwhile.
+    The engine hangs if there is work and the counter does not change for `hang_seconds`. After
+    `canary_seconds` without work, the verdict `PROBE` asks the caller to send a probe, which counts
+    as work. Of the time between two looks at most `gap_seconds` count, because a watcher that was
+    itself stopped (SIGSTOP, swapping) did not observe the counter meanwhile.
+
+    All durations are seconds.
     """
 
     hang_seconds: float
     canary_seconds: float
     gap_seconds: float
     stalled_seconds: float = 0.0
-    """For how long there has been work and no progress."""
+    """Seconds for which there has been work but no progress."""
     _idle_seconds: float = 0.0
     _seen_at: float | None = None
     _progress: int | None = None
@@ -35,19 +36,19 @@ class Watchdog:
     _asked: bool = False
 
     def look(self, now: float, *, progress: int, busy: bool) -> Liveness:
-        """One look; to be taken about every second.
+        """Take one look and return the verdict. Call it about once a second.
 
         Args:
-            now: Seconds on a clock that only goes forward.
-            progress: The counter.
-            busy: Whether there is work to do (beside what `PROBE` asked for).
+            now: Seconds on a monotonic clock.
+            progress: The counter of work done.
+            busy: Whether there is work, apart from a probe.
 
         """
         passed = 0.0 if self._seen_at is None else min(now - self._seen_at, self.gap_seconds)
         self._seen_at = now
         if progress != self._progress:
             self._progress = progress
-            self._rest()
+            self._reset()
         elif self._had_work:
             self.stalled_seconds += passed
         else:
@@ -57,10 +58,10 @@ class Watchdog:
         return verdict
 
     def answered(self) -> None:
-        """What `PROBE` asked for was done, or refused: it moves."""
-        self._rest()
+        """Record that the probe was done or refused: the engine does not hang."""
+        self._reset()
 
-    def _rest(self) -> None:
+    def _reset(self) -> None:
         self.stalled_seconds = self._idle_seconds = 0.0
         self._asked = False
 
