@@ -50,14 +50,15 @@ def read_modules(folder: Path) -> dict[str, Shape | None]:
     Where a family's modules are called otherwise once they are loaded, both names are given: vLLM
     takes adapters under either. Embeddings and the head are left out: an adapter on them changes
     the reference of the next training unseen. So are vision and audio towers, where vLLM ignores
-    adapters. Empty without such files. Raises `WeightsFormatError` and `OSError`.
+    adapters, and modules on which vLLM refuses them. Empty without such files. Raises
+    `WeightsFormatError` and `OSError`.
     """
     family = read_family(folder)
     modules: dict[str, Shape | None] = {}
     for path in sorted(folder.glob("*.safetensors")):
         for tensor in read_tensors(path):
             name = _module(tensor)
-            if name is not None and _may_be_adapted(name):
+            if name is not None and _may_be_adapted(name, family):
                 modules[name] = _shape(tensor)
                 if family is not None:
                     modules[family.loaded_name(name)] = _shape(tensor)
@@ -85,8 +86,10 @@ def is_embedding(module: str) -> bool:
     return module.rsplit(".", 1)[-1] in _EMBEDDINGS
 
 
-def _may_be_adapted(name: str) -> bool:
-    return not is_embedding(name) and not in_tower(name)
+def _may_be_adapted(name: str, family: Family | None) -> bool:
+    if is_embedding(name) or in_tower(name):
+        return False
+    return family is None or family.takes_adapters_on(name)
 
 
 def _module(tensor: Tensor) -> str | None:

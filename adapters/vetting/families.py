@@ -67,6 +67,12 @@ TOWERS: Final = frozenset(
 """Parts of a multimodal model outside its language model. vLLM leaves adapters there out without a
 word, unless it is started with an option that Pawl does not set."""
 
+FUSED_ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
+    "Glm4ForCausalLM": frozenset({"gate_up_proj"}),
+}
+"""Modules by architecture that the model's files hold fused, while vLLM's `packed_modules_mapping`
+expects an adapter on their parts: it refuses to load one on the fused module."""
+
 _EXPERT_COUNTS: Final = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
@@ -104,6 +110,11 @@ class Family:
             f"the family {self.model_type} is not trained: {reason}; "
             "name a base model of another family (docs/models.md)"
         )
+
+    def takes_adapters_on(self, module: str) -> bool:
+        """Whether vLLM loads an adapter on the module of that name."""
+        fused = FUSED_ELSEWHERE.get(self.architecture, frozenset())
+        return module.rsplit(".", 1)[-1] not in fused
 
     def loaded_name(self, stored: str) -> str:
         """The name that a module has when transformers has loaded it; `stored` is the file's."""

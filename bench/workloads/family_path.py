@@ -43,7 +43,8 @@ class Passage:
     """How far a family came; `outcome` says it in words.
 
     `moved`: the largest difference that the adapter makes to a token's log-probability in vLLM, in
-    nats; `apart`: the largest difference between vLLM and the trainer's own model, with adapter.
+    nats; `apart`: the largest difference between vLLM and the trainer's own model, with adapter;
+    `base_apart`: the same without adapter.
     """
 
     family: str
@@ -51,6 +52,7 @@ class Passage:
     modules: int = 0
     moved: float | None = None
     apart: float | None = None
+    base_apart: float | None = None
     outcome: str = ""
     good: bool = False
 
@@ -161,8 +163,18 @@ async def serve(model: Path, adapter: Path, passage: Passage) -> None:
         await engine.close()
     passage.moved = largest_difference(before, after)
     passage.apart = largest_difference(after, trainers_log_probs(model, adapter))
+    passage.base_apart = largest_difference(before, trainers_log_probs(model, None))
     passage.good = passage.moved > MOVED and passage.apart < SAME
-    passage.outcome = "trained, vetted, loaded, answers" if passage.good else "answers otherwise"
+    passage.outcome = in_words(passage)
+
+
+def in_words(passage: Passage) -> str:
+    """The outcome of a family that answered."""
+    if passage.good:
+        return "trained, vetted, loaded, answers"
+    if passage.base_apart is not None and passage.base_apart >= SAME:
+        return "vLLM and transformers differ without an adapter too"
+    return "answers otherwise than the trainer's own model"
 
 
 async def log_probs(engine: VllmEngine, version: str | None) -> list[float]:
@@ -176,10 +188,12 @@ async def log_probs(engine: VllmEngine, version: str | None) -> list[float]:
     return [float(entry[token].logprob) for entry, token in zip(given[1:], PROMPT[1:], strict=True)]
 
 
-def trainers_log_probs(model: Path, adapter: Path) -> list[float]:
-    """What transformers and PEFT give the same tokens."""
+def trainers_log_probs(model: Path, adapter: Path | None) -> list[float]:
+    """What transformers, with PEFT where there is an adapter, gives the same tokens."""
     job = Job(base_model=str(model), pairs=model, output=model)
-    policy = PeftModel.from_pretrained(load_policy(job, Device(cuda=False, bf16=False)), adapter)
+    policy = load_policy(job, Device(cuda=False, bf16=False))
+    if adapter is not None:
+        policy = PeftModel.from_pretrained(policy, adapter)
     policy.eval()
     with torch.no_grad():
         logits = policy(input_ids=torch.tensor([PROMPT])).logits[0, :-1].float()

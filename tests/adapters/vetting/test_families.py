@@ -17,6 +17,7 @@ from adapters.vetting.base_model import read_modules
 from adapters.vetting.families import (
     _LOADED,
     _RENAMED_STACK,
+    FUSED_ELSEWHERE,
     WITHOUT_LORA,
     Family,
     in_tower,
@@ -178,6 +179,16 @@ class Source:
         bases = [base for node in self.classes.get(name, []) for base in node.bases]
         return any(self.serves_adapters(ast.unparse(base).split(".")[-1]) for base in bases)
 
+    def packed(self, name: str) -> Mapping[str, list[str]]:
+        """The class's `packed_modules_mapping`."""
+        for node in (node for found in self.classes[name] for node in found.body):
+            targets = getattr(node, "targets", [])
+            if any(getattr(one, "id", "") == "packed_modules_mapping" for one in targets):
+                assert isinstance(node, ast.Assign)
+                mapping: dict[str, list[str]] = ast.literal_eval(node.value)
+                return mapping
+        return {}
+
     def renames(self, name: str) -> Mapping[str, str | None]:
         """The prefixes that the class renames in the names of weights and adapters."""
         for node in (node for found in self.classes[name] for node in ast.walk(found)):
@@ -207,6 +218,26 @@ def test_vllm_takes_both_names_of_a_module_for_the_same(source: Source, architec
     rest = "layers.0.mlp.up_proj"
     stored, loaded = _RENAMED_STACK[architecture] + rest, _LOADED + rest
     assert renamed(stored, prefixes) == renamed(loaded, prefixes) == "language_model.model." + rest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", sorted(FUSED_ELSEWHERE))
+def test_vllm_expects_adapters_on_the_parts_of_these_modules(
+    source: Source, architecture: str
+) -> None:
+    packed = source.packed(dict(source.architectures())[architecture])
+    for module in FUSED_ELSEWHERE[architecture]:
+        assert module not in packed[module]
+
+
+def test_a_module_that_vllm_refuses_is_not_offered_to_adapters(tmp_path: Path) -> None:
+    write_config(tmp_path, model_type="glm4", architectures=["Glm4ForCausalLM"])
+    weights = {
+        f"model.layers.0.mlp.{name}.weight": np.zeros((4, 4), np.float32)
+        for name in ("gate_up_proj", "down_proj")
+    }
+    (tmp_path / "model.safetensors").write_bytes(safetensors_bytes(weights))
+    assert set(read_modules(tmp_path)) == {"model.layers.0.mlp.down_proj"}
 
 
 def renamed(name: str, prefixes: Mapping[str, str | None]) -> str:

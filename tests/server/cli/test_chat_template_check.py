@@ -45,7 +45,9 @@ def test_a_model_with_one_is_not(tmp_path: Path, name: str, content: str) -> Non
 
 
 def test_one_in_the_settings_is_enough(tmp_path: Path) -> None:
-    assert said(tmp_path, chat_template="template.jinja") == []
+    template = tmp_path / "template.jinja"
+    template.write_text("{{ messages }}")
+    assert said(tmp_path, chat_template=str(template)) == []
 
 
 def test_of_a_model_elsewhere_nothing_is_said(tmp_path: Path) -> None:
