@@ -9,79 +9,88 @@ from common.settings import Days, Seconds, Section
 
 
 class ClusterConfig(Section):
-    """How servers that share a database know each other."""
+    """Coordination of several servers that share one database."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str = ""
-    """What `pawl servers` calls this one; the default is the machine's name."""
+    """Name of this server in `pawl servers`; the default is the host name."""
     beat_seconds: Seconds = Field(default=1.0, gt=0)
-    """So often a server reports itself and looks for changed routes; it is also told of them."""
+    """Seconds between a server's heartbeats, and between its reads of the routes. On PostgreSQL a
+    notification also triggers both at once, so that this interval is the upper bound."""
     dead_seconds: Seconds = Field(default=10.0, gt=0)
-    """One that has not reported itself for so long is waited for no more."""
+    """Seconds without a heartbeat after which a server counts as dead: route changes no longer wait
+    for it. Must be above `beat_seconds`; the default allows for ten missed heartbeats."""
     route_age_seconds: Seconds = Field(default=2.0, gt=0)
-    """With a route that was not confirmed for so long (the process was stopped) no request begins
-    before the database was asked, unless that does not answer."""
+    """Seconds after which a route that was not confirmed counts as stale, for example because the
+    process was suspended. Requests then wait until the route is read from the database, unless the
+    database does not answer."""
     patience_seconds: Seconds = Field(default=2.0, gt=0)
-    """A database that has not answered for so long counts as away: requests begin on the routes
-    that are known."""
+    """Seconds without an answer after which the database counts as unavailable. Requests are then
+    answered with the last known routes."""
     catch_up_seconds: Seconds = Field(default=5.0, ge=0)
-    """How long requests wait for a version that the route names and that is still being loaded;
-    then standby or the base model stands in."""
+    """Seconds that requests wait for a version that the route names and that is still being loaded.
+    After that, standby or the base model answers instead."""
     retry_seconds: Seconds = Field(default=30.0, gt=0)
-    """A version that could not be loaded is tried again after so long."""
+    """Seconds until a version that could not be loaded is tried again."""
 
     @model_validator(mode="after")
     def _beats_in_time(self) -> Self:
         if self.beat_seconds >= self.dead_seconds:
             raise ValueError(
-                "beat_seconds must be below dead_seconds, or living servers count as dead"
+                "beat_seconds must be below dead_seconds, or running servers count as dead"
             )
         return self
 
 
 class AdaptersConfig(Section):
-    """Bounds on what is let in, and how a version is let go."""
+    """The registry: limits on adapters, loading and unloading, and where their files are stored."""
 
     model_config = ConfigDict(frozen=True)
 
     channel: ChannelName = "pawl"
-    """The channel that is there from the start."""
+    """Name of the channel that is created at start unless it exists."""
     tenant: TenantName = "default"
-    """Whom that channel belongs to."""
+    """The tenant that owns that channel."""
     max_bytes: int = Field(default=4 * 1024**3, ge=1)
-    """The largest `adapter_model.safetensors`."""
+    """Largest `adapter_model.safetensors` that is accepted, in bytes. The default is 4 GiB, several
+    times the size of usual adapters."""
     max_update_ratio: float = Field(default=10.0, gt=0)
     """How many times as large as the base model's own weight an adapter's update of a module may
     be: the Frobenius norm of (alpha / rank) x B x A (rsLoRA: alpha / square root of the rank)
-    over that of the weight. Usual trainings end between 0.001 and 1; ten times is let in, since
-    the gate judges what is merely bad, while far larger updates make the engine compute NaN. Where
-    the base model's weights are quantised or not on the disk as safetensors, this is not
-    compared: only updates that overflow the engine's float type, or that no layer behind them
-    survives, are refused."""
+    over that of the weight. Training usually ends between 0.001 and 1. The default is ten, because
+    far larger updates make the engine compute NaN, while an adapter that is merely bad is left to
+    the promotion gate. Where the base model's weights are quantised, or are not on the disk as
+    safetensors, the norms are not compared: only updates that overflow the engine's float type, or
+    the layers that follow, are refused."""
     load_timeout_seconds: Seconds = Field(default=300.0, gt=0)
+    """Seconds that the engine may take to load a version, and that a route change waits for other
+    servers to load it. The default leaves them time to download it from object storage."""
     drain_deadline_seconds: Seconds = Field(default=600.0, ge=0)
-    """How long unloading waits for a version's requests to end; its files stay even then."""
+    """Seconds that unloading waits for the version's running requests. After that it is unloaded
+    regardless; its files are kept."""
     drain_quiet_seconds: Seconds = Field(default=1.0, ge=0)
-    """How long it must be without requests: one that was just routed may not be counted yet."""
+    """Seconds without requests before a version is unloaded: a request that was just routed may not
+    be counted yet."""
     drain_poll_seconds: Seconds = Field(default=0.1, gt=0)
+    """Seconds between two checks whether a version that is being unloaded still has requests."""
     grace_days: Days = Field(default=30.0, ge=0)
-    """How long the files of a version that has ended are kept."""
+    """Days that the files of a rejected, retired or rolled-back version are kept."""
     store: str | None = None
-    """Where the files of versions are kept: a folder that all servers share, or an address that
-    fsspec knows, such as `s3://bucket/pawl`; None: `adapters` under `data_dir`."""
+    """Where the files of versions are stored: a folder that all servers share, or an fsspec URL
+    such as `s3://bucket/pawl`. The default is `adapters` under `data_dir`."""
     store_options: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """For fsspec's file system, such as `endpoint_url`; credentials better come from its own
-    environment variables."""
+    """Options of the fsspec file system, such as `endpoint_url`. Pass credentials in the
+    environment variables that the file system reads rather than here."""
     store_timeout_seconds: Seconds = Field(default=60.0, gt=0)
-    """How long one answer of S3 may take."""
+    """Read timeout of one S3 request, in seconds."""
     store_attempts: int = Field(default=3, ge=1)
-    """How often a request to S3 is tried."""
+    """Attempts of one S3 request, the first included."""
     cluster: ClusterConfig = ClusterConfig()
 
     @field_validator("store")
     @classmethod
     def _names_a_place(cls, store: str | None) -> str | None:
         if store is not None and not store.strip():
-            raise ValueError("name a folder or an address, or leave the setting out")
+            raise ValueError("set a folder or a URL, or leave the setting out")
         return store

@@ -103,7 +103,7 @@ class Changes:
         if State(row.state) not in ADDRESSABLE:
             raise TransitionError(version, row.state, "loaded", "choose a version that may answer")
         await self._residency.load(row)
-        self.let_go()  # it may have ended meanwhile
+        self.release()  # it may have ended meanwhile
 
     async def promote(
         self, version: str, author: Author, holdback_share: float, epoch: int | None
@@ -209,7 +209,7 @@ class Changes:
 
         return await self.alone(row.channel, take_out, None)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Drain in the background what no route and no candidate needs."""
         for version in self._residency.resident() - self._ledger.wanted.keys():
             self._residency.drain_later(version)
@@ -257,13 +257,13 @@ class Changes:
         """Do `work` alone once all servers hold `versions`; again if another one has come since."""
         for version in versions:
             await self.load(version)
-        async with self._requests.asking(versions) as asked:
+        async with self._requests.requesting(versions) as order:
             while True:
-                await self._requests.everywhere(asked)
+                await self._requests.wait_until_loaded(order)
                 try:
                     return await self.alone(channel, work, epoch)
                 except NotLoadedEverywhereError:
-                    if self._monotonic() >= asked.deadline:
+                    if self._monotonic() >= order.deadline:
                         raise
 
     async def _can_serve(self, version: str, until: float) -> bool:
@@ -310,7 +310,7 @@ class Changes:
         swap = Swap(view.live, change.before.live, self._monotonic() - began, view.epoch)
         self._observer.swapped(view.channel, swap.seconds)
         self._log.info("route_swapped", channel=view.channel, live=view.live, epoch=view.epoch)
-        self.let_go()
+        self.release()
         return swap
 
     async def _commit(self, change: Change, author: Author) -> RouteView:
@@ -318,7 +318,7 @@ class Changes:
         new = change.after.roles.keys() - change.before.roles.keys()
         check = partial(self._requests.check, versions=new)
         view = await self._ledger.commit(change, author, check)
-        self.let_go()
+        self.release()
         return view
 
     def _next_route(self, before: RouteView, wanted: Wanted) -> Change:

@@ -105,7 +105,7 @@ class Registry:
             requests,
             config.cluster,
             watcher,
-            let_go=self._changes.let_go,
+            release=self._changes.release,
             monotonic=monotonic,
         )
         self._admission = Admission(self._ledger, store, clock, config, base)
@@ -145,7 +145,7 @@ class Registry:
         peers = alive(await self._membership.register(), self._config.cluster.dead_seconds)
         self._registered = True
         await self._recovery.run(alone=len(peers) < 2)  # noqa: PLR2004  (itself among them)
-        await self._follower.pulse()
+        await self._follower.poll()
 
     async def _clear_leftovers(self) -> None:
         leftovers = await asyncio.to_thread(self._store.clear_leftovers)

@@ -26,7 +26,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from adapters.names import BASE
-from adapters.routing.route import place
+from adapters.routing.route import bucket
 from bench.support.tables import Row, parser, report
 from bench.workloads.canaries import World, rates, visits
 from retrain.config import CanaryConfig, RetrainConfig
@@ -303,7 +303,7 @@ def make_said(world: World, trial: str, number: int, rng: np.random.Generator) -
     """All votes of a canary's users, in order; the route's hash says who falls to which arm."""
     canary = np.array(
         [
-            place(trial, f"{TENANT}\0{_user(number, user)}") < SETTINGS.share
+            bucket(trial, f"{TENANT}\0{_user(number, user)}") < SETTINGS.share
             for user in range(world.users)
         ]
     )

@@ -1,1 +1,1 @@
-"""Several servers on one database: who is alive, who has loaded what, and catching up."""
+"""Coordination of servers that share a database: membership, load requests, reconciliation."""

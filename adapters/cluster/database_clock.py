@@ -1,4 +1,4 @@
-"""The database's clock: the only one that servers on several machines may compare."""
+"""The database's clock, which servers on several machines use to compare times."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from sqlmodel.sql.sqltypes import UTCDateTime
 
 
 class _Now(FunctionElement[datetime]):
-    """The moment at which the statement runs, in UTC."""
+    """The time at which the statement runs, in UTC."""
 
     type = UTCDateTime()
     inherit_cache = True
@@ -24,16 +24,16 @@ def _on_postgresql(_element: _Now, _compiler: Any, **_options: Any) -> str:
 
 @compiles(_Now, "sqlite")
 def _on_sqlite(_element: _Now, _compiler: Any, **_options: Any) -> str:
-    # As SQLAlchemy stores a moment: six digits behind the point.
+    # SQLAlchemy stores datetimes with six decimal places.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
 def select_now() -> Select[Any]:
-    """Ask for the time now; `moment` reads the answer."""
+    """Return the query for the database's current time; pass its scalar to `moment`."""
     return select(_Now())
 
 
 def moment(answer: object) -> datetime:
-    """The time, aware, in UTC."""
-    assert isinstance(answer, datetime)  # noqa: S101  (no row is no answer)
+    """Return the result of `select_now` as an aware datetime in UTC."""
+    assert isinstance(answer, datetime)  # noqa: S101  (narrows the type)
     return answer

@@ -1,4 +1,4 @@
-"""Before a route names a version, every server is asked to load it, and waited for."""
+"""Load requests: before a route names a version, every ready server must have loaded it."""
 
 import secrets
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -24,13 +24,15 @@ from common.database import Database
 from common.wakeups import Wakeups, until_woken
 
 NOT_YET = "it is not loaded there"
+"""Reason given for a server that has not loaded a version and has not reported a failure."""
 
 
 @dataclass(slots=True)
-class Asked:
-    """Versions that all servers are asked to hold; `requests` are their names by request.
+class LoadOrder:
+    """Versions that all servers must load; `requests` maps each load request's id to its version.
 
-    `deadline` is by the monotonic clock. Nothing is published while nobody has to be waited for.
+    `deadline` is a time of the monotonic clock. `published` is whether the requests were written to
+    the database, which happens only if a server lacks a version.
     """
 
     versions: frozenset[str]
@@ -40,7 +42,10 @@ class Asked:
 
 
 class LoadRequests:
-    """Asks all servers to load, and waits for them; `heard` wakes when one reports itself."""
+    """Requests that all servers load versions, and waits until they have.
+
+    `reports` wakes when a server reports itself.
+    """
 
     def __init__(
         self,
@@ -48,80 +53,83 @@ class LoadRequests:
         membership: Membership,
         config: AdaptersConfig,
         observer: ClusterObserver,
-        heard: Wakeups,
+        reports: Wakeups,
         monotonic: Monotonic,
     ) -> None:
         self._database = database
         self._membership = membership
         self._config = config
         self._observer = observer
-        self._heard = heard
+        self._reports = reports
         self._monotonic = monotonic
         self._log = structlog.get_logger()
 
     async def pending(self) -> dict[str, str]:
-        """What servers are asked to load now: the version of each request."""
+        """Return the open load requests: their ids and versions."""
         async with self._database.read() as session:
             now = await database_now(session)
             query = select(LoadRequest.id, LoadRequest.version).where(col(LoadRequest.until) > now)
             return {request: version for request, version in (await session.exec(query)).all()}  # noqa: C416
 
     async def check(self, session: AsyncSession, versions: Collection[str]) -> None:
-        """Raise `NotLoadedEverywhereError` unless every ready server holds `versions`."""
+        """Raise `NotLoadedEverywhereError` unless every ready server has loaded `versions`."""
         missing = self._waited_for(await peers_in(session), versions) if versions else []
         if missing:
             raise NotLoadedEverywhereError(versions, {one.name: NOT_YET for one in missing})
 
     @asynccontextmanager
-    async def asking(self, versions: Collection[str]) -> AsyncIterator[Asked]:
-        """Have all servers load `versions` (which this one holds) while the block runs."""
-        asked = Asked(
+    async def requesting(self, versions: Collection[str]) -> AsyncIterator[LoadOrder]:
+        """Request, for the duration of the block, that all servers load `versions`.
+
+        This server must have loaded them already. `wait_until_loaded` publishes the requests.
+        """
+        order = LoadOrder(
             versions=frozenset(versions),
             requests={secrets.token_hex(8): name for name in versions},
             deadline=self._monotonic() + self._config.load_timeout_seconds,
         )
         try:
-            yield asked
+            yield order
         finally:
-            if asked.published:
-                await self._withdraw(asked)
+            if order.published:
+                await self._withdraw(order)
 
-    async def everywhere(self, asked: Asked) -> None:
-        """Return once every ready server holds the versions.
+    async def wait_until_loaded(self, order: LoadOrder) -> None:
+        """Wait until every ready server has loaded the versions.
 
-        Raises `NotLoadedEverywhereError` when the time is over, or when one says that it cannot.
+        Raises `NotLoadedEverywhereError` at the deadline, or when a server reports a failed load.
         """
-        while asked.versions:
-            mark = self._heard.mark()
-            missing = self._waited_for(await self._membership.peers(), asked.versions)
+        while order.versions:
+            mark = self._reports.mark()
+            missing = self._waited_for(await self._membership.peers(), order.versions)
             if not missing:
                 return
-            why = {peer.name: _failure(peer, asked) or NOT_YET for peer in missing}
-            if set(why.values()) != {NOT_YET} or self._monotonic() >= asked.deadline:
-                raise NotLoadedEverywhereError(asked.versions, why)
-            if not asked.published:
-                await self._publish(asked)
+            why = {peer.name: _failure(peer, order) or NOT_YET for peer in missing}
+            if set(why.values()) != {NOT_YET} or self._monotonic() >= order.deadline:
+                raise NotLoadedEverywhereError(order.versions, why)
+            if not order.published:
+                await self._publish(order)
             await until_woken(mark, self._config.cluster.beat_seconds)
 
-    async def _publish(self, asked: Asked) -> None:
+    async def _publish(self, order: LoadOrder) -> None:
         async with self._database.write() as session:
             seconds = self._config.load_timeout_seconds
             until = await database_now(session) + timedelta(seconds=seconds)
-            for request, version in asked.requests.items():
+            for request, version in order.requests.items():
                 me = self._membership.me.id
                 session.add(LoadRequest(id=request, version=version, server=me, until=until))
             await signal(session, ROUTES)
-        asked.published = True
+        order.published = True
         self._observer.change_waits(1)
-        self._log.info("servers_asked_to_load", versions=sorted(asked.versions))
+        self._log.info("servers_asked_to_load", versions=sorted(order.versions))
 
-    async def _withdraw(self, asked: Asked) -> None:
+    async def _withdraw(self, order: LoadOrder) -> None:
         self._observer.change_waits(-1)
         try:
             async with self._database.write() as session:
-                query = delete(LoadRequest).where(col(LoadRequest.id).in_(asked.requests))
+                query = delete(LoadRequest).where(col(LoadRequest.id).in_(order.requests))
                 await session.exec(query)
-        except SQLAlchemyError as error:  # it is forgotten by itself
+        except SQLAlchemyError as error:  # it expires by itself
             self._log.warning("load_request_left", error=type(error).__name__)
 
     def _waited_for(self, peers: Collection[Peer], versions: Collection[str]) -> list[Peer]:
@@ -129,6 +137,6 @@ class LoadRequests:
         return list(waited_for(peers, versions, dead, me=me).values())
 
 
-def _failure(peer: Peer, asked: Asked) -> str:
-    """Why the server cannot load what it was asked for; empty where it says nothing of it."""
-    return "; ".join(why for request, why in peer.failures.items() if request in asked.requests)
+def _failure(peer: Peer, order: LoadOrder) -> str:
+    """Return why the server failed to load the requested versions, or an empty string."""
+    return "; ".join(why for request, why in peer.failures.items() if request in order.requests)

@@ -1,4 +1,4 @@
-"""A server among those on its database: it reports itself, and sees the others."""
+"""Membership: this server's row in the table of servers, and the rows of the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,15 +19,16 @@ from adapters.signals import SERVERS, signal, signal_now
 from common.database import Database
 
 SWEPT_AFTER = 6
-"""Times `dead_seconds`: so long the row of a dead server stays, for `pawl servers` to show."""
+"""Multiple of `dead_seconds` after which the row of a dead server is deleted; until then
+`pawl servers` shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this server is; `id` is made anew at each start.
+    """Identity of this server; `id` is new at each start.
 
-    `predecessor` is the server that worked on the same data folder, and so is dead. `sole`: nobody
-    else can work on this database.
+    `predecessor` is the id of the previous process on the same data folder, which has therefore
+    ended. `sole` is whether no other server can use this database (SQLite).
     """
 
     id: str
@@ -40,7 +41,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a server says of itself; see `adapters.models.Server`."""
+    """What a server reports about itself; see `adapters.models.Server` for the fields."""
 
     loaded: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
@@ -49,7 +50,7 @@ class Report:
     draining: bool = False
 
     def values(self) -> dict[str, object]:
-        """The columns."""
+        """Return the values of the columns of `adapters.models.Server`."""
         return {
             "loaded": sorted(self.loaded),
             "leaving": sorted(self.leaving),
@@ -60,11 +61,12 @@ class Report:
 
 
 class Membership:
-    """Writes this server's row and reads all.
+    """Writes this server's row and reads the rows of all servers.
 
-    A server is *ready* once it holds all that the routes name, and that is found in the same
-    transaction that says so. So a change of a route that finds every ready server prepared, in its
-    own transaction, misses none: one comes before the other.
+    A server is *ready* once it has loaded every version that the routes name; the transaction that
+    marks it ready also checks that. A route change checks in its own transaction that every ready
+    server has loaded the new versions. As these transactions are serialised, no ready server can
+    lack a version that a route names.
     """
 
     def __init__(self, database: Database, config: ClusterConfig, me: Identity) -> None:
@@ -72,18 +74,19 @@ class Membership:
         self._database = database
         self._config = config
         self._ready = False
-        self._said: Report | None = None
+        self._reported: Report | None = None
         self._log = structlog.get_logger()
 
     @property
     def ready(self) -> bool:
-        """Whether this server held all that the routes name when it last reported itself."""
+        """Whether all versions that the routes name were loaded here at the last heartbeat."""
         return self._ready
 
     async def register(self) -> list[Peer]:
-        """Appear among the servers, not ready yet; those there are.
+        """Insert this server's row, not ready yet, and return all servers.
 
-        Raises `ForeignBaseModelError` where a live one was there before with another base model.
+        Raises `ForeignBaseModelError` if a running server that started earlier serves another base
+        model.
         """
         async with self._database.write() as session:
             gone = true() if self.me.sole else col(Server.id) == self.me.predecessor
@@ -97,41 +100,41 @@ class Membership:
         return peers
 
     async def beat(self, report: Report) -> None:
-        """Report this server: alive, and what it holds."""
+        """Write a heartbeat with `report`."""
         if self._ready and await self._database.transaction(lambda on: self._renew(on, report)):
-            self._said = report
+            self._reported = report
             return
         async with self._database.write() as session:
             named = routed(await repository.views(session))
             await self._put(session, report, ready=False)
             ready = report.loaded.issuperset(named) and await self._base_fits(session)
             await self._put(session, report, ready=ready)
-        self._ready, self._said = ready, report
+        self._ready, self._reported = ready, report
 
     def unready(self) -> None:
-        """Have the next beat find out whether this server holds what it must."""
+        """Make the next heartbeat check again whether this server is ready."""
         self._ready = False
 
     async def leave(self) -> None:
-        """Disappear: nobody waits for this server any more."""
+        """Delete this server's row and load requests, so that no other server waits for it."""
         async with self._database.write() as session:
             await session.exec(delete(Server).where(col(Server.id) == self.me.id))
             await session.exec(delete(LoadRequest).where(col(LoadRequest.server) == self.me.id))
             await signal(session, SERVERS)
 
     async def peers(self) -> list[Peer]:
-        """All servers that have reported themselves of late, the oldest first."""
+        """Return all servers that have a row, the oldest first."""
         async with self._database.read() as session:
             return await peers_in(session)
 
     async def sweep(self) -> None:
-        """Remove the rows of servers that have long been dead, and what was asked for long ago."""
+        """Delete the rows of long-dead servers and expired load requests."""
         await self._database.transaction(self._sweep)
 
     def _renew(self, connection: Connection, report: Report) -> bool:
-        """Whether this server was still counted as alive; then it is for longer.
+        """Write a heartbeat if this server still counts as alive and ready; return whether it does.
 
-        In a transaction that waits for no other server's: a paused one holds nobody up.
+        The transaction takes no lock of other servers, so that a suspended one blocks nobody.
         """
         now = moment(connection.scalar(select_now()))
         mine = col(Server.id) == self.me.id
@@ -140,7 +143,7 @@ class Membership:
         result = connection.execute(
             update(Server).where(mine, counted, col(Server.ready)).values(**values)
         )
-        if report != self._said:
+        if report != self._reported:
             signal_now(connection, SERVERS)
         return result.rowcount == 1
 
@@ -168,7 +171,10 @@ class Membership:
         )
 
     async def _base_fits(self, session: AsyncSession) -> bool:
-        """Whether no other live server has another base model: the database was away at start."""
+        """Whether no earlier server has another base model.
+
+        `register` could not check that if the database was unavailable at start.
+        """
         foreign = foreign_base(await peers_in(session), self.me.id, self._config.dead_seconds)
         if foreign is not None:
             self._log.error("base_model_differs", server=foreign.name)
@@ -182,7 +188,7 @@ class Membership:
 
 
 async def peers_in(session: AsyncSession) -> list[Peer]:
-    """All servers with a row, the oldest first."""
+    """Return all servers that have a row, the oldest first."""
     now = await database_now(session)
     rows: Sequence[Server] = (
         await session.exec(select(Server).order_by(col(Server.started_at), col(Server.id)))
@@ -191,7 +197,7 @@ async def peers_in(session: AsyncSession) -> list[Peer]:
 
 
 async def database_now(session: AsyncSession) -> datetime:
-    """The time now by the database's clock."""
+    """Return the current time of the database's clock."""
     return moment(await session.scalar(select_now()))
 
 

@@ -1,4 +1,4 @@
-"""Several servers on one database: who is alive, what each should hold, who is waited for. Pure."""
+"""Rules for servers that share a database: which are alive, and what each must load. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from adapters.routing.route import RouteView
 class Peer:
     """A server as it last reported itself, `age_seconds` ago by the database's clock.
 
-    `loaded` can answer and stay; `leaving` are let go but their files are still needed. `failures`
-    say why something that it was asked to load is not there.
+    `loaded` are the versions that can answer; `leaving` are those being unloaded, whose files are
+    still needed. `failures` maps a load request (or `route:` and a version) to why it failed.
     """
 
     id: str
@@ -35,7 +35,10 @@ Standing = Literal["ready", "starting", "draining", "dead"]
 
 
 def standing(peer: Peer, dead_seconds: float) -> Standing:
-    """What a server is: `ready` is waited for; `starting` lacks something that the routes name."""
+    """Return the standing of a server.
+
+    Route changes wait for `ready` servers; a `starting` one lacks a version that the routes name.
+    """
     if peer.age_seconds >= dead_seconds:
         return "dead"
     if peer.draining:
@@ -44,17 +47,17 @@ def standing(peer: Peer, dead_seconds: float) -> Standing:
 
 
 def alive(peers: Iterable[Peer], dead_seconds: float) -> list[Peer]:
-    """Those that have reported themselves within `dead_seconds`."""
+    """Return the servers with a heartbeat in the last `dead_seconds`."""
     return [peer for peer in peers if peer.age_seconds < dead_seconds]
 
 
 def waited_for(
     peers: Iterable[Peer], versions: Collection[str], dead_seconds: float, *, me: str
 ) -> dict[str, Peer]:
-    """The other servers that must load more before all of `versions` may be routed to, by id.
+    """Return, by id, the other servers that must load one of `versions` before a route may name it.
 
-    A dead server blocks nothing, nor does one that drains or is not ready: it becomes ready only
-    in a transaction that finds all it must hold (`Membership`).
+    Servers that are dead, draining or not ready are not waited for: one becomes ready only in a
+    transaction that checks that it has loaded all versions of the routes (see `Membership`).
     """
     wanted = set(versions)
     return {
@@ -65,7 +68,7 @@ def waited_for(
 
 
 def routed(routes: Iterable[RouteView]) -> list[str]:
-    """What the routes name, in the order in which it gets an engine's slots: live first."""
+    """Return the versions that the routes name in loading order: live versions first."""
     views = list(routes)
     by_role = [
         name
@@ -77,7 +80,7 @@ def routed(routes: Iterable[RouteView]) -> list[str]:
 
 
 def answering(routes: Iterable[RouteView]) -> set[str]:
-    """What the routes send users to: without these a server answers with stand-ins."""
+    """Return the versions that receive traffic; where one is missing, a fallback answers."""
     named: set[str | None] = set()
     for view in routes:
         named |= {view.live, view.canary}
@@ -87,7 +90,7 @@ def answering(routes: Iterable[RouteView]) -> set[str]:
 
 
 def foreign_base(peers: Iterable[Peer], me: str, dead_seconds: float) -> Peer | None:
-    """A live server with another base model that started before `me`; None without one."""
+    """Return a running server with another base model that started before `me`, or None."""
     living = {peer.id: peer for peer in alive(peers, dead_seconds)}
     mine = living.get(me)
     if mine is None:

@@ -1,4 +1,4 @@
-"""Loads what the routes name and what servers are asked to load; what fails is tried again."""
+"""Loads the versions that routes and load requests name, and retries failed loads."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -13,20 +13,21 @@ from adapters.residency import Residency
 from common.clock import Monotonic
 
 _BY_ROUTE = "route:"
+"""Prefix of the keys of versions that a route names; other keys are ids of load requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadFailure:
-    """Why something is not loaded, and when it is tried again; None: not for this request."""
+    """Why a load failed, and the monotonic time of the next attempt (None: no further attempt)."""
 
     why: str
     again_at: float | None
 
 
 def first_to_try(keys: Iterable[str], failed: Mapping[str, LoadFailure], now: float) -> str | None:
-    """The first of `keys` that has not failed, else the one that was first due to be tried again.
+    """Return the first of `keys` that has not failed, else the one whose retry was due first.
 
-    None where nothing may be tried at `now`.
+    Returns None if no attempt is due at `now`.
     """
     due = dict[str, float]()
     for key in keys:
@@ -39,10 +40,11 @@ def first_to_try(keys: Iterable[str], failed: Mapping[str, LoadFailure], now: fl
 
 
 class Reconciler:
-    """One task loads, one version after the other, those that answer users first.
+    """Loads missing versions one after the other in a background task, live versions first.
 
-    What has failed is tried after what has not: nothing waits behind what cannot be loaded.
-    `loaded` is called after each. A request to load is tried once: whoever asks is told why not.
+    Versions that failed are retried after all others, so that none waits behind one that cannot be
+    loaded. A load request is tried once; `failures` reports the reason to the server that sent it.
+    `loaded` is called after each attempt.
     """
 
     def __init__(
@@ -67,30 +69,30 @@ class Reconciler:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Why what is wanted is not there, by request (or `route:` and the version)."""
+        """Reasons of failed loads, by load request (or `route:` and the version)."""
         return {key: failure.why for key, failure in self._failed.items()}
 
     def missing(self) -> list[str]:
-        """What the routes name and this server does not hold."""
+        """Return the versions that the routes name and that are not loaded here."""
         loaded = self._residency.loaded()
         return [name for name in routed(self._ledger.routes.values()) if name not in loaded]
 
     @property
     def spare(self) -> set[str]:
-        """What was loaded because another server asked, and is asked for no more: it may go."""
+        """Versions that may be unloaded: loaded for another server's request that has ended."""
         return self._for_others - set(self._wanted.values())
 
     def keep(self, version: str) -> None:
-        """Somebody wants the version here."""
+        """Keep `version` loaded even when no other server requests it any more."""
         self._for_others.discard(version)
 
-    def hopeful(self) -> bool:
-        """Whether a version that users are sent to is missing and may be here soon."""
+    def may_catch_up(self) -> bool:
+        """Whether a version that receives traffic is missing and may still be loaded."""
         named = answering(self._ledger.routes.values())
         return any(self._next_of([f"{_BY_ROUTE}{name}"]) for name in named & set(self.missing()))
 
     def begin(self, requests: Mapping[str, str]) -> None:
-        """Have a task load what is missing, if there is something; `requests` are by their ids."""
+        """Start to load missing versions in the background; `requests` maps ids to versions."""
         names = routed(self._ledger.routes.values())
         self._for_others -= set(names)
         self._wanted = {f"{_BY_ROUTE}{name}": name for name in names} | dict(requests)
@@ -105,12 +107,12 @@ class Reconciler:
             self._task = asyncio.create_task(self._run(), name="catching up")
 
     async def done(self, seconds: float) -> None:
-        """Wait until nothing is being loaded, no longer than so many seconds."""
+        """Wait until the background task has ended, at most `seconds`."""
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=seconds)
 
     async def close(self) -> None:
-        """Give up."""
+        """Cancel the background task."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -134,7 +136,7 @@ class Reconciler:
             again_at = self._later() if key.startswith(_BY_ROUTE) else None
             self._failed[key] = LoadFailure(f"{type(error).__name__}: {error}", again_at)
             self._log.error("adapter_not_resident", version=name, error=type(error).__name__)
-        except Exception as error:  # noqa: BLE001  (the database or the disk is away: later)
+        except Exception as error:  # noqa: BLE001  (the database or the disk is unavailable: retry later)
             self._failed[key] = LoadFailure(type(error).__name__, self._later())
             self._log.warning("adapter_not_resident", version=name, error=type(error).__name__)
         else:
@@ -143,5 +145,5 @@ class Reconciler:
                 self._for_others.add(name)
 
     def _later(self) -> float:
-        """When what has just failed is tried again: a load may take longer than that pause."""
+        """Return when to retry; counted from the failure, as a load may outlast `retry_seconds`."""
         return self._monotonic() + self._retry_seconds

@@ -1,1 +1,1 @@
-"""Pure rules: which version answers whom, and which changes of state are allowed."""
+"""Pure rules: which version answers a request, and which state transitions are allowed."""

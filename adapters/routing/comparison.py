@@ -8,7 +8,7 @@ from adapters.names import BASE
 from adapters.routing.route import Resolved, RouteView, resolve, serving
 
 Between = Literal["canary", "shadow", "samples"]
-"""What live is compared with: the canary, the shadow, or another sample of its own."""
+"""What live is compared with: the canary, the shadow, or a second sample from live itself."""
 
 
 def compared(
@@ -19,10 +19,12 @@ def compared(
     *,
     tenant: str | None = None,
 ) -> tuple[Resolved, Resolved]:
-    """Live and what it is compared with, in this order; None: the canary if there is one.
+    """Return the two sides of a comparison: live, and the version it is compared with.
 
-    Neither takes part in a trial: who sees both is in no arm. A `tenant` sees its own and shared
-    channels. Raises `UnknownModelError`, and `NothingToCompareError` where nobody has that role.
+    If `between` is None, live is compared with the canary if there is one, else with itself.
+    Neither side counts in a trial, because the user sees both arms. A `tenant` sees its own and
+    shared channels. Raises `UnknownModelError`, and `NothingToCompareError` if the channel has no
+    version in that role.
     """
     view = routes[resolve(channel, routes, resident, tenant=tenant).channel]
     live = serving(view, resident)

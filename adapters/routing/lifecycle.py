@@ -1,4 +1,4 @@
-"""The states of a version and how they may follow each other. Pure.
+"""The states of a version and the allowed transitions. Pure.
 
     candidate -> rejected | shadow | canary | live
     shadow    -> candidate | rejected | canary | live
@@ -6,8 +6,8 @@
     live      -> standby | rolled_back
     standby   -> live | retired
 
-Whatever may still answer becomes `incompatible` when the base model changes, and a candidate again
-when the base model it was trained on is back.
+When the base model changes, versions that have not ended become `incompatible`. They become
+candidates again when the base model that they were trained on is served again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from adapters.errors import TransitionError
 
 
 class State(StrEnum):
-    """Where a version stands. Residency is a fact of a server, not a state."""
+    """State of a version, the same for all servers. Whether it is loaded differs by server."""
 
     CANDIDATE = "candidate"
     REJECTED = "rejected"
@@ -31,13 +31,13 @@ class State(StrEnum):
 
 
 ENDED = frozenset({State.REJECTED, State.RETIRED, State.ROLLED_BACK})
-"""States that nothing follows; the files go after the grace period."""
+"""Final states; the files are deleted after the grace period."""
 
 RESIDENT = frozenset({State.LIVE, State.STANDBY, State.CANARY, State.SHADOW})
-"""States that want the version resident. A candidate is loaded when it is asked for."""
+"""States in which the version is kept loaded. A candidate is loaded only on request."""
 
 ADDRESSABLE = RESIDENT | {State.CANDIDATE}
-"""States in which a request may name the version, if it is resident."""
+"""States in which a request may name the version if it is loaded."""
 
 NEXT: Mapping[State, frozenset[State]] = {
     State.CANDIDATE: frozenset(
@@ -69,15 +69,16 @@ _INSTEAD: Mapping[State, str] = {
 
 
 def check_transition(version: str, state: State, wanted: State) -> None:
-    """Raises `TransitionError` unless `version` may go from `state` to `wanted`."""
+    """Raise `TransitionError` unless `version` may change from `state` to `wanted`."""
     if wanted not in NEXT[state]:
         raise TransitionError(version, state, wanted, _INSTEAD[state])
 
 
 def lineage(version: str, parents: Mapping[str, str | None]) -> list[str]:
-    """`version` and its ancestors, nearest first; `base` is left out.
+    """Return `version` and its ancestors, nearest first, without `base`.
 
-    `parents` maps each version to the one it was trained from. Ends at an unknown one.
+    `parents` maps each version to the one it was trained from. The line ends at a version that
+    `parents` lacks.
     """
     line: list[str] = []
     current: str | None = version
@@ -88,5 +89,5 @@ def lineage(version: str, parents: Mapping[str, str | None]) -> list[str]:
 
 
 def states(values: Iterable[State]) -> list[str]:
-    """Their names, sorted, as a query wants them."""
+    """Return the states' names, sorted, for use in a query."""
     return sorted(value.value for value in values)

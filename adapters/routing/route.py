@@ -1,4 +1,4 @@
-"""The route of a channel: who answers, and how one route follows another. Pure."""
+"""The route of a channel: which version answers, and how routes change. Pure."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,23 +11,26 @@ from adapters.routing.lifecycle import State
 from common.hashing import unit_interval
 
 Role = Literal["live", "canary", "holdback", "pinned", "comparison"]
-"""Why a version answers: it is live, it is the canary, it is the one before (held back for some
-users while a new live one is watched), the request named it, or it is one side of a comparison."""
+"""Why a version answers: it is live; it is the canary; it is the previous live version, kept for a
+holdback share of the users while the new one is watched; the request named it; or it is one side of
+a comparison."""
 
 _WATCH = ".watch"
+"""Suffix of the name of the trial that watches a canary after its promotion."""
 _PRINTABLE = re.compile(r"[A-Za-z0-9._@/-]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
 class RouteView:
-    """A channel and its route, as requests see them.
+    """A channel and its route.
 
-    `live` is `base` or a version; None elsewhere means nobody. `versions` are the channel's
-    versions that a request may name (resident or not). `epoch` counts the changes.
+    `live` is `base` or a version; the other roles are None if no version has them. `versions` are
+    the channel's versions that a request may name, loaded or not. `epoch` counts the changes of the
+    route. Shares are fractions from 0 to 1.
 
-    A *trial* compares two versions on users: a canary with live, or, for the `holdback_share` of
-    the users who stay on the version before, that one with a new live. `trial` is its name and the
-    salt under which users fall to its arms; empty without one.
+    A *trial* (an A/B experiment) compares two versions on users: the canary with live, or a new
+    live version with the previous one, which `holdback_share` of the users keep. `trial` is its
+    name, and the salt of the hash that assigns users to its arms; empty if there is none.
     """
 
     channel: str
@@ -46,7 +49,7 @@ class RouteView:
 
     @property
     def roles(self) -> dict[str, State]:
-        """The state that the route gives to each version in it."""
+        """The state of each version in the route."""
         held = (
             (self.live, State.LIVE),
             (self.standby, State.STANDBY),
@@ -58,9 +61,10 @@ class RouteView:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Who answers a request. `model_label` is what the response's `model` says.
+    """The version that answers a request. `model_label` is the `model` of the response.
 
-    `trial` is the one that the request takes part in; `share` is that of the newer version's users.
+    `trial` is the trial in which the request counts, if any, and `share` the fraction of users
+    assigned to the newer version.
     """
 
     channel: str
@@ -80,13 +84,25 @@ def resolve(
     user: str = "",
     in_trial: bool = True,
 ) -> Resolved:
-    """Who answers `model`: a channel, or `<channel>@live|canary|base|<version>`.
+    """Return the version for `model`: a channel, or `<channel>@live|canary|base|<version>`.
 
-    A bare channel is always answered: where live is not resident (a load that failed at start),
-    by standby or the base model. During a trial the `user` decides which arm answers, the same one
-    each time. Explicit names are answered by what they name or not at all, and take part in no
-    trial, nor do requests with `in_trial` false. A `tenant` sees its own and shared channels; None
-    sees all. Raises `UnknownModelError`.
+    A bare channel is always answered: if live is not loaded, standby or the base model answers.
+    During a trial, a hash of `user` selects the arm, always the same one for a user. An explicit
+    name is answered by the named version or refused. Explicit names, and requests with `in_trial`
+    false, do not count in a trial.
+
+    Args:
+        model: What the request names.
+        routes: The routes by channel.
+        resident: The versions that are loaded here.
+        tenant: Whose channels are visible, besides shared ones; None for all.
+        user: Identifies the user in the trial.
+        in_trial: Whether the request may count in a trial.
+
+    Raises:
+        UnknownModelError: The channel is unknown or not visible, or the named version is not
+            loaded or may not be named.
+
     """
     channel, explicit, wanted = model.partition("@")
     view = routes.get(channel)
@@ -105,13 +121,13 @@ def _by_route(view: RouteView, resident: Collection[str], user: str, *, in_trial
     arms = _arms(view) if in_trial else None
     if arms is None or not {version, *arms.versions} - {BASE} <= set(resident):
         return Resolved(view.channel, version, "live", f"{view.channel}@{version}")
-    role, version = arms.newer if place(view.trial, user) < arms.share else arms.older
+    role, version = arms.newer if bucket(view.trial, user) < arms.share else arms.older
     label = f"{view.channel}@{version}"
     return Resolved(view.channel, version, role, label, view.trial, arms.share)
 
 
 class _Arms(NamedTuple):
-    """The arms of a trial, each a role and a version; `share` of the users fall to the newer."""
+    """The arms of a trial, each a role and a version; `share` is the newer arm's share of users."""
 
     newer: tuple[Role, str]
     older: tuple[Role, str]
@@ -131,28 +147,28 @@ def _arms(view: RouteView) -> _Arms | None:
     return None
 
 
-def place(trial: str, user: str) -> float:
-    """Where a user stands in a trial: uniform in [0, 1), the same each time, drawn anew by trial.
+def bucket(trial: str, user: str) -> float:
+    """Hash the user into a bucket of a trial: uniform in [0, 1), independent between trials.
 
-    As the share grows, whoever has met the newer version goes on meeting it; so too where a canary
-    is promoted and watched (`watch_of`).
+    Users below the share are in the newer arm, so that they stay in it as the share grows. The
+    watch after a promotion (`watch_of`) uses the canary's buckets.
     """
     salt = trial.partition(".")[0]
     return unit_interval(f"{salt}\0{user}".encode(errors="surrogatepass"))
 
 
 def watch_of(trial: str) -> str:
-    """The name of the watch after a canary: users stand where they stood."""
+    """Return the name of the trial that watches a promoted canary; users keep their buckets."""
     return f"{trial}{_WATCH}"
 
 
 def watched(trial: str) -> str:
-    """The canary whose watch `trial` is; `trial` itself where it is none."""
+    """Return the canary's trial that the watch `trial` follows; return any other as it is."""
     return trial.removesuffix(_WATCH)
 
 
 def serving(view: RouteView, resident: Collection[str]) -> str:
-    """Who answers the bare channel: live, or what stands in where live is not resident."""
+    """Return the version that answers the bare channel: live or, if not loaded, its fallback."""
     if view.live == BASE or view.live in resident:
         return view.live
     return view.standby if view.standby in resident and view.standby is not None else BASE
@@ -161,10 +177,11 @@ def serving(view: RouteView, resident: Collection[str]) -> str:
 def with_live(
     view: RouteView, version: str, *, holdback_share: float = 0.0, trial: str = ""
 ) -> RouteView:
-    """The route after `version` (or `base`) was promoted: live stays behind as standby.
+    """Return the route after the promotion of `version` (or `base`); live becomes standby.
 
-    It goes on answering the `holdback_share` of the users: they are the other arm of `trial`. A
-    canary ends: what it was compared with is no longer live.
+    The previous live version still answers `holdback_share` of the users, the other arm of `trial`.
+    A canary ends, because the version that it was compared with is no longer live. Raises
+    `RouteChangeError` if `version` is live already.
     """
     if version == view.live:
         raise RouteChangeError(f"{version} is live already: nothing to change")
@@ -181,9 +198,9 @@ def with_live(
 
 
 def with_rollback(view: RouteView, *, skip_standby: bool = False) -> RouteView:
-    """The route after a rollback: standby is live again, or the base model where there is none.
+    """Return the route after a rollback to standby or, if there is none, to the base model.
 
-    `skip_standby` goes straight to the base model. Raises `NothingToRollBackError`.
+    `skip_standby` rolls back to the base model in any case. Raises `NothingToRollBackError`.
     """
     if view.live == BASE and view.standby is None:
         raise NothingToRollBackError(view.channel)
@@ -192,9 +209,9 @@ def with_rollback(view: RouteView, *, skip_standby: bool = False) -> RouteView:
 
 
 def with_canary(view: RouteView, version: str | None, share: float, trial: str) -> RouteView:
-    """The route with `version` answering `share` (0 to 1) of the users; None ends the canary.
+    """Return the route with `version` as the canary of `share` (0 to 1) of the users; None ends it.
 
-    A channel has one trial: a holdback ends when a canary begins.
+    A channel has at most one trial: starting a canary ends a holdback.
     """
     _check_side(view, version, share, "canary")
     return replace(
@@ -207,12 +224,15 @@ def with_canary(view: RouteView, version: str | None, share: float, trial: str) 
 
 
 def without_trial(view: RouteView) -> RouteView:
-    """The route when a canary has ended or a watch is over: live answers everybody."""
+    """Return the route without a canary or a holdback: live answers all users."""
     return replace(_without_trial(view), epoch=view.epoch + 1) if view.trial else view
 
 
 def with_shadow(view: RouteView, version: str | None, share: float) -> RouteView:
-    """The route with `version` answering `share` (0 to 1) of the prompts unseen; None ends it."""
+    """Return the route with `version` as the shadow of `share` (0 to 1) of the requests.
+
+    The shadow's answers are logged but not returned. None ends it.
+    """
     _check_side(view, version, share, "shadow")
     return replace(
         _cleared(view, {version}), shadow=version, shadow_share=share, epoch=view.epoch + 1
@@ -220,7 +240,7 @@ def with_shadow(view: RouteView, version: str | None, share: float) -> RouteView
 
 
 def without(view: RouteView, gone: Collection[str]) -> RouteView:
-    """The route when `gone` cannot serve: standby, then the base model, stands in for live."""
+    """Return the route without the versions `gone`; standby or the base model replaces live."""
     after = _cleared(view, gone)
     if view.live in gone:
         after = replace(_without_trial(after), live=after.standby or BASE, standby=None)
@@ -228,7 +248,7 @@ def without(view: RouteView, gone: Collection[str]) -> RouteView:
 
 
 def state_changes(before: RouteView, after: RouteView) -> dict[str, State]:
-    """The new state of each version whose role differs between two routes of a channel."""
+    """Return the new state of each version whose role differs between two routes of a channel."""
     held, holds = before.roles, after.roles
     left = {
         State.LIVE: State.ROLLED_BACK,
@@ -241,7 +261,7 @@ def state_changes(before: RouteView, after: RouteView) -> dict[str, State]:
 
 
 def _cleared(view: RouteView, names: Collection[str | None]) -> RouteView:
-    """The route with `names` out of every role but live."""
+    """Return the route with `names` removed from every role except live."""
     present = {name for name in names if name is not None}
     if view.standby in present:
         view = replace(view, standby=None)
@@ -259,11 +279,13 @@ def _without_trial(view: RouteView) -> RouteView:
 
 def _check_side(view: RouteView, version: str | None, share: float, role: str) -> None:
     if not 0 <= share <= 1 or (version is None and share > 0):
-        raise RouteChangeError(f"the {role}'s share is between 0 and 1, and 0 without a version")
+        raise RouteChangeError(
+            f"the {role}'s share must be between 0 and 1, and 0 without a version"
+        )
     if version is not None and version in (view.live, view.standby, BASE):
         raise RouteChangeError(f"{version} is live, standby or base: it cannot be the {role}")
 
 
 def printable(model: str) -> str | None:
-    """`model` where it can be shown: clients send anything."""
+    """Return `model` if it is safe to show in a message, else None: clients may send anything."""
     return model if _PRINTABLE.fullmatch(model) else None

@@ -83,9 +83,9 @@ class OneServer:
 
     async def pulse(self) -> None:
         """One turn of the loop, with the loads that it begins, and the report of those."""
-        await self.registry._follower.pulse()
-        await self.registry._follower._catching_up.done(10)
-        await self.registry._follower.pulse()
+        await self.registry._follower.poll()
+        await self.registry._follower._reconciler.done(10)
+        await self.registry._follower.poll()
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:

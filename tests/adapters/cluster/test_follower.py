@@ -107,7 +107,7 @@ async def test_a_look_from_before_the_pause_confirms_nothing(
 ) -> None:
     b.clock.seconds += 3
     outage.answering.clear()
-    look = b.registry._follower._look_once()
+    look = b.registry._follower._poll_once()
     await asyncio.sleep(0)  # it begins
     b.clock.seconds += 600
     live = await changed(servers, b)
@@ -122,7 +122,7 @@ async def test_a_look_from_before_the_pause_that_fails_excuses_nothing(
     servers: Servers, b: OneServer, outage: Outage
 ) -> None:
     outage.answering.clear()
-    look = b.registry._follower._look_once()
+    look = b.registry._follower._poll_once()
     await asyncio.sleep(0)  # it begins
     b.clock.seconds += 600
     live = await changed(servers, b)

@@ -99,7 +99,7 @@ async def test_a_server_that_was_paused_is_ready_again_once_it_holds_what_came_m
     await servers.silence(b)
     live = await a.promoted(await servers.add(a, 1))
     b.host.refused.add(live)
-    await b.registry._follower.pulse()
+    await b.registry._follower.poll()
     assert not (await servers.peer(b)).ready
     b.host.refused.clear()
     b.clock.seconds += servers.config.cluster.retry_seconds

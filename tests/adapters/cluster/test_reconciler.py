@@ -54,8 +54,8 @@ def slow(b: OneServer, a: OneServer, monkeypatch: pytest.MonkeyPatch) -> SlowRef
 async def caught_up(server: OneServer) -> None:
     """Have it look at the routes, and wait until it has tried what it can try now."""
     async with asyncio.timeout(10):
-        await server.registry._follower.pulse()
-        await server.registry._follower._catching_up.done(5)
+        await server.registry._follower.poll()
+        await server.registry._follower._reconciler.done(5)
 
 
 async def test_a_load_that_fails_after_long_is_tried_again_only_after_a_pause(

@@ -174,7 +174,7 @@ async def test_a_server_that_becomes_ready_meanwhile_is_not_missed(
     a, b = await servers.pair()
     version = await servers.add(a, 1)
     looked = 0
-    everywhere = LoadRequests.everywhere
+    everywhere = LoadRequests.wait_until_loaded
 
     async def blind_at_first(requests: LoadRequests, asked: object) -> None:
         nonlocal looked

@@ -10,7 +10,7 @@ from adapters.names import BASE
 from adapters.next_route import changed_route
 from adapters.routing.route import (
     RouteView,
-    place,
+    bucket,
     resolve,
     watch_of,
     with_canary,
@@ -98,8 +98,8 @@ def test_a_trial_rests_while_one_of_its_versions_cannot_answer(
 
 @given(users)
 def test_places_are_drawn_anew_for_each_trial(user: str) -> None:
-    assert 0 <= place("one", user) < 1
-    assert place("one", user) == place("one.watch", user) != place("two", user)
+    assert 0 <= bucket("one", user) < 1
+    assert bucket("one", user) == bucket("one.watch", user) != bucket("two", user)
 
 
 @pytest.mark.parametrize(

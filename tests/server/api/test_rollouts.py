@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from adapters.routing.route import place
+from adapters.routing.route import bucket
 from retrain.rollout.decisions import Phase
 from tests.adapters.adapter_files import make_adapter
 from tests.server.metrics.test_metrics import shown, value
@@ -155,7 +155,7 @@ async def test_users_of_the_same_name_are_drawn_by_tenant(
         ]
         roles[tenant] = [answer.headers["x-pawl-role"] for answer in answers]
         expected = [
-            "canary" if place(trial, f"{tenant}\0{user}") < 0.5 else "live" for user in users
+            "canary" if bucket(trial, f"{tenant}\0{user}") < 0.5 else "live" for user in users
         ]
         assert roles[tenant] == expected
     assert roles["shop"] != roles["mill"]
