@@ -96,7 +96,7 @@ class PawlServer(uvicorn.Server):
 
     async def _end_after_drain(self, services: Services) -> None:
         """Listen until the last request is answered: what comes meanwhile is told 503."""
-        await services.drain.over()
+        await services.drain.finished()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""Answers requests: from the route to the last byte."""
+"""Answers requests: chooses the version, calls the engine, records and sends the answer."""

@@ -1,7 +1,7 @@
-"""A request's way: pick the version, let the engine answer, keep the record, send the last byte.
+"""Answers one request: choose the version, call the engine, record the answer, send the last byte.
 
-The last byte (before `[DONE]`, before a JSON body) waits for the interaction's commit, at most
-`commit_wait_seconds` (law 3): an id that a client has seen in full can be rated.
+The end of an answer (`[DONE]`, or a JSON body) is held back until its interaction is committed, for
+at most `commit_wait_seconds`, so that a client that has the whole answer can rate it.
 """
 
 import asyncio
@@ -82,11 +82,17 @@ class AnsweringService:
         principal: Principal,
         mode: Mode,
     ) -> Response:
-        """Answer one request; raises the rooms' errors for what cannot be answered."""
-        self._take_no_more()
+        """Answer one request.
+
+        Raises:
+            DrainingError: If the server is shutting down.
+            AdaptersError: If the model is unknown or cannot be used.
+
+        """
+        self._refuse_while_draining()
         if mode != "evaluation":
             return await self._answer(request, endpoint, body, principal, mode)
-        async with self._evaluations:  # what answers is settled only once it is this request's turn
+        async with self._evaluations:  # the version is chosen after the wait, not before it
             return await self._answer(request, endpoint, body, principal, mode)
 
     async def _answer(
@@ -98,20 +104,27 @@ class AnsweringService:
         mode: Mode,
     ) -> Response:
         await self._registry.up_to_date()
-        self._take_no_more()  # the end may have begun while it waited
+        self._refuse_while_draining()  # the drain may have started during the wait
         return await self._serve(request, self._begin(endpoint, body, principal, mode))
 
-    def _take_no_more(self) -> None:
-        """Raise `DrainingError` once the server is ending."""
+    def _refuse_while_draining(self) -> None:
+        """Raise `DrainingError` if the server is shutting down."""
         if self._drain.draining:
             raise DrainingError
 
     def answer_unseen(
         self, identifier: str, channel: str, reported: InteractionIn, principal: Principal
     ) -> None:
-        """Let the channel's live version answer what another model has answered, for the log.
+        """Have the channel's live version answer a reported request too, for the log only.
 
-        In the background and when there is room (law 4). `identifier` is the report's.
+        The answer is generated in the background, under the same conditions as shadow answers.
+
+        Args:
+            identifier: Id of the reported interaction.
+            channel: The channel whose live version answers.
+            reported: The request, and what another model answered.
+            principal: Who reported it.
+
         """
         view = self._registry.routes()[channel]
         exchange = reported_exchange(
@@ -132,7 +145,7 @@ class AnsweringService:
         resolved = self._registry.resolve(
             str(body.get("model", "")),
             tenant=None if principal.operator else principal.tenant,
-            user=f"{principal.tenant}\0{user_of(body) or thread}",  # tenants' users are others
+            user=f"{principal.tenant}\0{user_of(body) or thread}",  # ids are unique per tenant only
             in_trial=mode == "live",
         )
         now = self._clock()
@@ -152,7 +165,7 @@ class AnsweringService:
     def begin(
         self, record: InteractionRecord, body: Mapping[str, Any], resolved: Resolved
     ) -> Exchange:
-        """Begin an exchange; whoever does sees to it that it is finished."""
+        """Start an exchange; the caller must end it with `finish`, `give_up` or `abandon`."""
         endpoint: Endpoint = "chat" if record.endpoint == "chat" else "completion"
         exchange = Exchange(record, endpoint, body, resolved, self._limits)
         exchange.run_id = self._callback.begin(record)
@@ -180,7 +193,7 @@ class AnsweringService:
         return await self._json(exchange, response)
 
     async def ask(self, exchange: Exchange) -> EngineResponse:
-        """The engine's answer, or the refusal of a body that asks for what it may not."""
+        """Return the engine's answer, or an error response if the body is not acceptable."""
         limits = self._engine.info.limits.within(exchange.limits)
         try:
             exchange.fields = accepted_fields(exchange.body, exchange.endpoint, limits)
@@ -191,10 +204,17 @@ class AnsweringService:
     async def while_connected(
         self, request: Request, answering: Awaitable[Answer], *, yields: bool = False
     ) -> Answer:
-        """Wait for the engine, unless the client leaves or the drain's deadline passes first.
+        """Wait for the engine until it answers, the client disconnects or the drain times out.
 
-        What `yields` does not wait for the deadline. Raises `ClientLeftError` and `DrainingError`;
-        what answered is cancelled then.
+        Args:
+            request: The request whose connection is watched.
+            answering: The engine's work; it is cancelled if this raises.
+            yields: Whether to stop as soon as the drain starts, before its deadline.
+
+        Raises:
+            ClientLeftError: If the client disconnects first.
+            DrainingError: If the drain's deadline passes first.
+
         """
         answer = asyncio.ensure_future(answering)
         left = asyncio.ensure_future(_disconnected(request))
@@ -221,7 +241,7 @@ class AnsweringService:
         )
 
     async def settle(self, exchange: Exchange, response: EngineResponse) -> None:
-        """Hand a whole answer to the log and wait for its commit."""
+        """Record a complete JSON answer and wait for its commit."""
         failed = response.status >= ERROR_STATUS
         exchange.sent(response)
         exchange.record.error = f"http_{response.status}" if failed else None
@@ -229,7 +249,7 @@ class AnsweringService:
         await self.committed(exchange)
 
     async def relay(self, exchange: Exchange, stream: EventStream) -> AsyncGenerator[str]:
-        """Pass chunks on as they are; hold the last one back until the record is durable."""
+        """Yield the stream's events unchanged; hold `[DONE]` back until the record is durable."""
         try:
             async with self._drain.bounded(yields=exchange.yields), aclosing(stream):
                 async for chunk in stream:
@@ -249,29 +269,29 @@ class AnsweringService:
         self.shadow.offer(exchange)
 
     def give_up(self, exchange: Exchange, error: BaseException) -> None:
-        """Hand the record of a request without an answer to the log."""
+        """Record a request that failed with `error` or whose client disconnected."""
         exchange.record.error = type(error).__name__
         left = isinstance(error, ClientLeftError | asyncio.CancelledError)
         self.finish(exchange, "aborted" if left else "failed")
 
     def abandon(self, exchange: Exchange) -> None:
-        """Hand the record of an answer that was cut off to the log, unless it is there."""
+        """Record an answer that was cut off, unless it is recorded already."""
         self.finish(exchange, "aborted")
 
     def finish(self, exchange: Exchange, status: Status) -> None:
-        """Hand the record to the log, once."""
+        """Pass the record to the log; further calls do nothing."""
         if exchange.run_id is None:
             return
         run_id, exchange.run_id = exchange.run_id, None
         exchange.fill(status)
         exchange.recorded = self._callback.finish(run_id)
         self._metrics.answered(exchange.record)
-        self._drain.let_go()
+        self._drain.release()
         if exchange.awaited:
             self.shadow.ended()
 
     async def committed(self, exchange: Exchange) -> None:
-        """Wait for the commit, no longer than the law allows."""
+        """Wait for the record's commit, for at most `commit_wait_seconds`."""
         recorded = exchange.recorded
         if recorded is None:
             return
@@ -281,7 +301,7 @@ class AnsweringService:
 
 
 def _warn_of_wider(wanted: Limits, engine: Limits) -> None:
-    """Say of a limit that was raised beyond the engine's that the engine's holds."""
+    """Log a warning for each configured limit above the engine's, which applies then."""
     for name in ("choices", "top_logprobs"):
         asked, taken = getattr(wanted, name), getattr(engine, name)
         if asked > taken:
@@ -290,7 +310,7 @@ def _warn_of_wider(wanted: Limits, engine: Limits) -> None:
 
 
 class RecordedStream(StreamingResponse):
-    """A stream whose record is written even if nobody ever reads from it."""
+    """A streaming response whose record is written even if the stream is never read."""
 
     def __init__(
         self,
@@ -306,19 +326,19 @@ class RecordedStream(StreamingResponse):
         self._abandon = abandon
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream; close it whatever happens."""
+        """Send the stream, then close it and its sources, also after an error."""
         try:
             await super().__call__(scope, receive, send)
         finally:
             await self._stream.aclose()
-            # A generator that was never started closes nothing.
+            # Closing a generator that never started does not run its `finally` blocks.
             for source in self._sources:
                 await source.aclose()
             self._abandon()
 
 
 class ClientLeftError(Exception):
-    """The client closed the connection before there was an answer."""
+    """The client closed its connection before it got an answer."""
 
 
 async def _disconnected(request: Request) -> None:
@@ -327,7 +347,7 @@ async def _disconnected(request: Request) -> None:
 
 
 async def cancelled(task: asyncio.Future[Any]) -> None:
-    """Cancel what still runs and wait for it, so that the engine has heard of it."""
+    """Cancel `task` if it still runs and wait for its end, so that the engine stops its work."""
     if task.done():
         return
     task.cancel()

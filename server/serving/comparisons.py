@@ -1,7 +1,8 @@
-"""Two answers to one request, side by side and blind: which version gave which is not told.
+"""Blind comparisons: two versions answer one request, without showing which answer is whose.
 
-Each side is an interaction of its own, recorded with its real version. The sides' names and ids are
-dealt at random, both ask the engine at the same time, and nothing that leaves differs by version.
+Each side is an interaction of its own, recorded with its real version. The versions are assigned to
+the sides at random, both are sent to the engine at the same time, and no part of the response
+depends on the version except the answers.
 """
 
 import asyncio
@@ -37,11 +38,11 @@ from server.serving.drain import Drain
 from server.serving.exchange import Exchange, new_record
 from server.serving.merged_streams import SIDES, merged
 
-HALF = "a side could not be answered: send the request again"
+SIDE_FAILED = "a side could not be answered: send the request again"
 
 
 class Comparisons:
-    """Answers requests twice. `random` deals the sides."""
+    """Answers requests with two versions. `random` assigns the versions to the sides."""
 
     def __init__(
         self,
@@ -70,11 +71,23 @@ class Comparisons:
         between: Between | None,
         principal: Principal,
     ) -> Response:
-        """Answer both sides; raises the rooms' errors for what cannot be answered."""
+        """Answer both sides.
+
+        Args:
+            request: The request, whose connection is watched.
+            body: The chat request; its `model` names the channel.
+            between: The two versions to compare; None for the channel's default.
+            principal: Who asks.
+
+        Raises:
+            DrainingError: If the server is shutting down.
+            AdaptersError: If a model is unknown, or there are no two versions to compare.
+
+        """
         if self._drain.draining:
             raise DrainingError
         await self._registry.up_to_date()
-        if self._drain.draining:  # the end may have begun while it waited
+        if self._drain.draining:  # the drain may have started during the wait
             raise DrainingError
         sides = self._begin(body, between, principal)
         try:
@@ -135,7 +148,7 @@ class Comparisons:
             self._serving.abandon(side)
 
     async def _whole(self, sides: list[Exchange], responses: list[EngineResponse]) -> Response:
-        """The JSON body, once both sides are durable."""
+        """Return the JSON response once both sides are durable."""
         for side, response in zip(sides, responses, strict=True):
             if response.stream is not None:  # the other side was refused
                 await response.stream.aclose()
@@ -147,9 +160,9 @@ class Comparisons:
         return Response(_body(sides, responses), media_type="application/json")
 
 
-async def _answers(asked: list[Coroutine[Any, Any, EngineResponse]]) -> list[EngineResponse]:
-    """Both answers, asked for at once. Where one fails or nobody waits, the other is stopped."""
-    tasks = [asyncio.ensure_future(one) for one in asked]
+async def _answers(calls: list[Coroutine[Any, Any, EngineResponse]]) -> list[EngineResponse]:
+    """Run both engine calls concurrently; if one fails or this is cancelled, stop the other."""
+    tasks = [asyncio.ensure_future(one) for one in calls]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:
@@ -168,12 +181,12 @@ async def _stopped(task: asyncio.Future[EngineResponse]) -> None:
 
 
 def _refusal(responses: list[EngineResponse]) -> Response:
-    """What both sides were refused with; of what differs nothing: it may tell a version."""
+    """Return the error of both sides, or a general one if they differ, to keep them blind."""
     first, second = responses
     if (first.status, first.body) == (second.status, second.body):
         status, body, headers = first.status, first.body or "", dict(first.headers)
     else:
-        status, body = UNAVAILABLE, error_body(HALF, status=UNAVAILABLE)
+        status, body = UNAVAILABLE, error_body(SIDE_FAILED, status=UNAVAILABLE)
         headers = dict(retry_after(UNAVAILABLE) or {})
     return Response(body, status, headers=headers, media_type="application/json")
 

@@ -1,17 +1,20 @@
-"""The end of a server: no new work, streams go on until a deadline, then they are told so."""
+"""Graceful shutdown: refuse new work, let streams finish until a deadline, then end them."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 LAST_EVENTS_SECONDS = 3
-"""After the deadline, or the engine's death, error events get so long to leave."""
+"""Seconds after the deadline, or after the engine's death, for sending the final error events."""
 
 
 class Drain:
-    """Knows whether the server is ending, and when what still runs must end.
+    """State of the shutdown: whether it has started, its deadline and the requests in flight.
 
-    Work that `yields` (our own evaluations: nobody waits for them) ends as soon as the end begins.
+    Args:
+        seconds: Time that requests in flight get to finish. Work that `yields` (evaluations of
+            weekly runs, for which no client waits) ends as soon as the drain starts.
+
     """
 
     def __init__(self, seconds: float) -> None:
@@ -19,52 +22,57 @@ class Drain:
         self._deadline: float | None = None
         self._open: dict[asyncio.Timeout, bool] = {}
         self._held = 0
-        self._over = asyncio.Event()
+        self._finished = asyncio.Event()
 
     @property
     def draining(self) -> bool:
-        """Whether the end has begun."""
+        """Whether the drain has started."""
         return self._deadline is not None
 
     @property
     def open_requests(self) -> int:
-        """Requests that are being answered."""
+        """Number of requests in flight."""
         return self._held
 
     def begin(self) -> None:
-        """Begin the end; called again, it ends at once."""
+        """Start the drain; a second call moves its deadline to now."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         self._deadline = now if self.draining else now + self._seconds
         for timeout, yields in self._open.items():
-            if not timeout.expired():  # else its request is on its way out, and it cannot be moved
+            if not timeout.expired():  # an expired timeout cannot be rescheduled
                 timeout.reschedule(now if yields else self._deadline)
-        loop.call_at(self._deadline + LAST_EVENTS_SECONDS, self._over.set)
-        self._note_end()
+        loop.call_at(self._deadline + LAST_EVENTS_SECONDS, self._finished.set)
+        self._check_finished()
 
-    async def over(self) -> None:
-        """Return once the end has begun and no request is held, a while after the deadline anyhow.
+    async def finished(self) -> None:
+        """Wait until draining has started and no request is in flight.
 
-        The while is what the last error events get to leave.
+        Returns `LAST_EVENTS_SECONDS` after the deadline at the latest, which leaves time to send
+        the final error events.
         """
-        await self._over.wait()
+        await self._finished.wait()
 
     def hold(self) -> None:
-        """A request has begun: the end waits for it, until `let_go`."""
+        """Count a new request in flight; the caller must `release` it."""
         self._held += 1
 
-    def let_go(self) -> None:
-        """It has ended."""
+    def release(self) -> None:
+        """Stop counting a request that has ended."""
         self._held -= 1
-        self._note_end()
+        self._check_finished()
 
-    def _note_end(self) -> None:
+    def _check_finished(self) -> None:
         if self.draining and not self._held:
-            self._over.set()
+            self._finished.set()
 
     @asynccontextmanager
     async def bounded(self, *, yields: bool = False) -> AsyncIterator[None]:
-        """Raise TimeoutError in the body when the deadline passes. Costs nothing a token."""
+        """Raise `TimeoutError` in the block when the drain's deadline passes.
+
+        One timeout covers the whole block, so a stream pays nothing for it per token. With `yields`
+        the block ends as soon as the drain starts.
+        """
         at_once = yields and self.draining
         when = asyncio.get_running_loop().time() if at_once else self._deadline
         async with asyncio.timeout_at(when) as timeout:

@@ -1,4 +1,4 @@
-"""One request and its answer, from the moment it has an id to its record in the log."""
+"""One request and its answer: the state that is kept until the record is in the log."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ Status = Literal["complete", "aborted", "failed"]
 Mode = Literal["live", "background", "evaluation", "shadow"]
 
 PRIORITY = {"live": 0, "background": 1, "evaluation": 1, "shadow": 2}
-"""Lower goes first in the engine: what no person asked, and our own traffic, yield to what a person
-waits for, and shadows to all."""
+"""The engine's scheduling priority of each mode; lower values are scheduled first. Live requests
+come before background and evaluation requests, and shadow answers come last."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request while it is answered. `record` is what the log keeps, filled in at the end."""
+    """One request while it is being answered. `record` goes to the log; `fill` completes it."""
 
     record: InteractionRecord
     endpoint: Endpoint
@@ -34,18 +34,19 @@ class Exchange:
     resolved: Resolved
     limits: Limits = USUAL_LIMITS
     fields: Mapping[str, Any] | None = None
-    """What the engine gets of the body, where it was checked already."""
+    """The body's fields that are passed to the engine, once the body has been validated."""
     tap: Tap = field(default_factory=Tap)
+    """Collects the engine's token ids and times."""
     served: list[str] = field(default_factory=list)
-    """What was sent: the body, or a stream's events."""
+    """What was sent to the client: one JSON body, or a stream's events."""
     run_id: UUID | None = None
-    """The callback's name for it."""
+    """The callback's id of this exchange; None once it is finished."""
     recorded: asyncio.Future[Any] | None = None
-    """Ends when the record is durable."""
+    """Completes when the record is durable."""
 
     @property
     def call(self) -> EngineCall:
-        """The request as the engine gets it."""
+        """The engine's form of the request."""
         return EngineCall(
             id=self.record.id,
             endpoint=self.endpoint,
@@ -61,23 +62,23 @@ class Exchange:
 
     @property
     def yields(self) -> bool:
-        """Whether a drain does not wait for it: nobody does."""
+        """Whether a drain ends it at once, because no client waits for it."""
         return self.record.mode == "evaluation"
 
     @property
     def awaited(self) -> bool:
-        """Whether a client waits for it: the shadow gives way to it."""
+        """Whether a client waits for it; shadow answers then do not start."""
         return self.record.mode in ("live", "background")
 
     @property
     def shown_model(self) -> str:
-        """What the response's `model` says: for a side of a comparison only the channel."""
+        """The response's `model`; for a side of a comparison only the channel, to keep it blind."""
         blind = self.record.comparison is not None
         return self.resolved.channel if blind else self.resolved.model_label
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every response carries: who answered, under which id, and why."""
+        """Headers of every response: the version, the interaction's id and the version's role."""
         return {
             "x-pawl-version": self.resolved.version,
             "x-pawl-interaction": self.record.id,
@@ -86,23 +87,23 @@ class Exchange:
 
     @property
     def status(self) -> Status:
-        """`complete` if every choice that was asked for ended by itself."""
+        """`complete` if the engine finished all `n` choices, else `failed`."""
         whole = self.tap.complete and len(self.tap.choices) == (self.body.get("n") or 1)
         return "complete" if whole else "failed"
 
     def sent(self, response: EngineResponse) -> None:
-        """Keep a whole answer's body, for the message in it."""
+        """Keep a complete JSON body; its messages go into the record."""
         if response.body is not None:
             self.served.append(response.body)
 
     def fill(self, status: Status) -> None:
-        """Take what the tap kept into the record."""
+        """Complete the record with what the tap collected."""
         tap, record = self.tap, self.record
         record.status = status
         if not tap.finite:
             record.error = NotFiniteError.__name__
         record.prompt_token_ids = tap.prompt_token_ids
-        # While the database is slow, records wait in memory: a stream of text is not kept twice.
+        # Records wait in memory while the database is slow, so a plain text is not stored twice.
         record.served = self.served if has_parts(self.served) else ()
         record.cached_tokens = tap.cached_tokens
         if tap.first_token is not None:
@@ -128,7 +129,7 @@ def new_record(  # noqa: PLR0913  (each is a part of the record)
     thread: str,
     mode: Mode,
 ) -> InteractionRecord:
-    """The record of a request that has just arrived."""
+    """Return the record of a request that has just arrived."""
     return InteractionRecord(
         id=identifier,
         received_at=received_at,
@@ -152,16 +153,16 @@ def new_record(  # noqa: PLR0913  (each is a part of the record)
 
 
 def id_prefix(endpoint: Endpoint) -> Literal["chatcmpl", "cmpl"]:
-    """What the ids of an endpoint's interactions begin with."""
+    """Return the prefix of an endpoint's interaction ids, as OpenAI's API has it."""
     return "chatcmpl" if endpoint == "chat" else "cmpl"
 
 
 def user_of(body: Mapping[str, Any]) -> str | None:
-    """Whom the client says it asks for. `safety_identifier` is OpenAI's newer name for `user`."""
+    """Return the end user's id. `safety_identifier` is OpenAI's newer name for `user`."""
     named = (body.get("user"), body.get("safety_identifier"))
     return next((user for user in named if isinstance(user, str) and user), None)
 
 
 def may_be_stored(body: Mapping[str, Any]) -> bool:
-    """Whether the log may keep the texts: the client forbids it with `store: false`."""
+    """Return whether the log may keep the texts; `store: false` forbids it."""
     return body.get("store") in (None, True)

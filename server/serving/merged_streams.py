@@ -1,4 +1,4 @@
-"""Two streams of events in one, each event marked with its side."""
+"""Merges the event streams of a comparison into one; each event names its side."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -12,10 +12,10 @@ _DATA = "data: "
 
 
 async def merged(streams: Sequence[AsyncGenerator[str]]) -> AsyncGenerator[str]:
-    """All events of both streams as they come; the end once both have ended.
+    """Yield the events of both streams as they arrive, and `[DONE]` after both have ended.
 
-    Each stream is read by a task of its own and closed there, read or not. What a client is slow to
-    take waits here, bounded by the length of the answers.
+    A task reads and closes each stream. Events that a slow client has not read yet are queued
+    without a bound of their own; the answers' length bounds them.
     """
     events: asyncio.Queue[str | None] = asyncio.Queue()
     tasks = [
@@ -30,7 +30,7 @@ async def merged(streams: Sequence[AsyncGenerator[str]]) -> AsyncGenerator[str]:
                 open_streams -= 1
             else:
                 yield event
-        await asyncio.gather(*tasks)  # raises what broke a stream
+        await asyncio.gather(*tasks)  # raises a stream's error
     finally:
         for task in tasks:
             await cancelled(task)
@@ -50,7 +50,7 @@ async def _pass_on(
 
 
 def marked(side: str, event: str) -> str:
-    """`data: {…}` as `data: {"side": "a", "chunk": {…}}`; an error stands in the chunk's place."""
+    """Turn `data: {…}` into `data: {"side": "a", "chunk": {…}}`; an error replaces `chunk`."""
     data = event[len(_DATA) :].rstrip("\n")
     if event.startswith(ERROR_PREFIX):
         return f'{_DATA}{{"side": "{side}", {data[1:]}\n\n'

@@ -1,4 +1,4 @@
-"""What another model was asked, as a request that a version of ours can answer too."""
+"""Turns an interaction that was reported to Pawl into a request that a version can answer too."""
 
 from datetime import datetime
 from typing import Any
@@ -11,15 +11,24 @@ from server.auth.keys import Principal
 from server.engine.base import Endpoint
 from server.serving.exchange import Exchange, new_record
 
-_ASKED = {"messages", "prompt", "tools", "temperature", "top_p", "max_tokens", "stop", "user"}
+_REQUEST_FIELDS = {
+    "messages",
+    "prompt",
+    "tools",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "user",
+}
 
 
 def reported_body(channel: str, reported: InteractionIn) -> dict[str, Any]:
-    """The request that the other model got, made to `channel`."""
-    asked = reported.model_dump(include=_ASKED, exclude_none=True)
-    if not asked.get("tools", True):
-        del asked["tools"]  # none is not an empty list to OpenAI's API
-    return {"model": channel, **asked}
+    """Return the request of a reported interaction, with `channel` as its model."""
+    request = reported.model_dump(include=_REQUEST_FIELDS, exclude_none=True)
+    if not request.get("tools", True):
+        del request["tools"]  # OpenAI's API refuses an empty list of tools
+    return {"model": channel, **request}
 
 
 def reported_exchange(
@@ -32,7 +41,10 @@ def reported_exchange(
     version: str,
     base_fingerprint: str,
 ) -> Exchange:
-    """The reported interaction, as if `version` had been live for it: the shadow copies that."""
+    """Return an exchange for the reported interaction with `version` as the live version.
+
+    The shadow takes its request from this exchange and has `version` answer it.
+    """
     body = reported_body(channel, reported)
     endpoint: Endpoint = "completion" if reported.messages is None else "chat"
     resolved = Resolved(channel, version, "live", f"{channel}@{version}")

@@ -1,11 +1,10 @@
-"""The shadow: a share of the live requests is answered again by another version, for the log only.
+"""Shadow answers: another version answers a share of the live requests again, for the log only.
 
-Law 4: it never reaches a user and never slows one. A request waits here only once its live answer
-has ended: were it begun beside the answer that it copies, both would read the same prompt at the
-same time, just when the user waits for the first token. A copy starts when few live answers have
-been under way for a while, is asked without streaming (one output instead of one a token), goes
-last in the engine, and is dropped rather than kept waiting. Nothing here waits for anything on a
-request's way.
+A shadow answer is never shown to a user and must not slow one down. A request is queued after its
+live answer has ended: otherwise both would process the same prompt while the user waits for the
+first token. A shadow answer starts when few live answers have been in progress for a while, is
+generated without streaming (one output instead of one per token) and with the lowest priority, and
+is dropped if it waits too long. Live requests never wait for anything here.
 """
 
 import asyncio
@@ -42,7 +41,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ShadowRequest:
-    """A live or reported request that `version` is to answer; `since` in monotonic seconds."""
+    """A queued request that `version` is to answer; `since` is in monotonic seconds."""
 
     live: Exchange
     version: str
@@ -50,9 +49,9 @@ class ShadowRequest:
 
 
 class Shadow:
-    """Answers a second time, when there is room. All methods belong to one event loop.
+    """Queues and runs shadow answers. All methods must be called on one event loop.
 
-    `began`, `ended` and `offer` are what a request's way calls: they never wait and never raise.
+    Live requests call `began`, `ended` and `offer`, which never block and never raise.
     """
 
     def __init__(  # noqa: PLR0913  (all of them are its parts)
@@ -87,28 +86,28 @@ class Shadow:
         self._closed = False
 
     def began(self) -> None:
-        """A live request is under way."""
+        """Count a live request that has started."""
         self._live += 1
-        self._note_busy()
+        self._record_busy()
 
     def ended(self) -> None:
-        """A live request is not under way any more."""
-        self._note_busy()
+        """Stop counting a live request that has ended."""
+        self._record_busy()
         self._live -= 1
         self._start()
 
     def offer(self, live: Exchange) -> None:
-        """Let the shadow answer what live has answered, if its turn came by lot; else nothing."""
+        """Queue a finished live request for its channel's shadow version, if it is sampled."""
         view = self._registry.routes().get(live.record.channel)
         if view is None or view.shadow is None or not eligible(live.record, view):
             return
-        self._let_in(live, view.shadow)
+        self._enqueue(live, view.shadow)
 
     def offer_reported(self, reported: Exchange) -> None:
-        """Let a version of ours (`reported.resolved`) answer what another model has answered."""
-        self._let_in(reported, reported.resolved.version)
+        """Queue a reported request for the version that `reported.resolved` names."""
+        self._enqueue(reported, reported.resolved.version)
 
-    def _let_in(self, live: Exchange, version: str) -> None:
+    def _enqueue(self, live: Exchange, version: str) -> None:
         self._drop_expired()
         if len(self._queue) >= self._config.queue_max:
             self._outcomes.ended(live.record.channel, "full")
@@ -117,7 +116,7 @@ class Shadow:
         self._start()
 
     async def close(self) -> None:
-        """Start nothing more; end what runs and wait for its end."""
+        """Drop the queue, cancel the running answers and wait for their end."""
         self._closed = True
         self._start()
         if self._timer is not None:
@@ -128,9 +127,9 @@ class Shadow:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _start(self) -> None:
-        """Drop what is too late; begin what there is room for."""
+        """Drop expired requests and start as many of the others as there is capacity for."""
         self._drop_expired()
-        while self._queue and self._room():
+        while self._queue and self._has_capacity():
             waiting = self._queue.popleft()
             if not self._wanted(waiting):
                 self._outcomes.ended(waiting.live.record.channel, "gone")
@@ -141,24 +140,24 @@ class Shadow:
         self._start_later()
 
     def _start_later(self) -> None:
-        """Look again when it has been quiet for long enough: no request may come to ask for it."""
+        """Set a timer for the end of the quiet period: no further request may trigger a start."""
         if self._queue and self._timer is None and self._quiet_in() > 0:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._quiet_in(), self._look_again)
+            self._timer = loop.call_later(self._quiet_in(), self._on_timer)
 
-    def _look_again(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
         self._start()
 
-    def _note_busy(self) -> None:
+    def _record_busy(self) -> None:
         if self._live >= self._config.busy_streams:
             self._busy_at = self._monotonic()
 
     def _quiet_in(self) -> float:
-        """Seconds until the busy time is over for long enough; none left: 0 or less."""
+        """Seconds left of the quiet period; 0 or less if it is over."""
         return self._busy_at + self._config.quiet_seconds - self._monotonic()
 
-    def _room(self) -> bool:
+    def _has_capacity(self) -> bool:
         few = self._live < self._config.busy_streams and self._quiet_in() <= 0
         return few and len(self._running) < self._config.concurrency
 
@@ -171,7 +170,7 @@ class Shadow:
             self._outcomes.ended(waiting.live.record.channel, outcome)
 
     def _wanted(self, waiting: ShadowRequest) -> bool:
-        """Whether the version can answer and is still the shadow (for a report, it need not be)."""
+        """Whether the version is loaded and, unless it is a report, still the channel's shadow."""
         if waiting.live.record.mode == EXTERNAL:
             return waiting.version == BASE or waiting.version in self._engine.resident()
         view = self._registry.routes().get(waiting.live.record.channel)
@@ -197,27 +196,27 @@ class Shadow:
         run_id = self._callback.begin(exchange.record)
         status: Status = "aborted"
         try:
-            outcome, status = await self._asked(exchange)
+            outcome, status = await self._ask_engine(exchange)
         finally:
             exchange.fill(status)
             self._callback.finish(run_id)
             self._metrics.answered(exchange.record)
         return outcome
 
-    async def _asked(self, exchange: Exchange) -> tuple[ShadowOutcome, Status]:
-        """Have the engine answer; what came of it, and what the log says of it."""
+    async def _ask_engine(self, exchange: Exchange) -> tuple[ShadowOutcome, Status]:
+        """Have the engine answer; return the outcome for metrics and the status for the log."""
         try:
             async with asyncio.timeout(self._config.answer_seconds):
                 response = await self._engine.answer(exchange.call)
         except TimeoutError:
             exchange.record.error = TimeoutError.__name__
             return "overdue", "aborted"
-        except Exception as error:  # noqa: BLE001  (whatever the engine raises: it is the shadow's)
+        except Exception as error:  # noqa: BLE001  (an engine's error must not reach a live request)
             exchange.record.error = type(error).__name__
             _log.warning("shadow_failed", id=exchange.record.id, error=type(error).__name__)
             return "failed", "failed"
         exchange.sent(response)
-        return _said(exchange, response)
+        return _outcome(exchange, response)
 
     def _exchange(self, waiting: ShadowRequest) -> Exchange:
         live, now = waiting.live.record, self._clock()
@@ -248,32 +247,35 @@ class Shadow:
 
 
 def eligible(live: InteractionRecord, view: RouteView) -> bool:
-    """Whether the shadow of `view` is to answer what `live` has answered.
+    """Return whether the shadow version of `view` should answer the request of `live` too.
 
-    Only what live itself answered to a user, in full: a canary is compared by its users, and what
-    was named explicitly, asked by ourselves, cut off or refused tells nothing of the shadow. What
-    its client did not want stored (`texts_removed_at`) is not asked again.
+    Only complete answers of the live version to users count: canary answers are compared by their
+    users, and requests that named a version, evaluations, aborted and failed answers have nothing
+    to compare a shadow answer with. A request whose client forbids storing it (`texts_removed_at`)
+    is not answered again.
     """
-    asked = live.mode == "live" and live.role == "live" and live.status == "complete"
+    answered = live.mode == "live" and live.role == "live" and live.status == "complete"
     stored = live.texts_removed_at is None
-    return (
-        asked and stored and view.shadow not in (None, BASE) and sampled(live.id, view.shadow_share)
-    )
+    shadowed = view.shadow not in (None, BASE)
+    return answered and stored and shadowed and sampled(live.id, view.shadow_share)
 
 
 def sampled(interaction_id: str, share: float) -> bool:
-    """Whether an interaction belongs to the `share` (0 to 1) of all; the same answer each time."""
+    """Return whether an interaction is in the sample: a hash of its id is below `share` (0 to 1).
+
+    The result is the same on each call and each server.
+    """
     return unit_interval(interaction_id.encode(), purpose=b"shadow") < share
 
 
 def shadow_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The live request as the shadow is asked it: without streaming, in all else the same."""
+    """Return the live request's body without its streaming options."""
     return {name: value for name, value in body.items() if name not in _STREAMING}
 
 
-def _said(exchange: Exchange, response: EngineResponse) -> tuple[ShadowOutcome, Status]:
+def _outcome(exchange: Exchange, response: EngineResponse) -> tuple[ShadowOutcome, Status]:
     if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        # The engine's own queue is full: no fault of the version, so it does not count as failed.
+        # The engine's queue is full. That is not the version's fault: it does not count as failed.
         exchange.record.error = f"http_{response.status}"
         return "refused", "aborted"
     if response.status >= HTTPStatus.BAD_REQUEST:

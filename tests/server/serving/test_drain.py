@@ -64,12 +64,12 @@ async def test_it_is_over_when_the_last_request_is_let_go() -> None:
     drain = Drain(seconds=3600)
     drain.hold()
     drain.hold()
-    over = asyncio.create_task(drain.over())
+    over = asyncio.create_task(drain.finished())
     for _ in range(2):
         drain.begin()
         await asyncio.sleep(0)
         assert not over.done()
-        drain.let_go()
+        drain.release()
     await over
 
 
@@ -81,7 +81,7 @@ async def test_a_request_that_never_ends_does_not_hold_the_end_up(
     drain = Drain(seconds=0)
     drain.hold()
     drain.begin()
-    await drain.over()
+    await drain.finished()
 
 
 @pytest.mark.anyio

@@ -33,7 +33,7 @@ async def test_an_evaluation_ends_when_the_drain_begins_and_a_users_request_goes
         assert not users.done()
         running.engine.resume()
         assert (await users).status_code == httpx.codes.OK
-    await running.services.drain.over()
+    await running.services.drain.finished()
 
 
 async def test_a_streamed_evaluation_is_told_when_the_drain_begins(running: RunningApp) -> None:
@@ -86,5 +86,5 @@ async def test_the_end_waits_for_every_kind_of_answer_and_then_for_none(
     drain.begin()
     running.engine.resume()
     assert {one.status_code for one in await asyncio.gather(*asked)} == {httpx.codes.OK}
-    await drain.over()
+    await drain.finished()
     assert drain.open_requests == 0
