@@ -36,6 +36,14 @@ def test_what_pawl_takes_too_is_kept(params: dict[str, Any], known: dict[str, An
 ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
 
 
+@given(st.floats(0, 2), st.floats(0, 1), st.integers(1, 2**31 - 1))
+def test_what_lies_within_pawls_bounds_is_kept(
+    temperature: float, top_p: float, max_tokens: int
+) -> None:
+    params = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+    assert sampling_of(params) == params
+
+
 @given(st.dictionaries(st.sampled_from(["temperature", "top_p", "max_tokens", "stop"]), ANY))
 def test_whatever_is_left_is_what_the_server_takes(params: dict[str, Any]) -> None:
     found = sampling_of(params)

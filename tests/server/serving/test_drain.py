@@ -40,8 +40,13 @@ async def test_a_second_begin_ends_at_once() -> None:
 @pytest.mark.anyio
 async def test_what_finishes_in_time_is_left_alone() -> None:
     drain = Drain(seconds=3600)
+    ended = False
     async with drain.bounded():
         drain.begin()
+        await asyncio.sleep(0)
+        ended = True
+    assert ended
+    assert drain.open_requests == 0
 
 
 @pytest.mark.anyio
