@@ -1,1 +1,1 @@
-"""Grammars are tried in a process that can be stopped, before the engine compiles them."""
+"""Compiles each grammar in a process that can be stopped, before the engine compiles it."""

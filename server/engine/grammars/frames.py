@@ -1,4 +1,4 @@
-"""Messages over a pipe: each with its length before it."""
+"""Length-prefixed messages over a pipe."""
 
 import struct
 from typing import BinaryIO
@@ -7,12 +7,12 @@ HEADER = struct.Struct(">I")
 
 
 def frame(message: bytes) -> bytes:
-    """`message` as it goes over the pipe."""
+    """Return `message` with its length before it."""
     return HEADER.pack(len(message)) + message
 
 
 def read_frame(source: BinaryIO) -> bytes | None:
-    """The next message; None where the other side has closed the pipe."""
+    """Read the next message; return None if the other side has closed the pipe."""
     header = source.read(HEADER.size)
     if len(header) < HEADER.size:
         return None
@@ -22,6 +22,6 @@ def read_frame(source: BinaryIO) -> bytes | None:
 
 
 def write_frame(target: BinaryIO, message: bytes) -> None:
-    """Send a message at once."""
+    """Write a message and flush."""
     target.write(frame(message))
     target.flush()

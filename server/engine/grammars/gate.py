@@ -1,4 +1,4 @@
-"""Which grammars reach the engine, and when: tried, and one at a time for each tenant."""
+"""Admits grammars to the engine: each after a trial, and one per tenant at a time."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,8 +10,11 @@ from server.engine.errors import RequestRefusedError
 from server.engine.grammars.trials import Grammar, Trial, Trials
 
 _REMEMBERED = 4096
+"""Results of trials that are cached; the oldest are evicted."""
 _CHEAP_SECONDS = 0.1
+"""A grammar that compiles in less does not block its tenant's next one."""
 _WAITING = 64
+"""Grammars of one tenant that may wait; a further one gets 503."""
 
 _WHY = {
     "refused": "the engine cannot follow this schema or grammar.",
@@ -22,14 +25,14 @@ _WHY = {
 
 
 class _Turn:
-    """A tenant's turn: whoever holds it has the tenant's only costly grammar."""
+    """A tenant's lock; its holder has the tenant's only costly grammar in progress."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._waiting = 0
 
-    async def take(self) -> None:
-        """Wait for it. Raises `RequestRefusedError` where 64 wait already."""
+    async def acquire(self) -> None:
+        """Wait for the lock. Raises `RequestRefusedError` if `_WAITING` wait already."""
         if self._waiting >= _WAITING:
             raise _busy("too many schemas of yours wait to be compiled; try again later.")
         self._waiting += 1
@@ -38,18 +41,18 @@ class _Turn:
         finally:
             self._waiting -= 1
 
-    def give(self) -> None:
-        """Let the next one in."""
+    def release(self) -> None:
+        """Let the next grammar of the tenant in."""
         self._lock.release()
 
 
 class GrammarGate:
-    """Lets a grammar through once it was tried, and keeps what its trial said.
+    """Admits a grammar to the engine after a trial, and caches the results of trials.
 
-    A tenant's untried grammars, and those known to be costly (a tenth of a second and more), go
-    through one after the other; a costly one keeps its tenant's next from both the trial and the
-    engine until the engine has compiled it. So each tenant has at most one compilation under way,
-    and waits for at most one of each other tenant's.
+    A tenant's untried grammars, and those known to be costly (`_CHEAP_SECONDS` or more), pass one
+    after the other. A costly one holds the tenant's lock until the engine has compiled it, so the
+    tenant's next one is neither tried nor compiled meanwhile. Each tenant thus has at most one
+    compilation in progress and waits for at most one of every other tenant.
     """
 
     def __init__(self, trials: Trials) -> None:
@@ -58,29 +61,30 @@ class GrammarGate:
         self._turns: WeakValueDictionary[str, _Turn] = WeakValueDictionary()
 
     async def enter(self, tenant: str, grammar: Grammar) -> "Passage":
-        """Wait until the engine may compile `grammar`; to be left once it has.
+        """Wait until the engine may compile `grammar`.
 
-        Raises `RequestRefusedError`: 400 for a grammar that is none or too costly, 503 where the
-        machine is too busy to tell, or 64 grammars of the tenant wait already.
+        The caller must call `compiled` or `given_up` on the result. Raises `RequestRefusedError`:
+        400 for an invalid or too costly grammar, 503 if the machine is too busy for a trial or
+        `_WAITING` grammars of the tenant wait already.
         """
         known = self._recall(grammar)
         if known is not None and (known.outcome != "good" or known.seconds < _CHEAP_SECONDS):
             return _passage(known, _nothing)
         turn = self._turns.setdefault(tenant, _Turn())
-        await turn.take()
+        await turn.acquire()
         try:
-            return _passage(self._recall(grammar) or await self._tried(grammar, turn), turn.give)
+            return _passage(self._recall(grammar) or await self._tried(grammar, turn), turn.release)
         except RequestRefusedError:
-            turn.give()
+            turn.release()
             raise
 
     async def _tried(self, grammar: Grammar, turn: _Turn) -> Trial:
-        """The trial; a client that leaves meanwhile does not get its tenant another turn."""
+        """Try `grammar`. If the client disconnects, the lock is held until the trial has ended."""
         trial = asyncio.ensure_future(self._try(grammar))
         try:
             return await asyncio.shield(trial)
         except BaseException:
-            trial.add_done_callback(lambda _: turn.give())
+            trial.add_done_callback(lambda _: turn.release())
             raise
 
     async def _try(self, grammar: Grammar) -> Trial:
@@ -99,7 +103,7 @@ class GrammarGate:
 
 
 class Passage:
-    """A grammar that was let through. Leaving it lets the tenant's next one in."""
+    """An admitted grammar, which may hold its tenant's lock."""
 
     def __init__(self, seconds: float, release: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -107,23 +111,23 @@ class Passage:
 
     @property
     def held(self) -> bool:
-        """Whether the tenant's next one waits for it."""
+        """Whether it still holds its tenant's lock."""
         return self._release is not None
 
     def compiled(self) -> None:
-        """The engine has compiled it."""
+        """Release the lock: the engine has compiled the grammar."""
         release, self._release = self._release, None
         if release is not None:
             release()
 
     def given_up(self) -> None:
-        """The request has ended before that was seen: allow for the time that compiling takes."""
+        """Release the lock after the time that compiling takes: the request ended before that."""
         if self._release is not None:
             asyncio.get_running_loop().call_later(self._seconds, self.compiled)
 
 
 def _passage(trial: Trial, release: Callable[[], None]) -> Passage:
-    """Let what was tried through; what is compiled in no time keeps nobody waiting."""
+    """Admit a tried grammar or raise its refusal; a cheap one releases the lock at once."""
     if trial.outcome == "late":
         raise _busy("the engine is too busy to compile this schema; try again later.")
     if trial.outcome != "good":
@@ -141,4 +145,4 @@ def _busy(why: str) -> RequestRefusedError:
 
 
 def _nothing() -> None:
-    """No turn is held."""
+    """Do nothing: no lock is held."""

@@ -1,9 +1,9 @@
 """The process that tries grammars: `python -m server.engine.grammars.trial_process PARENT_PID`.
 
-It reads the tokenizer once and then a grammar at a time from its standard input, compiles each in
-a child that it forks and can stop, walks a little way through the result, and writes what that took
-to its standard output. It starts no thread itself, so that a fork is safe; the children share the
-tokenizer's memory with it.
+It reads the tokenizer and then one grammar after another from standard input. It forks a child that
+compiles each grammar and walks some steps through the result, stops the child at a limit, and
+writes the result to standard output. It starts no thread itself, so that forking is safe; the
+children share the tokenizer's memory with it.
 """
 
 import gc
@@ -26,20 +26,25 @@ from common.parent_death import die_with
 from server.engine.grammars.frames import read_frame, write_frame
 
 THREADS = 8
-"""As vLLM's own compiler has them."""
+"""Threads of the compiler, as in `vllm.v1.structured_output.backend_xgrammar`."""
 _WALK_TOKENS = 256
+"""Tokens of all walks through a grammar together."""
 _WALKS = 16
+"""Maximum number of walks."""
 _AGAIN = 0.99
+"""Probability that a walk repeats the token before, if that is allowed."""
 _LOOK_SECONDS = 0.01
+"""Seconds between two looks at the child."""
 _PATIENCE = 10
-"""Other load may stretch a trial to so many times its limit before it is given up."""
+"""Multiple of its limit for which a trial may run by the clock, since other load slows it down."""
 _MEMORY_BYTES = 2 * 1024**3
+"""Memory that a child may allocate, in bytes."""
 _WORD_BITS = 32
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def compiled(compiler: xgr.GrammarCompiler, job: Mapping[str, Any]) -> xgr.CompiledGrammar:
-    """Compile as vLLM's xgrammar backend does, with the reading of it that its front end does."""
+    """Compile a grammar as vLLM's xgrammar backend does, after vLLM's own preprocessing."""
     kind, text = job["kind"], job["text"]
     if kind == "json":
         separators = (",", ":") if job["compact"] else None
@@ -61,10 +66,10 @@ def compiled(compiler: xgr.GrammarCompiler, job: Mapping[str, Any]) -> xgr.Compi
 
 
 def longest_step(grammar: xgr.CompiledGrammar, seed: int) -> float:
-    """Seconds of the longest step on random ways through `grammar`, 256 tokens in all.
+    """Return the seconds of the longest step of random walks through `grammar`.
 
-    A way mostly takes the token before once more, since what is ambiguous shows in loops; one that
-    has come to its end is begun anew.
+    The walks have 256 tokens together; one that reaches the end of the grammar is followed by a new
+    one. A walk mostly repeats its last token, since ambiguity shows in loops.
     """
     chance, longest, left = random.Random(seed), 0.0, _WALK_TOKENS
     for _ in range(_WALKS):
@@ -76,7 +81,7 @@ def longest_step(grammar: xgr.CompiledGrammar, seed: int) -> float:
 
 
 def _walk(grammar: xgr.CompiledGrammar, chance: random.Random, most: int) -> tuple[int, float]:
-    """How many tokens one way had, and the seconds of its longest step."""
+    """Return the number of tokens of one walk and the seconds of its longest step."""
     stops = list(grammar.tokenizer_info.stop_token_ids)
     matcher = xgr.GrammarMatcher(grammar)
     mask = xgr.allocate_token_bitmask(1, grammar.tokenizer_info.vocab_size)
@@ -92,7 +97,7 @@ def _walk(grammar: xgr.CompiledGrammar, chance: random.Random, most: int) -> tup
 
 
 def _allowed(mask: Any, stops: list[int], chance: random.Random, last: int | None) -> int | None:
-    """A token that `mask` allows and that does not end the answer; None where there is none."""
+    """Return a token that `mask` allows and that does not end the answer, or None."""
     words = mask.numpy()[0].view("uint32")
     for stop in stops:
         words[stop // _WORD_BITS] &= ~(1 << stop % _WORD_BITS) & 0xFFFFFFFF
@@ -108,11 +113,11 @@ def _allowed(mask: Any, stops: list[int], chance: random.Random, last: int | Non
 
 
 def _work(tokenizer: xgr.TokenizerInfo, job: Mapping[str, Any], out: int) -> None:
-    """The child: compile, say so, walk, say what the longest step took."""
+    """Run in the child: compile, report it, walk, report whether the longest step was in time."""
     compiler = xgr.GrammarCompiler(tokenizer, max_threads=THREADS, cache_enabled=False)
     try:
         grammar = compiled(compiler, job)
-    except Exception:  # noqa: BLE001  (whatever the libraries raise at somebody's text)
+    except Exception:  # noqa: BLE001  (the libraries raise many classes)
         os.write(out, b"r")
         return
     os.write(out, b"c")
@@ -135,9 +140,10 @@ def _child(tokenizer: xgr.TokenizerInfo, job: Mapping[str, Any], out: int, paren
 
 
 def critical_seconds(pid: int, cores: int) -> float:
-    """How long `pid` would have taken alone on the machine.
+    """Return the seconds that `pid` would have taken without other load.
 
-    That is the processor time of its busiest thread, or of all threads over the cores they share.
+    That is the larger of its busiest thread's processor time and of all threads' processor time
+    divided by `cores`.
     """
     busiest = 0.0
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
@@ -154,10 +160,9 @@ def _processor_seconds(stat: Path) -> float:
 
 
 def attempt(tokenizer: xgr.TokenizerInfo, job: Mapping[str, Any]) -> dict[str, Any]:
-    """Try one grammar in a child; returns its `outcome` and the `seconds` that compiling took.
+    """Try one grammar in a child; return its `outcome` and the `seconds` that compiling took.
 
-    The outcome is `good`, `refused` (no grammar), `slow` (over a limit), `died` (memory, a crash),
-    or `late` (the machine was too busy to tell).
+    `Trial` in `server.engine.grammars.trials` lists the outcomes.
     """
     parent = os.getpid()
     read, write = os.pipe()
@@ -192,7 +197,7 @@ def _watched(pid: int, read: int, limit: float) -> dict[str, Any]:
 
 
 def serve(source: BinaryIO, target: BinaryIO) -> None:
-    """Read the tokenizer, then try grammars until the source ends."""
+    """Read the tokenizer, then try grammars until `source` ends."""
     first = read_frame(source)
     if first is None:
         return

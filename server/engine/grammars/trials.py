@@ -1,4 +1,4 @@
-"""Asks the process that tries grammars; starts it, and starts it again when it has ended."""
+"""Starts the process that tries grammars, restarts it when it ends, and sends it grammars."""
 
 import asyncio
 import os
@@ -25,24 +25,24 @@ Outcome = Literal["good", "refused", "slow", "died", "late"]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must follow, as the engine compiles it."""
+    """A constraint on an answer, in the form in which the engine compiles it."""
 
     kind: GrammarKind
     text: str
 
     @property
     def key(self) -> bytes:
-        """Its name in a cache that holds nobody's text."""
+        """A hash of the grammar, for a cache that holds no client's text."""
         return sha256(f"{self.kind}:{self.text}".encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How a trial ended; `seconds` is what compiling took, or took until it was stopped.
+    """The result of a trial; `seconds` is the time spent compiling, up to a limit.
 
-    `good`: it compiles and each token is found in time. `refused`: it is no grammar. `slow`: it
-    takes longer than the settings allow. `died`: it took too much memory or crashed. `late`: the
-    machine was too busy to tell.
+    The outcomes: `good` (compiles, and each step is in time), `refused` (not a valid grammar),
+    `slow` (over a time limit of the settings), `died` (out of memory, or a crash) and `late` (the
+    machine was too busy for a trial).
     """
 
     outcome: Outcome
@@ -53,22 +53,22 @@ class Trials(Protocol):
     """Tries one grammar."""
 
     async def __call__(self, grammar: Grammar) -> Trial:
-        """How it went; `late` where no trial could be made."""
+        """Return the result; `late` if no trial could be made."""
         ...
 
 
 class TrialProcess:
-    """One process that tries grammars, one after the other in the order in which they came."""
+    """One process that tries grammars one after the other, first come, first served."""
 
     def __init__(
         self, tokenizer: Callable[[], str], limits: StructuredOutputsConfig, *, compact: bool
     ) -> None:
-        """Start nothing yet.
+        """Store the arguments; the process starts with `start` or the first trial.
 
         Args:
-            tokenizer: Gives xgrammar's serialized tokenizer; runs in a thread.
-            limits: The times that a trial may take.
-            compact: Whether the engine writes JSON without blanks.
+            tokenizer: Returns xgrammar's serialized tokenizer; called in a thread.
+            limits: The time limits of a trial.
+            compact: Whether the engine generates JSON without whitespace.
 
         """
         self._tokenizer = tokenizer
@@ -78,12 +78,12 @@ class TrialProcess:
         self._one_at_a_time = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start the process, so that the first trial need not wait for that."""
+        """Start the process, so that the first trial need not wait for it."""
         async with self._one_at_a_time:
             await self._answer(None)
 
     async def __call__(self, grammar: Grammar) -> Trial:
-        """Try `grammar`; a process that ended meanwhile is replaced at the next trial."""
+        """Try `grammar`. A process that has ended is replaced at the next trial."""
         job = {
             "kind": grammar.kind,
             "text": grammar.text,
@@ -96,7 +96,7 @@ class TrialProcess:
         return Trial("late", 0.0) if answer is None else Trial(**orjson.loads(answer))
 
     async def _answer(self, job: bytes | None) -> bytes | None:
-        """The process's answer; None where it has ended, or there was no job."""
+        """Return the process's reply to `job`; None if it has ended or `job` is None."""
         try:
             process = await self._running()
             return None if job is None else await self._ask(process, job)
@@ -105,11 +105,11 @@ class TrialProcess:
             self._end()
             return None
         except asyncio.CancelledError:
-            self._end()  # the answer to this job would be taken for the next one's
+            self._end()  # or the next job would get the reply to this one
             raise
 
     async def close(self) -> None:
-        """End the process and what it is trying."""
+        """Kill the process and its running trial."""
         process = self._process
         self._end()
         if process is not None:

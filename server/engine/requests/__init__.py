@@ -1,1 +1,1 @@
-"""What a chat or completion request may ask for: the one place that says so, for every engine."""
+"""The rules for chat and completion requests, the same for every engine."""

@@ -1,4 +1,4 @@
-"""Checks of single request fields. Messages name the field and hold nothing of what was sent."""
+"""Checks of single request fields. Messages name the field and quote nothing of the request."""
 
 import math
 from collections.abc import Callable
@@ -7,27 +7,33 @@ from typing import Any
 from server.engine.errors import RequestRefusedError
 
 Check = Callable[[str, Any], None]
-"""Raises `RequestRefusedError` for the named field's value."""
+"""Raises `RequestRefusedError` for a bad value of the named field."""
 
 INT32 = 2**31 - 1
 STOPS_MAX = 4
-"""OpenAI's number, and vLLM's own (`VLLM_MAX_STOP_STRINGS`)."""
+"""OpenAI's maximum of stop strings, and vLLM's (`VLLM_MAX_STOP_STRINGS`)."""
 
 _TEMPLATE_SWITCHES = frozenset({"enable_thinking", "thinking"})
 _BIASES_MAX = 1024
 
 
 def refuse(field: str, why: str) -> RequestRefusedError:
-    """The refusal of a field; `field` is its path, as in `stop` or `messages[1].content`."""
+    """Return the refusal of a field; `field` is a path such as `stop` or `messages[1].content`."""
     return RequestRefusedError(f"{field}: {why}", param=field)
 
 
 def number(
     low: float, high: float, *, whole: bool = False, above: bool = False, of: str = ""
 ) -> Check:
-    """A finite number within bounds, both included; `above` leaves the lower one out.
+    """Return the check for a finite number from `low` to `high`.
 
-    `of` is what the message says of the upper bound.
+    Args:
+        low: The lower bound.
+        high: The upper bound, inclusive.
+        whole: Whether the number must be whole.
+        above: Whether the lower bound is exclusive.
+        of: What the message says about the upper bound.
+
     """
     kind = "a whole number" if whole else "a number"
     bounds = f"{'above' if above else 'from'} {_shown(low)} to {_shown(high)}{of}"
@@ -45,25 +51,25 @@ def _shown(bound: float) -> str:
 
 
 def flag(field: str, value: Any) -> None:
-    """True or false."""
+    """Require a boolean."""
     if not isinstance(value, bool):
         raise refuse(field, "must be true or false.")
 
 
 def text(field: str, value: Any) -> None:
-    """A text that is not empty."""
+    """Require a string that is not empty."""
     if not isinstance(value, str) or not value:
         raise refuse(field, "must be a text that is not empty.")
 
 
 def optional_text(field: str, value: Any) -> None:
-    """A text or null."""
+    """Require a string or null."""
     if not isinstance(value, str | None):
         raise refuse(field, "must be a text.")
 
 
 def one_of(*words: str, why: str = "") -> Check:
-    """One of a few words; `why` the others are not taken."""
+    """Return the check for one of `words`; `why` says why no other is allowed."""
 
     def check(field: str, value: Any) -> None:
         if value not in words:
@@ -73,7 +79,7 @@ def one_of(*words: str, why: str = "") -> Check:
 
 
 def token_ids(limit: int, vocabulary: int | None = None) -> Check:
-    """A short list of the model's token ids."""
+    """Return the check for a list of at most `limit` token ids of the model."""
     below = INT32 + 1 if vocabulary is None else vocabulary
 
     def check(field: str, value: Any) -> None:
@@ -90,7 +96,7 @@ def _is_id(value: Any, below: int) -> bool:
 
 
 def logit_bias(vocabulary: int | None = None) -> Check:
-    """OpenAI's map from token ids to biases."""
+    """Return the check for OpenAI's map from token ids to biases."""
     below = INT32 + 1 if vocabulary is None else vocabulary
     bias = number(-100, 100)
 
@@ -106,7 +112,7 @@ def logit_bias(vocabulary: int | None = None) -> Check:
 
 
 def prompt(vocabulary: int | None = None) -> Check:
-    """One text or one list of token ids, or a list with one of those."""
+    """Return the check for a string or a list of token ids, or a list with one of those."""
     below = INT32 + 1 if vocabulary is None else vocabulary
 
     def check(field: str, value: Any) -> None:
@@ -124,13 +130,13 @@ def prompt(vocabulary: int | None = None) -> Check:
 
 
 def only_prompt(value: Any) -> Any:
-    """The prompt in a list of one, as clients with batches send it; else `value` itself."""
+    """Return the prompt of a list with one prompt, as batching clients send; else `value`."""
     alone = isinstance(value, list) and len(value) == 1 and isinstance(value[0], str | list)
     return value[0] if alone else value
 
 
 def stream_options(field: str, value: Any) -> None:
-    """Only what is passed on, or is so anyway."""
+    """Require only options that are passed on or that describe the default behaviour."""
     if not isinstance(value, dict) or not value.keys() <= {"include_usage", "include_obfuscation"}:
         raise refuse(field, "only include_usage can be set.")
     for option, wanted in value.items():
@@ -140,7 +146,7 @@ def stream_options(field: str, value: Any) -> None:
 
 
 def template_switches(field: str, value: Any) -> None:
-    """The chat template's switches that are known to be harmless."""
+    """Require only switches of the chat template that are known to be harmless."""
     if not isinstance(value, dict) or not value.keys() <= _TEMPLATE_SWITCHES:
         raise refuse(field, f"only {' and '.join(sorted(_TEMPLATE_SWITCHES))} can be set.")
     for switch, wanted in value.items():
@@ -148,11 +154,11 @@ def template_switches(field: str, value: Any) -> None:
 
 
 def anything(_field: str, _value: Any) -> None:
-    """VLLM's own validation is enough."""
+    """Accept any value; another place has checked it."""
 
 
 def stop(field: str, value: Any) -> None:
-    """One text or a few."""
+    """Require a string or a list of at most `STOPS_MAX` strings."""
     texts = [value] if isinstance(value, str) else value
     good = isinstance(texts, list) and len(texts) <= STOPS_MAX
     if not good or not all(isinstance(one, str) and one for one in texts):
@@ -160,6 +166,6 @@ def stop(field: str, value: Any) -> None:
 
 
 def labels(field: str, value: Any) -> None:
-    """OpenAI's labels of a request, which the log keeps."""
+    """Require an object: OpenAI's `metadata`, which the log stores."""
     if not isinstance(value, dict):
         raise refuse(field, "must be an object.")

@@ -1,4 +1,4 @@
-"""Fields that are good by themselves and not together. What vLLM refuses, in words that help."""
+"""Refuses combinations of valid fields that vLLM would refuse, with clearer messages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from server.engine.requests.checks import refuse
 from server.engine.requests.messages import named_tool
 
 _GREEDY_BELOW = 1e-5
-"""vLLM takes a lower temperature for 0 (`vllm.sampling_params._SAMPLING_EPS`)."""
+"""vLLM treats a lower temperature as 0 (`vllm.sampling_params._SAMPLING_EPS`)."""
 
 
 def check_together(fields: Mapping[str, Any]) -> None:
-    """Raise `RequestRefusedError` for the first field that does not go with the others."""
+    """Raise `RequestRefusedError` for the first field that conflicts with another."""
     _check_choices(fields)
     _check_lengths(fields)
     _check_tools(fields)

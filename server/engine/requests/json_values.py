@@ -1,4 +1,4 @@
-"""What JSON can say and no text, log or template can carry: lone surrogates, bottomless nesting."""
+"""Finds JSON values that no string, log or template can hold: lone surrogates, deep nesting."""
 
 import json
 import re
@@ -12,14 +12,14 @@ from server.engine.requests.paths import place
 Path = tuple[str | int, ...]
 
 NESTING_MAX = 64
-"""Levels that a schema or a tool call's arguments may have. OpenAI's schemas end at 10 levels of
-objects, which are some 30 of JSON; a chat template's recursive macro ends by Python's own limit at
-about 150."""
+"""Maximum nesting of a tool's schema or a tool call's arguments. OpenAI allows schemas 10 levels of
+objects, about 30 levels of JSON; a recursive macro of a chat template reaches Python's recursion
+limit at about 150."""
 TOO_DEEP = f"is nested in more than {NESTING_MAX} levels: flatten it."
 _DIGITS_MAX = 4300  # `sys.get_int_max_str_digits()`
 _LONG_NUMBER = re.compile(rf"[0-9]{{{_DIGITS_MAX + 1}}}")
 _LOOKED_AT_MAX = 50_000
-"""Values looked at to find the faulty one: some 20 ms of the event loop at most."""
+"""Maximum number of values searched for the faulty one; takes at most about 20 ms."""
 _BODY_LEVELS_MAX = 254  # what orjson writes
 _WHOLE_NUMBER_MAX = 2**64
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -36,9 +36,10 @@ SURROGATE_KEY = "one of its keys " + SURROGATE
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What cannot be carried, and where; `place` is None where only the client's keys lead to it.
+    """A value that cannot be stored or sent on.
 
-    `surrogate` marks the fault for which a strict JSON parser refuses a whole body.
+    `place` is None if the path consists of the client's own keys. `surrogate` marks a lone
+    surrogate, for which a strict JSON parser refuses the whole body.
     """
 
     place: str | None
@@ -47,7 +48,7 @@ class Fault:
 
 
 def first_fault(value: Any, *, surrogates_only: bool = False) -> Fault | None:
-    """The first part of `value` that no log and no engine takes; None where none was found."""
+    """Return the first fault in `value`, or None if none was found."""
     for looked_at, (path, part) in enumerate(_parts(value)):
         if looked_at > _LOOKED_AT_MAX:
             return None
@@ -58,9 +59,10 @@ def first_fault(value: Any, *, surrogates_only: bool = False) -> Fault | None:
 
 
 def lone_surrogate(body: bytes) -> Fault | None:
-    """Where JSON that a strict parser refused holds a lone surrogate; None where none was found.
+    """Return the first lone surrogate in JSON that a strict parser refused, or None.
 
-    JSON may hold them (RFC 8259, section 8.2): Python's parser reads them, the strict one does not.
+    JSON may contain lone surrogates (RFC 8259, section 8.2). Python's parser accepts them; orjson
+    does not.
     """
     if not _ESCAPED_SURROGATE.search(body):
         return None
@@ -72,7 +74,7 @@ def lone_surrogate(body: bytes) -> Fault | None:
 
 
 def nests_deeper(value: Any, levels: int = NESTING_MAX) -> bool:
-    """Whether objects and lists lie within each other in more than `levels` levels."""
+    """Return whether objects and lists are nested more than `levels` deep."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(levels):
         inner = (part for outer in level for part in _inner(outer))
@@ -85,9 +87,9 @@ def _inner(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def text_nests_deeper(text: str, levels: int = NESTING_MAX) -> bool:
-    """Whether JSON written in `text` nests deeper, so far as it is JSON.
+    """Return whether JSON in `text` is nested more than `levels` deep; it need not be valid.
 
-    Counts brackets outside strings: a parser that recurses meets no more, whatever is wrong later.
+    Counts brackets outside strings, which bounds the depth that a recursive parser reaches.
     """
     if text.count("[") + text.count("{") <= levels:
         return False
@@ -96,9 +98,9 @@ def text_nests_deeper(text: str, levels: int = NESTING_MAX) -> bool:
 
 
 def fault_in_text(text: str) -> str | None:
-    """What in JSON written as a text ends its parser, or a template that shows it; None: nothing.
+    """Return what in a string of JSON would crash a parser or a chat template, or None.
 
-    A text that is no JSON has no such fault: vLLM takes it for an empty object.
+    A string that is not JSON has no such fault: vLLM reads it as an empty object.
     """
     if text_nests_deeper(text):
         return TOO_DEEP
@@ -110,7 +112,7 @@ def fault_in_text(text: str) -> str | None:
 
 
 def _overflows(text: str) -> bool:
-    """Whether Python refuses to read a number in it, for the time that takes."""
+    """Return whether it holds a number with too many digits for Python to parse."""
     try:
         json.loads(text)
     except json.JSONDecodeError:
@@ -121,7 +123,7 @@ def _overflows(text: str) -> bool:
 
 
 def _parts(value: Any) -> Iterator[tuple[Path, Any]]:
-    """`value` and all within it in order, each with its path; without recursion."""
+    """Yield `value` and everything in it, in order and with paths; does not recurse."""
     yield (), value
     waiting = [_children((), value)]
     while waiting:

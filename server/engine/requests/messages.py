@@ -1,7 +1,7 @@
-"""Checks of a conversation: its turns, their texts and tool calls, and the tools that are offered.
+"""Checks of a conversation: its messages, their texts and tool calls, and the offered tools.
 
-Everything that a chat template reads is checked here, so that neither vLLM's union types nor a
-template has to say what is wrong with it.
+Everything that a chat template reads is checked here, so that the error comes from Pawl and not
+from vLLM's union types or from a template.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ _TOOLS_MAX = 128
 
 
 def messages(field: str, value: Any) -> None:
-    """Turns of text, each with a known role."""
+    """Require a list of messages with text, each with a known role."""
     if not isinstance(value, list) or not value:
         raise refuse(field, "must be a list with at least one message.")
     for index, message in enumerate(value):
@@ -84,7 +84,7 @@ def _only_functions(place: str, kind: Any) -> None:
 
 
 def tools(field: str, value: Any) -> None:
-    """Functions with a name each."""
+    """Require a list of functions, each with a name."""
     if not isinstance(value, list) or not 1 <= len(value) <= _TOOLS_MAX:
         why = f"must be a list of 1 to {_TOOLS_MAX} functions; leave it out where there are none."
         raise refuse(field, why)
@@ -106,7 +106,7 @@ def _tool(place: str, tool: Any) -> None:
 
 
 def shallow_object(place: str, value: Any) -> None:
-    """An object that a recursive parser or template survives, such as a schema; or null."""
+    """Require null, or an object nested no deeper than a recursive parser or template can read."""
     if not isinstance(value, dict | None):
         raise refuse(place, "must be an object.")
     if nests_deeper(value):
@@ -114,7 +114,7 @@ def shallow_object(place: str, value: Any) -> None:
 
 
 def tool_choice(field: str, value: Any) -> None:
-    """A word, or one function by its name."""
+    """Require `none`, `auto`, `required`, or an object that names one function."""
     if value in ("none", "auto", "required") or named_tool(value) is not None:
         return
     why = 'must be none, auto, required, or {"type": "function", "function": {"name": …}}.'
@@ -122,7 +122,7 @@ def tool_choice(field: str, value: Any) -> None:
 
 
 def named_tool(choice: Any) -> str | None:
-    """The function that a `tool_choice` names; None where it names none."""
+    """Return the function that a `tool_choice` names, or None."""
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     return name if isinstance(name, str) else None

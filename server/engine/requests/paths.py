@@ -1,4 +1,4 @@
-"""Where in a body something is wrong: `messages[1].tool_calls[0].function.arguments`."""
+"""Formats the path of a value in a body: `messages[1].tool_calls[0].function.arguments`."""
 
 from collections.abc import Iterable
 
@@ -19,20 +19,20 @@ _WORDS = """
     path reason live standby canary canary_share slot tenant
 """
 KNOWN = frozenset(_WORDS.split())
-"""The API's own words. Any other key is the client's, and no error repeats what a client sent."""
+"""The keys of the API. Any other key is the client's, and no error repeats what a client sent."""
 
 
 def place(path: Iterable[str | int]) -> str | None:
-    """`path` in words, down to the last part that is a word of the API; None where there is none.
+    """Return `path` as a string, up to the first key that is not the API's; None if it is empty.
 
-    Indices come in brackets: `("stop", 2)` is `stop[2]`, `("metadata", "Anna")` is `metadata`.
+    Indices are in brackets: `("stop", 2)` is `stop[2]`, `("metadata", "Anna")` is `metadata`.
     """
-    told = ""
+    shown = ""
     for part in path:
         if isinstance(part, int):
-            told += f"[{part}]"
+            shown += f"[{part}]"
         elif part in KNOWN:
-            told += f".{part}" if told else part
+            shown += f".{part}" if shown else part
         else:
             break
-    return told or None
+    return shown or None

@@ -1,4 +1,4 @@
-"""How much a regular expression repeats, told from its text alone."""
+"""Measures from a regular expression's text how much it repeats."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ _TOKEN = re.compile(
     r"|\{\s*(?P<low>\d*)\s*,?\s*(?P<high>\d*)\s*\}\??|.",
     re.DOTALL,
 )
-"""An escape, a class, the beginning or end of a group, a bar, a quantifier, or a character. A class
-that is never closed reaches to the end, so that no character is looked at twice."""
+"""An escape, a class, the start or end of a group, a bar, a quantifier, or a character. A class
+that is never closed extends to the end, so that no character is read twice."""
 
 _ENDLESS = 10**12
-"""Stands for a size beyond all bounds, so that products stay small numbers."""
+"""Cap on sizes, above every bound, so that products stay small numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegexShape:
-    """What a pattern's cost depends on.
+    """The properties on which a pattern's cost depends.
 
-    `quantifiers`: how many there are. `depth`: how many stand within each other
-    (`((a+)+)+` has three). `size`: atoms once counted repetitions are written out (`(ab){3}` has
-    six; `*`, `+` and `{2,}` repeat a counted part no further).
+    `quantifiers` is their number. `depth` is how deep they are nested (`((a+)+)+` has three).
+    `size` is the number of atoms once counted repetitions are written out (`(ab){3}` has six; `*`,
+    `+` and `{2,}` add no further copies).
     """
 
     quantifiers: int
@@ -31,7 +31,7 @@ class RegexShape:
 
 @dataclass(slots=True)
 class _Group:
-    """A group that is still open: what it holds, and its last item, which may be repeated yet."""
+    """A group that is still open, and its last item, which a quantifier may still follow."""
 
     depth: int = 0
     size: int = 0
@@ -39,17 +39,17 @@ class _Group:
     last_size: int = 0
 
     def add(self, depth: int, size: int) -> None:
-        """Close the last item and begin a new one."""
+        """Count the last item and start a new one."""
         self.close()
         self.last_depth, self.last_size = depth, size
 
     def repeat(self, times: int) -> None:
-        """Put a quantifier on the last item."""
+        """Apply a quantifier to the last item."""
         self.last_depth += 1
         self.last_size = min(self.last_size * times, _ENDLESS)
 
     def close(self) -> None:
-        """Count the last item in."""
+        """Count the last item."""
         self.depth = max(self.depth, self.last_depth)
         self.size = min(self.size + self.last_size, _ENDLESS)
         self.last_depth = self.last_size = 0
@@ -83,7 +83,7 @@ class _Reader:
         self.groups[-1].add(inner.depth, inner.size)
 
     def shape(self) -> RegexShape:
-        """What was read."""
+        """Return the shape of the tokens read so far."""
         while len(self.groups) > 1:
             self._leave()
         whole = self.groups[0]
@@ -92,7 +92,7 @@ class _Reader:
 
 
 def _times(token: re.Match[str]) -> int:
-    """How often a quantifier writes its item out; `*`, `+` and `?` once."""
+    """Return how many copies of its item a quantifier stands for; one for `*`, `+` and `?`."""
     numbers = [int(digits[:12]) for digits in (token["low"], token["high"]) if digits]
     return max([1, *numbers])
 

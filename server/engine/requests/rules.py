@@ -1,8 +1,8 @@
-"""Which request bodies reach an engine: an allow-list of fields, and bounds on what they hold.
+"""The rules for request bodies: an allow-list of fields and bounds on their values.
 
-What is not listed is refused rather than ignored: an ignored field changes the answer in silence,
-and some of vLLM's extensions are unsafe in a client's hands (request templates, embeddings, KV
-transfer, media). Messages name the field and hold nothing of what was sent.
+A field that is not listed is refused. Ignoring it would silently change the answer, and some of
+vLLM's extensions are unsafe for clients to use (request templates, embeddings, KV transfer, media).
+Messages name the field and quote nothing of the request.
 """
 
 import re
@@ -36,8 +36,8 @@ _NOT_FOR_THE_MODEL: Mapping[str, Check] = {
     "prompt_cache_key": check.text,
     "prompt_cache_retention": check.one_of("in_memory", "in-memory", why=": none is longer here"),
 }
-"""OpenAI's fields that ask nothing of the model: who asks, what the log keeps (`server.serving`),
-and what is so anyway. Prompts are always looked up in the cache, in memory, by tenant."""
+"""OpenAI's fields that do not go to the engine: the user, what the log stores (`server.serving`),
+and options that match what Pawl does anyway. Its prefix cache is always in memory and by tenant."""
 
 _ONLY: Mapping[str, Any] = {
     "use_beam_search": False,
@@ -46,7 +46,7 @@ _ONLY: Mapping[str, Any] = {
     "modalities": ["text"],
     "verbosity": "medium",
 }
-"""Fields that may only say what happens anyway."""
+"""Fields that may only have the value that describes what Pawl does anyway."""
 
 _INSTEAD: Mapping[str, str] = {
     "best_of": "is not supported; use n.",
@@ -133,7 +133,7 @@ _WHOLE_LISTS = frozenset({"prompt", "stop_token_ids"})
 
 
 def with_whole_numbers(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The body with 4 for 4.0 where a whole number is asked: JSON does not tell the two apart."""
+    """Return the body with 4 for 4.0 in fields for whole numbers: JSON treats both alike."""
     return {name: _whole(name, value) for name, value in body.items()}
 
 
@@ -164,7 +164,7 @@ def _checks(endpoint: Endpoint, limits: Limits) -> Mapping[str, Check]:
 
 
 def _known(body: Mapping[str, Any], allowed: Mapping[str, Check]) -> dict[str, Any]:
-    """The fields for the model; null counts as absent, as it does at OpenAI."""
+    """Return the fields for the engine; null counts as absent, as in OpenAI's API."""
     known = {}
     for field, value in body.items():
         if value is None or (field in _ONLY and value == _ONLY[field]):
@@ -193,9 +193,9 @@ def _check_text(body: Mapping[str, Any]) -> None:
 def accepted_fields(
     body: Mapping[str, Any], endpoint: Endpoint, limits: Limits = USUAL_LIMITS
 ) -> dict[str, Any]:
-    """The fields of `body` for the engine, in one form each. `body` itself is left as it is.
+    """Return the fields of `body` for the engine, normalised. `body` itself is not changed.
 
-    Raises `RequestRefusedError` naming the first field that is unknown, unsafe or out of bounds.
+    Raises `RequestRefusedError` for the first field that is unknown, unsafe or out of bounds.
     """
     _check_text(body)
     allowed = _checks(endpoint, limits)
@@ -207,22 +207,23 @@ def accepted_fields(
         raise refuse(required, "is missing.")
     check_together(fields)
     fields |= bounded_structure(fields, limits.structured_outputs)
-    return _in_one_form(fields)
+    return _normalised(fields)
 
 
 def fields_of(call: EngineCall, limits: Limits) -> dict[str, Any]:
-    """The call's fields, which are checked here unless they were before; `limits` is the engine's.
+    """Return the call's fields, checked within the engine's `limits` unless they were before.
 
-    Raises as `accepted_fields` does.
+    Raises what `accepted_fields` raises.
     """
     if call.fields is not None:
         return dict(call.fields)
     return accepted_fields(call.body, call.endpoint, limits.within(call.limits))
 
 
-def _in_one_form(fields: dict[str, Any]) -> dict[str, Any]:
+def _normalised(fields: dict[str, Any]) -> dict[str, Any]:
     if "messages" in fields:
-        # vLLM's request changes its messages in place, and the log keeps what the client sent.
+        # vLLM's `ChatCompletionRequest` changes its messages in place, and the log must store what
+        # the client sent.
         fields["messages"] = [dict(message) for message in fields["messages"]]
     if "prompt" in fields:
         fields["prompt"] = check.only_prompt(fields["prompt"])
@@ -233,7 +234,7 @@ def _in_one_form(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def too_long(endpoint: Endpoint, context_tokens: int | None) -> RequestRefusedError:
-    """A prompt that leaves no room for an answer."""
+    """Return the refusal of a prompt that leaves no room for an answer."""
     room = "the model's context" if context_tokens is None else f"{context_tokens} tokens"
     return RequestRefusedError(
         f"The prompt is too long: prompt and answer together may have {room}.",
@@ -242,9 +243,10 @@ def too_long(endpoint: Endpoint, context_tokens: int | None) -> RequestRefusedEr
 
 
 def overruled(call: EngineCall) -> dict[str, Any]:
-    """The fields that the server sets, whatever the client sent.
+    """Return the fields that the server sets, whatever the client sent.
 
-    vLLM puts `chatcmpl-` or `cmpl-` before the request id, and takes no `@` or `/` in a salt.
+    vLLM itself puts `chatcmpl-` or `cmpl-` before the request id, and refuses `@` and `/` in a
+    cache salt.
     """
     fields: dict[str, Any] = {
         "model": None if call.version == BASE else call.version,

@@ -1,9 +1,9 @@
-"""How large a schema, a list of choices, a regular expression or a grammar in a request may be.
+"""Bounds the schemas, lists of choices, regular expressions and grammars in a request.
 
-The engine compiles each of them into an automaton over the model's whole vocabulary, and cannot
-stop a compilation once it has begun; some are compiled in no time and take seconds for each token
-afterwards. What is too large is refused here, before the engine has seen it. The bounds come from
-measurements over kinds and sizes (`python -m bench.grammars`, docs/results.md).
+The engine compiles each of them into an automaton over the model's whole vocabulary and cannot stop
+a compilation; some compile at once but take seconds for each token. What is too large is refused
+here, before the engine gets it. The bounds come from measurements (`python -m bench.grammars`,
+docs/results.md).
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,17 +28,17 @@ _SHOWN_PARTS = 4
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """The settings, and the field of the request that a refusal names."""
+    """The bounds of the settings, and the field of the request that a refusal names."""
 
     field: str
     limits: StructuredOutputsConfig
 
     def refuse(self, why: str) -> RequestRefusedError:
-        """The refusal; `why` holds nothing of what was sent."""
+        """Return the refusal; `why` must quote nothing of the request."""
         return RequestRefusedError(f"{self.field}: {why}", param=self.field)
 
     def at_most(self, what: str, value: float, limit: int, setting: str) -> None:
-        """Refuse a `value` above its `limit`, naming the setting that moves it."""
+        """Refuse a `value` above its `limit` and name the setting of the limit."""
         if value > limit:
             raise self.refuse(
                 f"{what} may be {limit:,} at most (engine.structured_outputs.{setting})."
@@ -46,11 +46,11 @@ class _Bounds:
 
 
 def bounded_structure(fields: Mapping[str, Any], limits: StructuredOutputsConfig) -> dict[str, Any]:
-    """The fields of a request that ask for a structure, checked and ready for the engine.
+    """Check the fields of a request that constrain its answer, and return them for the engine.
 
-    Looks at `structured_outputs`, `response_format` and, where the answer may be held to them,
-    `tools`. A schema that was sent as a text of JSON is returned parsed, so that what is compiled
-    is what was measured. Raises `RequestRefusedError`, naming the field and the bound.
+    These are `structured_outputs`, `response_format` and, if vLLM makes a grammar of them, `tools`.
+    A schema that was sent as a string is returned parsed, so that what is compiled is what was
+    measured. Raises `RequestRefusedError`, naming the field and the bound.
     """
     if isinstance(fields.get("response_format"), dict):
         _check_format(fields["response_format"], _Bounds("response_format", limits))
@@ -63,14 +63,14 @@ def bounded_structure(fields: Mapping[str, Any], limits: StructuredOutputsConfig
 
 
 def _check_format(wanted: Mapping[str, Any], bounds: _Bounds) -> None:
-    """OpenAI's way of asking: `json_schema`, and vLLM's `structural_tag` beside it."""
+    """Check OpenAI's `response_format`: `json_schema`, or vLLM's extension `structural_tag`."""
     if wanted.get("type") == "structural_tag":
         _require_raw("structural_tag", bounds)
     _check_schema(wanted, bounds)
 
 
 def _holds_to_tools(fields: Mapping[str, Any]) -> bool:
-    """Whether vLLM makes a grammar of the tools; else they are only text in the prompt."""
+    """Return whether vLLM makes a grammar of the tools; else they are only text in the prompt."""
     if fields.get("tool_choice", "auto") not in ("auto", "none"):
         return True
     functions = [tool.get("function") or {} for tool in fields["tools"]]
@@ -81,7 +81,7 @@ def _holds_to_tools(fields: Mapping[str, Any]) -> bool:
 
 
 def _checked(asked: Any, bounds: _Bounds) -> dict[str, Any]:
-    """The fields of vLLM's own way of asking, one kind at a time."""
+    """Check vLLM's `structured_outputs`, which must have exactly one kind."""
     if not isinstance(asked, dict):
         raise bounds.refuse("must be an object.")
     given = {name: value for name, value in asked.items() if value is not None}
@@ -145,12 +145,12 @@ def _is_text(value: Any) -> bool:
 
 
 def _check_text(text: str, bounds: _Bounds) -> None:
-    """A raw grammar: only its length can be told without reading it."""
+    """Bound a raw grammar by its length, which is all that can be measured without parsing it."""
     bounds.at_most("characters", len(text), bounds.limits.text_chars, "text_chars")
 
 
 def _check_schema(schema: Any, bounds: _Bounds) -> None:
-    """Bound a schema whatever its keywords mean: its size, its parts, and what they repeat."""
+    """Bound a schema's size, its number of parts and its repetitions, whatever its keywords."""
     limits = bounds.limits
     size = 0
     for parts, (depth, key, value) in enumerate(_walk(schema), start=1):
@@ -161,7 +161,7 @@ def _check_schema(schema: Any, bounds: _Bounds) -> None:
 
 
 def _walk(schema: Any) -> Iterator[tuple[int, str, Any]]:
-    """Every value with its depth and its key; of what it has not come to yet, it holds no copy."""
+    """Yield the depth, the key and the value of everything in `schema`, without copying it."""
     open_parts: list[Iterator[tuple[str, Any]]] = [iter([("", schema)])]
     while open_parts:
         found = next(open_parts[-1], None)
@@ -177,7 +177,7 @@ def _walk(schema: Any) -> Iterator[tuple[int, str, Any]]:
 
 
 def _check_value(key: str, value: Any, bounds: _Bounds) -> int:
-    """Bound one value under its key; returns its characters."""
+    """Bound one value under its key; return its number of characters."""
     limits = bounds.limits
     bounds.at_most("a name's characters", len(key), limits.text_chars, "text_chars")
     if isinstance(value, dict | list):

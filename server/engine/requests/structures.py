@@ -1,4 +1,4 @@
-"""Checks of what shall be generated: `response_format` and vLLM's `structured_outputs`."""
+"""Checks the form of OpenAI's `response_format` and vLLM's `structured_outputs`."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from server.engine.requests.checks import refuse
 from server.engine.requests.json_values import NESTING_MAX, nests_deeper, text_nests_deeper
 
 _JSON_TEXTS = ("json", "structural_tag")
-"""Members of `structured_outputs` that may hold JSON written as a text."""
+"""Members of `structured_outputs` that may hold JSON as a string."""
 
 
 _FORMATS = ("text", "json_object", "json_schema", "structural_tag")
 
 
 def response_format(field: str, value: Any) -> None:
-    """OpenAI's wish for a form, of a type that is known."""
+    """Require a `response_format` of a known type."""
     structure(field, value)
     if value.get("type") not in _FORMATS:
         raise refuse(f"{field}.type", f"must be one of {', '.join(_FORMATS)}.")
@@ -22,7 +22,7 @@ def response_format(field: str, value: Any) -> None:
 
 
 def structure(field: str, value: Any) -> None:
-    """An object whose schema, written out or as a text, a recursive parser survives."""
+    """Require an object whose schema, also as a string, is not nested too deeply to parse."""
     if not isinstance(value, dict):
         raise refuse(field, "must be an object.")
     written = (value.get(name) for name in _JSON_TEXTS)

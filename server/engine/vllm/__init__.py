@@ -1,1 +1,1 @@
-"""vLLM's own OpenAI serving layer and engine, behind our interface."""
+"""The real engine: vLLM's own OpenAI serving layer and engine behind `server.engine.base`."""

@@ -1,4 +1,4 @@
-"""The engine's settings as vLLM's command line takes them."""
+"""Translates the engine's settings to vLLM's command line and environment."""
 
 import re
 from argparse import Namespace
@@ -16,9 +16,11 @@ from server.engine.vllm.plugin import require_plugin
 
 _GIB = 1024**3
 GRAMMAR_BACKEND = "xgrammar"
-"""What compiles schemas and patterns. vLLM's `auto` lets the first such request of anybody choose
-for all later ones, and the bounds on them are measured with this one."""
-_LONGEST = 600
+"""The library that compiles schemas and patterns. With vLLM's `auto`, the first such request
+chooses it for all later ones (`vllm.v1.structured_output`); the bounds of the settings are measured
+with this one."""
+_MESSAGE_CHARS_MAX = 600
+"""Characters of vLLM's error message that are shown."""
 _NO_SETTINGS = {
     "--model": "engine.model names the model.",
     "--config": "give the arguments themselves.",
@@ -30,43 +32,45 @@ _NO_SETTINGS = {
 _FORBIDDEN = (
     "trust_request_chat_template",  # a client's Jinja would run here
     "trust_request_mm_kwargs",
-    "enable_log_requests",  # prompts and answers would stand in the logs
+    "enable_log_requests",  # would write prompts and answers to the logs
     "enable_log_outputs",
-    "lora_modules",  # adapters come through the registry, vetted
+    "lora_modules",  # adapters must come through the registry, which vets them
     "headless",
-    "disable_log_stats",  # the alarm on answers without finite logits reads them
+    "disable_log_stats",  # `nan_alarm` needs the statistics
 )
 
 
 def prepare_environment(environment: MutableMapping[str, str], *, cpu: bool) -> None:
     """Set the variables that vLLM reads when it starts.
 
-    Raises `EngineStartError` when the engine would outlive this process (`plugin`).
+    Raises `EngineStartError` if vLLM would not load Pawl's plug-in (`plugin`), without which its
+    processes would outlive this one.
     """
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # Both would let a request name what no registry has vetted.
+    # Either would let a request name an adapter that the registry has not vetted.
     environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "0"
     environment["VLLM_SKIP_MODEL_NAME_VALIDATION"] = "0"
-    # Told of each answer, so that the version at fault is known: see `server.engine.nan_alarm`.
+    # vLLM then reports NaN for each answer, which `server.engine.nan_alarm` needs.
     environment["VLLM_COMPUTE_NANS_IN_LOGITS"] = "1"
     if cpu:
-        # vLLM compiles nothing of a model with LoRA on a CPU, but a helper of its logprobs: 15 s of
-        # C++ compilation that would stall every stream at the first request for logprobs.
+        # On a CPU, vLLM (0.32) compiles nothing of a model with LoRA except a helper of
+        # `vllm.v1.sample.ops.logprobs`. That takes 15 s of C++ compilation, which would stall every
+        # stream at the first request for logprobs. May go once vLLM compiles it at startup.
         environment.setdefault("TORCHDYNAMO_DISABLE", "1")
     require_plugin(environment)
 
 
 def require_generation(model: str, tasks: Collection[str]) -> None:
-    """Raises `EngineStartError` for a model that embeds or ranks and writes no text."""
+    """Raise `EngineStartError` for a model that does not generate text, such as an embedder."""
     if "generate" not in tasks:
         raise EngineStartError(f"{served_name(model)} does not generate text: name a chat model.")
 
 
 def require_adapters(model: str, *, cpu: bool) -> None:
-    """Raises `EngineStartError` for a family that vLLM serves no adapters on.
+    """Raise `EngineStartError` for a model family on which vLLM cannot serve adapters.
 
-    vLLM would say so too, but only in its engine's log, or (experts on a CPU) by dying of the first
-    request. A hub id that was never fetched is let through: nothing is known of it yet.
+    vLLM itself reports this only in its engine's log, or (experts on a CPU) dies at the first
+    request. A hub id that was never downloaded passes, since its family is not known yet.
     """
     folder = stored_model(model)
     family = read_family(folder) if folder is not None else None
@@ -76,7 +80,7 @@ def require_adapters(model: str, *, cpu: bool) -> None:
 
 
 def refuse_unsafe(arguments: Namespace) -> None:
-    """Raises `EngineStartError` when `extra_args` switched on what this server must not do."""
+    """Raise `EngineStartError` if `extra_args` switch on something unsafe on this server."""
     for name in _FORBIDDEN:
         if getattr(arguments, name, None):
             flag = "--" + name.replace("_", "-")
@@ -89,10 +93,10 @@ def refuse_unsafe(arguments: Namespace) -> None:
 
 
 def refuse_other_model(extra_args: Sequence[str]) -> None:
-    """Raises `EngineStartError` for arguments that a setting has, or that are no settings.
+    """Raise `EngineStartError` for arguments that name the model or are not settings.
 
-    The model is `engine.model`: adapters, fingerprints and training go by it. vLLM would print its
-    help or its version and end, and a file of its own could set any of the others.
+    The model must be `engine.model`, on which adapters, fingerprints and training depend. With
+    --help or --version vLLM would exit, and with --config a file could set any other argument.
     """
     for argument in extra_args:
         flag = argument.partition("=")[0]
@@ -101,26 +105,30 @@ def refuse_other_model(extra_args: Sequence[str]) -> None:
 
 
 @contextmanager
-def refusing(config: EngineConfig, setting: str | None = None) -> Iterator[None]:
-    """Turn whatever vLLM raises about settings into an `EngineStartError` that names one of them.
+def naming_the_setting(config: EngineConfig, setting: str | None = None) -> Iterator[None]:
+    """Turn any error of vLLM about settings into an `EngineStartError` that names a setting.
 
-    Without a `setting` it is the one that vLLM speaks of.
+    vLLM raises errors of many classes (pydantic's, the hub's, `SystemExit`) for a model that cannot
+    be found or read, a value out of range, or an unknown parser.
 
-    A model that cannot be found or read, a value out of range, a parser that is not there: vLLM
-    raises errors of many classes (pydantic's, the hub's, `SystemExit`) from many places.
+    Args:
+        config: The settings.
+        setting: The setting to name. With None it is derived from vLLM's message.
+
     """
     try:
         yield
     except (Exception, SystemExit) as error:
         if isinstance(error, MemoryError | EngineStartError):
             raise
-        said = _said(error)
-        raise EngineStartError(f"{setting or _setting(said, config)}: vLLM says: {said}") from error
+        message = _message_of(error)
+        named = setting or _setting(message, config)
+        raise EngineStartError(f"{named}: vLLM says: {message}") from error
 
 
-def _setting(said: str, config: EngineConfig) -> str:
-    """The setting that a message of vLLM's is about: one whose name is in it, or the rest."""
-    words = set(re.findall(r"[a-z]\w*", said.replace("-", "_")))
+def _setting(message: str, config: EngineConfig) -> str:
+    """Return the setting whose name is in vLLM's message, or a guess if none is."""
+    words = set(re.findall(r"[a-z]\w*", message.replace("-", "_")))
     given = {argument.partition("=")[0].removeprefix("--") for argument in config.extra_args}
     if words & {flag.replace("-", "_") for flag in given if flag}:
         return "engine.extra_args"
@@ -130,24 +138,24 @@ def _setting(said: str, config: EngineConfig) -> str:
     return "engine.extra_args" if "unrecognized" in words else "engine.model"
 
 
-def _said(error: BaseException) -> str:
-    """What an error says, in one line; the root cause where that says more."""
+def _message_of(error: BaseException) -> str:
+    """Return an error's message in one line; for pydantic, the message of each problem."""
     if isinstance(error, ValidationError):
         problems = error.errors(include_url=False, include_input=False)
         return "; ".join(
             " ".join((*map(str, problem["loc"]), str(problem["msg"]))) for problem in problems
         )
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    return text if len(text) <= _MESSAGE_CHARS_MAX else f"{text[:_MESSAGE_CHARS_MAX]} …"
 
 
 def served_name(model: str) -> str:
-    """The base model's name in vLLM's metrics: a hub id as it is, a folder by its last part."""
+    """Return the base model's name in vLLM's metrics: a hub id, or a folder's last part."""
     return Path(model).name if Path(model).is_dir() else model
 
 
 def vllm_arguments(config: EngineConfig, *, cpu: bool) -> list[str]:
-    """The arguments for `config`; `extra_args` come last, so they win."""
+    """Return vLLM's arguments for `config`; `extra_args` come last, so they win."""
     arguments = [
         *("--model", config.model),
         *("--served-model-name", served_name(config.model)),

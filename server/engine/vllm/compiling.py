@@ -1,4 +1,4 @@
-"""Requests on their way through a grammar's compilation into the engine."""
+"""Passes requests with a grammar through the gate and tracks which are still being compiled."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -15,16 +15,16 @@ OutputT = TypeVar("OutputT", bound=Output)
 
 
 class Compiling:
-    """Holds requests at the gate, and knows which of those beyond it may still be compiling."""
+    """Holds requests at the gate and tracks those beyond it whose grammar may still compile."""
 
     def __init__(self, gate: GrammarGate, begun: Callable[[str], bool]) -> None:
-        """`begun` tells whether the engine has sampled a token of a request."""
+        """Hold requests at `gate`; `begun(id)` must return whether a token was sampled."""
         self._gate = gate
         self._begun = begun
         self._ids: set[str] = set()
 
     def __contains__(self, request_id: str) -> bool:
-        """Whether the engine has the request, and has handed out nothing of its answer yet."""
+        """Return whether the engine has the request but has not returned any of its answer."""
         return request_id in self._ids
 
     async def guarded(
@@ -34,9 +34,10 @@ class Compiling:
         current: CurrentCall,
         request_id: str,
     ) -> AsyncGenerator[OutputT, None]:
-        """`outputs`, begun once the gate has let `grammar` through.
+        """Yield `outputs` once the gate has let `grammar` through.
 
-        Raises `RequestRefusedError`, and leaves it in `current`.
+        Raises `RequestRefusedError`, which is also stored in `current.refused`, because vLLM
+        replaces it by an error of its own.
         """
         async with aclosing(outputs):
             try:
@@ -45,18 +46,21 @@ class Compiling:
                 current.refused = refused
                 raise
             self._ids.add(request_id)
-            leaving = asyncio.ensure_future(self._leave_once_compiled(passage, request_id))
+            releasing = asyncio.ensure_future(self._release_once_compiled(passage, request_id))
             try:
                 async for output in outputs:
                     self._ids.discard(request_id)
                     yield output
             finally:
                 self._ids.discard(request_id)
-                leaving.cancel()
+                releasing.cancel()
                 passage.given_up()
 
-    async def _leave_once_compiled(self, passage: Passage, request_id: str) -> None:
-        """An answer that is not streamed is handed out at its end, long after its grammar."""
+    async def _release_once_compiled(self, passage: Passage, request_id: str) -> None:
+        """Release the gate at the first sampled token.
+
+        The first output may be much too late: an answer that is not streamed has only one.
+        """
         if passage.held:
             await until(lambda: request_id not in self._ids or self._begun(request_id))
             passage.compiled()

@@ -1,8 +1,8 @@
-"""vLLM behind its door: the only module that imports it.
+"""Starts vLLM and answers requests with its own OpenAI serving layer.
 
-vLLM's own OpenAI serving layer answers (so tools, structured output, logprobs and parsers are its
-own); a subclass of its engine client taps what was fed and sampled. Written against vLLM 0.32: the
-names imported here are what a newer one may have moved.
+Tools, structured output, logprobs and parsers are therefore vLLM's own. A subclass of its engine
+client records the token ids that were fed and sampled. Written against vLLM 0.32; a newer version
+may have moved the names imported here.
 """
 
 import asyncio
@@ -71,10 +71,10 @@ from server.engine.quiet_errors import strip_messages
 from server.engine.requests.rules import fields_of, overruled
 from server.engine.stream import AnswerStream
 from server.engine.vllm.arguments import (
+    naming_the_setting,
     prepare_environment,
     refuse_other_model,
     refuse_unsafe,
-    refusing,
     require_adapters,
     require_generation,
     vllm_arguments,
@@ -86,9 +86,9 @@ from server.engine.vllm.refusals import (
     NO_CHAT_TEMPLATE,
     causes_of,
     invalid,
+    is_unexplained,
     refusal,
     template_refusal,
-    told_nothing,
     unless_structure,
 )
 from server.engine.vllm.scratch import Scratch, remove_leftovers, shared_memory_below
@@ -104,7 +104,9 @@ _DTYPES: Final[Mapping[str, FloatName]] = {
     "torch.bfloat16": "BF16",
 }
 _SHUTDOWN_SECONDS: Final = 10.0
+"""Seconds that vLLM's processes have to end before they are killed."""
 _PROBE_PRIORITY: Final = -1_000_000
+"""Puts a probe ahead of every request; vLLM schedules lower priorities first."""
 
 _Request: TypeAlias = ChatCompletionRequest | CompletionRequest
 _Answer: TypeAlias = Any
@@ -112,7 +114,7 @@ _Answer: TypeAlias = Any
 
 
 class TappedLLM(AsyncLLM):
-    """vLLM's engine client; what it yields for the current call goes into the call's tap."""
+    """vLLM's engine client; records its outputs for the current call in the call's tap."""
 
     def __init__(self, *args: Any, limits: StructuredOutputsConfig, **kwargs: Any) -> None:
         self.counter = counter = StepCounter()
@@ -128,7 +130,10 @@ class TappedLLM(AsyncLLM):
     def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **kwargs: Any
     ) -> AsyncGenerator[RequestOutput, None]:
-        """As vLLM's. A plain function, so that it reads the context of the task that calls it."""
+        """Generate as vLLM's client does.
+
+        Not an async generator, so that it reads the context of the task that calls it.
+        """
         outputs: AsyncGenerator[RequestOutput, None]
         outputs = super().generate(prompt, sampling_params, request_id, **kwargs)
         grammar, current = grammar_of(sampling_params), current_call.get()
@@ -137,15 +142,15 @@ class TappedLLM(AsyncLLM):
         return tapped(outputs)
 
     def begun(self, request_id: str) -> bool:
-        """Whether a token of the request was sampled."""
+        """Return whether a token of the request was sampled."""
         states = self.output_processor.request_states.values()
         return any(one.external_req_id == request_id and not one.is_prefilling for one in states)
 
     def computing(self) -> bool:
-        """Whether a request has not ended whose grammar, if it has one, is compiled.
+        """Return whether any unfinished request is past the compilation of its grammar.
 
-        Of one that waits for its grammar no step can be told, however well the engine is: that it
-        moves is then found by a probe.
+        A request that waits for its grammar makes no steps even in a healthy engine, so it does not
+        count as work. The watchdog then sends a probe to see that the engine moves.
         """
         states = self.output_processor.request_states.values()
         return not all(
@@ -153,22 +158,22 @@ class TappedLLM(AsyncLLM):
         )
 
     def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not _finalizing():  # then vLLM's own modules are gone, and its processes with them
+        if not _finalizing():  # at exit vLLM's modules are already gone
             super().__del__()
 
 
 class LabelledModels(OpenAIServingModels):
-    """vLLM's list of models; a response's `model` is the label of the call it answers."""
+    """vLLM's list of models; sets a response's `model` to the label of the current call."""
 
     def model_name(self, lora_request: LoRARequest | None = None) -> str:
-        """The current call's label (`pawl@base`), else vLLM's own name."""
+        """Return the current call's label (`pawl@base`), or vLLM's own name outside a call."""
         current = current_call.get()
         return str(super().model_name(lora_request)) if current is None else current.call.model
 
 
 @dataclass(frozen=True, slots=True)
 class _Serving:
-    """vLLM's serving layer, one object for each endpoint."""
+    """vLLM's serving layer: its list of models and one object for each endpoint."""
 
     models: LabelledModels
     chat: OpenAIServingChat
@@ -176,7 +181,7 @@ class _Serving:
 
 
 class VllmEngine(AdapterSlots, Lifetime):
-    """The real engine; see `server.engine.base.Engine`. Made by `start_vllm`."""
+    """The real engine; see `server.engine.base.Engine`. `start_vllm` creates it."""
 
     def __init__(
         self, llm: TappedLLM, serving: _Serving, info: EngineInfo, scratch: Scratch
@@ -193,13 +198,14 @@ class VllmEngine(AdapterSlots, Lifetime):
 
     @property
     def info(self) -> EngineInfo:
-        """What it serves."""
+        """What the engine serves."""
         return self._info
 
     async def answer(self, call: EngineCall) -> EngineResponse:
-        """Answer with vLLM's serving layer; a stream is returned once its first event is there.
+        """Answer with vLLM's serving layer.
 
-        So a request that the engine refuses gets its 4xx, streaming or not.
+        A stream is returned once its first event has arrived, so that a refused request gets its
+        4xx status whether it streams or not.
         """
         self._check_alive()
         end_request = self._count_request(call.version)
@@ -223,7 +229,7 @@ class VllmEngine(AdapterSlots, Lifetime):
             if not request.stream:
                 return EngineResponse(status=200, body=answer.model_dump_json())
             first = await self._first_event(answer, call.endpoint)
-        except BaseException as error:  # noqa: BLE001  (it always raises, a cancelled call as well)
+        except BaseException as error:  # noqa: BLE001  (`_translate` always raises)
             await current.release()
             self._translate(current.refused or error, call)
         finally:
@@ -248,7 +254,7 @@ class VllmEngine(AdapterSlots, Lifetime):
         except Exception as error:  # noqa: BLE001  (its validators index into the client's JSON)
             param = getattr(error, "parameter", None)
             refused = refusal(str(error), status=400, param=param, endpoint=call.endpoint)
-            _note(refused, error, call)
+            _log_refusal(refused, error, call)
             raise refused from None
         return request
 
@@ -260,7 +266,8 @@ class VllmEngine(AdapterSlots, Lifetime):
             answer = await self._serving.completion.create_completion(request, None)
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            # vLLM turns a cancelled task into an error response.
+            # vLLM's `OpenAIServingChat` and `OpenAIServingCompletion` (0.32) catch the cancellation
+            # and return an error response. May go once they raise it.
             raise asyncio.CancelledError
         if isinstance(answer, ErrorResponse):
             raise _refusal(answer, call.endpoint)
@@ -274,7 +281,7 @@ class VllmEngine(AdapterSlots, Lifetime):
         return first
 
     def _translate(self, error: BaseException, call: EngineCall) -> NoReturn:
-        """Raise what `error` means to a caller; vLLM's message may quote the request."""
+        """Raise the error that the caller gets for `error`, whose message may quote the request."""
         if not isinstance(error, Exception):
             raise error
         if not call.tap.finite:
@@ -282,7 +289,7 @@ class VllmEngine(AdapterSlots, Lifetime):
         if not self.alive():
             raise EngineDeadError from error
         refused = _refused(error, call.endpoint)
-        _note(refused, error, call)
+        _log_refusal(refused, error, call)
         raise unless_structure(refused, call) from None
 
     def _error_event(self, _event: str) -> str:
@@ -293,7 +300,7 @@ class VllmEngine(AdapterSlots, Lifetime):
         return error_event("The engine failed on this request.")
 
     async def load(self, version: str, path: Path) -> None:
-        """Have vLLM read the adapter, then let requests name it."""
+        """Load the adapter into vLLM, then allow requests to name it."""
         async with self._adapters:
             if not self._needs_loading(version, path):
                 return
@@ -304,7 +311,7 @@ class VllmEngine(AdapterSlots, Lifetime):
             self._add(version, path)
 
     async def unload(self, version: str) -> None:
-        """Let no request name it any more, then take it out of vLLM's memory."""
+        """Stop allowing requests to name the adapter, then remove it from vLLM's memory."""
         async with self._adapters:
             lora = self._serving.models.lora_requests.get(version)
             if lora is None:
@@ -316,11 +323,11 @@ class VllmEngine(AdapterSlots, Lifetime):
 
     @property
     def steps(self) -> int:
-        """Rises with every step of the scheduler in which a request ran."""
+        """The number of scheduler steps in which a request ran."""
         return self._llm.counter.steps
 
     def busy(self) -> bool:
-        """Whether a request that is past its grammar has not ended."""
+        """Return whether an unfinished request is past the compilation of its grammar."""
         return self._llm.computing()
 
     def _stopped(self) -> bool:
@@ -343,13 +350,14 @@ class VllmEngine(AdapterSlots, Lifetime):
             raise _refusal(create_error_response(error)) from error
 
     def prepare_trials(self) -> None:
-        """Start the process that tries grammars meanwhile; else the first grammar waits for it."""
+        """Start the grammar trial process in the background, so the first grammar need not wait."""
         self._preparing = asyncio.create_task(self._llm.trials.start())
 
     async def _shut_down(self) -> None:
         handler = self._llm.output_handler
         if handler is not None and not self._llm.get_num_unfinished_requests():
-            # Nobody waits for outputs; left alone it would log the end as a failure.
+            # With no request waiting for outputs, `AsyncLLM.output_handler` would only log the
+            # shutdown as a failure.
             handler.cancel()
         if self._preparing is not None:
             self._preparing.cancel()
@@ -362,10 +370,10 @@ class VllmEngine(AdapterSlots, Lifetime):
 def _refused(error: Exception, endpoint: Endpoint) -> RequestRefusedError:
     if isinstance(error, RequestRefusedError):
         return error
-    told = template_refusal(error)
-    if told is None and any(isinstance(cause, RecursionError) for cause in causes_of(error)):
-        told = RequestRefusedError("The request is nested too deeply: flatten it.")
-    return told or _refusal(create_error_response(error), endpoint)
+    refused = template_refusal(error)
+    if refused is None and any(isinstance(cause, RecursionError) for cause in causes_of(error)):
+        refused = RequestRefusedError("The request is nested too deeply: flatten it.")
+    return refused or _refusal(create_error_response(error), endpoint)
 
 
 def _refusal(answer: ErrorResponse, endpoint: Endpoint = "chat") -> RequestRefusedError:
@@ -373,12 +381,12 @@ def _refusal(answer: ErrorResponse, endpoint: Endpoint = "chat") -> RequestRefus
     return refusal(error.message, status=error.code, param=error.param, endpoint=endpoint)
 
 
-def _note(refused: RequestRefusedError, error: Exception, call: EngineCall) -> None:
-    """Log what the client is told nothing about: the classes of the error, never its words."""
+def _log_refusal(refused: RequestRefusedError, error: Exception, call: EngineCall) -> None:
+    """Log the error classes of a refusal that does not explain itself; never an error's message."""
     kinds = [type(cause).__name__ for cause in causes_of(error)]
     if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("engine_request_failed", id=call.id, error=kinds[0])
-    elif told_nothing(refused):
+    elif is_unexplained(refused):
         log.warning("engine_refused_request", id=call.id, errors=kinds, place=_raised_at(error))
 
 
@@ -392,7 +400,7 @@ def _raised_at(error: Exception) -> str:
 
 
 def _limits(llm: TappedLLM) -> Limits:
-    """What this engine takes of a request."""
+    """Return the engine's bounds on a request."""
     config = llm.model_config
     vocabulary = config.get_vocab_size()
     return Limits(
@@ -407,50 +415,55 @@ def _limits(llm: TappedLLM) -> Limits:
 
 def _parse(config: EngineConfig, *, cpu: bool) -> Namespace:
     refuse_other_model(config.extra_args)
-    with refusing(config):
+    with naming_the_setting(config):
         args: Namespace = make_arg_parser(_Parser()).parse_args(vllm_arguments(config, cpu=cpu))
         validate_parsed_serve_args(args)
     if getattr(args, "model_tag", None):  # as in `vllm serve MODEL`
-        raise EngineStartError("engine.extra_args: take out what is no flag: engine.model is it.")
+        raise EngineStartError(
+            "engine.extra_args: take out the argument without a flag; engine.model names the model."
+        )
     refuse_unsafe(args)
     return args
 
 
 class _Parser(FlexibleArgumentParser):
-    """vLLM's, which says what is wrong with an argument instead of ending the process."""
+    """vLLM's parser, but with an exception for a wrong argument instead of exiting the process."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
 def _check_parsers(config: EngineConfig) -> None:
-    """Raises `EngineStartError` for a parser that vLLM does not have: it looks after loading."""
-    with refusing(config, "engine.tool_call_parser"):
+    """Raise `EngineStartError` for a parser that vLLM does not have.
+
+    vLLM itself checks this only after it has loaded the model.
+    """
+    with naming_the_setting(config, "engine.tool_call_parser"):
         ParserManager.get_tool_parser(config.tool_call_parser, enable_auto_tools=True)
-    with refusing(config, "engine.reasoning_parser"):
+    with naming_the_setting(config, "engine.reasoning_parser"):
         ParserManager.get_reasoning_parser(config.reasoning_parser)
 
 
 def configure(config: EngineConfig) -> tuple[Namespace, VllmConfig]:
-    """What vLLM starts with, checked against the model's files and the device.
+    """Return vLLM's arguments and config, checked against the model's files and the device.
 
-    Loads no weights and starts nothing. Raises `EngineStartError` naming the setting at fault.
+    Loads no weights and starts nothing. Raises `EngineStartError`, naming the setting at fault.
     """
     args = _parse(config, cpu=current_platform.is_cpu())
     _check_parsers(config)
-    with refusing(config):
+    with naming_the_setting(config):
         return args, AsyncEngineArgs.from_cli_args(args).create_engine_config()
 
 
 def _start_llm(
     args: Namespace, vllm_config: VllmConfig, limits: StructuredOutputsConfig, *, fast: bool
 ) -> TappedLLM:
-    """Start EngineCore and wait until it is ready (blocks: seconds to minutes)."""
+    """Start EngineCore and wait until it is ready. Blocks for seconds to minutes."""
     if fast:
-        # vLLM's CPU platform has just forced spawn and the multi-process executor.
+        # `vllm.platforms.cpu` has just forced spawn and the multi-process executor.
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
         vllm_config.parallel_config.distributed_executor_backend = "uni"
-        # A forked child inherits this flag and would not load our plug-in.
+        # A forked child inherits `plugins_loaded` and would not load Pawl's plug-in.
         vllm.plugins.plugins_loaded = False
     return TappedLLM(
         vllm_config,
@@ -462,7 +475,7 @@ def _start_llm(
 
 
 def _serve(llm: TappedLLM, args: Namespace) -> _Serving:
-    """The serving layer over `llm`, built as vLLM's own server builds it."""
+    """Build the serving layer over `llm` as vLLM's own server does."""
     paths = [BaseModelPath(name=name, model_path=args.model) for name in args.served_model_name]
     models = LabelledModels(llm, paths)
     shared = {
@@ -505,8 +518,8 @@ def _describe(llm: TappedLLM, args: Namespace, folder: Path) -> EngineInfo:
 
 
 def warn_without_chat_template(llm: TappedLLM, args: Namespace) -> None:
-    """Say at the start that chat will be refused; completions need no template."""
-    if not isinstance(llm.renderer, HfRenderer):  # other renderers bring theirs along
+    """Log a warning at startup if chat will be refused; completions need no template."""
+    if not isinstance(llm.renderer, HfRenderer):  # other renderers have their own template
         return
     template = load_chat_template(args.chat_template)
     tokenizer = llm.renderer.get_tokenizer()
@@ -515,12 +528,17 @@ def warn_without_chat_template(llm: TappedLLM, args: Namespace) -> None:
 
 
 async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmEngine:
-    """Start vLLM on `config` and wait until it answers.
+    """Start vLLM and return the engine once it can answer.
 
-    Blocks the event loop until then: the kernel ties the engine to the thread that starts it, so
-    that must be one that lives as long as the engine (`server.engine.parent_death`). `fast_start`
-    forks and keeps the model in EngineCore's own process: seconds instead of a quarter of a minute,
-    for tests on a CPU only. Raises `EngineStartError`.
+    Blocks the event loop meanwhile: the kernel ties the engine to the thread that starts it, so
+    that must be a thread that lives as long as the engine (`common.parent_death`). Raises
+    `EngineStartError`.
+
+    Args:
+        config: The engine's settings.
+        fast_start: Fork, and keep the model in EngineCore's own process. Takes seconds instead of a
+            quarter of a minute. For tests on a CPU only.
+
     """
     if not config.model:
         raise EngineStartError("No model: name one with --model or the setting engine.model.")
@@ -528,7 +546,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     require_adapters(config.model, cpu=cpu)
     prepare_environment(os.environ, cpu=cpu)
     remove_leftovers()
-    scratch = Scratch.create()  # where the start fails, the next one removes it
+    scratch = Scratch.create()  # if the start fails, the next one removes it
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch.path)
     started = perf_counter()
     args, vllm_config = configure(config)
@@ -538,13 +556,13 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     try:
         require_generation(config.model, await llm.get_supported_tasks())
         info = _describe(llm, args, base_folder(config))
-        with refusing(config):
+        with naming_the_setting(config):
             serving = _serve(llm, args)
         engine = VllmEngine(llm, serving, info, scratch)
     except BaseException:
         llm.shutdown(_SHUTDOWN_SECONDS)
         raise
-    # As vLLM's server does: what lives for ever need not be walked by every collection.
+    # As vLLM's server does, so that garbage collections skip permanent objects.
     freeze_gc_heap()
     warn_without_chat_template(llm, args)
     if not fast_start:

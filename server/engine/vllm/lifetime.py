@@ -1,4 +1,4 @@
-"""An engine as something that lives: probed, killed, found dead, closed."""
+"""The life cycle of the vLLM engine: probe, kill, detect death, close."""
 
 import asyncio
 import multiprocessing
@@ -9,7 +9,7 @@ from server.engine.vllm.liveness import unless, until
 
 
 class Lifetime(ABC):
-    """The part of an engine that knows whether it lives; its processes are multiprocessing's."""
+    """Tracks whether an engine is alive. Its processes are children started by multiprocessing."""
 
     def __init__(self) -> None:
         self._killed = False
@@ -17,7 +17,7 @@ class Lifetime(ABC):
 
     @abstractmethod
     def _stopped(self) -> bool:
-        """Whether its processes have died."""
+        """Return whether its processes have died."""
 
     @abstractmethod
     async def _one_token(self) -> None:
@@ -25,14 +25,14 @@ class Lifetime(ABC):
 
     @abstractmethod
     async def _shut_down(self) -> None:
-        """Stop its processes and wait for their end."""
+        """Stop its processes and wait for them to end."""
 
     def alive(self) -> bool:
-        """Whether the engine is not known to be dead; vLLM watches its processes."""
+        """Return False once the engine is known to be dead; vLLM watches its processes."""
         return self._closing is None and not self._killed and not self._stopped()
 
     async def wait_dead(self) -> None:
-        """Return when the engine dies, within two seconds of its process; never after `close`."""
+        """Return within two seconds of the death of its process; never return after `close`."""
         await until(lambda: self._stopped() and self._closing is None)
 
     async def probe(self) -> None:
@@ -41,13 +41,13 @@ class Lifetime(ABC):
         await unless(self._stopped, self._one_token())
 
     def kill(self) -> None:
-        """End its processes at once, stopped ones too; those below them die with them."""
+        """Kill its processes at once, even stopped ones; their descendants die with them."""
         self._killed = True
         for process in multiprocessing.active_children():
             process.kill()
 
     async def close(self) -> None:
-        """Stop it and its processes; requests in flight end with an error event."""
+        """Stop the engine and its processes; requests in flight end with an error event."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._shut_down())
         await asyncio.shield(self._closing)

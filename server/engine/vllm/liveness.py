@@ -1,4 +1,4 @@
-"""Waiting for something that an engine may die of."""
+"""Waits that end if the engine dies."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,15 +12,16 @@ _POLL_SECONDS = 0.25
 
 
 async def until(happened: Callable[[], bool]) -> None:
-    """Return within a quarter of a second of `happened()`, a flag that another thread sets."""
-    while not happened():  # noqa: ASYNC110  (vLLM sets it from a thread and wakes nobody)
+    """Return within a quarter of a second after `happened()`, set by another thread, is true."""
+    while not happened():  # noqa: ASYNC110  (vLLM sets its flag from a thread and signals no event)
         await asyncio.sleep(_POLL_SECONDS)
 
 
 async def unless(stopped: Callable[[], bool], work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; a dead engine leaves it waiting for ever.
+    """Return the result of `work`, which would never end if the engine died.
 
-    Raises `EngineDeadError` once `stopped()` and what `work` raises. Cancels `work` with itself.
+    Raises what `work` raises, and `EngineDeadError` once `stopped()` is true. Cancelling this call
+    cancels `work`.
     """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(until(stopped))

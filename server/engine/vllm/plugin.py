@@ -1,7 +1,7 @@
-"""Pawl's vLLM plug-in: what every process of the engine does first.
+"""Pawl's vLLM plug-in, which runs first in every process of the engine.
 
-vLLM loads the plug-ins of the group `vllm.general_plugins` in each process it starts, and this is
-one (see pyproject.toml).
+vLLM loads the plug-ins of the entry point group `vllm.general_plugins` in each process it starts
+(`vllm.plugins`); pyproject.toml registers this one.
 """
 
 import logging
@@ -16,15 +16,15 @@ _GROUP, _NAME = "vllm.general_plugins", "pawl"
 
 
 def install() -> None:
-    """Tie the process to its parent, and keep everybody's text out of its log."""
+    """Make the process die with its parent, and keep request text out of its log."""
     die_with_parent()
     strip_messages(logging.getLogger("vllm"))
 
 
 def require_plugin(environment: MutableMapping[str, str]) -> None:
-    """Make sure that vLLM will load the plug-in, also where `VLLM_PLUGINS` lists others.
+    """Make sure that vLLM will load the plug-in, even if `VLLM_PLUGINS` lists only others.
 
-    Raises `EngineStartError` when the package was not installed with its entry points.
+    Raises `EngineStartError` if the package is installed without its entry points.
     """
     if not entry_points(group=_GROUP, name=_NAME):
         raise EngineStartError("Pawl's vLLM plug-in is not installed: run `make setup` again.")

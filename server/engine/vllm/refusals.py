@@ -1,4 +1,4 @@
-"""Refusals in our own words: what vLLM, pydantic and templates say may quote the client's text."""
+"""Rewrites the errors of vLLM, pydantic and chat templates, which may quote the client's text."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,11 @@ _REFUSED = "The engine refused this."
 _WHY: Mapping[str, str] = {
     "thinking_token_budget": "needs engine.reasoning_parser, which this server has not set.",
 }
-"""What the engine's refusal of a field means, where one reason is left after our own checks."""
+"""Fields for which only one reason is left once Pawl's own checks have passed."""
 
-_SPEAKING = frozenset({"missing", "literal_error"})
-_SPEAKING_ENDINGS = ("_type", "_parsing")
-"""Kinds of pydantic errors whose message says what was expected and quotes nothing."""
+_CLEAR = frozenset({"missing", "literal_error"})
+_CLEAR_ENDINGS = ("_type", "_parsing")
+"""Types of pydantic errors whose message says what was expected and quotes no input."""
 _EXPECTED: Mapping[str, str] = {
     "string_type": "a text",
     "list_type": "a list",
@@ -43,18 +43,18 @@ _EXPECTED: Mapping[str, str] = {
 }
 
 
-def told_nothing(refused: RequestRefusedError) -> bool:
-    """Whether the refusal says neither which field nor why: then only the log can help."""
+def is_unexplained(refused: RequestRefusedError) -> bool:
+    """Return whether the refusal names neither a field nor a reason, so only the log can help."""
     return refused.message == _REFUSED
 
 
 def refusal(
     message: str, *, status: int, param: str | None = None, endpoint: Endpoint = "chat"
 ) -> RequestRefusedError:
-    """What vLLM refused, without its words, which may quote the request."""
+    """Return a refusal of Pawl for one of vLLM, whose message may quote the request."""
     if found := _TOO_LONG.search(message):
         return too_long(endpoint, int(found.group(1)))
-    if param in _LENGTHS:  # within the context by itself: the prompt has left no token of it
+    if param in _LENGTHS:  # the value alone fits the context, so the prompt leaves no room for it
         return too_long(endpoint, None)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return RequestRefusedError("The engine is busy; try again later.", status=status)
@@ -64,7 +64,7 @@ def refusal(
 
 
 def _unnamed(message: str, param: str | None, endpoint: Endpoint) -> RequestRefusedError | None:
-    """What vLLM refuses without the name of the field."""
+    """Return the refusal for a message of vLLM that does not name the field; else None."""
     if "--tool-call-parser" in message:
         why = "this server reads no tool calls; set engine.tool_call_parser."
         return refuse("tool_choice", why)
@@ -84,9 +84,10 @@ def _named(shown: str | None, status: int) -> RequestRefusedError:
 
 
 def unless_structure(refused: RequestRefusedError, call: EngineCall) -> RequestRefusedError:
-    """`refused`, or the request's own fault where the engine failed on a grammar made from it.
+    """Return a 400 if the engine failed on the request's grammar, else `refused` itself.
 
-    VLLM compiles some in its engine only, and reports those that fail as its own errors.
+    vLLM's engine (`vllm.v1.structured_output`) reports a grammar that does not compile as an
+    internal error (500).
     """
     asked = any(call.body.get(name) for name in ("response_format", "structured_outputs", "tools"))
     failed = refused.status == HTTPStatus.INTERNAL_SERVER_ERROR
@@ -99,10 +100,11 @@ def _no_structure() -> RequestRefusedError:
 
 
 def template_refusal(error: BaseException) -> RequestRefusedError | None:
-    """What the chat template's failure means; None where the error is not a template's.
+    """Return the refusal for an error of the chat template, or None for any other error.
 
-    vLLM raises the template's error as the cause of one of its own (since 0.32), so all causes
-    are looked at. Classes are told by name: jinja2 and vLLM's renderers are imported by vLLM only.
+    Looks at all causes, because vLLM (since 0.32) raises the template's error as the cause of its
+    own (`vllm.renderers.hf`). Compares class names, so that this module need not import jinja2 and
+    vLLM's renderers.
     """
     causes = list(causes_of(error))
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
@@ -121,7 +123,7 @@ def template_refusal(error: BaseException) -> RequestRefusedError | None:
 
 
 def _in_template(error: BaseException) -> bool:
-    """Whether the error passed through code that jinja2 compiled from a template."""
+    """Return whether the error passed through code that jinja2 compiled from a template."""
     traceback = error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == "<template>":
@@ -131,7 +133,7 @@ def _in_template(error: BaseException) -> bool:
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from, each once."""
+    """Yield the error and the chain of errors that caused it, each once."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
@@ -141,10 +143,10 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestRefusedError:
-    """What pydantic refused first, with its place and no input.
+    """Return a refusal for the first problem that pydantic found, with its place but no input.
 
-    A value in a union of types gives one error for each type. Those at the deepest place are the
-    nearest misses; together they say what is expected there.
+    A value that fits no type of a union gives one error for each type. The errors at the deepest
+    place come from the closest types; together they say what is expected there.
     """
     deepest = max(errors, key=lambda one: len(one["loc"]))
     told = place(_parts(deepest))
@@ -153,7 +155,7 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestRefusedError:
 
 
 def _parts(error: Mapping[str, Any]) -> list[str | int]:
-    """The place without the names of a union's types, which pydantic puts between."""
+    """Return the place without the names of a union's types, which pydantic inserts."""
     parts = [part for part in error["loc"] if isinstance(part, int) or part in KNOWN]
     return ["messages", *parts] if parts and isinstance(parts[0], int) else parts
 
@@ -163,7 +165,7 @@ def _expectation(errors: Sequence[Mapping[str, Any]]) -> str:
     expected = list(dict.fromkeys(_EXPECTED[kind] for kind in kinds if kind in _EXPECTED))
     if len(errors) > 1 and expected:
         return f"must be {' or '.join(expected)}"
-    speaks = kinds[0] in _SPEAKING or kinds[0].endswith(_SPEAKING_ENDINGS)
+    speaks = kinds[0] in _CLEAR or kinds[0].endswith(_CLEAR_ENDINGS)
     return str(errors[0]["msg"]) if speaks else "is not valid"
 
 

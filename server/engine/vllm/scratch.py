@@ -1,9 +1,10 @@
-"""What an engine leaves behind when it is killed: sockets in the temporary folder, shared memory.
+"""Removes the sockets and shared memory that a killed engine leaves behind.
 
-vLLM removes both when it ends well. After kill -9 of everything at once nobody does, and what piles
-up in /dev/shm keeps an engine from starting one day. So each engine has a folder of its own with
-its sockets and a note of its shared memory, under a lock that the kernel lets go with the process;
-the next engine removes what no process holds any more.
+vLLM removes both only when it shuts down normally. After `kill -9` of all its processes they
+remain, and a full /dev/shm would keep an engine from starting. Each engine therefore has a folder
+with its sockets and a list of its shared memory, under a file lock that the kernel releases when
+the process ends. The next engine removes the folders without a lock, and the files they list.
+May go once vLLM cleans up after killed processes itself.
 """
 
 import fcntl
@@ -21,14 +22,14 @@ import structlog
 from common.processes import family
 
 PREFIX = "pawl-engine-"
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (Linux' own place)
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (where Linux keeps it)
 _LOCK, _NOTE = "lock", "shared_memory.json"
 
 log = structlog.get_logger()
 
 
 class Scratch:
-    """The folder of one engine. `path` is short enough for sockets in it."""
+    """The folder of one engine; `path` is short enough for the paths of sockets in it."""
 
     def __init__(self, path: Path, lock: IO[str]) -> None:
         self.path = path
@@ -36,27 +37,27 @@ class Scratch:
 
     @classmethod
     def create(cls, parent: Path | None = None) -> Self:
-        """Make one below `parent`, the temporary folder unless told otherwise."""
+        """Create a folder in `parent`; None is the system's temporary folder."""
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
         new = path / "new"
         lock = new.open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
-        new.rename(path / _LOCK)  # nobody finds it before it is locked
+        new.rename(path / _LOCK)  # so that it is never seen unlocked
         return cls(path, lock)
 
     def note(self, names: Iterable[str]) -> None:
-        """Note the files in /dev/shm that are this engine's."""
+        """Record the files in /dev/shm that belong to this engine."""
         inodes = {name: (SHARED_MEMORY / name).stat().st_ino for name in names}
         (self.path / _NOTE).write_text(json.dumps(inodes))
 
     def remove(self) -> None:
-        """Remove it: the engine has ended. Safe to call twice."""
+        """Remove the folder after the engine has ended. Safe to call twice."""
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
 
 def remove_leftovers(parent: Path | None = None) -> None:
-    """Remove what dead engines of this user have left below `parent` and in /dev/shm."""
+    """Remove what this user's dead engines left in `parent` and in /dev/shm."""
     for folder in (parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*"):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             continue
@@ -75,7 +76,7 @@ def _abandoned(lock: IO[str]) -> bool:
 
 
 def _remove_noted(folder: Path) -> int:
-    """Remove the noted shared memory, unless the name is another's by now; how many there were."""
+    """Remove the recorded files, except names that another file has taken; return how many."""
     try:
         inodes: dict[str, int] = json.loads((folder / _NOTE).read_text())
     except (FileNotFoundError, ValueError):
@@ -90,7 +91,7 @@ def _remove_noted(folder: Path) -> int:
 
 
 def shared_memory_below(pid: int) -> set[str]:
-    """The files in /dev/shm that `pid` and the processes below it have mapped."""
+    """Return the names of files in /dev/shm that `pid` and its descendants have mapped."""
     return {name for process in family(pid) for name in _mapped(process)}
 
 

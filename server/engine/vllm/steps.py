@@ -1,19 +1,22 @@
-"""Counts an engine's steps. Imports no engine: vLLM takes it for one of its loggers by shape."""
+"""Counts an engine's steps.
+
+Imports no vLLM: the counter has the methods of `vllm.v1.metrics.loggers.StatLoggerBase`.
+"""
 
 from typing import Protocol
 
 
 class SchedulerStats(Protocol):
-    """What a step's message says of the scheduler."""
+    """The scheduler's statistics in a step's message."""
 
     num_running_reqs: int
 
 
 class StepCounter:
-    """Rises with each step in which a request ran: in a long prefill too, which gives no token.
+    """Counts the steps in which a request ran, including those of a prefill, which give no token.
 
-    vLLM's EngineCore sends a message a step, and `record` is called for each. A step in which
-    nothing ran, though requests wait, does not count.
+    vLLM's EngineCore sends a message for each step, and vLLM calls `record` for each message. A
+    step in which requests waited but none ran does not count.
     """
 
     def __init__(self) -> None:
@@ -26,14 +29,14 @@ class StepCounter:
         mm_cache_stats: object = None,
         engine_idx: int = 0,
     ) -> None:
-        """Take a message; `iteration_stats` is there when it brought tokens."""
+        """Process a message; `iteration_stats` is None if it brought no tokens."""
         del mm_cache_stats, engine_idx
         ran = scheduler_stats is not None and scheduler_stats.num_running_reqs > 0
         if ran or iteration_stats is not None:
             self.steps += 1
 
     def log(self) -> None:
-        """Say nothing: vLLM asks every few seconds."""
+        """Do nothing; vLLM calls this every few seconds."""
 
     def log_engine_initialized(self) -> None:
-        """Say nothing."""
+        """Do nothing."""

@@ -1,9 +1,9 @@
-"""What vLLM compiles for a request: the grammar in its sampling parameters, and the tokenizer."""
+"""Extracts what vLLM compiles for a request: its grammar and the tokenizer."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import xgrammar  # noqa: F401  (vLLM imports it at the first schema, which would wait for that)
+import xgrammar  # noqa: F401  (imported here so that the first schema need not wait for it)
 from vllm.config import VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.v1.structured_output.backend_types import StructuredOutputOptions
@@ -24,9 +24,9 @@ _KINDS: Mapping[StructuredOutputOptions, GrammarKind] = {
 
 
 def grammar_of(params: SamplingParams) -> Grammar | None:
-    """What the engine would compile for `params`, whichever way the request said it.
+    """Return the grammar that the engine would compile for `params`.
 
-    None where the answer is free, or where vLLM refuses the parameters by itself.
+    Returns None if the answer is unconstrained or vLLM itself refuses the parameters.
     """
     wanted = params.structured_outputs
     if wanted is None or wanted.all_constraints_none():
@@ -40,7 +40,7 @@ def grammar_of(params: SamplingParams) -> Grammar | None:
 
 
 def serialized_tokenizer(config: VllmConfig, tokenizer: Any) -> str:
-    """The engine's tokenizer as xgrammar reads it, made by vLLM's own backend (takes seconds)."""
+    """Return xgrammar's serialized tokenizer, made by vLLM's own backend. Takes seconds."""
     size = config.model_config.get_vocab_size()
     backend = XgrammarBackend(config, tokenizer=tokenizer, vocab_size=size)
     grammar = backend.compiler.compile_json_schema(_ANY_OBJECT)

@@ -1,4 +1,4 @@
-"""What an engine's outputs say, kept in the tap. Imports no engine: vLLM's outputs fit by shape."""
+"""Copies vLLM's outputs, which protocols describe here, into the call's tap. Imports no vLLM."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -13,16 +13,16 @@ from server.engine.nan_alarm import NanAlarm
 
 
 class TokenTimes(Protocol):
-    """The engine's own figures of a request; seconds of its clock, 0 where it has not happened."""
+    """The engine's times of a request, in seconds on its clock; 0 for an event still to come."""
 
     first_token_ts: float
     last_token_ts: float
     is_corrupted: bool
-    """Whether the logits of a token had NaN; vLLM counts with VLLM_COMPUTE_NANS_IN_LOGITS only."""
+    """Whether a token's logits had NaN. Set only with `VLLM_COMPUTE_NANS_IN_LOGITS`."""
 
 
 class SampledChoice(Protocol):
-    """One choice's new text and token ids, and why it ended if it has."""
+    """One choice's new text and token ids, and its finish reason once it has ended."""
 
     index: int
     text: str
@@ -31,36 +31,36 @@ class SampledChoice(Protocol):
 
 
 class Output(Protocol):
-    """One engine output: deltas when streaming, else everything at once."""
+    """One engine output: a delta if the request streams, else the complete answer."""
 
     @property
     def prompt_token_ids(self) -> Sequence[int] | None:
-        """Given with the first output of a request."""
+        """The prompt's token ids, with the first output of a request."""
         ...
 
     @property
     def num_cached_tokens(self) -> int | None:
-        """Prompt tokens found in the prefix cache."""
+        """The number of prompt tokens found in the prefix cache."""
         ...
 
     @property
     def metrics(self) -> TokenTimes | None:
-        """None where statistics are off."""
+        """The request's times; None if statistics are off."""
         ...
 
     @property
     def finished(self) -> bool:
-        """Whether it is the request's last."""
+        """Whether this is the request's last output."""
         ...
 
     @property
     def outputs(self) -> Sequence[SampledChoice]:
-        """The choices that have something new."""
+        """The choices with new tokens."""
         ...
 
 
 def feed(tap: Tap, output: Output) -> None:
-    """Append one output to `tap`; runs once a token, so it does no more than that."""
+    """Append one output to `tap`. Runs once per token, so it does nothing else."""
     tap.last_token = perf_counter()
     if tap.first_token is None:
         tap.first_token = tap.last_token - _since_first_token(output.metrics)
@@ -77,7 +77,7 @@ def feed(tap: Tap, output: Output) -> None:
 
 
 def is_not_finite(output: Output) -> bool:
-    """Whether a token of the answer was sampled from logits with NaN."""
+    """Return whether a token of the answer was sampled from logits with NaN."""
     return output.metrics is not None and output.metrics.is_corrupted
 
 
@@ -86,7 +86,7 @@ def _is_abort(output: Output) -> bool:
 
 
 def _since_first_token(times: TokenTimes | None) -> float:
-    """Seconds from the first token to the last of an output that came in one piece."""
+    """Return the seconds from the first to the last token of an answer that is not streamed."""
     if times is None or not times.first_token_ts:
         return 0.0
     return max(0.0, times.last_token_ts - times.first_token_ts)
@@ -94,7 +94,7 @@ def _since_first_token(times: TokenTimes | None) -> float:
 
 @dataclass(slots=True)
 class CurrentCall:
-    """The call that the running task answers, and its outputs once it has reached the engine."""
+    """The call that the running task answers, and its outputs once the engine has it."""
 
     call: EngineCall
     alarm: NanAlarm
@@ -103,7 +103,7 @@ class CurrentCall:
     """Why it was refused on its way into the engine; vLLM's layers would reword it."""
 
     async def release(self) -> None:
-        """Stop it in the engine; nothing happens where it has ended or never began."""
+        """Stop the request in the engine; does nothing if it has ended or never started."""
         if self.outputs is not None:
             await self.outputs.aclose()
 
@@ -114,7 +114,7 @@ OutputT = TypeVar("OutputT", bound=Output)
 
 
 def tapped(outputs: AsyncGenerator[OutputT, None]) -> AsyncGenerator[OutputT, None]:
-    """`outputs`, fed into the current call's tap; as they are where no call is current."""
+    """Return `outputs`, copied into the current call's tap as they pass, if there is a call."""
     current = current_call.get()
     if current is None:
         return outputs
@@ -137,6 +137,6 @@ async def _feeding(
                 current.alarm.finite(current.call.version)
             feed(tap, output)
             if _is_abort(output):
-                # The engine shuts down; passed on, it would look like an answer's own end.
+                # The engine is shutting down; vLLM's output would look like a normal end.
                 raise RequestAbortedError
             yield output
