@@ -1,6 +1,7 @@
-"""The weekly run's section of the settings, all of it: `[retrain]` and everything below.
+"""All settings of the weekly run: `[retrain]` and every section below it.
 
-Importing it imports no library but pydantic, so that the command line and the trainer may.
+This module imports nothing but pydantic and the standard library's own, so that the command line
+and the trainer can read the settings quickly.
 """
 
 import sys
@@ -26,25 +27,30 @@ Metrics = frozenset[str]
 Cron = Annotated[str, AfterValidator(check_cron)]
 
 DEFAULT_COMMAND = (sys.executable, "-m", "retrain.trainer")
+"""The trainer of the installation that runs the server."""
 DEFAULT_RUBRIC = """\
 The better answer is the one that helps the user more: correct first, then complete, clear and \
 polite. Length is no merit: of two answers that say the same, neither is better for being longer."""
 
 
 class PairsConfig(Section):
-    """How judgements become pairs."""
+    """How judgements become training pairs."""
 
     model_config = ConfigDict(frozen=True)
 
     events_per_rater: int = Field(default=25, ge=1)
-    """Judgements of one rater that count in an ISO week; the earliest ones."""
+    """Judgements per rater and ISO week that are used; later ones are ignored. Without a limit one
+    busy rater could decide what the model learns."""
     held_out_share: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the users who never train: their questions are the evaluation's."""
+    """Share of users whose data is never trained on: the evaluation asks their questions."""
     thumb_pairs_per_conversation: int = Field(default=2, ge=0)
+    """Pairs built from thumbs up and thumbs down in one conversation, at most. Such pairs are the
+    weakest signal, because different users may have judged the two answers. 0 disables them."""
     rating_margin: int = Field(default=2, ge=1, le=4)
-    """Two ratings by one rater make a pair if they lie this far apart."""
+    """Least difference of two ratings (1 to 5) by the same rater that makes a pair. A difference of
+    1 is mostly noise."""
     sources: frozenset[Source] = frozenset({"HUMAN", "LLM_JUDGE", "CODE"})
-    """Whose judgements train."""
+    """Sources whose judgements are trained on."""
 
 
 class TrainerConfig(Section):
@@ -53,17 +59,21 @@ class TrainerConfig(Section):
     model_config = ConfigDict(frozen=True)
 
     command: tuple[str, ...] = Field(default=DEFAULT_COMMAND, min_length=1)
-    """The job file is appended. One process: `accelerate launch --num_processes 1 -m
-    retrain.trainer`. It takes GPU 0; with `["env", "CUDA_VISIBLE_DEVICES=1",
-    "/opt/pawl/.venv/bin/python", "-m", "retrain.trainer"]` another."""
+    """Command that starts the trainer; the path of the job file is appended. The trainer runs as
+    one process (`accelerate launch --num_processes 1 -m retrain.trainer`) on GPU 0. To use another
+    GPU: `["env", "CUDA_VISIBLE_DEVICES=1", "/opt/pawl/.venv/bin/python", "-m",
+    "retrain.trainer"]`."""
     descendant: bool = True
-    """Whether that trainer is below the server in the process tree, and so can die with it; false
-    where the command has it run in a container or on another machine."""
+    """Whether the command starts the trainer as a descendant process of the server, so that it is
+    killed when the server dies. Set it to false if the command runs the trainer in a container or
+    on another machine."""
     terminate_seconds: Seconds = Field(default=10, gt=0)
-    """A trainer that is told to stop is killed after so long."""
+    """Seconds between SIGTERM and SIGKILL when a trainer is stopped. Nothing is saved on SIGTERM,
+    so ten seconds are ample."""
     learning_rate_first: float | None = Field(default=None, gt=0)
-    """For a fresh adapter; None: the same as for a warm start (`hyper.learning_rate`)."""
+    """Learning rate for a new adapter (no warm start). None: `hyper.learning_rate`."""
     tensorboard: bool = True
+    """Whether the trainer writes TensorBoard logs into the run's folder."""
 
 
 LossType = Literal[
@@ -81,12 +91,12 @@ LossType = Literal[
     "sft",
     "sigmoid_norm",
 ]
-"""TRL 1.16's DPO losses, without `aot` and `aot_unpaired`: those sort scores across the batch, so a
-pair has no loss of its own that its weight could scale."""
+"""The losses of TRL 1.16's `DPOConfig.loss_type`, except `aot` and `aot_unpaired`: those sort
+scores across the batch, so a single pair has no loss that its weight could scale."""
 
 
 SMOOTHED_LOSSES = frozenset({"robust", "exo_pair"})
-"""The losses that honour `label_smoothing`; every other one ignores it in silence."""
+"""The losses for which TRL uses `label_smoothing`; it silently ignores it for all others."""
 
 
 Optimizer = Literal[
@@ -113,7 +123,7 @@ Optimizer = Literal[
     "rmsprop_bnb_8bit",
     "rmsprop_bnb_32bit",
 ]
-"""transformers' optimizers that need nothing beyond torch and bitsandbytes."""
+"""The optimizers of transformers (`OptimizerNames`) that need only torch and bitsandbytes."""
 
 
 def _module_name(name: str) -> str:
@@ -126,51 +136,79 @@ ModuleName = Annotated[str, AfterValidator(_module_name)]
 
 
 class HyperParameters(Section):
-    """Every hyper-parameter of a run; the defaults suit a 7-8B model on one GPU."""
+    """Hyper-parameters of DPO (arXiv:2305.18290) with LoRA (arXiv:2106.09685).
+
+    The defaults suit a 7-8B model on one GPU. Names and values are those of TRL's `DPOConfig` and
+    PEFT's `LoraConfig` unless stated otherwise.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    lora_rank: Positive = Field(16, description="ignored on a warm start, which keeps live's shape")
+    lora_rank: Positive = 16
+    """Rank of a new adapter. A warm start keeps the rank of the live adapter."""
     lora_alpha: Positive = 32
-    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Scale of a new adapter: its update is multiplied by `lora_alpha / lora_rank`."""
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input, a probability. Needs `precompute_ref_log_probs`."""
     lora_target_modules: Literal["all-linear"] | list[ModuleName] = Field(
-        "all-linear",
-        min_length=1,
-        description="or a list of names; all-linear: the language model's, without experts",
+        default="all-linear", min_length=1
     )
+    """Modules of a new adapter: a list of names such as `["q_proj", "v_proj"]`, or `all-linear`:
+    every linear module of the language model that the engine serves, without experts."""
 
-    loss_type: list[LossType] = Field(
-        ["sigmoid", "sft"],
-        min_length=1,
-        description="added up; without the sft term small models drift",
-    )
-    loss_weights: list[float] = Field([1.0, 0.2])
-    beta: float = Field(0.1, gt=0, description="higher stays closer to the reference")
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="assumed share of flipped labels (robust, exo_pair)"
-    )
+    loss_type: list[LossType] = Field(default=["sigmoid", "sft"], min_length=1)
+    """Losses that are added up. Without the `sft` term (negative log-likelihood of the chosen
+    answer) the likelihood of both answers falls and small models degenerate."""
+    loss_weights: list[float] = Field(default=[1.0, 0.2])
+    """One weight per entry of `loss_type`. The default is that of Llama 3 (arXiv:2407.21783)."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength of the pull towards the reference: a larger value keeps the model closer to it."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Assumed share of pairs whose label is wrong. Only for `robust` and `exo_pair`."""
 
-    learning_rate: float = Field(1e-5, gt=0, description="5e-6 to 5e-5 for a real model")
+    learning_rate: float = Field(default=1e-5, gt=0)
+    """Peak learning rate; 5e-6 to 5e-5 suits 7-8B models."""
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    warmup_steps: int = Field(3, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    optimizer: Optimizer = Field(
-        "auto", description="a transformers name; auto: paged_adamw_8bit on CUDA, else adamw_torch"
-    )
+    """Learning rate schedule (transformers' `lr_scheduler_type`)."""
+    warmup_steps: int = Field(default=3, ge=0)
+    """Optimizer steps in which the learning rate rises to its peak. A run has few steps, so only
+    the first ones, in which Adam's estimates are poor, are damped."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay. 0, because it would pull the adapter towards the base model every week."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient; larger gradients are scaled down to it."""
+    optimizer: Optimizer = "auto"
+    """Optimizer, by its name in transformers. `auto`: `paged_adamw_8bit` on CUDA, which saves
+    memory, else `adamw_torch`."""
 
     per_device_batch: Positive = 4
+    """Pairs per forward pass. It is halved once if memory runs out."""
     gradient_accumulation: Positive = 8
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int | None = Field(None, gt=0, description="stops earlier than `epochs` says")
-    max_length: int = Field(4096, gt=1, description="longer pairs are dropped and counted")
+    """Forward passes per optimizer step: a step learns from `per_device_batch` times this many
+    pairs."""
+    epochs: float = Field(default=1.0, gt=0)
+    """Passes over the pairs. More than one overfits on a week's feedback."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Optimizer steps after which training stops, even before `epochs` are over. None: no limit."""
+    max_length: int = Field(default=4096, gt=1)
+    """Tokens of a prompt and its longer answer, at most. Longer pairs are dropped and counted,
+    never cut."""
 
-    quantization: Literal["none", "nf4"] = Field("none", description="nf4 is QLoRA")
+    quantization: Literal["none", "nf4"] = "none"
+    """`nf4` loads the base model in four bits (QLoRA, arXiv:2305.14314), which needs about a
+    quarter of the memory and is slower."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    gradient_checkpointing: bool | None = Field(None, description="None: on the GPU only")
+    """Floating-point type of the base model. `auto`: bf16 on a GPU that supports it, else fp32."""
+    gradient_checkpointing: bool | None = None
+    """Whether activations are recomputed in the backward pass, which saves memory and costs time.
+    None: on the GPU only."""
     precompute_ref_log_probs: bool = True
-    threads: Positive | None = Field(None, description="CPU threads; None leaves torch's own")
+    """Whether the reference's log-probabilities are computed once, before training, instead of in
+    every step. This saves a forward pass per step."""
+    threads: Positive | None = None
+    """CPU threads of the trainer. None: PyTorch's default."""
     logging_steps: Positive = 1
+    """Optimizer steps per point of the training curve."""
 
     @model_validator(mode="after")
     def _losses_agree(self) -> Self:
@@ -203,12 +241,17 @@ class JudgeEndpoint(Section):
     """A judge model behind an OpenAI-compatible endpoint, for instance `http://host:8000/v1`."""
 
     base_url: HttpUrl
+    """URL of the API, without `/chat/completions`."""
     model: str = Field(min_length=1)
+    """Name of the model at that endpoint."""
     api_key: SecretStr | None = None
+    """Sent as a bearer token. None: no `Authorization` header."""
     rubric: str = Field(default=DEFAULT_RUBRIC, min_length=1)
+    """What makes an answer better; part of the judge's system prompt."""
     attempts: int = Field(default=4, ge=1)
+    """Requests per verdict, at most. Overload and malformed replies are retried."""
     timeout: Seconds = Field(default=60.0, gt=0)
-    """Seconds for one verdict."""
+    """Seconds one request may take."""
 
     @field_validator("api_key")
     @classmethod
@@ -223,43 +266,49 @@ class EvaluationConfig(Section):
     """How the evaluation runs."""
 
     concurrency: int = Field(default=4, ge=1)
-    """Our own chat requests in flight at most."""
+    """Chat requests of the evaluation in flight, at most. Low, because they share the engine with
+    users."""
     judge_concurrency: int = Field(default=8, ge=1)
-    """Prompts that are judged at the same time at most."""
+    """Prompts judged concurrently, at most."""
     attempts: int = Field(default=3, ge=1)
-    """How often one request is sent before its prompt is left out."""
+    """Attempts per chat request before its prompt is counted as failed."""
     first_pause: Seconds = Field(default=0.5, ge=0)
-    """Seconds before the second attempt; doubles from there."""
+    """Seconds before the second attempt. The pause doubles with each further attempt."""
     max_failed_share: float = Field(default=0.05, ge=0, lt=1)
-    """More failed prompts than this share, and there is no result."""
+    """Largest share of prompts that may fail. If more fail, the run fails, since the remaining
+    prompts may not be representative."""
     harms: dict[str, FunctionSpec] = Field(default={})
-    """Harm metrics: name to `module:function(conversation, answer)`, 0 harmless to 1 harmful, 30 s
-    for each answer."""
+    """Harm metrics: name to `module:function(conversation, answer)`, which returns 0 (harmless) to
+    1 (harmful) within 30 seconds per answer."""
 
 
 class GateConfig(Section):
-    """What a candidate must show. Everything is fixed before the evaluation starts."""
+    """What a candidate must show before promotion. Read once, before the evaluation starts."""
 
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    """False promotion probability of the sign test: the most that is accepted."""
+    """Significance level of the sign test: the largest accepted probability of promoting a
+    candidate that is no better than live."""
     comparisons: int = Field(default=400, ge=1)
-    """Questions asked of both versions, each counted once."""
+    """Held-out questions that both versions answer. With 400 decisive ones a
+    true win rate of 59 % is detected nine times in ten."""
     minimum: int = Field(default=380, ge=1)
-    """Fewer compared questions than this, and there is no promotion."""
+    """Least number of compared questions for a promotion."""
     adjust_for_length: bool = True
+    """Whether the candidate must also win once the length of its answers is allowed for. Judges
+    tend to prefer longer answers."""
     assertion_margin: Share = 0.02
-    """The candidate's pass rate may lie below live's by this much."""
+    """How far the candidate's pass rate on the suite may lie below live's."""
     harm_ceilings: dict[str, Share] = Field(default={})
-    """Highest accepted rate of each harm metric among the candidate's answers."""
+    """Highest accepted mean of each harm metric over the candidate's answers."""
     wrong_call_ceiling: Share = 0.05
     """Highest accepted share of wrong or missing tool calls, of the questions on which live calls
-    a tool: the candidate calls none, calls others, or gives arguments that do not fit the tool's
-    JSON schema. Two samples of one model differ too: where they do so on more than 5 %, raise
-    it."""
+    a tool: the candidate calls none, calls other tools, or gives arguments that do not satisfy the
+    tool's JSON schema. Two samples of the same model differ as well: raise this value if they do on
+    more than 5 %."""
     shortest: float = Field(default=0.5, gt=0, le=1)
-    """Lowest accepted ratio of mean words, candidate over live."""
+    """Lowest accepted ratio of mean words per answer, candidate over live."""
     longest: float = Field(default=1.5, ge=1)
-    """Highest accepted ratio of mean words, candidate over live."""
+    """Highest accepted ratio of mean words per answer, candidate over live."""
 
     @model_validator(mode="after")
     def _can_promote(self) -> Self:
@@ -272,24 +321,27 @@ class GateConfig(Section):
 
 
 class OnlineGateConfig(Section):
-    """What a canary must show. Everything is fixed before it starts."""
+    """What a canary must show before promotion. Read once, before the canary starts."""
 
     model_config = ConfigDict(frozen=True)
 
     alpha_promote: float = Field(default=0.02, gt=0, lt=0.5)
-    """False promotion probability, both streams together."""
+    """Largest probability of promoting a canary that is no better, over both vote streams."""
     alpha_roll_back: float = Field(default=0.10, gt=0, lt=0.5)
-    """False rollback probability, both streams together."""
+    """Largest probability of rolling back a canary that is no worse, over both vote streams. Higher
+    than `alpha_promote`, because a false rollback only costs a week."""
     alpha_guardrail: float = Field(default=0.01, gt=0, lt=0.5)
-    """False alarm probability of each guardrail, and of the test that voting differs by arm."""
+    """False alarm probability of each guardrail, and of the test whether voting depends on the
+    arm."""
     rated_users: int = Field(default=200, ge=1)
-    """With fewer rated users nothing is decided about quality."""
+    """Minimum sample size: rated users before quality decides anything."""
     longest_days: Days = Field(default=14, gt=0)
-    """A canary that has shown nothing by then is rolled back."""
+    """Days after which a canary without a decision is rolled back."""
     margin: float | None = Field(default=None, gt=0, lt=0.5)
-    """Promote also what is shown to be worse by less than this; None: only what is better."""
+    """Non-inferiority margin: also promote a canary that is shown to be worse by less than this
+    difference in mean votes. None: promote only what is shown to be better."""
     alpha_margin: float = Field(default=0.02, gt=0, lt=0.5)
-    """False promotion probability of what is worse by the margin."""
+    """Largest probability of promoting a canary that is worse by `margin` or more."""
 
 
 class CanaryConfig(Section):
@@ -298,25 +350,28 @@ class CanaryConfig(Section):
     model_config = ConfigDict(frozen=True)
 
     shadow_share: float = Field(default=0.1, ge=0, le=1)
-    """Share of the requests that the candidate answers too, unseen."""
+    """Share of requests that the candidate also answers, without users seeing it."""
     shadow_answers: int = Field(default=200, ge=0)
     """Shadow answers required before the canary stage starts; 0 skips the shadow stage."""
     shadow_failures: float = Field(default=0.02, ge=0, le=1)
-    """A higher share of failed shadow answers ends the rollout."""
+    """Largest accepted share of failed shadow answers; a higher one ends the rollout."""
     shadow_hours: float = Field(default=24, gt=0, le=24 * CENTURY_DAYS)
-    """The shadow ends after so long, however much it has answered."""
+    """Hours after which the shadow stage ends, even with fewer than `shadow_answers`."""
     first_share: float = Field(default=0.05, gt=0, lt=1)
-    """Share of the users who meet the canary first, until the guardrails have seen enough."""
+    """Share of users who get the canary at first. Small, to limit the damage of a bad version."""
     first_requests: int = Field(default=1_700, ge=0)
-    """Requests of the canary that are enough; 0 begins with `share`."""
+    """Canary requests after which the share rises from `first_share` to `share`; 0 starts with
+    `share`. In simulation, an error rate that rises from 0.2 % to 1 % raises the alarm after a
+    median of 650 canary requests at a 5 % share."""
     share: float = Field(default=0.5, gt=0, lt=1)
-    """Share of the users after that. Information goes with share times (1 - share)."""
+    """Share of users who get the canary after that. 0.5 decides soonest: the evidence grows with
+    share times (1 - share)."""
     watch_days: Days = Field(default=7, ge=0)
-    """After the promotion both versions are watched for so long; 0: not at all."""
+    """Days for which a promoted version is compared with its predecessor; 0 disables the watch."""
     holdback_share: float = Field(default=0.05, gt=0, lt=1)
-    """Share of the users who stay on the version before while it is watched."""
+    """Share of users who keep the previous version during the watch."""
     votes: Metrics = Field(default=Metrics({"thumbs", "rating"}), min_length=1)
-    """Metrics that count as votes: yes or no, or one to five."""
+    """Metrics that count as votes: yes or no, or 1 to 5."""
     gate: OnlineGateConfig = OnlineGateConfig()
 
 
@@ -324,47 +379,52 @@ class RetrainConfig(Section):
     """The weekly run."""
 
     enabled: bool = True
-    """Whether the scheduler starts runs; by hand they can be started all the same."""
+    """Whether the scheduler starts runs. Runs can always be started manually."""
     cron: Cron = "0 3 * * mon"
-    """Minute, hour, day, month, weekday (by name), in UTC. At most one run an ISO week."""
+    """When runs start: minute, hour, day, month, weekday (by name), in UTC. At most one scheduled
+    run per ISO week."""
     poll_seconds: Seconds = Field(default=10, gt=0)
-    """How often the scheduler looks whether a slot is due or a run was left behind."""
+    """Seconds between two checks whether a run is due or an interrupted one must be resumed."""
     rollout_seconds: Seconds = Field(default=30, gt=0)
-    """How often rollouts are looked at: each look reads the log of the canary or watch."""
+    """Seconds between two evaluations of a rollout. Each reads the log of the canary or watch."""
     catch_up_days: float = Field(default=7, gt=0, le=366)
-    """A slot missed for longer than this is not made up for."""
+    """Days for which a missed run is still started late; after that it is skipped."""
     minimum_pairs: int = Field(default=100, ge=1)
-    """Fewer pairs than this, and the run ends `skipped`."""
+    """Least number of pairs to train on; with fewer the run ends as `skipped`."""
     max_pairs: int = Field(default=20_000, ge=1)
-    """More pairs than this, and a seeded sample is drawn."""
+    """Most pairs to train on; from more than that a random sample is drawn with `seed`."""
     max_window_days: int = Field(default=56, ge=1, le=CENTURY_DAYS)
-    """Older feedback, and older questions of held-out users, are not looked at."""
+    """Age in days up to which feedback and questions of held-out users are used."""
     lease_seconds: Seconds = Field(default=30, gt=0)
-    """A run whose owner has not shown itself for so long is taken over; looked at every
-    `poll_seconds`, so within lease plus twice poll of its owner's last sign at the latest."""
+    """Seconds after which a run whose owner has not renewed its lease is taken over by another
+    server. Leases are checked every `poll_seconds`, so this happens at most lease plus twice poll
+    after the last renewal."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of sampling and training."""
     rollout: Literal["direct", "canary"] = "direct"
-    """What follows the gate: live at once, or shadow and canary first (`retrain.canary`)."""
+    """What happens after the offline gate: promotion at once, or shadow and canary stages first
+    (`retrain.canary`)."""
     approval: Literal["auto", "manual"] = "auto"
-    """Who has the last word before a version answers everybody."""
+    """`manual`: an administrator must approve a version before it serves all users."""
     pairs: PairsConfig = PairsConfig()
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
     judge: FunctionSpec | JudgeEndpoint | None = None
-    """An OpenAI-compatible endpoint that knows `response_format` json_schema (`[retrain.judge]`),
-    or `module:name` of a function `compare(conversation, a, b)`, async or not: 1 if a is better, 0
-    if b is, 0.5 for a tie; asked both ways round, 300 s for each. An answer's tool calls are lines
-    of its text (`[tool call] "price" {"of": "rose"}`); a judge with a method
-    `compare_answers(question, a, b)` gets them apart. Without a judge nothing is promoted."""
+    """What compares the answers. Either an OpenAI-compatible endpoint that supports
+    `response_format` json_schema (`[retrain.judge]`), or `module:name` of a function
+    `compare(conversation, a, b)`, async or not, that returns 1 if a is better, 0 if b is, 0.5 for a
+    tie. It is called with the answers in both orders and has 300 seconds per call. Tool calls are
+    lines of an answer's text (`[tool call] "price" {"of": "rose"}`); a judge with a method
+    `compare_answers(question, a, b)` gets them separately. Without a judge nothing is promoted."""
     suite: Path | None = None
-    """A TOML or JSON file of assertions that candidate and live must satisfy: `[[cases]]` with
-    `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`, `json_schema`,
-    `max_words`, and `calls` with the `tools` that may be called."""
+    """A TOML or JSON file of assertions that candidate and live are checked against: `[[cases]]`
+    with `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`,
+    `json_schema`, `max_words`, and `calls` with the `tools` that may be called."""
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     canary: CanaryConfig = CanaryConfig()
 
     @property
     def staged(self) -> bool:
-        """Whether more than the gate stands between a candidate and all users."""
+        """Whether a candidate that passes the gate needs a canary or an approval as well."""
         return self.rollout == "canary" or self.approval == "manual"

@@ -17,7 +17,7 @@ from feedback.models import Interaction
 from retrain.config import PairsConfig, RetrainConfig
 from retrain.dataset.snapshot import PAIRS, About, PairLog, freeze
 from retrain.trainer.job import read_job
-from retrain.trainer.methods.dpo import PairTrainer, switch_off_dropout
+from retrain.trainer.methods.dpo import PairTrainer, disable_dropout
 from retrain.trainer.model import load_tokenizer, pick_device
 from retrain.trainer.run import build_trainer, read_job_pairs
 from retrain.trainer.scratch import fresh_scratch
@@ -132,7 +132,7 @@ def _trainer(job_path: Path) -> tuple[PairTrainer, Any]:
 
 def _pairs_of(trainer: PairTrainer, batch: Any) -> list[tuple[PairIds, PairLogprobs]]:
     """Take a batch apart: the chosen answers are its first half, the rejected ones the second."""
-    switch_off_dropout(trainer.model)
+    disable_dropout(trainer.model)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         logits = trainer.model(**inputs).logits.float()

@@ -1,10 +1,15 @@
-"""E-processes: evidence that may be looked at after every user without inflating the error rate.
+"""E-processes: evidence that can be checked after every user without inflating the error rate.
 
-Under the null hypothesis each step has expectation one whatever came before, so the chance that the
-product ever reaches a threshold K is at most 1/K (Ville's inequality). A step bets on one user: the
-assignment to an arm is a coin of known probability `pi` given the vote (Turner and Grünwald's
-e-variable for randomised blocks of one, linearised for votes in [0, 1]); drift, base rates and
-unequal arms do not matter. Pure: sequences in, the whole path out.
+Under the null hypothesis each factor has conditional expectation one, so the probability that the
+product ever reaches a threshold K is at most 1/K (Ville's inequality; see Ramdas et al.,
+arXiv:2210.01948, and Grünwald, de Heide and Koolen, arXiv:1906.07801). Each factor is a bet on one
+user (testing by betting: Waudby-Smith and Ramdas, arXiv:2010.09686). The bet uses the
+randomisation: given the vote, the user's arm is a coin of known probability `share`. Therefore
+drift, base rates and arms of unequal size do not matter. The idea of e-variables for a
+comparison of two randomised arms is that of Turner, Ly and Grünwald (arXiv:2106.02693); here the
+factor is linear in votes from [0, 1].
+
+Pure: takes sequences of n units and returns the whole path, float64 of shape [n].
 """
 
 from collections.abc import Sequence
@@ -15,31 +20,40 @@ import numpy as np
 import numpy.typing as npt
 
 Path = npt.NDArray[np.float64]
-"""The evidence after each unit: an E value per unit, in order."""
+"""The evidence after each unit, in order: float64 of shape [n]. 1 means no evidence."""
 
 Direction = Literal["better", "worse"]
 
 BETS = np.array([0.01, 0.02, 0.04, 0.06, 0.10, 0.15, 0.20, 0.30])
-"""Differences in rate that are bet on; the evidence is the mean over all bets."""
+"""Differences in mean votes that the bets are tuned for; the evidence is the mean over all bets."""
 
 RATIOS = np.array([1.5, 2.0, 3.0, 5.0, 8.0])
-"""How many times more frequent a rare event may have become, for `rare_event_path`."""
+"""Canary's over live's event rate for which the bets of `rare_event_path` are tuned."""
 
 PREFERENCES = np.array([0.52, 0.55, 0.60, 0.70])
-"""Shares of won comparisons that are bet on, for `preference_path`."""
+"""Shares of comparisons won for which the bets of `preference_path` are tuned."""
 
-_LEAST_VARIANCE = 0.03
-_MOST_AT_STAKE = 0.75
+_MIN_VARIANCE = 0.03
+"""Lower bound of the estimated variance of votes, which keeps bets from growing too large."""
+_MAX_STAKE = 0.75
+"""Largest share of the evidence that one user's vote can lose."""
 _WARM_UP = 20
-_SLOWEST = 0.003
+"""Users that the initial estimate of the mean counts for."""
+_MIN_WEIGHT = 0.003
+"""Least weight of a new vote in the running estimates, so that they follow drift."""
 _RATE_BOUNDS = (0.02, 0.98)
+"""Bounds of the estimated mean vote."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One user's vote in one stream: `canary` says which arm, `share` the canary's when first seen.
+    """One user's vote in one stream.
 
-    `vote` lies in [0, 1], better above.
+    Attributes:
+        canary: Whether the user is in the canary's arm.
+        vote: From 0 (bad) to 1 (good).
+        share: Probability of the canary's arm when the user was first seen, in (0, 1).
+
     """
 
     canary: bool
@@ -49,7 +63,11 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class VoteStream:
-    """Units as arrays, with what was known before each: bets look at the past only."""
+    """The units of one stream as arrays, float64 of shape [n] each.
+
+    `arm` is 1 for the canary and 0 for live. `mean` and `variance` are estimates from earlier
+    votes only: a bet must not depend on the vote that it is placed on.
+    """
 
     arm: Path
     vote: Path
@@ -59,9 +77,9 @@ class VoteStream:
 
     @classmethod
     def of(cls, units: Sequence[Unit], rate: float) -> Self:
-        """Of units in the order in which they were complete.
+        """Build the arrays of `units`, given in the order in which they were completed.
 
-        `rate` is live's mean vote of the week before: where the running mean starts.
+        `rate` is live's mean vote in the week before the canary, the initial estimate of the mean.
         """
         vote = np.array([unit.vote for unit in units], dtype=float)
         mean, variance = _running(vote, rate)
@@ -74,10 +92,16 @@ class VoteStream:
         )
 
     def path(self, direction: Direction, margin: float = 0.0) -> Path:
-        """Evidence that the canary's mean vote is better (or worse) than live's by over `margin`.
+        """Return the evidence that canary minus live, in mean votes, is not `margin`.
 
-        `margin` is canary minus live: a negative one with `better` is the claim that the canary is
-        worse by less than that.
+        Args:
+            direction: `better` is evidence for a difference above `margin`, `worse` for one below.
+            margin: Canary minus live. With `better`, a negative margin tests non-inferiority: the
+                canary is worse by less than that.
+
+        Returns:
+            The evidence after each unit, float64 of shape [n].
+
         """
         if not self.vote.size:
             return np.empty(0)
@@ -86,15 +110,22 @@ class VoteStream:
         gain = sign * ((self.arm - self.share) * (self.vote - self.mean) - spread * margin)
         most = np.maximum(self.share, 1 - self.share) * np.maximum(self.mean, 1 - self.mean)
         most += spread * abs(margin)
-        bets = np.minimum(BETS / self.variance[:, None], (_MOST_AT_STAKE / most)[:, None])
+        bets = np.minimum(BETS / self.variance[:, None], (_MAX_STAKE / most)[:, None])
         return _mixture(np.log1p(bets * gain[:, None]))
 
 
 def rare_event_path(happened: Sequence[tuple[bool, float]]) -> Path:
-    """Evidence that an event befalls the canary's users more often than live's.
+    """Return the evidence that an event is more frequent among the canary's users than live's.
 
-    `happened` names, for each user's first event in order, whether it was the canary's user, and
-    the share. Equal rates make the arm a coin of that probability.
+    If the rates are equal, the arm of a user who has the event is a coin of probability share.
+
+    Args:
+        happened: For each user's first event, in order of time: whether the user is in the canary's
+            arm, and the canary's share.
+
+    Returns:
+        The evidence after each event, float64 of shape [n].
+
     """
     if not happened:
         return np.empty(0)
@@ -104,7 +135,10 @@ def rare_event_path(happened: Sequence[tuple[bool, float]]) -> Path:
 
 
 def preference_path(won: Sequence[bool]) -> Path:
-    """Evidence that the canary wins more than half of the blind comparisons; ties are left out."""
+    """Return the evidence that the canary wins more than half of the blind comparisons.
+
+    `won` is in order of time, without ties. The result is float64 of shape [n].
+    """
     if not won:
         return np.empty(0)
     wins = np.array(won, dtype=float)[:, None]
@@ -113,9 +147,18 @@ def preference_path(won: Sequence[bool]) -> Path:
 
 
 def arm_path(arms: Sequence[tuple[bool, float]]) -> Path:
-    """Evidence that who votes depends on the arm: then no comparison of votes means anything.
+    """Return the evidence that the probability of voting depends on the arm.
 
-    Bets on both sides, each as `rare_event_path` or its mirror image.
+    If it does, the votes of the two arms cannot be compared (a sample ratio mismatch). The test is
+    two-sided: the mean of `rare_event_path` for more and for fewer voters in the canary's arm.
+
+    Args:
+        arms: For each user who voted, in order: whether the user is in the canary's arm, and the
+            canary's share.
+
+    Returns:
+        The evidence after each user, float64 of shape [n].
+
     """
     if not arms:
         return np.empty(0)
@@ -125,19 +168,23 @@ def arm_path(arms: Sequence[tuple[bool, float]]) -> Path:
 
 
 def _running(vote: Path, rate: float) -> tuple[Path, Path]:
-    """Estimates of mean and variance as they stood before each vote: bets look at the past only."""
+    """Return the estimates of mean and variance before each vote, float64 of shape [n] each."""
     theta, variance = np.empty_like(vote), np.empty_like(vote)
     mean, spread = rate, rate * (1 - rate)
     for index, value in enumerate(vote.tolist()):
-        theta[index], variance[index] = mean, max(spread, _LEAST_VARIANCE)
-        weight = max(1 / (index + 1 + _WARM_UP), _SLOWEST)
+        theta[index], variance[index] = mean, max(spread, _MIN_VARIANCE)
+        weight = max(1 / (index + 1 + _WARM_UP), _MIN_WEIGHT)
         spread += weight * ((value - mean) ** 2 - spread)
         mean = min(max(mean + weight * (value - mean), _RATE_BOUNDS[0]), _RATE_BOUNDS[1])
     return theta, variance
 
 
 def _mixture(steps: npt.NDArray[np.float64]) -> Path:
-    """The mean over all bets of each bet's product so far; over- and underflow end in inf and 0."""
+    """Return the mean over all bets of each bet's product so far.
+
+    `steps` holds the logarithms of the factors, shape [n, bets]. The result has shape [n]; it is
+    inf on overflow and 0 on underflow.
+    """
     logs = np.cumsum(steps, axis=0)
     top = logs.max(axis=1, keepdims=True)
     with np.errstate(over="ignore"):

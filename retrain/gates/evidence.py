@@ -1,4 +1,4 @@
-"""What a canary's users have shown so far, and the evidence in it over time. Pure."""
+"""The data that the online gate decides on, and the evidence in it over time. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +18,26 @@ from retrain.gates.e_process import (
 )
 
 Stream = Literal["first", "day"]
+"""How a user's votes become one unit: the first vote, or the mean vote of the first 24 hours."""
+
 STREAMS: tuple[Stream, ...] = ("first", "day")
 RANK_MARGIN = 0.05
-"""Ranks of times and lengths may be worse by this much on average."""
+"""How much worse the canary's mean rank (0 to 1) of latency or length may be without an alarm."""
 
 
 class Timed(NamedTuple):
-    """A unit and when it was complete, in seconds since the canary began."""
+    """A unit and when it was completed, in seconds since the canary began."""
 
     at: float
     unit: Unit
 
 
 class Happened(NamedTuple):
-    """A user's first event of a kind; `canary`: in the canary's arm; `share`: when first seen."""
+    """A user's first event of a kind, in seconds since the canary began.
+
+    `canary` tells whether the user is in the canary's arm, `share` is the canary's share when the
+    user was first seen.
+    """
 
     at: float
     canary: bool
@@ -39,7 +45,7 @@ class Happened(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A blind comparison that was decided."""
+    """A blind comparison with a winner, in seconds since the canary began."""
 
     at: float
     canary_won: bool
@@ -47,12 +53,17 @@ class Compared(NamedTuple):
 
 @dataclass(frozen=True)
 class CanaryEvidence:
-    """All that the online gate looks at, each sequence in order of time.
+    """The input of the online gate, each sequence in order of time. Properties are cached.
 
-    `first` holds each user's first vote, `day` the mean of a user's votes in the first 24 hours.
-    `rate` is live's mean vote of the week before. `events` are rare ones (errors, harms) by name;
-    `ranks` are times and lengths as ranks among live's of the day before, 1 the worst. `age_days`
-    is how long the canary has lasted. What follows from all of that is worked out once.
+    Attributes:
+        first: Each user's first vote.
+        day: The mean of each user's votes in the first 24 hours.
+        compared: Blind comparisons between the canary and live.
+        events: Rare events (errors, harms) by name, the first of each user.
+        ranks: Latencies and lengths by name, as ranks among live's of the day before; 1 is worst.
+        rate: Live's mean vote in the week before the canary.
+        age_days: Days since the canary began.
+
     """
 
     first: Sequence[Timed] = ()
@@ -64,12 +75,12 @@ class CanaryEvidence:
     age_days: float = 0.0
 
     def of(self, stream: Stream) -> Sequence[Timed]:
-        """The votes of one stream."""
+        """Return the votes of one stream."""
         return self.first if stream == "first" else self.day
 
     @cached_property
     def votes(self) -> Mapping[Stream, VoteStream]:
-        """Each stream's votes as arrays."""
+        """The votes of each stream as arrays."""
         return {
             stream: VoteStream.of([unit for _, unit in self.of(stream)], self.rate)
             for stream in STREAMS
@@ -77,29 +88,35 @@ class CanaryEvidence:
 
     @cached_property
     def curves(self) -> "Mapping[Stream, StreamCurves]":
-        """Both claims about each stream; blind comparisons speak for the same one as votes do."""
+        """The evidence of each stream. Blind comparisons count as evidence for `better`, too."""
         return {stream: _stream_curves(self, stream) for stream in STREAMS}
 
     @cached_property
     def alarms(self) -> "Mapping[str, Curve]":
-        """The evidence against the canary of every guardrail, by name."""
+        """The evidence against the canary in each guardrail, by name."""
         return _guardrail_curves(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Evidence over time: a step function that is 1 before its first step."""
+    """Evidence over time: a step function that is 1 before its first step.
+
+    `times` are seconds since the canary began, ascending; both arrays are float64 of shape [n].
+    """
 
     times: Path
     values: Path
 
     @property
     def last(self) -> float:
-        """The evidence now."""
+        """The latest evidence."""
         return float(self.values[-1]) if self.values.size else 1.0
 
     def crossing(self, threshold: float, *, since: float = 0.0) -> float | None:
-        """When the evidence first stood at the threshold, at `since` or later."""
+        """Return the first time at or after `since` at which the evidence is at the threshold.
+
+        Returns None if it never is.
+        """
         current = max(int(np.searchsorted(self.times, since, side="right")) - 1, 0)
         reached = np.flatnonzero(self.values[current:] >= threshold)
         return max(float(self.times[current + reached[0]]), since) if reached.size else None
@@ -107,14 +124,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class StreamCurves:
-    """Both claims about one stream."""
+    """The evidence of one stream that the canary is better, and that it is worse, than live."""
 
     better: Curve
     worse: Curve
 
 
 def stream_curves(evidence: CanaryEvidence, stream: Stream) -> StreamCurves:
-    """The evidence of a stream over time."""
+    """Return the evidence of a stream over time."""
     return evidence.curves[stream]
 
 
@@ -124,12 +141,12 @@ def vote_curve(
     direction: Direction,
     margin: float = 0.0,
 ) -> Curve:
-    """The evidence of a stream's votes alone (`evidence_process.VoteStream.path`)."""
+    """Return the evidence of a stream's votes alone. See `e_process.VoteStream.path`."""
     return Curve(_times(evidence.of(stream)), evidence.votes[stream].path(direction, margin))
 
 
 def voting_curve(evidence: CanaryEvidence) -> Curve:
-    """The evidence that it depends on the arm who votes at all."""
+    """Return the evidence that the probability of voting depends on the arm."""
     arms = [(unit.canary, unit.share) for _, unit in evidence.first]
     return Curve(_times(evidence.first), arm_path(arms))
 
@@ -162,7 +179,7 @@ def _comparisons(evidence: CanaryEvidence) -> Curve:
 
 
 def _averaged(one: Curve, other: Curve) -> Curve:
-    """The mean of two curves: of two e-processes for one claim it is one again."""
+    """Return the mean of two curves. The mean of two e-processes is an e-process."""
     times = np.union1d(one.times, other.times)
     return Curve(times, (_at(one, times) + _at(other, times)) / 2)
 

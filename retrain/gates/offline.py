@@ -1,8 +1,10 @@
-"""The offline gate: a candidate passes if it is shown to be better, with a stated error rate.
+"""The offline gate: promote a candidate only if it is shown to be better, at a known error rate.
 
-Pure: evidence and settings in, a verdict with every number out. Three things must hold at once:
-an exact one-sided sign test over independent questions, the same claim once the length of the
-answers is allowed for, and guardrails that no win rate can outweigh.
+A candidate must pass an exact one-sided sign test over independent questions, the same test
+adjusted for the length of the answers (`length_adjustment`), and every guardrail. Guardrails are
+never traded against the win rate.
+
+Pure: takes evidence and settings, returns a verdict with every number it is based on.
 """
 
 from collections import defaultdict
@@ -18,17 +20,18 @@ from retrain.config import GateConfig, Share
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p, log_length_ratio
 
 TIE_WIDTH = 1e-9
-"""A mean score this near to one half is a tie; only rounding lies within."""
+"""Tolerance for rounding: a mean score this close to one half is a tie."""
 
 CONFIDENCE = 0.95
+"""Confidence level of the win rate's interval."""
 NO_JUDGE = "No judge compared the answers: set retrain.judge."
 
 
 class Comparison(FrozenModel):
-    """The two answers to one prompt, judged in both positions.
+    """The judged answers of candidate and live to one prompt.
 
-    `cluster` names the question: equal names are the same question asked again. `score` is 1 where
-    the candidate was better both ways round, 0 where live was, and one half for a tie.
+    `cluster` identifies the question: prompts with the same text share it. `score` is the mean over
+    both orders of presentation: 1 if the candidate won both, 0 if live did, 0.5 for a tie.
     """
 
     cluster: str
@@ -38,7 +41,7 @@ class Comparison(FrozenModel):
 
 
 class AssertionCounts(FrozenModel):
-    """How many of a suite's cases each version passed."""
+    """Number of a suite's cases, and how many each version passed."""
 
     cases: int = Field(ge=1)
     candidate_passed: int = Field(ge=0)
@@ -46,9 +49,9 @@ class AssertionCounts(FrozenModel):
 
 
 class CallCounts(FrozenModel):
-    """Questions on which a tool was due, and what was wrong with the candidate's calls there.
+    """Number of questions that need a tool call, and of the candidate's faults on them.
 
-    See `retrain.evaluation.tool_calls` for what each fault is.
+    `retrain.evaluation.tool_calls` defines the faults.
     """
 
     due: int = Field(default=0, ge=0)
@@ -58,15 +61,15 @@ class CallCounts(FrozenModel):
 
     @property
     def wrong(self) -> int:
-        """Questions answered with a wrong or a missing call."""
+        """Number of questions with a wrong or missing call."""
         return self.missing + self.another + self.invalid
 
 
 class Evidence(FrozenModel):
-    """All that the gate looks at.
+    """The input of the offline gate.
 
-    `assertions` is None where no suite is configured; `harms` are rates among the candidate's
-    answers, by metric. `judged` is false where there was no judge to compare anything.
+    `assertions` is None if no suite is configured. `harms` maps each metric to its mean over the
+    candidate's answers. `judged` is false if no judge is configured.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -79,9 +82,15 @@ class Evidence(FrozenModel):
 class WinRate(FrozenModel):
     """How often one version beat another, each question counted once.
 
-    `rate` is wins over decisive questions, one half where there are none; `low` and `high` are its
-    Clopper-Pearson 95 % interval; `p` is the exact one-sided sign test's. `score` counts a tie as
-    half a win.
+    Attributes:
+        clusters: Number of questions.
+        rate: Wins over decisive questions; 0.5 if there are none.
+        low: Lower end of the 95 % interval of `rate` (Clopper and Pearson, 1934,
+            doi:10.1093/biomet/26.4.404).
+        high: Upper end of that interval.
+        p: One-sided p-value of the exact sign test.
+        score: Mean score, where a tie counts as half a win.
+
     """
 
     clusters: int
@@ -96,9 +105,9 @@ class WinRate(FrozenModel):
 
 
 class Guardrail(FrozenModel):
-    """One limit that no win rate outweighs. `value` is None where it was not measured.
+    """One limit that a candidate must keep, whatever its win rate.
 
-    `detail` says what the value is made of.
+    `value` is None if it was not measured. `detail` explains how it comes about.
     """
 
     name: str
@@ -109,11 +118,11 @@ class Guardrail(FrozenModel):
 
 
 class Verdict(FrozenModel):
-    """The gate's decision with every number it rests on.
+    """The gate's decision with every number it is based on.
 
-    `n` counts comparisons, `clusters` the different questions among them; the other counts and
-    rates are over questions (see `WinRate`). `p_length_adjusted` is None where the adjustment is
-    switched off.
+    `n` is the number of comparisons, `clusters` that of distinct questions; the other counts and
+    rates are over questions (see `WinRate`). `p_length_adjusted` is None if the adjustment is
+    disabled.
     """
 
     outcome: Literal["promote", "reject"]
@@ -135,12 +144,12 @@ class Verdict(FrozenModel):
 
     @property
     def promoted(self) -> bool:
-        """Whether the candidate may go on."""
+        """Whether the candidate passed the gate."""
         return self.outcome == "promote"
 
 
 def decide(evidence: Evidence, config: GateConfig) -> Verdict:
-    """Weigh the evidence: promote only if every test and every guardrail passes."""
+    """Promote if every test and every guardrail passes, else reject and give the reasons."""
     questions = _questions(evidence.comparisons)
     wins = win_rate(evidence.comparisons)
     adjusted = length_adjusted_p(questions, wins.p) if config.adjust_for_length else None
@@ -166,7 +175,7 @@ def decide(evidence: Evidence, config: GateConfig) -> Verdict:
 
 
 def win_rate(comparisons: Sequence[Comparison]) -> WinRate:
-    """Count each question once, by the sign of its mean score, and test wins against losses."""
+    """Count each question once, by its mean score, and apply the sign test to wins and losses."""
     questions = _questions(comparisons)
     wins = sum(question.score > 0 for question in questions)
     losses = sum(question.score < 0 for question in questions)
@@ -185,14 +194,18 @@ def win_rate(comparisons: Sequence[Comparison]) -> WinRate:
 
 
 def sign_test_p(wins: int, losses: int) -> float:
-    """P(at least so many wins | both equally good): exact, one-sided, ties already dropped."""
+    """Return the exact one-sided p-value of the sign test; ties are not counted.
+
+    It is the probability of at least `wins` wins in `wins + losses` fair coin tosses, and 1 if
+    there are none.
+    """
     if wins + losses == 0:
         return 1.0
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue)
 
 
 def _interval(wins: int, losses: int) -> tuple[float, float]:
-    """The Clopper-Pearson interval of the win rate."""
+    """Return the Clopper-Pearson interval of the win rate."""
     if wins + losses == 0:
         return 0.0, 1.0
     found = binomtest(wins, wins + losses).proportion_ci(CONFIDENCE, method="exact")
@@ -200,7 +213,7 @@ def _interval(wins: int, losses: int) -> tuple[float, float]:
 
 
 def _questions(comparisons: Iterable[Comparison]) -> list[LengthPoint]:
-    """One point a question, sorted by name, so that the order of arrival does not matter."""
+    """Return one point per question, sorted by name, so that the order of prompts is irrelevant."""
     grouped: dict[str, list[Comparison]] = defaultdict(list)
     for comparison in comparisons:
         grouped[comparison.cluster].append(comparison)
@@ -247,7 +260,7 @@ def _harm_guardrails(harms: Mapping[str, float], config: GateConfig) -> list[Gua
 
 
 def _call_guardrail(calls: CallCounts, config: GateConfig) -> list[Guardrail]:
-    """None where no tool was due: then there is no rate."""
+    """Return no guardrail if no question needs a tool call, since there is no rate then."""
     if not calls.due:
         return []
     rate, ceiling = calls.wrong / calls.due, config.wrong_call_ceiling
@@ -264,7 +277,7 @@ def _call_guardrail(calls: CallCounts, config: GateConfig) -> list[Guardrail]:
 
 
 def _length_guardrails(comparisons: Sequence[Comparison], config: GateConfig) -> list[Guardrail]:
-    """Ratio of mean words; not measured, and so not passed, where live said nothing at all."""
+    """Return the limits on the ratio of mean words; failed as not measured if live has no words."""
     live = sum(c.live_words for c in comparisons)
     ratio = sum(c.candidate_words for c in comparisons) / live if live else None
     long_enough = ratio is not None and ratio >= config.shortest

@@ -1,10 +1,12 @@
-"""The online gate: users decide what stays. Evidence so far in, a verdict with every number out.
+"""The online gate: decide from users' votes and guardrails whether a canary is promoted.
 
-The user is the unit: the votes of one user hang together and base rates drift, and tests that count
-votes are wrong by a factor of ten. Each user speaks once in each of two streams (the first vote;
-the mean of the first day's), and either stream may decide, at half the error probability each.
-Pure, and a function of the whole history: whoever asks later gets the same answer, also after a
-restart. `bench/online_gate.py` simulates it.
+The unit of the tests is the user, since the votes of one user are correlated: tests that count
+votes have about ten times the stated error rate (`bench/online_gate.py` simulates it). Each user
+counts once in each of two streams: the first vote, and the mean of the first day's votes. Each
+stream may decide, at half of the error probability.
+
+All tests are e-processes (`e_process`), so they are valid at every time they are looked at. The
+verdict is a pure function of the whole history: it is the same after a restart and on every server.
 """
 
 from bisect import bisect_left
@@ -30,13 +32,15 @@ Outcome = Literal["continue", "promote", "roll_back"]
 
 DAY_SECONDS = 86_400
 _INTERVAL_ALPHA = 0.05
+"""Error probability of the confidence sequence, over both ends."""
 _DIFFERENCES = tuple(round(step / 100, 2) for step in range(-30, 31))
+"""Differences in mean votes that the confidence sequence tests."""
 _EXPECTED = 0.05
-"""The difference in mean votes for which the users still needed are told."""
+"""Difference in mean votes assumed by the estimate of the users still needed."""
 
 
 class StreamFigures(FrozenModel):
-    """One stream: users so far, and the evidence that the canary is better and that it is worse."""
+    """One stream: its users, and the evidence that the canary is better and that it is worse."""
 
     users: int
     better: float
@@ -44,7 +48,7 @@ class StreamFigures(FrozenModel):
 
 
 class GuardrailFigures(FrozenModel):
-    """One guardrail's evidence against the canary, over `users` first events."""
+    """The evidence against the canary in one guardrail, from the first events of `users` users."""
 
     users: int
     evidence: float
@@ -52,12 +56,17 @@ class GuardrailFigures(FrozenModel):
 
 
 class OnlineVerdict(FrozenModel):
-    """What the gate says now, with its numbers.
+    """The gate's current decision with its numbers.
 
-    `at` is when the deciding evidence was complete, in seconds since the canary began. `frozen`:
-    voting differs by arm (`voting` is the evidence), so nothing is promoted. `low` and `high` bound
-    the difference in mean votes, canary minus live, at all times at once (95 %). `needed` are the
-    rated users that a promotion still takes if the canary is better by five points.
+    Attributes:
+        at: When the deciding evidence was complete, in seconds since the canary began.
+        frozen: Whether promotion is blocked because voting depends on the arm.
+        voting: The evidence that voting depends on the arm.
+        low: Lower end of the 95 % confidence sequence of canary minus live, in mean votes.
+        high: Upper end of that confidence sequence.
+        needed: Estimated number of further rated users until a promotion, if the canary is better
+            by five points.
+
     """
 
     outcome: Outcome
@@ -75,7 +84,7 @@ class OnlineVerdict(FrozenModel):
 
 
 class Decision(NamedTuple):
-    """Something that decides; of two at one moment the cautious one comes first."""
+    """A reason to promote or to roll back. At equal times rollbacks sort before promotions."""
 
     at: float
     promotes: bool
@@ -83,13 +92,13 @@ class Decision(NamedTuple):
 
 
 def judge_canary(evidence: CanaryEvidence, config: OnlineGateConfig) -> OnlineVerdict:
-    """Whether the canary is promoted, rolled back, or goes on."""
+    """Return whether the canary is promoted, rolled back or continued."""
     found, frozen = decision(evidence, config)
     return _verdict(evidence, config, found, frozen=frozen)
 
 
 def decision(evidence: CanaryEvidence, config: OnlineGateConfig) -> tuple[Decision | None, bool]:
-    """What decides about the canary first, if anything does, and whether promotion is frozen."""
+    """Return the earliest decision about the canary, if any, and whether promotion is frozen."""
     frozen = voting_curve(evidence).crossing(1 / config.alpha_guardrail)
     promotions = [
         found
@@ -104,16 +113,17 @@ def decision(evidence: CanaryEvidence, config: OnlineGateConfig) -> tuple[Decisi
 
 
 def judge_watch(evidence: CanaryEvidence, config: OnlineGateConfig) -> OnlineVerdict:
-    """Whether what was promoted stays; `live` users are those held back on the version before.
+    """Return whether a promoted version is rolled back or watched further.
 
-    It promotes nothing, and when the watch ends is for its caller to say.
+    The arm `live` holds the users who keep the previous version. This function never promotes, and
+    its caller decides when the watch ends.
     """
     found = [*_alarms(evidence, config), *_worse(evidence, config)]
     return _verdict(evidence, config, min(found, default=None), frozen=False)
 
 
 def _alarms(evidence: CanaryEvidence, config: OnlineGateConfig) -> list[Decision]:
-    """Guardrails end it at once and are never weighed against quality."""
+    """Return a rollback for each guardrail that was crossed, whatever the votes are."""
     threshold = 1 / config.alpha_guardrail
     found = []
     for name, curve in evidence.alarms.items():
@@ -125,17 +135,17 @@ def _alarms(evidence: CanaryEvidence, config: OnlineGateConfig) -> list[Decision
 
 
 def _worse(evidence: CanaryEvidence, config: OnlineGateConfig) -> list[Decision]:
-    return _shown(evidence, config, len(STREAMS) / config.alpha_roll_back, better=False)
+    return _stream_decisions(evidence, config, len(STREAMS) / config.alpha_roll_back, better=False)
 
 
 def _better(evidence: CanaryEvidence, config: OnlineGateConfig) -> list[Decision]:
-    return _shown(evidence, config, len(STREAMS) / config.alpha_promote, better=True)
+    return _stream_decisions(evidence, config, len(STREAMS) / config.alpha_promote, better=True)
 
 
-def _shown(
+def _stream_decisions(
     evidence: CanaryEvidence, config: OnlineGateConfig, threshold: float, *, better: bool
 ) -> list[Decision]:
-    """When a stream first showed the claim, once there were enough rated users."""
+    """Return when each stream first showed the claim, counted from enough rated users on."""
     since = _enough(evidence, config)
     if since is None:
         return []
@@ -161,7 +171,7 @@ def _not_worse(evidence: CanaryEvidence, config: OnlineGateConfig) -> list[Decis
 
 
 def _enough(evidence: CanaryEvidence, config: OnlineGateConfig) -> float | None:
-    """When there were enough rated users to decide about quality."""
+    """Return when the minimum number of rated users was reached, or None."""
     if len(evidence.first) < config.rated_users:
         return None
     return evidence.first[config.rated_users - 1].at
@@ -177,7 +187,7 @@ def _verdict(
         reason="Nothing is decided yet." if first is None else first.reason,
         at=None if first is None else first.at,
         frozen=frozen,
-        voting=_shown_as(voting_curve(evidence).last),
+        voting=_finite(voting_curve(evidence).last),
         streams=_stream_figures(evidence),
         guardrails=_guardrail_figures(evidence, config),
         canary_users=canary_users,
@@ -194,8 +204,8 @@ def _stream_figures(evidence: CanaryEvidence) -> dict[Stream, StreamFigures]:
         curves = stream_curves(evidence, stream)
         figures[stream] = StreamFigures(
             users=len(evidence.of(stream)),
-            better=_shown_as(curves.better.last),
-            worse=_shown_as(curves.worse.last),
+            better=_finite(curves.better.last),
+            worse=_finite(curves.worse.last),
         )
     return figures
 
@@ -206,7 +216,7 @@ def _guardrail_figures(
     return {
         name: GuardrailFigures(
             users=curve.times.size,
-            evidence=_shown_as(curve.last),
+            evidence=_finite(curve.last),
             threshold=1 / config.alpha_guardrail,
         )
         for name, curve in evidence.alarms.items()
@@ -214,30 +224,38 @@ def _guardrail_figures(
 
 
 def interval(evidence: CanaryEvidence) -> tuple[float, float]:
-    """A confidence sequence for the difference in mean votes, from the first day's stream.
+    """Return a 95 % confidence sequence for canary minus live in mean votes, from stream `day`.
 
-    The differences that no evidence has spoken against so far: 95 % at all times at once. It can be
-    no wider than the grid, from -0.3 to 0.3.
+    It holds the differences that no test has rejected so far, and so is valid at all times
+    simultaneously. Its ends lie in [-0.3, 0.3].
     """
     threshold = 2 / _INTERVAL_ALPHA
     votes = evidence.votes["day"]
-    low = _last_denied(
+    low = _last_rejected(
         _DIFFERENCES, lambda one: bool((votes.path("better", one) >= threshold).any())
     )
-    high = _last_denied(
+    high = _last_rejected(
         _DIFFERENCES[::-1], lambda one: bool((votes.path("worse", one) >= threshold).any())
     )
     return low, high
 
 
-def _last_denied(differences: Sequence[float], denied: Callable[[float], bool]) -> float:
-    """The last difference that evidence has spoken against, else the first; it wanes along them."""
-    place = bisect_left(differences, 1, key=lambda one: 0 if denied(one) else 1)
+def _last_rejected(differences: Sequence[float], rejected: Callable[[float], bool]) -> float:
+    """Return the last rejected difference, or the first difference if none is rejected.
+
+    The evidence decreases along `differences`, so a binary search finds it.
+    """
+    place = bisect_left(differences, 1, key=lambda one: 0 if rejected(one) else 1)
     return differences[max(place - 1, 0)]
 
 
 def _needed(evidence: CanaryEvidence, config: OnlineGateConfig) -> int:
-    """The rated users still to come, at the present share (gates.md: growth rate of the bet)."""
+    """Estimate the further rated users until a promotion, at the current share.
+
+    The missing log-evidence is divided by the growth rate of the best bet: a bet with mean m and
+    variance v grows by at most m²/2v per user (Kelly; arXiv:2010.09686). Here m = share (1 - share)
+    times the expected difference, and v = share (1 - share) times the variance of votes.
+    """
     votes = [unit.vote for _, unit in evidence.day]
     share = evidence.first[-1].unit.share if evidence.first else 0.5
     variance = max(float(np.var(votes)), BETS[0]) if votes else 0.25
@@ -247,6 +265,6 @@ def _needed(evidence: CanaryEvidence, config: OnlineGateConfig) -> int:
     return max(0, round(missing / growth)) if growth > 0 else 0
 
 
-def _shown_as(value: float) -> float:
-    """Evidence as JSON can hold it."""
+def _finite(value: float) -> float:
+    """Return the evidence capped to a finite number, since JSON has no infinity."""
     return min(value, 1e300)

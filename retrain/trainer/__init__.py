@@ -1,1 +1,1 @@
-"""The trainer: a job file in, an adapter folder and event lines out; knows no database."""
+"""The trainer: reads a job file, writes an adapter folder and event lines; uses no database."""

@@ -1,7 +1,7 @@
 """`python -m retrain.trainer job.json`: train one adapter.
 
-Exit codes: 0 done, 1 unexpected, 2 a job that cannot be run, 3 NaN, 4 out of memory, 5 the
-reference is not the policy, 6 too few pairs, 128 + n ended by signal n.
+Exit codes: 0 success, 1 unexpected error, 2 invalid job, 3 NaN or infinity, 4 out of memory,
+5 the reference differs from the initial policy, 6 too few pairs, 128 + n terminated by signal n.
 """
 
 import os
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         _run(job, events)
     except TrainerError as error:
         return _fail(events, error, str(error), error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the last resort: tell the caller, then leave
+    except Exception as error:  # noqa: BLE001 - top level: report the error, then exit
         message = "unexpected; the trainer's standard error has the traceback"
         return _fail(events, error, message, 1)
     return 0
@@ -44,7 +44,7 @@ def _job_file(arguments: Sequence[str]) -> Path:
 
 
 def _run(job: Job, events: EventWriter) -> None:
-    """Guard a run against signals and orphanhood, and clean up behind it."""
+    """Run the job; clean up on signals, and die if the server dies."""
     scratch = scratch_for(job.output)
 
     def finish(code: int) -> None:
@@ -59,7 +59,7 @@ def _run(job: Job, events: EventWriter) -> None:
         die_with_parent(job.parent_pid)
     try:
         set_environment(job, fresh_scratch(job.output), os.environ)
-        from retrain.trainer.run import run  # noqa: PLC0415 - imports torch, after the environment
+        from retrain.trainer.run import run  # noqa: PLC0415 - imports torch; needs the environment
 
         run(job, events, scratch)
     finally:

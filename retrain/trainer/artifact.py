@@ -1,4 +1,4 @@
-"""The adapter's folder: written beside its place, synced, and put there by one rename."""
+"""The adapter's folder: written to a scratch folder, synced, then renamed to its final name."""
 
 import hashlib
 from pathlib import Path
@@ -16,7 +16,7 @@ WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "t
 
 
 class TrainingRecord(BaseModel):
-    """`training.json`: how an adapter came about."""
+    """The content of `training.json`: how an adapter was trained."""
 
     base_model: str
     warm_start: bool
@@ -33,9 +33,9 @@ class TrainingRecord(BaseModel):
 
 
 def save_adapter(model: Any, base_model: str, folder: Path) -> None:
-    """Write the policy's weights and config into `folder`; nothing else is left there.
+    """Write the policy's weights and config, and no other file, into `folder`.
 
-    `base_model` is what the config will name. Raises `NonFiniteError` on a NaN weight.
+    `base_model` is written into the config. Raises `NonFiniteError` on a NaN or infinite weight.
     """
     _check_finite(model)
     if "ref" in model.peft_config:
@@ -44,7 +44,8 @@ def save_adapter(model: Any, base_model: str, folder: Path) -> None:
     config.base_model_name_or_path = base_model
     if isinstance(config.target_modules, set):  # a set's order differs from process to process
         config.target_modules = sorted(config.target_modules)
-    # Never the embeddings: to decide, PEFT would ask the hub about the base model.
+    # Without this argument PEFT looks up the base model on the hub to decide about the embeddings
+    # (`peft.utils.save_and_load.get_peft_model_state_dict`).
     model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     for path in folder.iterdir():
         if path.name not in (WEIGHTS, CONFIG):
@@ -54,7 +55,7 @@ def save_adapter(model: Any, base_model: str, folder: Path) -> None:
 def publish(folder: Path, output: Path, record: TrainingRecord) -> str:
     """Add the record, sync everything and rename `folder` to `output`, on the same file system.
 
-    Returns the sha256 of the weights. Raises `OSError`; then `output` is not there.
+    Returns the SHA-256 of the weights in hex. If it raises `OSError`, `output` does not exist.
     """
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What happens beside the steps: an event for each log line."""
+"""Trainer callbacks: write an event for each of TRL's log entries."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from retrain.trainer.events import EventWriter, Step
 
 
 class StepEvents(TrainerCallback):
-    """Turns TRL's logs into `Step` events and keeps the last one."""
+    """Writes TRL's log entries as `Step` events and keeps the last one."""
 
     def __init__(self, events: EventWriter) -> None:
         self._events = events
@@ -22,7 +22,7 @@ class StepEvents(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_kwargs: Any,
     ) -> None:
-        """Write a step; the summary at the end has no loss and is no step."""
+        """Write a `Step` event. The final summary has no loss and is ignored."""
         if not logs or "loss" not in logs:
             return
         self.last = Step(

@@ -1,8 +1,8 @@
-"""What can go wrong in a training run, and the exit code that tells the caller which."""
+"""Errors of a training run, each with the exit code by which the caller recognises it."""
 
 
 class TrainerError(Exception):
-    """A run that ended for a known reason; its message says what to do and quotes nobody's text."""
+    """Base class of known errors. Messages say what to do and contain no user text."""
 
     exit_code = 1
 
@@ -20,18 +20,18 @@ class NonFiniteError(TrainerError):
 
 
 class MemoryExhaustedError(TrainerError):
-    """The batch did not fit, nor did half of it."""
+    """Neither the batch nor half of it fits into memory."""
 
     exit_code = 4
 
 
 class ReferenceMismatchError(TrainerError):
-    """The reference is not the policy that training starts from."""
+    """The reference model differs from the policy before the first step."""
 
     exit_code = 5
 
 
 class TooFewPairsError(JobError):
-    """Fewer pairs can be trained on than the job asks for: nothing was loaded or trained."""
+    """Fewer pairs can be trained on than the job requires; nothing was trained."""
 
     exit_code = 6

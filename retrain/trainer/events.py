@@ -1,6 +1,6 @@
-"""What the trainer tells its caller: one JSON object a line. Importable without torch.
+"""Events that the trainer reports to its caller, as JSON lines. Importable without torch.
 
-The caller reads them with `parse_event`. No event carries anybody's text.
+The caller reads them with `parse_event`. Events contain no user text.
 """
 
 import os
@@ -17,11 +17,11 @@ from retrain.config import HyperParameters
 class _Event(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    time: AwareDatetime | None = Field(None, description="stamped by the writer")
+    time: AwareDatetime | None = Field(None, description="set by the writer")
 
 
 class Started(_Event):
-    """The pairs are read and the model is about to be loaded."""
+    """The pairs have been read; the model is loaded next."""
 
     event: Literal["started"] = "started"
     versions: dict[str, str]
@@ -34,14 +34,14 @@ class Started(_Event):
 
 
 class Dropped(_Event):
-    """Pairs that are not trained on, by reason."""
+    """Number of pairs that are not trained on, by reason."""
 
     event: Literal["dropped"] = "dropped"
     reasons: dict[str, int]
 
 
 class Reference(_Event):
-    """The reference was found equal to the policy: the largest |reward| on the first batch."""
+    """The reference equals the initial policy: `max_reward` is the largest |reward| found."""
 
     event: Literal["reference"] = "reference"
     max_reward: float
@@ -51,9 +51,9 @@ class Reference(_Event):
 
 
 class Step(_Event):
-    """One optimiser step, or the mean over `logging_steps` of them.
+    """One optimizer step, or the mean over `logging_steps` steps.
 
-    `loss` is the mean over the batch before pair weights, which scale the gradient only.
+    `loss` is the unweighted mean over the batch; pair weights only scale the gradient.
     """
 
     event: Literal["step"] = "step"
@@ -68,7 +68,7 @@ class Step(_Event):
 
 
 class BatchHalved(_Event):
-    """Memory ran out; the run starts over with half the batch and twice the accumulation."""
+    """Memory ran out; training restarts with half the batch and twice the accumulation."""
 
     event: Literal["batch_halved"] = "batch_halved"
     per_device_batch: int
@@ -76,7 +76,7 @@ class BatchHalved(_Event):
 
 
 class Saved(_Event):
-    """The adapter is in place, whole and synced."""
+    """The adapter is complete and synced to disk."""
 
     event: Literal["saved"] = "saved"
     folder: str
@@ -98,14 +98,15 @@ _PARSER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="
 
 
 def parse_event(line: str | bytes) -> Event:
-    """Read one event line. Raises `pydantic.ValidationError` on anything else."""
+    """Parse one event line. Raises `pydantic.ValidationError` if it is not an event."""
     return _PARSER.validate_json(line)
 
 
 class EventWriter:
     """Writes events to a file descriptor, each with one system call.
 
-    Unbuffered, so that a signal handler may write too, and a killed trainer leaves whole lines.
+    Writes are unbuffered, so that a signal handler can write as well and a killed trainer leaves
+    complete lines.
     """
 
     def __init__(self, descriptor: int, clock: Callable[[], datetime]) -> None:
@@ -113,7 +114,7 @@ class EventWriter:
         self._clock = clock
 
     def write(self, event: Event) -> None:
-        """Stamp the event and write it as a line. Raises `OSError` when nobody can read it."""
+        """Add the time and write the event as a line. Raises `OSError` if the reader is gone."""
         line = event.model_copy(update={"time": self._clock()}).model_dump_json() + "\n"
         remaining = memoryview(line.encode())
         while remaining:

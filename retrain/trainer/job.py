@@ -1,6 +1,6 @@
-"""The job file: what to train, from where, to where. Importable without torch.
+"""The job file: input, output and hyper-parameters of a training run. Importable without torch.
 
-Relative paths are taken from the job file's folder, so that a job can be moved as a whole.
+Relative paths are resolved against the job file's folder, so that the folder can be moved.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from retrain.trainer.errors import JobError
 
 
 class AdaptedModule(BaseModel):
-    """What PEFT's `rank_pattern` and `alpha_pattern` say of one module."""
+    """One module's entries in PEFT's `rank_pattern` and `alpha_pattern`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,39 +22,45 @@ class AdaptedModule(BaseModel):
 
 
 class Job(BaseModel):
-    """One training run. `base_model` is a folder or a hub id, and is what the adapter will name."""
+    """One training run. `base_model` is a folder or a hub id; the adapter's config names it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_model: str = Field(min_length=1)
-    warm_start: Path | None = Field(None, description="the live adapter's folder; None: fresh LoRA")
+    warm_start: Path | None = Field(
+        None, description="folder of the live adapter; None: train a new adapter"
+    )
     warm_start_modules: dict[str, AdaptedModule] | None = Field(
         None,
-        description="the live adapter's modules, in place of the regular expressions of its "
-        "config, which PEFT would match without a bound; None: the config names them plainly",
+        description="the live adapter's modules by name. They replace the regular expressions in "
+        "its config, which PEFT would match without a time limit. None: the config has only names",
     )
-    pairs: Path = Field(description="JSON lines, see `retrain.trainer.rows`")
-    minimum_pairs: Positive = Field(1, description="with fewer pairs that fit nothing is trained")
-    output: Path = Field(description="the adapter's folder; must not exist")
-    events: Path | None = Field(None, description="appended to; None: standard output")
+    pairs: Path = Field(description="JSON lines of `retrain.trainer.examples.rows.PairRow`")
+    minimum_pairs: Positive = Field(
+        1, description="least number of usable pairs; with fewer nothing is trained"
+    )
+    output: Path = Field(description="folder to create for the adapter; must not exist")
+    events: Path | None = Field(
+        None, description="file that events are appended to; None: standard output"
+    )
     tensorboard: Path | None = None
     chat_template: str | None = Field(
-        None, description="a file or a template, where serving does not use the tokenizer's own"
+        None, description="a file or a template; None: the tokenizer's own"
     )
     served_modules: frozenset[str] | None = Field(
-        None, description="modules that the server accepts in an adapter; None: not known"
+        None, description="modules that the engine accepts in an adapter; None: unknown"
     )
     seed: int = Field(0, ge=0, lt=2**32)
     parent_pid: int | None = Field(
         None,
         gt=1,
-        description="die with this process: the parent (and its starting thread), or above; "
-        "so does the trainer's process group, where the parent is of another",
+        description="an ancestor process; the trainer is killed when it dies, and so is the "
+        "trainer's process group unless the ancestor is in it",
     )
     hyper: HyperParameters = Field(default_factory=HyperParameters)
 
     def resolved(self, folder: Path) -> Self:
-        """Return the job with its relative paths taken from `folder`."""
+        """Return the job with its relative paths resolved against `folder`."""
         fields = ("warm_start", "pairs", "output", "events", "tensorboard")
         paths = {name: getattr(self, name) for name in fields}
         return self.model_copy(
@@ -65,7 +71,7 @@ class Job(BaseModel):
 def read_job(path: Path) -> Job:
     """Read and check a job file.
 
-    Raises `JobError` where it cannot be read or a field is wrong, or its files are not there.
+    Raises `JobError` if it cannot be read, a field is invalid, or a file that it names is missing.
     """
     try:
         job = Job.model_validate_json(path.read_bytes()).resolved(path.absolute().parent)
@@ -78,7 +84,7 @@ def read_job(path: Path) -> Job:
 
 
 def _problems(error: ValidationError) -> str:
-    """List the fields that are wrong, without their values."""
+    """List the invalid fields, without their values."""
     return "; ".join(
         f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
         for problem in error.errors(include_url=False, include_input=False)

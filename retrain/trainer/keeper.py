@@ -1,8 +1,8 @@
-"""The keeper: a process that ends the trainer's whole group once the server is gone.
+"""The keeper: a process that kills the trainer's process group once the server has died.
 
-The kernel kills the trainer with its parent (`process.die_with_parent`), but nobody would kill what
-the trainer has started: workers that load data, compilers. The keeper is of the trainer's group and
-holds nothing but a look at the server.
+The kernel kills the trainer when its parent dies (`process.die_with_parent`), but not the trainer's
+children, such as data loaders and compilers. The keeper is a member of the trainer's group that
+waits for the death of the server.
 """
 
 import os
@@ -10,13 +10,15 @@ import select
 import signal
 
 PATIENCE_SECONDS = 10.0
-"""After the trainer's end the server ends the group, keeper included, or else it goes."""
+"""Seconds the keeper keeps running after the trainer has ended, in case the server dies before it
+has killed the group itself."""
 
 
 def keep_group(parent_pid: int) -> None:
-    """Have this process's group killed when process `parent_pid` is gone; Linux only.
+    """Fork a process that kills this process's group when process `parent_pid` dies. Linux only.
 
-    Not a group that the parent itself is of. Call it before any thread is started: it forks.
+    Does nothing if the parent is in the same group. Call it before starting threads, since it
+    forks.
     """
     group = os.getpgrp()
     try:
@@ -24,7 +26,7 @@ def keep_group(parent_pid: int) -> None:
             return
         parent = os.pidfd_open(parent_pid)
     except ProcessLookupError:
-        return  # `die_with_parent` says so
+        return  # `die_with_parent` raises the error
     trainer = os.pidfd_open(os.getpid())
     if os.fork() == 0:
         _keep(parent, trainer, group)
@@ -33,11 +35,11 @@ def keep_group(parent_pid: int) -> None:
 
 
 def _keep(parent: int, trainer: int, group: int) -> None:
-    """Wait for the end of either; never returns."""
+    """Wait until the parent or the trainer has ended; never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # meant for the trainer
-        _let_go_of_files(parent, trainer)
+            signal.signal(number, signal.SIG_IGN)  # they are meant for the trainer
+        _close_files_except(parent, trainer)
         select.select([parent, trainer], [], [])
         if select.select([parent], [], [], PATIENCE_SECONDS)[0]:
             os.killpg(group, signal.SIGKILL)
@@ -45,8 +47,8 @@ def _keep(parent: int, trainer: int, group: int) -> None:
         os._exit(0)
 
 
-def _let_go_of_files(*kept: int) -> None:
-    """Close everything else: who reads the trainer's output waits for its end, not for ours."""
+def _close_files_except(*kept: int) -> None:
+    """Close all other descriptors, so that the trainer's output ends when the trainer does."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)

@@ -1,4 +1,4 @@
-"""Running out of memory: telling it apart, and trying again with half the batch."""
+"""Out-of-memory handling: detect the error, and retry once with half the batch."""
 
 import gc
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _ADVICE = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, the GPU's or the machine's, ran out."""
+    """Return whether an error means that GPU or main memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
@@ -27,9 +27,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def halved(hyper: HyperParameters) -> HyperParameters:
-    """Halve the batch and accumulate over more of them: the effective batch is at least kept.
+    """Halve the batch and raise the accumulation, so that the effective batch does not shrink.
 
-    Raises `MemoryExhaustedError` when the batch is one pair already.
+    Raises `MemoryExhaustedError` if the batch is one pair already.
     """
     if hyper.per_device_batch == 1:
         raise MemoryExhaustedError(f"not even one pair fits into memory; {_ADVICE}")
@@ -45,16 +45,16 @@ def with_one_halving(
     hyper: HyperParameters,
     on_halved: Callable[[HyperParameters], None],
 ) -> T:
-    """Run `attempt`, and once more from the start with half the batch if memory runs out.
+    """Run `attempt`; if memory runs out, run it once more with half the batch.
 
-    Raises `MemoryExhaustedError` when it runs out again.
+    Raises `MemoryExhaustedError` if memory runs out again.
     """
     try:
         return attempt(hyper)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-    # Outside the handler, so that the traceback no longer holds the first attempt's tensors.
+    # Outside the handler, so that the traceback does not keep the first attempt's tensors alive.
     smaller = halved(hyper)
     gc.collect()
     if torch.cuda.is_available():

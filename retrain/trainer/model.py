@@ -1,4 +1,4 @@
-"""Loading what is trained: the base model, in full precision or four bits, and its adapter."""
+"""Load the base model, in full precision or four bits, its tokenizer and its LoRA adapter."""
 
 import re
 from collections.abc import Mapping
@@ -26,29 +26,29 @@ from retrain.trainer.job import AdaptedModule, Job
 from retrain.trainer.targets import choose_targets
 
 _NOISE = ("dropout", "pdrop", "jitter")
-"""Parts of the names under which configs keep the strength of random noise in training."""
+"""Parts of the names of config fields that set dropout or other random noise in training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a run computes, and in what precision."""
+    """The device and precision of a run."""
 
     cuda: bool
     bf16: bool
 
     @property
     def name(self) -> str:
-        """What the events call it."""
+        """The device's name in events: that of the GPU, or `cpu`."""
         return str(torch.cuda.get_device_name()) if self.cuda else "cpu"
 
     @property
     def dtype(self) -> Any:
-        """The base model's dtype."""
+        """The base model's `torch.dtype`: bfloat16 or float32."""
         return torch.bfloat16 if self.bf16 else torch.float32
 
 
 def pick_device(hyper: HyperParameters) -> Device:
-    """Take the GPU where there is one; bf16 on a GPU that has it, else fp32, unless told."""
+    """Use the GPU if there is one; `auto` precision is bf16 on a GPU that has it, else fp32."""
     cuda = bool(torch.cuda.is_available())
     automatic = cuda and bool(torch.cuda.is_bf16_supported())
     bf16 = automatic if hyper.precision == "auto" else hyper.precision == "bf16"
@@ -56,7 +56,7 @@ def pick_device(hyper: HyperParameters) -> Device:
 
 
 def load_tokenizer(base_model: str, chat_template: str | None = None) -> Any:
-    """Load the base model's tokenizer, with the template that serving uses. Raises `JobError`."""
+    """Load the base model's tokenizer with the chat template of the server. Raises `JobError`."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(base_model)
     except (OSError, ValueError) as error:
@@ -67,7 +67,7 @@ def load_tokenizer(base_model: str, chat_template: str | None = None) -> Any:
 
 
 def _template_text(chat_template: str) -> str:
-    """Read the template, which may be given as itself. Raises `JobError`."""
+    """Read the template from a file, or return it if it is given literally. Raises `JobError`."""
     try:
         return template_text(chat_template)
     except OSError as error:
@@ -86,11 +86,11 @@ def vocabulary_size(base_model: str) -> int:
 
 
 def end_of_turn_ids(tokenizer: Any, base_model: str) -> frozenset[int]:
-    """Return the ids at which the engine stops: the tokenizer's and the generation config's."""
+    """Return the ids at which vLLM stops: the tokenizer's and the generation config's EOS ids."""
     ends = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
     try:
         configured = GenerationConfig.from_pretrained(base_model).eos_token_id
-    except OSError:  # a model need not have one
+    except OSError:  # the file is optional
         configured = None
     match configured:
         case int():
@@ -101,10 +101,11 @@ def end_of_turn_ids(tokenizer: Any, base_model: str) -> frozenset[int]:
 
 
 def load_policy(job: Job, device: Device) -> Any:
-    """Load the base model, with the live adapter on a warm start.
+    """Load the base model, and on a warm start the live adapter on top of it.
 
-    The adapter is named `default`, the one name of which TRL keeps a frozen copy (`ref`). Raises
-    `JobError` where either cannot be loaded, or the adapter did not arrive whole.
+    The adapter is named `default`, the only name for which TRL's `DPOTrainer` makes a frozen copy
+    (`ref`) as the reference. Raises `JobError` if the model or the adapter cannot be loaded, or if
+    PEFT did not load all of the adapter's weights.
     """
     try:
         config = quiet_config(job.base_model)
@@ -121,12 +122,12 @@ def load_policy(job: Job, device: Device) -> Any:
 
 
 def quiet_config(base_model: str) -> Any:
-    """Read the model's config, without the noise that its own training had.
+    """Read the model's config, and set dropout, router jitter and router loss to 0.
 
-    Some families drop out inside their attention, or shake their router, where nothing could switch
-    it off later: the policy would differ from the reference before the first step. The
-    load-balancing loss of a model with experts teaches the router, which no adapter trains. Raises
-    `OSError` and `ValueError`.
+    Some model families apply dropout inside attention or jitter in the router, where it cannot be
+    switched off later; the policy would then differ from the reference before the first step. The
+    load-balancing loss of a mixture-of-experts model trains the router, which has no adapter.
+    Raises `OSError` and `ValueError`.
     """
     config = AutoConfig.from_pretrained(base_model)
     for part in {id(part): part for part in (config, config.get_text_config())}.values():
@@ -139,7 +140,7 @@ def quiet_config(base_model: str) -> Any:
 
 
 def _auto_class(config: Any) -> Any:
-    """Pick the class that loads a language model, or one that also sees."""
+    """Return the auto class for a language model, or for a vision-language model."""
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     return AutoModelForCausalLM if causal else AutoModelForImageTextToText
 
@@ -171,9 +172,10 @@ def _with_live_adapter(base: Any, folder: Path, job: Job) -> Any:
 
 
 def live_config(folder: Path, modules: Mapping[str, AdaptedModule] | None) -> LoraConfig:
-    """The live adapter's config; with `modules`, they take the place of its expressions.
+    """Return the live adapter's config; `modules` replace its regular expressions, if given.
 
-    Each name is escaped where PEFT takes an expression, so that it matches itself alone.
+    PEFT treats keys of `rank_pattern` and `alpha_pattern` as regular expressions, so the names are
+    escaped.
     """
     config = LoraConfig.from_pretrained(str(folder))
     if modules is None:
@@ -191,7 +193,7 @@ def live_config(folder: Path, modules: Mapping[str, AdaptedModule] | None) -> Lo
 
 
 def _check_arrived(model: Any, folder: Path) -> None:
-    """PEFT only warns of weights that are missing or left over; a live adapter must be whole."""
+    """Raise `JobError` if PEFT did not load all weights; PEFT itself only warns."""
     stored = load_file(folder / "adapter_model.safetensors")
     loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
     same = stored.keys() == loaded.keys() and all(
@@ -205,7 +207,11 @@ def _check_arrived(model: Any, folder: Path) -> None:
 
 
 def fresh_lora(job: Job, base: Any) -> LoraConfig:
-    """Describe a new adapter on `base`; it starts equal to the base model. Raises `JobError`."""
+    """Return the config of a new adapter on `base`. Raises `JobError`.
+
+    PEFT initialises LoRA's matrix B with zeros (arXiv:2106.09685), so training starts from the base
+    model.
+    """
     hyper = job.hyper
     return LoraConfig(
         r=hyper.lora_rank,

@@ -1,4 +1,4 @@
-"""The trainer as a process: its output, its death, and what the libraries may see of the world."""
+"""The trainer as a process: standard output, death with the server, signals, environment."""
 
 import os
 import select
@@ -17,9 +17,9 @@ from retrain.trainer.job import Job
 
 
 def claim_stdout() -> int:
-    """Return a descriptor of standard output, and send everybody else's prints to standard error.
+    """Return a descriptor of standard output for events; redirect all other output to stderr.
 
-    Done on descriptors, so that C libraries are caught too.
+    Redirects the descriptor, so that it covers output of C libraries.
     """
     sys.stdout.flush()
     events = os.dup(sys.stdout.fileno())
@@ -28,14 +28,14 @@ def claim_stdout() -> int:
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """Have this process killed when process `parent_pid`, its parent or an ancestor, is gone.
+    """Kill this process when process `parent_pid`, its parent or another ancestor, dies.
 
-    The kernel does it for a parent, when the thread ends that started this process. Under a
-    launcher the ancestor is watched by a thread. Raises `TrainerError` when it is no ancestor, as
-    when it has died already; Linux only.
+    For a parent the kernel does it, when the thread that started this process ends. With a launcher
+    in between, a thread watches the ancestor. Linux only. Raises `TrainerError` if `parent_pid` is
+    not an ancestor, for instance because it has died already.
     """
     die_when_parent_thread_ends()
-    if os.getppid() == parent_pid:  # asked after the call above: it may have died before
+    if os.getppid() == parent_pid:  # checked after the call above, before which it may have died
         return
     try:
         ancestor = os.pidfd_open(parent_pid)
@@ -53,16 +53,15 @@ def _die_with(ancestor: int) -> None:
 
 def _no_parent(parent_pid: int) -> TrainerError:
     return TrainerError(
-        f"parent_pid: process {parent_pid} is not above this process; "
+        f"parent_pid: process {parent_pid} is not an ancestor of this process; "
         "start the trainer from it, or leave parent_pid out"
     )
 
 
 def on_termination(finish: Callable[[int], None]) -> None:
-    """On SIGTERM and SIGINT call `finish` with the exit code, then leave at once.
+    """On SIGTERM and SIGINT call `finish` with the exit code, then exit immediately.
 
-    It leaves from within the handler: an exception could be swallowed by whatever library code the
-    signal interrupts.
+    The handler exits the process itself, since library code could swallow an exception.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -77,11 +76,12 @@ def on_termination(finish: Callable[[int], None]) -> None:
 
 
 def set_environment(job: Job, scratch: Path, environment: MutableMapping[str, str]) -> None:
-    """Set what the libraries read when they are imported, before they are.
+    """Set the environment variables that torch and transformers read when they are imported.
 
-    One GPU (TRL refuses several in one process), no network where the model is a folder, no
-    progress bars, and temporary files where a killed run's leftovers are found. Raises `JobError`
-    under a launcher of several processes, which is not supported.
+    Uses one GPU (TRL refuses several in one process), disables the network if the model is a
+    folder, disables progress bars, and puts temporary files into the scratch folder, where they
+    are removed after a crash. Raises `JobError` under a launcher of several processes, which is not
+    supported.
     """
     if int(environment.get("WORLD_SIZE", "1")) > 1:
         raise JobError("the trainer runs as one process; launch it with --num_processes 1")

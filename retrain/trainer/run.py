@@ -1,4 +1,4 @@
-"""One training run, from the job to the adapter in its place."""
+"""One training run, from the job to the published adapter folder."""
 
 import time
 from importlib.metadata import version
@@ -32,13 +32,20 @@ from retrain.trainer.model import (
 )
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
+"""Libraries whose versions are recorded."""
 
 
 def run(job: Job, events: EventWriter, scratch: Path) -> None:
-    """Train the job's adapter and put it into `job.output`.
+    """Train the job's adapter and write it to `job.output`, which is not created on failure.
 
-    Leaves nothing there when it fails. `scratch` is an empty folder on the same file system, which
-    the caller removes. Raises `TrainerError` for the known reasons.
+    Args:
+        job: What to train.
+        events: Where progress is reported.
+        scratch: An empty folder on the same file system as `job.output`. The caller removes it.
+
+    Raises:
+        TrainerError: A known reason, see its subclasses.
+
     """
     started = time.monotonic()
     if job.hyper.threads:
@@ -74,7 +81,8 @@ def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
     ends = end_of_turn_ids(tokenizer, job.base_model)
 
     def render(text: str, row: PairRow) -> list[int]:
-        turn = row.turn or (ServedTurn() if row.messages else None)  # the release before: no turn
+        # Snapshots of the previous release have `messages` instead of `turn`.
+        turn = row.turn or (ServedTurn() if row.messages else None)
         served = Served(row.prompt_token_ids, row.rejected.token_ids or [], turn)
         return demonstration_ids(tokenizer, ends, text, served)
 
@@ -90,7 +98,7 @@ def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
 def build_trainer(
     job: Job, device: Device, tokenizer: Any, prepared: Prepared, scratch: Path
 ) -> PairTrainer:
-    """Load the policy and set up the trainer; the reference is as it was before any cast."""
+    """Load the policy and build the trainer; the adapter is in fp32, like the reference."""
     set_seed(job.seed)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -109,7 +117,7 @@ def build_trainer(
 
 
 def train(job: Job, trainer: PairTrainer, events: EventWriter) -> StepEvents:
-    """Assert the reference, then take the steps. Raises `TrainerError`."""
+    """Check the reference, then train. Raises `TrainerError`."""
     warm = job.warm_start is not None
     largest = assert_reference(trainer, warm_start=warm)
     lora = trainer.model.peft_config["default"]
@@ -130,7 +138,7 @@ def train(job: Job, trainer: PairTrainer, events: EventWriter) -> StepEvents:
 
 
 def _tensorboard(folder: Path) -> TensorBoardCallback:
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, and seldom wanted
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow, and optional
 
     return TensorBoardCallback(tb_writer=SummaryWriter(log_dir=str(folder)))
 

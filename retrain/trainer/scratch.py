@@ -1,16 +1,16 @@
-"""Where a run keeps its files until they are done: a folder beside its output."""
+"""The scratch folder of a training run, next to its output."""
 
 import shutil
 from pathlib import Path
 
 
 def scratch_for(output: Path) -> Path:
-    """Name the scratch folder: on the output's file system, so that one rename finishes the run."""
+    """Return the scratch folder, on the output's file system so that a rename is atomic."""
     return output.with_name(f".{output.name}.partial")
 
 
 def fresh_scratch(output: Path) -> Path:
-    """Make the scratch folder anew; what a killed run left there goes. Raises `OSError`."""
+    """Create an empty scratch folder; removes what a killed run left. Raises `OSError`."""
     folder = scratch_for(output)
     if folder.exists():
         shutil.rmtree(folder)

@@ -1,8 +1,8 @@
-"""Which modules a new adapter trains: the language model's linear ones that the engine serves.
+"""Target modules of a new adapter: the linear modules of the language model that vLLM serves.
 
-PEFT's own "all-linear" takes more: the vision tower (vLLM leaves adapters there out without a word)
-and, in a model with experts, the fused expert weights (`target_parameters`, which Pawl does not
-serve). So the modules are named one by one.
+PEFT's "all-linear" includes more: the vision tower, whose adapters vLLM silently ignores, and in a
+mixture-of-experts model the fused expert weights (`target_parameters`, which Pawl does not serve).
+Therefore the modules are listed by their full names.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -18,23 +18,25 @@ _TOWERS = frozenset(
     {"audio_tower", "connector", "embed_vision", "mm_projector", "multi_modal_projector"}
     | {"vision_model", "vision_tower", "visual"}
 )
-"""Parts of a multimodal model that are not its language model."""
+"""Names of the parts of a multimodal model that do not belong to its language model."""
 
 _EXPERTS = "experts"
 _FEED_FORWARD = frozenset(
     {"gate", "router", "shared_expert_gate", "gate_proj", "up_proj", "down_proj"}
     | {"w1", "w2", "w3", "input_linear", "output_linear"}
 )
-"""Left alone in a model with experts: PEFT 0.21 turns these names, wherever they stand, into
-`target_parameters` of the fused experts (`_MOE_TARGET_MODULE_MAPPING` in transformers 5)."""
+"""Excluded in a mixture-of-experts model: PEFT 0.21 turns these names, anywhere in the model, into
+`target_parameters` of the fused experts (`_MOE_TARGET_MODULE_MAPPING` in transformers 5). Can be
+removed once PEFT no longer converts modules that are given by their full names."""
 
 _LATENT = frozenset({"kv_b_proj"})
-"""vLLM multiplies this weight into others when it loads the model (multi-head latent attention),
-so an adapter on it would be served on some tokens and not on others."""
+"""Excluded because vLLM multiplies this weight into others when it loads the model (multi-head
+latent attention): an adapter on it would apply to some tokens only."""
 
 _STATE_SPACE = frozenset({"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"})
 _STATE_SPACE_LEFT_OUT = frozenset({"out_proj", "conv1d"})
-"""PEFT raises on these modules of these families (`_check_lora_target_modules_mamba`)."""
+"""Excluded in these model families, for which PEFT raises on these modules
+(`_check_lora_target_modules_mamba`)."""
 
 
 def choose_targets(
@@ -42,9 +44,15 @@ def choose_targets(
 ) -> list[str]:
     """Return the full names of the modules to train, sorted.
 
-    `wanted` is "all-linear" or the ends of names; `served` are the names that the server accepts in
-    an adapter, None where nobody knows. Raises `JobError` where nothing is left, or one of the
-    wanted names nothing that can be trained and served: better now than after the training.
+    Args:
+        model: The base model, as transformers loads it.
+        wanted: "all-linear", or suffixes of module names such as `q_proj`.
+        served: Full names that the engine accepts in an adapter; None if unknown.
+
+    Raises:
+        JobError: No module is left, or one of the suffixes matches none. Checked here, since the
+            engine would refuse the adapter only after training.
+
     """
     names = sorted(trainable_modules(model))
     if served is not None:
@@ -62,13 +70,13 @@ def choose_targets(
 
 
 def trainable_modules(model: Any) -> Iterator[str]:
-    """Give the names of the linear modules that can be trained and served."""
+    """Yield the full names of the linear modules that can be trained and served."""
     left_out = _left_out(model)
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         parts = name.split(".")
         linear = isinstance(module, torch.nn.Linear) and module is not head
-        routes = "Router" in type(module).__name__  # returns more than one tensor
+        routes = "Router" in type(module).__name__  # its forward returns more than one tensor
         if linear and not routes and parts[-1] not in left_out and not _elsewhere(parts):
             yield name
 

@@ -1,1 +1,1 @@
-"""From rows of the snapshot to the token ids that a learning method is trained on."""
+"""Convert the rows of a snapshot into the token ids that a learning method is trained on."""

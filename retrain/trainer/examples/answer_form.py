@@ -1,4 +1,4 @@
-"""How a chat template writes an answer, asked with a conversation of one word."""
+"""Find out how a chat template formats an answer, by rendering a minimal conversation."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -14,14 +14,19 @@ from retrain.trainer.examples.tokenizer import Message, RenderingError, Tokenize
 _QUESTION: Message = {"role": "user", "content": "x"}
 _INSTRUCTION: Message = {"role": "system", "content": "x"}
 _QUESTIONS = ([_QUESTION], [_INSTRUCTION, _QUESTION])
-"""Some templates insist on a system turn."""
+"""Conversations to try; some templates require a system message."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """How the template writes an answer: `answer` from its header on, `opening` for generation.
+    """How the template formats an answer.
 
-    `end` is the id with which it ends a turn, None where that is none of the engine's.
+    Attributes:
+        text: The answer's text.
+        answer: The formatted answer, from the turn's header to its end.
+        opening: The generation prompt: what the template appends for the model to continue.
+        end: Id of the token that ends the turn; None if the engine does not stop at it.
+
     """
 
     text: str
@@ -30,12 +35,13 @@ class AnswerForm:
     end: int | None
 
     def missing(self, prompt: str, *, opened: bool) -> str | None:
-        """What of the form is not in `prompt` yet; None: the prompt has gone another way.
+        """Return the rest of `answer` that must follow `prompt`, whose end may contain its start.
 
-        `opened`: the prompt was rendered for generation, so it has the answer's header at least.
+        Returns None if the prompt does not end with the template's header. `opened` tells that the
+        prompt was rendered for generation, so that it must contain the header.
         """
         header = sum(1 for _ in takewhile(_same, zip(self.opening, self.answer, strict=False)))
-        # An answer may begin with what the prompt happens to end with: that is none of the form.
+        # The text may begin with what the prompt happens to end with; match the form only.
         place = self.answer.find(self.text.strip(), header)
         there = _overlap(prompt, self.answer if place < 0 else self.answer[:place])
         return None if opened and there < header else self.answer[there:]
@@ -44,7 +50,11 @@ class AnswerForm:
 def answer_form(
     tokenizer: Tokenizer, ends: AbstractSet[int], text: str, turn: ServedTurn
 ) -> AnswerForm | None:
-    """Ask the template for an answer's form; None where there is no template, or no stable form."""
+    """Return how the template formats `text` as an answer.
+
+    Returns None if there is no template, or if it renders the question differently once there is
+    an answer. Raises `RenderingError`.
+    """
     if not tokenizer.chat_template:
         return None
     asked, question = _question(tokenizer, turn)
@@ -59,12 +69,12 @@ def answer_form(
 
 
 def _end_of(tokenizer: Tokenizer, ends: AbstractSet[int], answer: str) -> int | None:
-    """The end of the turn; behind it there may be blanks only.
+    """Return the id that ends the turn, or None. Only white space may follow it.
 
-    Many templates put a newline there, which the engine never samples.
+    Many templates add a newline there, which the engine never samples. Raises `RenderingError`.
     """
     ids = encode(tokenizer, answer)
-    place = place_of_end(ends, ids)
+    place = end_of_turn_index(ends, ids)
     if place is None:
         return None
     if decode(tokenizer, ids[place + 1 :]).strip():
@@ -73,7 +83,7 @@ def _end_of(tokenizer: Tokenizer, ends: AbstractSet[int], answer: str) -> int | 
 
 
 def _question(tokenizer: Tokenizer, turn: ServedTurn) -> tuple[list[Message], str]:
-    """The shortest conversation that the template takes, and what it makes of it."""
+    """Return the shortest conversation that the template accepts, and its rendering."""
     for asked in _QUESTIONS:
         try:
             return asked, _render(tokenizer, asked, turn, generate=False)
@@ -83,7 +93,7 @@ def _question(tokenizer: Tokenizer, turn: ServedTurn) -> tuple[list[Message], st
 
 
 def _overlap(prompt: str, answer: str) -> int:
-    """The length of the longest beginning of `answer` that `prompt` ends with."""
+    """Return the length of the longest prefix of `answer` that is a suffix of `prompt`."""
     longest = min(len(prompt), len(answer))
     return next(size for size in range(longest, -1, -1) if prompt.endswith(answer[:size]))
 
@@ -101,10 +111,10 @@ def _render(
         return tokenizer.apply_chat_template(
             messages, add_generation_prompt=generate, tokenize=False, **arguments
         )
-    except (TemplateError, TypeError, ValueError):  # the template's own; it may quote the text
+    except (TemplateError, TypeError, ValueError):  # not chained: it may quote the text
         raise RenderingError("unrenderable") from None
 
 
-def place_of_end(ends: AbstractSet[int], ids: Sequence[int]) -> int | None:
-    """Where the first end of a turn stands in `ids`."""
+def end_of_turn_index(ends: AbstractSet[int], ids: Sequence[int]) -> int | None:
+    """Return the index of the first id in `ids` that ends a turn, or None."""
     return next((index for index, token in enumerate(ids) if token in ends), None)

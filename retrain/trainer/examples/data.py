@@ -1,7 +1,6 @@
-"""From the pairs file to token ids.
+"""Read the pairs file and convert its rows to token ids.
 
-Ids that were served are passed on as they are; a pair that does not fit is dropped and counted,
-never cut.
+Sampled answers keep their token ids. Pairs that do not fit are dropped and counted, never cut.
 """
 
 from collections import Counter
@@ -19,11 +18,11 @@ from retrain.trainer.examples.rows import CompletionRow, PairRow
 from retrain.trainer.examples.tokenizer import RenderingError
 
 Render = Callable[[str, PairRow], list[int]]
-"""Gives the ids of a text that answers the row's prompt; raises `RenderingError`."""
+"""Returns the token ids of a text as the answer to a row's prompt; raises `RenderingError`."""
 
 
 class Example(TypedDict):
-    """One pair as the trainer is fed it."""
+    """One pair, as the trainer's dataset holds it: lists of token ids, without padding."""
 
     prompt_ids: list[int]
     chosen_ids: list[int]
@@ -33,9 +32,14 @@ class Example(TypedDict):
 
 @dataclass(slots=True)
 class Prepared:
-    """The pairs to train on, in the file's order, and what became of the others.
+    """The pairs to train on, in the file's order.
 
-    `longest` is the length in tokens of the longest pair that was dropped as `too_long`, else 0.
+    Attributes:
+        examples: The pairs.
+        signals: Number of pairs by signal.
+        dropped: Number of dropped pairs by reason.
+        longest: Tokens of the longest pair that was dropped as `too_long`, else 0.
+
     """
 
     examples: list[Example] = field(default_factory=list)
@@ -45,7 +49,7 @@ class Prepared:
 
 
 def read_pairs(path: Path) -> Iterator[PairRow]:
-    """Stream the rows of a pairs file. Raises `JobError` naming the line and the field."""
+    """Yield the rows of a pairs file. Raises `JobError` that names the line and the field."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -53,7 +57,7 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
             except ValidationError as error:
                 problem = error.errors(include_url=False, include_input=False)[0]
                 place = ".".join(str(part) for part in problem["loc"]) or "line"
-                # Not chained, and without pydantic's message: both may quote what people wrote.
+                # Not chained, and without pydantic's message: both may quote user text.
                 raise JobError(
                     f"pairs: line {number} is not a pair, {place}: {problem['type']}"
                 ) from None
@@ -62,10 +66,19 @@ def read_pairs(path: Path) -> Iterator[PairRow]:
 def prepare(
     path: Path, render: Render, *, max_length: int, vocabulary: int, minimum: int = 1
 ) -> Prepared:
-    """Read the pairs and turn them into examples of at most `max_length` tokens each.
+    """Read the pairs and convert them to examples.
 
-    `vocabulary` is the number of rows in the model's embedding. Raises `JobError` on a broken file
-    and on ids that are not the model's, and `TooFewPairsError` where fewer than `minimum` are left.
+    Args:
+        path: The pairs file, JSON lines of `PairRow`.
+        render: Tokenizes demonstrations.
+        max_length: Tokens of a prompt and its longer answer, at most.
+        vocabulary: Number of rows of the model's embedding.
+        minimum: Least number of examples.
+
+    Raises:
+        JobError: The file is malformed, or has token ids outside the vocabulary.
+        TooFewPairsError: Fewer than `minimum` examples are left.
+
     """
     prepared = Prepared()
     for row in read_pairs(path):
@@ -96,7 +109,7 @@ def _take(prepared: Prepared, example: Example, signal: str, max_length: int) ->
 
 
 def unfit(example: Example, max_length: int) -> Misfit | None:
-    """Say why an example cannot be trained on, or None where it can."""
+    """Return why an example cannot be trained on, or None if it can."""
     return _fit(example, max_length).misfit
 
 

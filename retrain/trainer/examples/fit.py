@@ -1,8 +1,8 @@
-"""Which pairs can be trained on: one rule for the dry run, the snapshot and the trainer. Pure.
+"""Decide which pairs can be trained on. The dry run, the snapshot and the trainer use it. Pure.
 
-The snapshot applies it to the token ids that were served; a demonstration has none until the
-trainer renders it, and is taken to need one token. The trainer applies it again to every pair once
-all are rendered.
+The snapshot applies the rule to sampled token ids. A demonstration has no ids until the trainer
+renders it, so its length counts as one token. The trainer applies the rule again to all pairs once
+they are rendered.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,29 +12,30 @@ from typing import Literal
 from retrain.trainer.examples.rows import CompletionRow, PairRow
 
 Misfit = Literal["empty", "identical", "weightless", "too_long"]
-"""`empty`: an answer without tokens. `identical`: both answers are the same tokens. `weightless`:
-its weight is 0. `too_long`: prompt and longer answer have more than `max_length` tokens."""
+"""Why a pair cannot be trained on. `empty`: an answer has no tokens. `identical`: both answers have
+the same tokens. `weightless`: the weight is 0. `too_long`: the prompt and the longer answer have
+more than `max_length` tokens."""
 
 Ids = Sequence[int] | None
-"""Token ids; None where they are not known yet."""
+"""Token ids; None if the answer is not rendered yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Why a pair cannot be trained on (None where it can), and the tokens of its longer half."""
+    """Why a pair cannot be trained on (None if it can), and its length in tokens."""
 
     misfit: Misfit | None
     length: int
 
 
 def fit(prompt: Sequence[int], chosen: Ids, rejected: Ids, weight: float, max_length: int) -> Fit:
-    """Look at one pair, as token ids."""
+    """Check one pair, given as token ids."""
     length = len(prompt) + max(_tokens(chosen), _tokens(rejected))
     return Fit(_misfit(chosen, rejected, weight, too_long=length > max_length), length)
 
 
 def fit_of_row(row: PairRow, max_length: int) -> Fit:
-    """Look at one line of the pairs file, before its texts are rendered."""
+    """Check one row of the pairs file, before demonstrations are rendered."""
     chosen, rejected = _ids(row.chosen), _ids(row.rejected)
     return fit(row.prompt_token_ids, chosen, rejected, row.weight, max_length)
 
@@ -42,27 +43,27 @@ def fit_of_row(row: PairRow, max_length: int) -> Fit:
 def too_few(
     pairs: int, minimum: int, left_out: Mapping[str, int], max_length: int, longest: int
 ) -> str:
-    """Say why a run does not train: `pairs` can be trained on, fewer than `minimum`.
+    """Return the message for a run with too few pairs to train on.
 
     Args:
-        pairs: Pairs that can be trained on.
-        minimum: The fewest that a run trains on.
-        left_out: Pairs that cannot be trained on, by reason.
-        max_length: The most tokens that a pair may have.
+        pairs: Number of pairs that can be trained on.
+        minimum: Least number required.
+        left_out: Number of pairs that cannot be trained on, by reason.
+        max_length: The limit on a pair's tokens.
         longest: Tokens of the longest pair that was left out as too long.
 
     """
-    said = [f"{pairs} pairs, fewer than the minimum of {minimum}"]
+    reasons = [f"{pairs} pairs, fewer than the minimum of {minimum}"]
     if too_long := left_out.get("too_long", 0):
-        said.append(
+        reasons.append(
             f"{too_long} more are longer than retrain.hyper.max_length = {max_length} tokens, the "
             f"longest has {longest}: raise it to train on them"
         )
     others = {name: count for name, count in sorted(left_out.items()) if name != "too_long"}
     if others:
         counts = ", ".join(f"{name} {count}" for name, count in others.items())
-        said.append(f"left out for other reasons: {counts}")
-    return "; ".join(said)
+        reasons.append(f"left out for other reasons: {counts}")
+    return "; ".join(reasons)
 
 
 def _misfit(chosen: Ids, rejected: Ids, weight: float, *, too_long: bool) -> Misfit | None:
@@ -76,10 +77,10 @@ def _misfit(chosen: Ids, rejected: Ids, weight: float, *, too_long: bool) -> Mis
 
 
 def _tokens(ids: Ids) -> int:
-    """How many tokens there are: at least the one that ends the turn."""
+    """Return the number of tokens; 1 if unknown, for the token that ends the turn."""
     return 1 if ids is None else len(ids)
 
 
 def _ids(completion: CompletionRow) -> Ids:
-    """The ids that were sampled; an empty text has none, whoever renders it."""
+    """Return the sampled ids, an empty list for an empty text, or None before rendering."""
     return [] if completion.text == "" else completion.token_ids

@@ -1,4 +1,4 @@
-"""Where reasoning ends: in a prompt, in an answer as it was sampled, in what a person wrote."""
+"""Find where reasoning ends: in a prompt, in a sampled answer, in a demonstration."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,16 @@ from retrain.trainer.examples.tokenizer import Tokenizer, decode
 _TAG = re.compile(r"[<\[◁][^<>\[\]◁▷\s]{1,40}[>\]▷]\s*$")
 _CLOSING = re.compile(r"/|end", re.IGNORECASE)
 _END_OF_REASONING = re.compile(r"</(?:think|thinking|reasoning|thought)>\s*|\[/THINK\]\s*")
-"""How reasoning ends in the raw text of an answer of which the log holds no parts."""
+"""End of reasoning in the raw text of an answer that the log holds without separate parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """The sampled ids before what the reader saw, and text of a token across that border."""
+    """The reasoning of an answer.
+
+    `ids` are the sampled tokens before the visible text. `border` is the text between their end and
+    the visible text, if a token spans both.
+    """
 
     ids: list[int]
     border: str
@@ -23,10 +27,14 @@ class Reasoning:
 def reasoning_of(
     tokenizer: Tokenizer, answer_ids: Sequence[int], content: str | None, *, closed: bool
 ) -> Reasoning | None:
-    """What an answer says before what its reader saw; None where all of it was seen.
+    """Return the part of an answer before its visible text, or None if all of it was visible.
 
-    `content` is what was seen, None where that is not known. `closed`: the prompt has ended the
-    reasoning already, so the answer has none.
+    Args:
+        tokenizer: The base model's.
+        answer_ids: The sampled answer.
+        content: The visible text; None if unknown.
+        closed: Whether the prompt ends with the end of reasoning, so that the answer has none.
+
     """
     raw = decode(tokenizer, answer_ids)
     cut = _seen_from(raw, content, closed=closed)
@@ -37,7 +45,7 @@ def reasoning_of(
 
 
 def _seen_from(raw: str, content: str | None, *, closed: bool) -> int:
-    """Where in a raw answer begins what its reader saw; 0 where that cannot be told."""
+    """Return the index in `raw` at which the visible text begins; 0 if unknown."""
     seen = (content or "").strip()
     if seen and (place := raw.rfind(seen)) >= 0:
         return place
@@ -46,7 +54,7 @@ def _seen_from(raw: str, content: str | None, *, closed: bool) -> int:
 
 
 def _ids_before(tokenizer: Tokenizer, ids: Sequence[int], cut: int) -> list[int]:
-    """The longest beginning of `ids` whose text is at most `cut` characters long."""
+    """Return the longest prefix of `ids` whose text has at most `cut` characters."""
     low, high = 0, len(ids)
     while low < high:
         middle = (low + high + 1) // 2
@@ -58,16 +66,16 @@ def _ids_before(tokenizer: Tokenizer, ids: Sequence[int], cut: int) -> list[int]
 
 
 def closes(text: str) -> bool:
-    """Whether a text has the end of a reasoning in it."""
+    """Return whether a text contains the end of reasoning."""
     return _END_OF_REASONING.search(text) is not None
 
 
 def is_closed(prompt: str) -> bool:
-    """Whether a prompt ends with the end of a reasoning, so that the answer has none."""
+    """Return whether a prompt ends with the end of reasoning, so that the answer has none."""
     return any(mark.end() == len(prompt) for mark in _END_OF_REASONING.finditer(prompt))
 
 
 def is_open(prompt: str) -> bool:
-    """Whether a prompt ends with a tag that begins something."""
+    """Return whether a prompt ends with an opening tag."""
     tag = _TAG.search(prompt)
     return tag is not None and _CLOSING.search(tag.group()) is None

@@ -1,21 +1,20 @@
-"""The token ids of a demonstration: a better answer that a person wrote, so nobody sampled it.
+"""Compute the token ids of a demonstration: a better answer that a person wrote.
 
-The ids continue the prompt *as it was served*, whose token ids the log holds. The conversation is
-never rendered again: what shaped its prompt (template arguments, reasoning effort, `developer`
-turns, a final message to continue) is in those ids already. The template is asked one thing only,
-how it writes an answer, with a conversation of one word. What the served prompt already ends with
-of that form is left out, so that an empty reasoning block which the prompt contains is not written
-a second time.
+The ids continue the prompt as it was served, whose token ids are in the log. The conversation is
+not rendered again, because the ids already reflect everything that shaped the prompt: template
+arguments, reasoning effort, `developer` messages, a final message to continue. The chat template is
+only used to find out how an answer is formatted (`answer_form`). The part of that format with which
+the prompt already ends is left out; an empty reasoning block in the prompt is not repeated.
 
-Where the served answer has reasoning before what its reader saw, the demonstration replaces what
-was seen and keeps the reasoning: training on answers without any would switch reasoning off.
+If the served answer has reasoning before its visible text, the demonstration replaces the visible
+text and keeps the reasoning. Training on answers without reasoning would disable it.
 """
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from retrain.trainer.examples.answer_form import AnswerForm, answer_form, place_of_end
+from retrain.trainer.examples.answer_form import AnswerForm, answer_form, end_of_turn_index
 from retrain.trainer.examples.reasoning import Reasoning, closes, is_closed, is_open, reasoning_of
 from retrain.trainer.examples.rows import ServedTurn
 from retrain.trainer.examples.tokenizer import (
@@ -27,34 +26,35 @@ from retrain.trainer.examples.tokenizer import (
 )
 
 TAIL_TOKENS = 512
-"""Of a prompt this many last tokens are decoded: more than any template puts before an answer."""
+"""Number of tokens at the end of a prompt that are decoded: more than any template puts in front of
+an answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What the demonstration is about: the prompt and the answer as served, and the turn's form."""
+    """The prompt and the answer that a demonstration replaces, as served."""
 
     prompt_ids: Sequence[int]
     answer_ids: Sequence[int]
     turn: ServedTurn | None
-    """None for a plain completion, which has no turns."""
+    """None for a plain completion, which has no chat turns."""
 
 
 def demonstration_ids(
     tokenizer: Tokenizer, ends: AbstractSet[int], text: str, served: Served
 ) -> list[int]:
-    """Return the ids that follow the served prompt where `text` is the answer, its end included.
+    """Return the ids of `text` as the answer to the served prompt, including the end of the turn.
 
     Args:
-        tokenizer: The base model's, with the chat template that serving uses.
-        ends: The ids at which the engine stops.
-        text: What a person would have answered.
-        served: The prompt it answers, and the answer it is better than.
+        tokenizer: The base model's, with the server's chat template.
+        ends: Ids at which the engine stops.
+        text: The demonstration.
+        served: The prompt, and the answer that the demonstration is better than.
 
     Raises:
-        RenderingError: The text holds control tokens (they would forge turns); the template
-            refuses an answer or writes more than its end behind it; no end of a turn is known; or
-            the prompt ends within reasoning and nothing shows how it is closed.
+        RenderingError: The text contains control tokens, which could forge turns; the template
+            rejects an answer or appends text after the end of the turn; the id that ends a turn is
+            unknown; or the prompt ends inside reasoning and nothing shows how to end it.
 
     """
     if set(encode(tokenizer, text)) & (control_ids(tokenizer) | ends):
@@ -66,13 +66,13 @@ def demonstration_ids(
     else:
         kept, rest = [], _rest(tokenizer, text, form, served)
     ids = _continued(tokenizer, [*served.prompt_ids, *kept], rest)
-    answer = ids[: place_of_end(ends, ids)]
+    answer = ids[: end_of_turn_index(ends, ids)]
     return [*kept, *answer, _end(tokenizer, ends, served, form)]
 
 
 def _reasoning(tokenizer: Tokenizer, text: str, served: Served) -> Reasoning | None:
-    """The served answer's reasoning, which is kept."""
-    if served.turn is None or closes(text):  # its writer saw the reasoning and wrote another
+    """Return the served answer's reasoning, which is kept, or None."""
+    if served.turn is None or closes(text):  # the demonstration has reasoning of its own
         return None
     ids = served.answer_ids
     if ids and ids[-1] in control_ids(tokenizer):
@@ -82,7 +82,7 @@ def _reasoning(tokenizer: Tokenizer, text: str, served: Served) -> Reasoning | N
 
 
 def _rest(tokenizer: Tokenizer, text: str, form: AnswerForm | None, served: Served) -> str:
-    """What of an answer's form is still missing behind the served prompt."""
+    """Return the text that must follow the served prompt, formatted as the template does."""
     turn = served.turn
     if turn is None or turn.continue_final_message:
         return text
@@ -98,7 +98,7 @@ def _rest(tokenizer: Tokenizer, text: str, form: AnswerForm | None, served: Serv
 
 
 def _up_to(text: str, answer: str) -> str:
-    """Without what the template writes behind the text; a template may strip the text's ends."""
+    """Return `answer` up to the end of `text`, which the template may have stripped."""
     place = answer.rfind(text.strip())
     return answer[: place + len(text.strip())] if place >= 0 else text
 
@@ -108,11 +108,11 @@ def _prompt_text(tokenizer: Tokenizer, served: Served) -> str:
 
 
 def _continued(tokenizer: Tokenizer, before: Sequence[int], text: str) -> list[int]:
-    """The ids of `text` as they follow `before`: some tokenizers begin a lone text with a space.
+    """Return the ids of `text` in the context of the ids `before`.
 
-    The text is encoded together with the last ids before it and taken where those come out
-    unchanged. Where they do not (the border would be merged), it is encoded alone: the ids before
-    it are what was served, whatever happens.
+    Some tokenizers put a space in front of a text encoded on its own. Therefore the text is encoded
+    together with the last ids before it, if those ids are unchanged in the result. If a token would
+    span both, the text is encoded on its own, since the ids before it must stay as served.
     """
     special = control_ids(tokenizer)
     tail = before[-TAIL_TOKENS:]
@@ -128,9 +128,10 @@ def _continued(tokenizer: Tokenizer, before: Sequence[int], text: str) -> list[i
 def _end(
     tokenizer: Tokenizer, ends: AbstractSet[int], served: Served, form: AnswerForm | None
 ) -> int:
-    """How the turn ends: as the served answer did, else as the template ends one.
+    """Return the id that ends the turn: the served answer's, else the template's.
 
-    A tool call may end in a way of its own (`<|call|>`), so then the template comes first.
+    If the served answer called a tool, the template's comes first, because calls may end with a
+    token of their own (`<|call|>`). Raises `RenderingError` if none is known.
     """
     last = served.answer_ids[-1] if served.answer_ids else None
     known = [last if last in ends else None, None if form is None else form.end]

@@ -1,4 +1,4 @@
-"""One line of the pairs file. Importable without torch: the run writes it, the trainer reads it."""
+"""Rows of the pairs file, which a run writes and the trainer reads. Importable without torch."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -9,7 +9,7 @@ Signal = Literal["preference", "ranking", "demonstration", "thumbs"]
 
 
 class CompletionRow(BaseModel):
-    """One answer: the ids that were sampled, or, where nobody sampled it, its text."""
+    """One answer: its sampled token ids, or the text of a demonstration, which has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,11 +24,15 @@ class CompletionRow(BaseModel):
 
 
 class ServedTurn(BaseModel):
-    """How the turn that a demonstration replaces was asked for and answered.
+    """How the answer that a demonstration replaces was requested and served.
 
-    `arguments` are what the request gave the chat template, and the two flags the request's own;
-    `content` is what the reader saw of the answer (null: all of its text, or not known), and
-    `called` whether the answer called a tool.
+    Attributes:
+        arguments: Arguments that the request passed to the chat template.
+        add_generation_prompt: The request's flag.
+        continue_final_message: The request's flag.
+        content: The visible text of the answer; None if all of it was visible, or if unknown.
+        called: Whether the answer called a tool.
+
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,11 +45,15 @@ class ServedTurn(BaseModel):
 
 
 class PairRow(BaseModel):
-    """Two answers to one prompt, the better one named.
+    """A pair: two answers to one prompt, a better and a worse one.
 
-    `prompt_token_ids` are those the model was fed. `turn` goes along where the chosen answer to
-    a chat is a text. `weight` scales the pair's share of the gradient. `messages` and `tools` are
-    in snapshots of the release before, of which only this is read: whether it was a chat.
+    Attributes:
+        prompt_token_ids: The prompt as the model received it.
+        turn: How the rejected answer was served, if the chosen answer to a chat is a text.
+        weight: Factor of the pair's gradient.
+        messages: In snapshots of the previous release; only tells whether it was a chat.
+        tools: In snapshots of the previous release; unused.
+
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""What the trainer asks of a tokenizer to write an answer, and what goes wrong with one."""
+"""The interface of Hugging Face tokenizers that rendering uses, and its helpers."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ Message = dict[str, Any]
 
 
 class Tokenizer(Protocol):
-    """What rendering needs of a Hugging Face tokenizer."""
+    """The part of a Hugging Face tokenizer that rendering uses."""
 
     chat_template: str | None
     eos_token_id: int | None
@@ -35,7 +35,7 @@ class Tokenizer(Protocol):
 
 
 class RenderingError(Exception):
-    """A text that cannot be rendered; `reason` is a word to count it under."""
+    """A text cannot be rendered; `reason` is the key under which it is counted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -43,16 +43,16 @@ class RenderingError(Exception):
 
 
 def control_ids(tokenizer: Tokenizer) -> set[int]:
-    """Tokens that are no text: the named ones, and those added as special under no name."""
+    """Return the ids of all special tokens, including added ones without a name."""
     added = tokenizer.added_tokens_decoder.items()
     return set(tokenizer.all_special_ids) | {token for token, one in added if one.special}
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text as it stands: what begins or ends a whole text is not added."""
+    """Return the ids of a text, without the special tokens that begin or end a sequence."""
     return tokenizer.encode(text, add_special_tokens=False)
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The text of ids as it stands, special tokens included."""
+    """Return the text of ids, including special tokens."""
     return tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)

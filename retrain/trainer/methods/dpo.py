@@ -1,6 +1,8 @@
-"""TRL's DPO trainer, fed token ids and pair weights, and stopped by the first NaN.
+"""DPO (arXiv:2305.18290) on token ids and weighted pairs, as a subclass of TRL's `DPOTrainer`.
 
-Written against TRL 1.16; each override says what it relies on.
+Written for TRL 1.16 (`trl.trainer.dpo_trainer`); each override states what it relies on. Training
+stops at the first loss or gradient that is not finite. Below, B is the number of pairs in a batch
+and T the length of its longest sequence in tokens.
 """
 
 import math
@@ -21,10 +23,16 @@ _TOO_WILD = "lower learning_rate, or look for broken pairs or weights; nothing w
 
 @dataclass
 class PairCollator(DataCollatorForPreference):
-    """Pads a batch as TRL does, and passes the pairs' weights on: `weight`, float32, (pairs,)."""
+    """TRL's collator, which also passes on the weights of the pairs."""
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the batch; chosen answers come first, then rejected ones."""
+        """Return a batch, right-padded, with the chosen answers in front of the rejected ones.
+
+        Returns:
+            `input_ids`, `attention_mask` and `completion_mask`, int64 [2B, T]; precomputed
+            `ref_chosen_logps` and `ref_rejected_logps`, float32 [B]; and `weight`, float32 [B].
+
+        """
         batch: dict[str, Any] = super().torch_call(examples)
         weights = [example["weight"] for example in examples]
         batch["weight"] = torch.tensor(weights, dtype=torch.float32)
@@ -32,10 +40,10 @@ class PairCollator(DataCollatorForPreference):
 
 
 class PairTrainer(DPOTrainer):
-    """DPO on rows of `prompt_ids`, `chosen_ids`, `rejected_ids` and `weight`."""
+    """DPO on rows of `prompt_ids`, `chosen_ids`, `rejected_ids` (lists of int) and `weight`."""
 
     def _prepare_dataset(self, dataset: Dataset, *_args: Any, **_kwargs: Any) -> Dataset:
-        """Pass the ids through: TRL would render and tokenise text, and so change them."""
+        """Keep the rows as they are; TRL would render text and tokenize it again."""
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -44,21 +52,24 @@ class PairTrainer(DPOTrainer):
             self._signature_columns.append("weight")
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Compute the reference without dropout; `train` switches back."""
-        switch_off_dropout(self.model)
+        """Compute the reference without dropout; `model.train()` enables dropout again."""
+        disable_dropout(self.model)
         return super()._precompute_ref_logps(dataset, name, batch_size)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
-        """Return the reference's summed log-probabilities, (chosen, rejected), each (pairs,)."""
+        """Return the reference's log-probabilities of the chosen and rejected answers, [B] each."""
         return super().compute_ref_log_probs(model, _without_weight(inputs))
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:  # noqa: FBT001
-        """Scale each pair's gradient by its weight.
+        """Compute the loss, and scale each pair's gradient by its weight.
 
-        Every loss that a job may name depends on the parameters only through the pair's own
-        log-probabilities, so scaling the gradient where it enters those is exactly the gradient of
-        the weighted mean, whatever the losses; TRL itself only knows the plain mean. TRL calls
-        `model` once, for the policy; the reference goes through `self.model`.
+        TRL has no pair weights. Every loss in `LossType` depends on the parameters only through the
+        log-probabilities of the pair's own answers. A hook on `outputs.log_probs` ([2B, T-1])
+        multiplies the gradient there by the pair's weight, which gives exactly the gradient of
+        the weighted mean. The reported loss is unweighted.
+
+        This relies on TRL calling `model` once, for the policy, and `self.model` for the reference.
+        It can be removed when TRL supports weights of examples.
         """
         weights = inputs["weight"]
 
@@ -72,7 +83,7 @@ class PairTrainer(DPOTrainer):
         return super()._compute_loss(weighted, _without_weight(inputs), return_outputs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Run one forward and backward pass. Raises `NonFiniteError`."""
+        """Run one forward and backward pass. Raises `NonFiniteError` if the loss is not finite."""
         loss = super().training_step(*args, **kwargs)
         if not math.isfinite(loss):
             step = self.state.global_step + 1
@@ -80,7 +91,10 @@ class PairTrainer(DPOTrainer):
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """Check the gradient; transformers asks for its norm before each optimiser step."""
+        """Return the norm of the gradient. Raises `NonFiniteError` if it is not finite.
+
+        transformers' `Trainer` calls this before each optimizer step.
+        """
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         if not math.isfinite(norm):
             step = self.state.global_step + 1
@@ -88,11 +102,12 @@ class PairTrainer(DPOTrainer):
         return norm
 
 
-def switch_off_dropout(model: Any) -> None:
-    """Make the forward pass deterministic, until the next `model.train()`.
+def disable_dropout(model: Any) -> None:
+    """Disable dropout until the next call of `model.train()`.
 
-    Not by `model.eval()`: on a CPU with AVX512-BF16, bitsandbytes 0.50 repacks four-bit weights at
-    their first forward in eval mode, and no gradient flows through repacked ones, without an error.
+    `model.eval()` cannot be used: on a CPU with AVX512-BF16, bitsandbytes 0.50 repacks four-bit
+    weights at the first forward pass in eval mode, and gradients through repacked weights are
+    silently lost. This can become `model.eval()` once bitsandbytes no longer does so.
     """
     model.train()
     for module in model.modules():
@@ -105,7 +120,7 @@ def _without_weight(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def dpo_config(job: Job, folder: Path, *, cuda: bool, bf16: bool) -> DPOConfig:
-    """Put a job's hyper-parameters into TRL's terms; `folder` is scratch space."""
+    """Translate a job's hyper-parameters into a `DPOConfig`; `folder` is scratch space."""
     hyper = job.hyper
     checkpointing = cuda if hyper.gradient_checkpointing is None else hyper.gradient_checkpointing
     optimizer = "paged_adamw_8bit" if cuda else "adamw_torch"
@@ -126,7 +141,7 @@ def dpo_config(job: Job, folder: Path, *, cuda: bool, bf16: bool) -> DPOConfig:
         gradient_accumulation_steps=hyper.gradient_accumulation,
         num_train_epochs=hyper.epochs,
         max_steps=hyper.max_steps or -1,
-        max_length=None,  # longer pairs were dropped; TRL would cut them
+        max_length=None,  # longer pairs have been dropped; TRL would truncate them
         gradient_checkpointing=checkpointing,
         precompute_ref_log_probs=hyper.precompute_ref_log_probs,
         disable_dropout=not hyper.lora_dropout,

@@ -1,7 +1,7 @@
-"""The reference: what the policy is compared with, and must equal before the first step.
+"""Check that DPO's reference model equals the policy before the first step.
 
-On a warm start it is the live adapter, which TRL copies as `ref`; else the base model, reached by
-switching the adapter off. A wrong reference trains without complaint, so it is asserted.
+On a warm start the reference is TRL's frozen copy of the live adapter (`ref`), otherwise the base
+model with the adapter disabled. Training with a wrong reference raises no error, hence this check.
 """
 
 from typing import Any
@@ -9,18 +9,21 @@ from typing import Any
 import torch
 
 from retrain.trainer.errors import ReferenceMismatchError
-from retrain.trainer.methods.dpo import PairTrainer, switch_off_dropout
+from retrain.trainer.methods.dpo import PairTrainer, disable_dropout
 
 POLICY, REFERENCE = ".default.", ".ref."
+"""Parts of the parameters' names that PEFT derives from the two adapters' names."""
 TOLERANCE = 1e-4
-"""Largest |reward| that rounding explains."""
+"""Largest |reward| that is attributed to rounding."""
 
 
 def restore_precision(model: Any) -> None:
-    """Give the policy back the precision that TRL took from it on a four-bit base.
+    """Restore the policy's fp32 weights, which TRL casts to bf16 on a four-bit base model.
 
-    TRL casts the trainable adapter to bf16 after it has copied `ref` in fp32: the policy would not
-    be the reference any more, and in bf16 small updates are lost.
+    `DPOTrainer.__init__` casts the trainable adapter to bf16 (as QLoRA, arXiv:2305.14314, does)
+    after it has copied the adapter to `ref` in fp32. The policy would then differ from the
+    reference, and in bf16 small updates are lost. Can be removed when TRL leaves the cast to PEFT
+    (https://github.com/huggingface/peft/issues/2889).
     """
     parameters = dict(model.named_parameters())
     for name, parameter in parameters.items():
@@ -31,11 +34,16 @@ def restore_precision(model: Any) -> None:
 
 
 def assert_reference(trainer: PairTrainer, *, warm_start: bool) -> float:
-    """Return the largest |reward| on the first batch, which must be nearly nothing.
+    """Return the largest |reward| on the first batch, which must be at most `TOLERANCE`.
 
-    It is taken on the log-probabilities that training will use, so precomputed ones are checked
-    too; the batch is the first one of the precomputation, so that shapes and rounding agree.
-    Raises `ReferenceMismatchError`.
+    The reward of an answer is `beta * (policy log-prob - reference log-prob)`. The check uses the
+    log-probabilities that training uses, precomputed ones included, and the first batch of the
+    precomputation, so that padding and rounding are the same.
+
+    Raises:
+        ReferenceMismatchError: The reward is larger or NaN, or on a warm start the tensors of
+            policy and reference differ.
+
     """
     if warm_start:
         _assert_same_tensors(trainer.model)
@@ -75,7 +83,7 @@ def _largest_reward(trainer: PairTrainer) -> float:
     size = min(trainer.args.per_device_train_batch_size, len(trainer.train_dataset))
     rows = [trainer.train_dataset[index] for index in range(size)]
     batch = trainer._prepare_inputs(trainer.data_collator(rows))
-    switch_off_dropout(trainer.model)
+    disable_dropout(trainer.model)
     policy = _policy_log_probs(trainer, batch)
     if trainer.precompute_ref_logps:
         reference = torch.cat([batch["ref_chosen_logps"], batch["ref_rejected_logps"]])
@@ -85,7 +93,10 @@ def _largest_reward(trainer: PairTrainer) -> float:
 
 
 def _policy_log_probs(trainer: PairTrainer, batch: dict[str, Any]) -> Any:
-    """Return the policy's summed log-probabilities, chosen then rejected, (2 x pairs,)."""
+    """Return the policy's log-probabilities, summed over the tokens of each answer.
+
+    The result is float32 of shape [2B]: the chosen answers, then the rejected ones.
+    """
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     with torch.no_grad(), trainer.accelerator.autocast():
         outputs = trainer.model(

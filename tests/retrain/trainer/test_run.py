@@ -156,7 +156,7 @@ def test_a_four_bit_base_trains(tmp_path: Path, base: Path, warm: bool) -> None:
 
 
 def test_the_gradient_flows_through_a_four_bit_base(tmp_path: Path, base: Path) -> None:
-    """It is the gradient of the same weights in full precision (see `switch_off_dropout`)."""
+    """It is the gradient of the same weights in full precision (see `disable_dropout`)."""
     for name in ("four", "full"):
         (tmp_path / name).mkdir()
     four = prepared_trainer(tmp_path / "four", base, hyper={"quantization": "nf4"})
