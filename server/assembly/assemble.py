@@ -43,7 +43,7 @@ from server.serving.shadow import Shadow
 from server.settings import Settings
 from server.startup.data_lock import DataLock, RunningServer
 from server.startup.deferred import DeferredStartup, Work
-from server.startup.last_known_writer import Remembering
+from server.startup.last_known_writer import LastKnownWriter
 from server.startup.opening import StartupState, open_recorder
 from server.startup.preflight import check_settings
 
@@ -159,11 +159,11 @@ def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnv
             await registry.make_up()
             await _ensure_channels(settings, registry)
             services.metrics.expect(registry.routes())
-        remembering = Remembering(
+        last_known_writer = LastKnownWriter(
             settings.data_dir, opening.name, opening.secret, opening.keys, registry
         )
-        remembering.start()
-        stack.push_async_callback(remembering.close)
+        last_known_writer.start()
+        stack.push_async_callback(last_known_writer.close)
         await count_earlier(registry, services.metrics.adapters)
         await begin_runs(services.runs, world, stack)
         start_housekeeping(registry, services.retention, services.database, app.state.clock, stack)

@@ -1,4 +1,4 @@
-"""What `pawl doctor` says about the database. Changes nothing, and makes no file."""
+"""The database checks of `pawl doctor`. Read-only: they change no data and create no file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +18,11 @@ State = Literal["ok", "warning", "bad"]
 Found = tuple[State, str]
 
 NETWORK_FILESYSTEMS = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "glusterfs", "afs")
-"""Their locks or syncs are not always what SQLite needs; by the beginning of the name."""
+"""Prefixes of filesystem types whose locks and syncs are not reliable enough for SQLite."""
 
 
 def check_database(url: str) -> Iterator[Found]:
-    """Whether it answers, at which revision it is, and whether its commits are durable."""
+    """Check that the database answers, its revision, and that its commits are durable."""
     try:
         address = database_address(url)
     except SetupError as error:
@@ -32,7 +32,13 @@ def check_database(url: str) -> Iterator[Found]:
 
 
 def filesystem_of(path: Path, mounts: str) -> str:
-    """The type of the filesystem that `path` is on, by the text of `/proc/mounts`; "" unknown."""
+    """Return the type of the filesystem of `path`, or "" if unknown.
+
+    Args:
+        path: An absolute path.
+        mounts: The text of `/proc/mounts`.
+
+    """
     found, longest = "", -1
     for line in mounts.splitlines():
         _, place, kind, *_ = line.split(" ")

@@ -1,4 +1,4 @@
-"""The ways into one database, as `server.database.database.Database` uses them."""
+"""The connection pools of one database, as `server.database.database.Database` uses them."""
 
 import json
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ from server.database.hung_connections import HungConnections
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """Connections to one database.
-
-    `direct` is the writer's thread's: the same database through a synchronous driver. With
-    `one_turn` both ways of writing wait for each other within this process; without, the database
-    itself keeps apart what must be. `probe` is for asking whether the database answers, whatever
-    the others are busy with. `silence` looks after operations that may never end.
-    """
+    """Connection pools of one database."""
 
     writer: AsyncEngine
+    """For write transactions from the event loop."""
     reader: AsyncEngine
+    """For read-only sessions."""
     direct: Engine
+    """The synchronous driver, used by the writer thread."""
     probe: AsyncEngine
+    """For checking whether the database answers, even if all other connections are busy."""
     one_turn: bool
+    """Whether `writer` and `direct` share one in-process lock (SQLite). Otherwise the database
+    serialises them (PostgreSQL's advisory lock)."""
     silence: HungConnections | None = None
+    """Cuts connections whose server stopped responding (PostgreSQL)."""
 
     async def dispose(self) -> None:
         """Close all connections."""
@@ -39,7 +40,7 @@ class Connections:
 
 
 def to_json(value: Any) -> str:
-    """JSON as every database takes it: numbers that are not finite become null."""
+    """Serialise to JSON that every database accepts: NaN and infinities become null."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # an integer over 64 bits, a lone surrogate

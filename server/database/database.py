@@ -1,6 +1,6 @@
-"""The database: one writer at a time, readers in short sessions, on SQLite or PostgreSQL.
+"""The database, SQLite or PostgreSQL: write transactions are serialised, reads run concurrently.
 
-What differs between the two is in `server.sqlite` and `server.postgres`.
+The differences are in `server.database.sqlite` and `server.database.postgres`.
 """
 
 import asyncio
@@ -38,9 +38,11 @@ _DRIVERS = {
 
 
 def database_address(url: str) -> URL:
-    """The address with the driver that Pawl uses. Raises `SetupError` for another database's.
+    """Parse an address and set the driver that Pawl uses; the result's `str()` hides the password.
 
-    Its `str()` hides the password.
+    Raises:
+        SetupError: If it is no address, or of a database other than SQLite and PostgreSQL.
+
     """
     try:
         address = make_url(url)
@@ -57,7 +59,7 @@ def database_address(url: str) -> URL:
 
 
 def check_address(url: str, data_dir: Path) -> None:
-    """Raises `SetupError` for an address at which no database can ever be, without asking it."""
+    """Raise `SetupError` for an address that can never work, without connecting to it."""
     address = database_address(url)
     if address.get_backend_name() == "sqlite":
         check_sqlite(address, data_dir)
@@ -66,7 +68,7 @@ def check_address(url: str, data_dir: Path) -> None:
 
 
 class Database:
-    """Sessions on one database. Satisfies the `Database` ports of the rooms."""
+    """Sessions and transactions on one database. Implements `common.database.Database`."""
 
     def __init__(self, url: str) -> None:
         self.url = database_address(url)
@@ -78,7 +80,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session for reading; close it before tokens stream."""
+        """Open a read-only session; close it before an answer is streamed."""
         self._check_there()
         with self._watching():
             async with AsyncSession(self._engines.reader, expire_on_commit=False) as session:
@@ -86,7 +88,10 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A transaction: waits for its turn, commits durably on exit, rolls back on error."""
+        """Open a write transaction once other writers are done.
+
+        Commits durably at the end of the block, or rolls back if the block raises.
+        """
         self._check_there()
         with self._watching():
             async with (
@@ -97,10 +102,11 @@ class Database:
                 yield session
 
     async def transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` in a transaction in the writer's thread: one change of threads in all.
+        """Run `work` in a transaction on the writer thread, and return its result.
 
-        Through the asynchronous driver each query costs several, which the log cannot afford. A
-        caller that is cancelled leaves the transaction to end by itself, and the turn with it.
+        This costs one thread switch in all; the asynchronous driver needs several per query, which
+        is too slow for the log. If the caller is cancelled, the transaction still runs to its end
+        and only then releases the write lock.
         """
         self._check_there()
         task = asyncio.ensure_future(self._in_thread(work))
@@ -119,26 +125,26 @@ class Database:
         return nullcontext() if silence is None else silence.watching()
 
     async def ping(self) -> None:
-        """Raise what the driver raises when the database does not answer."""
+        """Query the database on the probe connection; raises the driver's errors."""
         async with AsyncSession(self._engines.probe) as session:
             await session.exec(select(1))
 
     async def renew_statistics(self) -> None:
-        """Let the planner know the tables as they are now."""
+        """Update the query planner's statistics."""
         await self.transaction(renew_statistics)
 
     @property
     def away(self) -> bool:
-        """Whether sessions are refused at once (`DatabaseAwayError`)."""
+        """Whether the database is unavailable: new sessions raise `DatabaseAwayError` at once."""
         return self._away
 
-    def leave(self) -> None:
-        """Refuse sessions from now on; those that wait for an answer end with an error."""
+    def disconnect(self) -> None:
+        """Refuse new sessions and cut the connections of those that wait for an answer."""
         self._away = True
         self._cut()
 
-    def come_back(self) -> None:
-        """Take sessions again."""
+    def reconnect(self) -> None:
+        """Accept sessions again."""
         self._away = False
 
     def _cut(self) -> None:
@@ -150,7 +156,7 @@ class Database:
             raise DatabaseAwayError
 
     async def close(self) -> None:
-        """Close all connections, once what is being written has ended."""
+        """Wait for the writer thread, then close all connections."""
         if self._away:
             self._cut()
         await asyncio.to_thread(self._thread.shutdown)

@@ -1,12 +1,13 @@
-"""The database's errors that are the server's own."""
+"""Errors of the database layer."""
 
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 
 class DatabaseAwayError(NoConnectionError):
-    """The database does not answer, and nobody waits for it: SQLAlchemy's error of no connection.
+    """The database is unavailable, so sessions are refused without waiting.
 
-    Not a `ServerError`: whoever expects the database's errors expects this one.
+    A subclass of SQLAlchemy's pool timeout instead of `ServerError`, so that code that handles
+    database errors handles this one too.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""Notices a PostgreSQL that is connected and says nothing (a paused machine, a stuck disk).
+"""Detects a PostgreSQL server that no longer responds (a paused machine, a stuck disk).
 
-The network does not tell: its kernel still acknowledges what we send. So while an operation takes
-long, a new connection is tried. Where that gets no answer either, the waiting ones are cut, and
-fail as if the database had closed them. A query that merely takes long is left alone.
+TCP cannot detect this: the machine's kernel still acknowledges packets. So while an operation takes
+long, new connections are tried. If these time out too, all open connections are cut and their
+operations fail as if the server had closed them. A query that is merely slow is not affected.
 """
 
 import asyncio
@@ -21,19 +21,20 @@ from psycopg.errors import ConnectionTimeout
 from sqlalchemy import Engine, event
 
 LONG_SECONDS = 1.5
-"""An operation that takes longer is looked after."""
+"""Seconds after which a running operation triggers connection attempts."""
 ANSWER_SECONDS = 2
-"""So long a try may take; libpq's least."""
+"""Timeout in seconds of one connection attempt; libpq's minimum for `connect_timeout`."""
 TRIES = 2
+"""Attempts in a row that must time out before connections are cut."""
 
 _log = structlog.get_logger()
 
 
 class HungConnections:
-    """Looks after the operations of one `Database`, on its event loop."""
+    """Watches the operations of one `Database`, on its event loop."""
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
-        """`parameters` are psycopg's for a connection to the database."""
+        """Take psycopg's connection parameters of the database."""
         self._parameters = {**parameters, "connect_timeout": ANSWER_SECONDS}
         self._connections: WeakSet[BaseConnection[Any]] = WeakSet()
         self._connections_lock = threading.Lock()  # the writer's thread connects, the loop cuts
@@ -41,7 +42,7 @@ class HungConnections:
         self._watch: asyncio.Task[None] | None = None
 
     def follow(self, engine: Engine) -> None:
-        """Have the engine's connections cut, too."""
+        """Include the engine's connections in those that `cut` closes."""
 
         @event.listens_for(engine, "connect")
         def _on_connect(connection: Any, _record: Any) -> None:
@@ -50,7 +51,7 @@ class HungConnections:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look after what the block does, once it takes long."""
+        """Watch the block's operation once it takes longer than `LONG_SECONDS`."""
         later = asyncio.get_running_loop().call_later(LONG_SECONDS, self._begin)
         self._running += 1
         try:
@@ -60,7 +61,7 @@ class HungConnections:
             later.cancel()
 
     async def close(self) -> None:
-        """Stop looking."""
+        """Stop watching."""
         if self._watch is not None:
             self._watch.cancel()
             with suppress(asyncio.CancelledError):
@@ -68,7 +69,7 @@ class HungConnections:
 
     def _begin(self) -> None:
         if self._watch is None or self._watch.done():
-            self._watch = asyncio.create_task(self._look(), name="silence watch")
+            self._watch = asyncio.create_task(self._look(), name="hung connections watch")
 
     async def _look(self) -> None:
         silent = 0
@@ -81,7 +82,7 @@ class HungConnections:
                 await asyncio.sleep(LONG_SECONDS)
 
     async def _answers(self) -> bool:
-        """Whether the database says anything at all to a new client, be it no."""
+        """Whether the server responds to a new connection, even with a refusal."""
         try:
             connection = await AsyncConnection.connect(**self._parameters)
         except ConnectionTimeout:
@@ -92,7 +93,7 @@ class HungConnections:
         return True
 
     def cut(self) -> None:
-        """End the connections beneath whoever waits, in whatever thread."""
+        """Shut down the sockets of all connections, so that operations on any thread fail."""
         with self._connections_lock:
             connections = list(self._connections)
         for connection in connections:
@@ -101,5 +102,5 @@ class HungConnections:
 
 
 def _own(connection: BaseConnection[Any]) -> int:
-    """A descriptor of our own of the connection's socket."""
+    """Return a duplicate of the connection's socket descriptor, which the caller closes."""
     return os.dup(connection.fileno())

@@ -1,4 +1,4 @@
-"""Bring a database to the newest revision (`pawl db upgrade`, and every start)."""
+"""Migrates a database to the newest revision (`pawl db upgrade`, and at each startup)."""
 
 from importlib.resources import files
 
@@ -17,18 +17,21 @@ from server.errors import SetupError
 
 
 def alembic_config() -> Config:
-    """Alembic's settings: the migrations lie in the package."""
+    """Return Alembic's configuration, which finds the migrations in the installed package."""
     config = Config()
     config.set_main_option("script_location", str(files("server") / "migrations"))
     return config
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
-    """Run the migrations that the database at `url` lacks.
+    """Run the missing migrations of the database at `url`, up to `revision`.
 
-    Of several servers that start at once on one PostgreSQL, one migrates and the others wait.
-    Raises `SetupError` where the database refuses the login, or is newer than this code, and what
-    the driver raises where it does not answer.
+    If several servers start on one PostgreSQL, one migrates and the others wait for it.
+
+    Raises:
+        SetupError: If the database refuses the login or is newer than this code.
+        DBAPIError: If the database does not answer.
+
     """
     engine = _engine(url)
     try:
@@ -59,7 +62,7 @@ def _upgrade(connection: Connection, revision: str) -> None:
     config.attributes["connection"] = connection
     before = _revision_of(connection)
     command.upgrade(config, revision)
-    if _revision_of(connection) != before:  # a new index is used once it is known what it holds
+    if _revision_of(connection) != before:  # the planner uses a new index only with statistics
         renew_statistics(connection)
 
 

@@ -1,4 +1,4 @@
-"""Hears what servers on one PostgreSQL tell each other (`LISTEN`), on a connection of its own."""
+"""Receives the notifications of other servers on one PostgreSQL (`LISTEN`/`NOTIFY`)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,29 +22,34 @@ _PARAMETERS: dict[str, Any] = {
     "keepalives_count": 3,
 }
 
-Hear = Callable[[], Awaitable[None] | None]
-"""What to do about a signal."""
+Handler = Callable[[], Awaitable[None] | None]
+"""Handles a notification; takes no arguments."""
 
 
 class Notifications:
-    """Calls what was asked for when its signal comes, and all of it after each (re)connection.
+    """Listens on a connection of its own, and calls a handler for each notification.
 
-    Signals that are sent while there is no connection are lost: whoever relies on them also looks
-    from time to time.
+    Notifications sent while there is no connection are lost. So all handlers are called after each
+    connect, and users of a notification also poll.
+
+    Args:
+        url: The address of the database.
+        handlers: The handler of each PostgreSQL channel.
+
     """
 
-    def __init__(self, url: URL, hear: Mapping[str, Hear]) -> None:
+    def __init__(self, url: URL, handlers: Mapping[str, Handler]) -> None:
         _, named = url.get_dialect()().create_connect_args(url)
         self._parameters: dict[str, Any] = {**_PARAMETERS, **named}
-        self._hear = dict(hear)
+        self._handlers = dict(handlers)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to listen, in the background."""
+        """Start listening in the background."""
         self._task = asyncio.create_task(self._listen_always(), name="notifications")
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening and close the connection."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -60,17 +65,17 @@ class Notifications:
     async def _listen(self) -> None:
         connection = await AsyncConnection.connect(autocommit=True, **self._parameters)
         async with connection:
-            for name in self._hear:
+            for name in self._handlers:
                 await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(name)))
-            for name in self._hear:
-                await self._heard(name)
+            for name in self._handlers:
+                await self._handle(name)
             async for notification in connection.notifies():
-                await self._heard(notification.channel)
+                await self._handle(notification.channel)
 
-    async def _heard(self, name: str) -> None:
+    async def _handle(self, name: str) -> None:
         try:
-            answer = self._hear[name]()
-            if answer is not None:
-                await answer
-        except Exception as error:  # noqa: BLE001  (one signal must not end them all)
+            pending = self._handlers[name]()
+            if pending is not None:
+                await pending
+        except Exception as error:  # noqa: BLE001  (a failed handler must not end the listener)
             log.warning("signal_not_followed", signal=name, error=type(error).__name__)

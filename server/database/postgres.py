@@ -1,8 +1,8 @@
-"""PostgreSQL (psycopg 3): commits that are durable, and dead connections noticed within seconds.
+"""PostgreSQL through psycopg 3, with durable commits and fast detection of dead connections.
 
-It behaves as SQLite does here. What `write` reads is still true when it commits, for writers of all
-servers wait for one lock; readers see one moment of the database, and cannot write. The log's own
-transactions take no lock: they are made for rows that another server wrote meanwhile.
+Sessions have the same guarantees as on SQLite: write transactions of all servers are serialised by
+an advisory lock, and readers see a consistent snapshot and cannot write. The log's transactions
+take no lock, because they handle rows that another server writes concurrently.
 """
 
 from typing import Any
@@ -20,13 +20,15 @@ from server.errors import SetupError
 DRIVER = "postgresql+psycopg"
 READERS = 4
 SEEN_DEAD_SECONDS = 5
-"""So long a database may keep silent on the network before its connection counts as dead."""
+"""Seconds without a response on the network after which a connection counts as dead."""
 POOL_TIMEOUT_SECONDS = 10
+"""Seconds that a session waits for a free connection."""
 
 WRITERS_LOCK = 0x7061776C_01
-"""Held by whoever writes, on all servers (`pg_advisory_xact_lock`): "pawl", 1."""
+"""Key of the advisory lock (`pg_advisory_xact_lock`) that write transactions of all servers take:
+"pawl", then 1."""
 MIGRATION_LOCK = 0x7061776C_02
-"""Held by whoever migrates."""
+"""Key of the advisory lock that a migration takes."""
 
 _CONNECTION: dict[str, Any] = {
     "application_name": "pawl",
@@ -38,7 +40,7 @@ _CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": SEEN_DEAD_SECONDS * 1000,
     "target_session_attrs": "read-write",
 }
-"""libpq's parameters; the address may set others."""
+"""libpq's default parameters; the address overrides them."""
 
 _ALL = (
     "SET timezone = 'UTC'",
@@ -46,7 +48,7 @@ _ALL = (
     "WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
 )
 _WRITERS = (
-    # A server that is paused within a transaction must not stop the others for long.
+    # A server that is paused in a transaction must not block the others for long.
     "SET idle_in_transaction_session_timeout = '10s'",
     "SET lock_timeout = '15s'",
 )
@@ -68,12 +70,12 @@ _CHOICES = {
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "read-write", "primary", "prefer-standby"),
 }
-"""Options of libpq with fixed values, which it checks only when it connects."""
+"""Allowed values of libpq options that libpq itself checks only when it connects."""
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def check_postgres(url: URL) -> None:
-    """Raises `SetupError` for an address with a port or an option that libpq does not know."""
+    """Raise `SetupError` for an address with an invalid port or an unknown libpq option."""
     if url.port is not None and not 0 < url.port <= _HIGHEST_PORT:
         raise SetupError(f"database_url: there is no port above {_HIGHEST_PORT}: correct it")
     try:
@@ -86,7 +88,7 @@ def check_postgres(url: URL) -> None:
 
 
 def open_postgres(url: URL) -> Connections:
-    """Connections to the database that `url` names; none is made before it is needed."""
+    """Create the connection pools of the database at `url`; they connect on first use."""
     writer, reader = open_async(url, pool_size=1), open_async(url, pool_size=READERS)
     probe = open_async(url, pool_size=1)
     direct = create_engine(url, pool_size=1, **_options(url))
@@ -104,24 +106,24 @@ def open_postgres(url: URL) -> Connections:
 
 
 def open_async(url: URL, *, pool_size: int) -> AsyncEngine:
-    """An engine whose connections notice a dead database; sessions are left as they are."""
+    """Create an engine with Pawl's connection parameters, but without its session settings."""
     return create_async_engine(url, pool_size=pool_size, **_options(url))
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
-    """What a connection is made with, beside what the address itself says."""
+    """Return the connection parameters that the address does not set itself."""
     return {name: value for name, value in _CONNECTION.items() if name not in url.query}
 
 
 def refusal(error: DBAPIError) -> str | None:
-    """Why the database will not have us, however often we come back; None for all else.
+    """Return a message for errors that retrying cannot fix (a refused login); None for others.
 
-    The text is ours: what the database says may hold the address. It tells refused logins by
-    libpq's English messages, for libpq keeps the code to itself.
+    The database's own message is not used, because it may contain the address. Refused logins are
+    recognised by libpq's English messages, because libpq does not expose their SQLSTATE.
     """
-    said = str(error.orig) if isinstance(error, OperationalError) else ""
+    message = str(error.orig) if isinstance(error, OperationalError) else ""
     forbidden = getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
-    if forbidden or any(words in said for words in _REFUSALS):
+    if forbidden or any(words in message for words in _REFUSALS):
         return (
             "the database refuses the login: check user, password and database in database_url "
             "(PAWL_DATABASE_URL), and that the user may connect and create tables"
@@ -158,13 +160,13 @@ def _take_lock(writer: AsyncEngine) -> None:
 
 
 def _keep_texts_out_of_errors(engine: Engine) -> None:
-    """PostgreSQL's details quote the row that it refused, which may come to stand in a log."""
+    """Reduce errors to their primary message: PostgreSQL's details quote the refused row."""
 
     @event.listens_for(engine, "handle_error")
     def _on_error(context: ExceptionContext) -> None:
         error, wrapped = context.original_exception, context.sqlalchemy_exception
-        said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-        if said is not None:
-            error.args = (said,)
-        if said is not None and wrapped is not None:
-            wrapped.args = (f"({type(error).__name__}) {said}",)
+        primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+        if primary is not None:
+            error.args = (primary,)
+        if primary is not None and wrapped is not None:
+            wrapped.args = (f"({type(error).__name__}) {primary}",)

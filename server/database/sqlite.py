@@ -1,7 +1,7 @@
-"""SQLite: WAL with `synchronous=FULL`, so that each commit is synced before it returns.
+"""SQLite in WAL mode with `synchronous=FULL`, so that each commit is synced before it returns.
 
-Before 3.51.3 it has a rare corruption when several connections write at once, so all writing waits
-for one turn, and readers are opened `query_only`.
+Releases before 3.51.3 can corrupt a WAL database if several connections write or checkpoint at the
+same moment. So one in-process lock serialises all writes, and readers are opened `query_only`.
 """
 
 from pathlib import Path
@@ -16,7 +16,9 @@ from server.errors import SetupError, path_errors
 
 _MAGIC = b"SQLite format 3\0"
 BUSY_TIMEOUT_MS = 5000
+"""Milliseconds that SQLite waits for another process's lock."""
 READERS = 4
+"""Connections for reading."""
 _OPTIONS: dict[str, Any] = {
     "max_overflow": 0,
     "pool_timeout": 30,
@@ -26,9 +28,9 @@ _OPTIONS: dict[str, Any] = {
 
 
 def check_sqlite(url: URL, data_dir: Path) -> None:
-    """Raises `SetupError` where `url` names no file that is, or can become, a SQLite database.
+    """Raise `SetupError` unless `url` names an SQLite file, or a path where one can be created.
 
-    A start makes `data_dir` itself.
+    `data_dir` may be missing, because the server creates it at startup.
     """
     if not url.database or url.database == ":memory:":
         raise SetupError("database_url: SQLite needs a file: write sqlite:////path/of/the/file.db")
@@ -47,7 +49,7 @@ def check_sqlite(url: URL, data_dir: Path) -> None:
 
 
 def open_sqlite(url: URL) -> Connections:
-    """Connections to the file that `url` names; it is made at the first use."""
+    """Create the connection pools of the file that `url` names; first use creates the file."""
     writer = create_async_engine(url, pool_size=1, **_OPTIONS)
     reader = create_async_engine(url, pool_size=READERS, **_OPTIONS)
     probe = create_async_engine(url, pool_size=1, **_OPTIONS)
@@ -62,7 +64,7 @@ def open_sqlite(url: URL) -> Connections:
 def _configure(engine: Engine, *, query_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        # The driver's own transaction control begins too late (after the first SELECT): we begin.
+        # The driver begins a transaction only at the first write, so `_on_begin` does it instead.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")

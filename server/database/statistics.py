@@ -1,15 +1,15 @@
-"""What the database's planner knows of the tables: without it, it guesses which index is best."""
+"""Statistics of the query planner, which it needs to choose the best index."""
 
 from sqlalchemy import Connection
 
 ANALYSIS_LIMIT = 1_000
-"""Entries of each index that SQLite looks at: some milliseconds, however large the log is."""
+"""Entries of each index that SQLite samples; takes milliseconds whatever the size of the log."""
 
 
 def renew_statistics(connection: Connection) -> None:
-    """Have SQLite look at its tables; PostgreSQL does so by itself (autovacuum).
+    """Update SQLite's statistics; PostgreSQL's autovacuum does it by itself.
 
-    Connections that are open take what is new only with a new schema: so the table is made anew.
+    Open connections reload statistics only after a schema change, so the table is dropped first.
     """
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA analysis_limit={ANALYSIS_LIMIT}")
@@ -18,7 +18,7 @@ def renew_statistics(connection: Connection) -> None:
 
 
 def renew_after_bulk_load(connection: Connection) -> None:
-    """As `renew_statistics`, and on PostgreSQL too: autovacuum would come minutes too late."""
+    """Update the statistics on PostgreSQL too, where autovacuum would run only minutes later."""
     if connection.dialect.name == "sqlite":
         renew_statistics(connection)
     else:

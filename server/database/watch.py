@@ -1,4 +1,4 @@
-"""Asks the database all the time whether it answers, so that nobody waits for one that does not."""
+"""Checks regularly whether the database answers, so that requests do not wait for a dead one."""
 
 import asyncio
 from contextlib import suppress
@@ -9,23 +9,25 @@ import structlog
 from server.database.database import Database
 
 EVERY_SECONDS = 1.0
+"""Seconds between two probes."""
 PATIENCE_SECONDS = 2.0
-"""A database that has not answered a question for so long is away."""
+"""Seconds without an answer to a probe after which the database counts as unavailable."""
 SLICES = 20
+"""Parts into which the wait for an answer is divided; see `_in_time`."""
 
 _log = structlog.get_logger()
 
 
 class WatchObserver(Protocol):
-    """Hears what came of each question."""
+    """Receives the result of each probe."""
 
     def probed(self, *, answers: bool) -> None:
-        """The database was asked whether it is there."""
+        """Record whether the database answered a probe."""
         ...
 
 
 class DatabaseWatch:
-    """Tells the database when it is away (`Database.leave`) and when it is back."""
+    """Probes the database and calls `Database.disconnect` and `Database.reconnect` accordingly."""
 
     def __init__(
         self,
@@ -43,24 +45,24 @@ class DatabaseWatch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start probing in the background."""
         self._task = asyncio.create_task(self._watch(), name="database watch")
 
     async def close(self) -> None:
-        """Ask no more."""
+        """Stop probing."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def look(self) -> None:
-        """Ask once, and tell the database what came of it."""
-        error = await self._ask()
+        """Probe once, and connect or disconnect the database according to the result."""
+        error = await self._probe()
         answers = error is None
         if answers:
-            self._database.come_back()
+            self._database.reconnect()
         else:
-            self._database.leave()
+            self._database.disconnect()
         self._observer.probed(answers=answers)
         if answers != self._answers:
             kind = None if error is None else type(error).__name__
@@ -71,31 +73,31 @@ class DatabaseWatch:
         while True:
             try:
                 await self.look()
-            except Exception as error:  # noqa: BLE001  (only a later look says that it is back)
+            except Exception as error:  # noqa: BLE001  (only a later probe can reconnect)
                 _log.error("database_watch_failed", error=type(error).__name__)
             await asyncio.sleep(self._every)
 
-    async def _ask(self) -> BaseException | None:
-        """What went wrong. A question without an answer ends when its connection is cut."""
-        question = asyncio.ensure_future(self._database.ping())
+    async def _probe(self) -> BaseException | None:
+        """Probe once and return the error; cutting the connection ends an unanswered probe."""
+        probe = asyncio.ensure_future(self._database.ping())
         try:
-            if await self._in_time(question):
-                return question.exception()
-            self._database.leave()
+            if await self._in_time(probe):
+                return probe.exception()
+            self._database.disconnect()
             return TimeoutError()
         finally:
-            if not question.done():
-                question.cancel()
-                await asyncio.wait({question})
+            if not probe.done():
+                probe.cancel()
+                await asyncio.wait({probe})
 
-    async def _in_time(self, question: asyncio.Future[None]) -> bool:
-        """Whether the answer came while there was patience.
+    async def _in_time(self, probe: asyncio.Future[None]) -> bool:
+        """Wait for the probe; return whether it finished within the timeout.
 
-        An event loop that is held up, as by the imports of an engine that starts, hears no answer:
-        that takes one slice of the patience, however long it lasts.
+        While the event loop is blocked (an engine's imports, for example) no answer can be
+        processed. Such a block uses up one slice of the timeout, however long it lasts.
         """
         for _ in range(SLICES):
-            await asyncio.wait({question}, timeout=self._patience / SLICES)
-            if question.done():
+            await asyncio.wait({probe}, timeout=self._patience / SLICES)
+            if probe.done():
                 return True
         return False

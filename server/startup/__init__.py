@@ -1,1 +1,1 @@
-"""Starting with or without the database."""
+"""Startup of a server, with or without its database."""

@@ -1,7 +1,7 @@
-"""The lock on a data folder: one server a folder, and a note of where it listens.
+"""The lock on a data folder (one server per folder), and a file that says where it listens.
 
-The note carries a token made at each start: who may read the folder is an operator, so that the
-command line can go through the API of a running server without a key.
+The file holds a token that is new at each start. Whoever can read the folder counts as an operator,
+so the command line can use the API of a running server without a key.
 """
 
 import fcntl
@@ -17,13 +17,15 @@ from server.errors import NotFreeError, path_errors
 from server.startup.permissions import make_private
 
 PATIENCE_SECONDS = 1.0
+"""Seconds that `acquire` waits for a lock that is held."""
 POLL_SECONDS = 0.02
+"""Seconds between two attempts to take the lock."""
 _LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """Where the server of a data folder listens; `id` names it among those on its database."""
+    """Where the server of a data folder listens; `id` identifies it on its database."""
 
     url: str
     token: str
@@ -32,17 +34,24 @@ class RunningServer:
 
 
 class DataLock:
-    """Held while a process works on a data folder. Released by the kernel, however it ends."""
+    """A file lock held while a process uses a data folder; the kernel releases it at its end."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._file: IO[str] | None = None
 
     def acquire(self, *, patience_seconds: float = PATIENCE_SECONDS) -> Self:
-        """Take the lock, and keep the folder private.
+        """Create the folder if needed, take the lock and make the folder private.
 
-        Whoever asks `running_server` holds the lock for a moment: that alone must not stop a start.
-        Raises `SetupError` when another process has it, or when `make_private` does.
+        `running_server` holds the lock for a moment, so one failed attempt is not an error.
+
+        Args:
+            patience_seconds: How long to wait for the lock.
+
+        Raises:
+            NotFreeError: If another process holds the lock.
+            SetupError: If the folder cannot be used, or not be made private.
+
         """
         with path_errors("data_dir"):
             self._data_dir.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
@@ -62,14 +71,14 @@ class DataLock:
         return self
 
     def predecessor(self) -> str | None:
-        """The id of the server that was killed on this folder; None where it ended well."""
+        """The id of the folder's last server if it was killed; None if it shut down properly."""
         try:
             return str(json.loads((self._data_dir / "server.json").read_text())["id"])
         except (OSError, ValueError, KeyError):
             return None
 
     def announce(self, server: RunningServer) -> None:
-        """Write down where the server listens, readable by its owner only."""
+        """Write the file that says where the server listens, readable by its owner only."""
         write_whole(self._note, json.dumps(asdict(server)).encode())
 
     @property
@@ -77,7 +86,7 @@ class DataLock:
         return self._data_dir / "server.json"
 
     def release(self) -> None:
-        """Let go; safe to call twice."""
+        """Release the lock; further calls do nothing."""
         if self._file is None:
             return
         self._note.unlink(missing_ok=True)
@@ -94,7 +103,7 @@ def _locked(file: IO[str], kind: int) -> bool:
 
 
 def running_server(data_dir: Path) -> RunningServer | None:
-    """Tell where the server of this folder listens; None when nothing holds the lock."""
+    """Return where the server of this folder listens; None if nothing holds the lock."""
     lock, note = data_dir / "server.lock", data_dir / "server.json"
     if not lock.exists():
         return None

@@ -1,4 +1,4 @@
-"""The part of a start that needs the database: done at once, or later in the background."""
+"""The part of startup that needs the database: run at once, or deferred until it is available."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,15 +11,16 @@ from adapters.errors import AdaptersError
 from server.errors import ServerError
 
 RETRY_SECONDS = 1.0
+"""Seconds between two attempts of the deferred work."""
 
 _log = structlog.get_logger()
 
 Work = Callable[[AsyncExitStack], Awaitable[None]]
-"""Starts things that the stack ends."""
+"""Starts services and registers their shutdown on the stack."""
 
 
 class DeferredStartup:
-    """The rest of a start: at once, or in the background as soon as the database is there."""
+    """Runs `work`, at once or in the background when the database is available again."""
 
     def __init__(self) -> None:
         self.work: Work = _nothing
@@ -28,23 +29,23 @@ class DeferredStartup:
         self.done = False
 
     async def now(self) -> None:
-        """Do it; raises what it raises."""
+        """Run the work; raises what it raises."""
         await self.work(self._stack)
         self.done = True
 
     async def later(self, prepare: Callable[[], Awaitable[object]]) -> None:
-        """Do it once `prepare` succeeds."""
-        self._task = asyncio.create_task(self._make_up(prepare), name="rest of the start")
+        """Run the work in the background, once `prepare` succeeds."""
+        self._task = asyncio.create_task(self._apply_deferred(prepare), name="deferred startup")
 
     async def close(self) -> None:
-        """End what it started."""
+        """Cancel the work if it is pending, and shut down what it started."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
         await self._stack.aclose()
 
-    async def _make_up(self, prepare: Callable[[], Awaitable[object]]) -> None:
+    async def _apply_deferred(self, prepare: Callable[[], Awaitable[object]]) -> None:
         while not self.done:
             await asyncio.sleep(RETRY_SECONDS)
             try:
@@ -57,4 +58,4 @@ class DeferredStartup:
 
 
 async def _nothing(_stack: AsyncExitStack) -> None:
-    """Until there is work."""
+    """Do nothing: the default work."""

@@ -1,8 +1,8 @@
-"""What a server must know to answer without its database, in a file of its own.
+"""`last_known.json`: what a server needs to start and serve chat while its database is unavailable.
 
-Hashes of keys, routes with the versions that they name, and the secret under the interaction ids.
-With it a server that starts while the database is away serves chat and spools the log. The file is
-as secret as the database: only its owner can read it.
+It holds the hashes of API keys, the routes with their versions, and the secret that authenticates
+interaction ids. A server that starts from it serves chat and spools the log. The file is as
+confidential as the database: only its owner can read it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 
 class LastKnown(BaseModel):
-    """Everything that is kept. `database` names which database it was read from."""
+    """The content of the file. `database` is the address of the database that it was read from."""
 
     database: str
     secret: Base64Bytes
@@ -33,11 +33,11 @@ class LastKnown(BaseModel):
     versions: list[dict[str, Any]]
 
     def key_rows(self) -> list[ApiKey]:
-        """The keys, as the database would give them."""
+        """The keys as rows of the database."""
         return [ApiKey.model_validate(row) for row in self.keys]
 
     def route_views(self) -> list[RouteView]:
-        """The routes, as requests see them."""
+        """The routes as requests use them."""
         return [RouteView(**{**row, "versions": frozenset(row["versions"])}) for row in self.routes]
 
     def version_rows(self) -> dict[str, Version]:
@@ -53,7 +53,7 @@ def last_known(
     routes: Mapping[str, RouteView],
     versions: Iterable[Version],
 ) -> LastKnown:
-    """What is to be kept, in an order that does not change by itself."""
+    """Return the file's content, sorted, so that equal states give equal files."""
     views = [asdict(routes[name]) for name in sorted(routes)]
     return LastKnown.model_construct(
         database=database,
@@ -67,7 +67,7 @@ def last_known(
 
 
 def read_last_known(folder: Path, database: str) -> LastKnown | None:
-    """What was kept of this database; None for nothing, or nothing that can be read."""
+    """Read the file; None if it is missing, unreadable or of another database."""
     try:
         kept = LastKnown.model_validate_json((folder / FILE).read_bytes())
     except FileNotFoundError:
@@ -79,5 +79,5 @@ def read_last_known(folder: Path, database: str) -> LastKnown | None:
 
 
 def write_last_known(folder: Path, kept: LastKnown) -> None:
-    """Replace the file at once and durably: it is the old one or the new one, whatever happens."""
+    """Replace the file atomically and durably."""
     write_whole(folder / FILE, kept.model_dump_json().encode())

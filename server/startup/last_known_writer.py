@@ -1,4 +1,4 @@
-"""Keeps the cache of keys fresh, and the file of what was last known up to date."""
+"""Refreshes the cache of API keys and rewrites `last_known.json` when keys or routes change."""
 
 import asyncio
 from contextlib import suppress
@@ -15,15 +15,15 @@ from server.auth.keys import KeyRing
 from server.startup.last_known import LastKnown, last_known, write_last_known
 
 LOOK_SECONDS = 0.5
-"""A change is in the file after so long at the most."""
+"""Seconds between two checks for changes, so the file is at most this old."""
 REFRESH_SECONDS = 5.0
-"""A key that another server revoked is refused after so long at the most."""
+"""Seconds between two reads of the keys; a key revoked on another server may work for that long."""
 
 _log = structlog.get_logger()
 
 
-class Remembering:
-    """One task: reads the keys anew, and writes the file when keys or routes have changed."""
+class LastKnownWriter:
+    """A background task that reads the keys and writes the file after changes."""
 
     def __init__(
         self, folder: Path, database: str, secret: bytes, keys: KeyRing, registry: Registry
@@ -38,11 +38,11 @@ class Remembering:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin; the file is written soon."""
-        self._task = asyncio.create_task(self._remember(), name="remembering")
+        """Start the task, which writes the file at once."""
+        self._task = asyncio.create_task(self._run(), name="last known writer")
 
     async def close(self) -> None:
-        """Stop; what has changed since the last look is written first."""
+        """Stop the task and write the changes since the last check."""
         if self._task is None:
             return
         self._task.cancel()
@@ -50,7 +50,7 @@ class Remembering:
             await self._task
         await self._try_to_save()
 
-    async def _remember(self) -> None:
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         refresh_at = loop.time() + REFRESH_SECONDS
         while True:
@@ -88,5 +88,5 @@ class Remembering:
 
 
 def _named(view: RouteView) -> set[str]:
-    """The versions that a start would load."""
+    """Return the versions that a server loads at startup."""
     return set(view.roles) - {BASE}

@@ -1,8 +1,8 @@
-"""How a server comes to its database: at the start, or, while that is away, later.
+"""Opens the database at startup, or starts without it while it is unavailable.
 
-While the database is away a start takes keys, routes and the secret from the file of what was last
-known; chat is served, the log is spooled, and the rest of the start is made up for in the
-background.
+If the database is unavailable, the server takes keys, routes and the id secret from
+`last_known.json`, serves chat, spools the log, and runs the rest of startup in the background once
+the database answers.
 """
 
 import asyncio
@@ -27,13 +27,17 @@ from server.settings import Settings
 from server.startup.last_known import LastKnown, read_last_known
 
 RETRY_SECONDS = 1.0
-
+"""Seconds between two attempts to reach the database at startup."""
 
 _log = structlog.get_logger()
 
 
 class StartupState:
-    """One database and what must be read from it. `known` is None where it answered."""
+    """The database and what startup reads from it.
+
+    `known` is the content of `last_known.json` if the server starts without its database, else
+    None.
+    """
 
     def __init__(self, app: FastAPI, stack: AsyncExitStack, metrics: Metrics, token: str) -> None:
         self._settings: Settings = app.state.settings
@@ -46,25 +50,29 @@ class StartupState:
         stack.push_async_callback(self._watch.close)
         self.known: LastKnown | None = None
         self.secret = b""
-        """The key under the MAC of interaction ids."""
+        """The HMAC key of interaction ids."""
 
     @property
     def name(self) -> str:
-        """Names the database, without a password."""
+        """The database's address without its password."""
         return str(self.database.url)
 
     async def open(self) -> None:
-        """Read what the server needs, or take what was last known.
+        """Read keys and secret from the database, or from `last_known.json` if it is unavailable.
 
-        Raises `SetupError` when there is neither the database, for a while, nor a file.
+        Raises:
+            NotFreeError: If there is no such file and the database does not answer within
+                `server.database_wait_seconds`.
+            SetupError: If the server would be reachable from elsewhere without any key.
+
         """
-        await self._read_or_remember()
+        await self._read_with_fallback()
         if not self._offline:
             self._check_keys()
             self._watch.start()
 
     async def prepare(self) -> None:
-        """Migrate, read the keys and the secret; raises what the database raises."""
+        """Migrate the database, then read the keys and the secret; raises the driver's errors."""
         await self._watch.look()
         if self.database.away:
             raise DatabaseAwayError
@@ -75,7 +83,7 @@ class StartupState:
             _log.error("another_secret", cure="restart the server: its ids are of another database")
         self.secret = self.secret or secret
 
-    async def _read_or_remember(self) -> None:
+    async def _read_with_fallback(self) -> None:
         loop = asyncio.get_running_loop()
         patience = 0 if self._offline else self._settings.server.database_wait_seconds
         deadline = loop.time() + patience
@@ -88,7 +96,7 @@ class StartupState:
                 kind = type(error).__name__
             else:
                 return
-            if self._remember():
+            if self._use_last_known():
                 _log.error("start_without_database", error=kind)
                 return
             left = deadline - loop.time()
@@ -97,8 +105,8 @@ class StartupState:
             _log.warning("database_awaited", error=kind, seconds_left=round(left))
             await asyncio.sleep(min(RETRY_SECONDS, left))
 
-    def _remember(self) -> bool:
-        """Take what was last known, if there is anything."""
+    def _use_last_known(self) -> bool:
+        """Load `last_known.json`; return whether there is one."""
         if not self._offline:
             self.known = read_last_known(self._settings.data_dir, self.name)
         if self.known is None:
@@ -108,7 +116,7 @@ class StartupState:
         return True
 
     def _check_keys(self) -> None:
-        """Refuse to listen to the world without any."""
+        """Refuse to listen on a public address without any API key."""
         if not self._settings.server.loopback and self.keys.empty:
             raise SetupError(
                 f"{self._settings.server.host} can be reached from elsewhere and there is no key: "
@@ -119,7 +127,7 @@ class StartupState:
 async def open_recorder(
     app: FastAPI, opening: StartupState, metrics: Metrics, stack: AsyncExitStack
 ) -> tuple[Recorder, Forwarder | None]:
-    """What writes the log, with the spool behind it; the command line's app has none."""
+    """Start the writer of the log and its spool; the command line's app has no spool."""
     settings: Settings = app.state.settings
     forwarder = None
     if not app.state.offline:

@@ -1,7 +1,7 @@
-"""The data folder is its owner's alone: it holds what people wrote and the secret under the ids.
+"""Permissions of the data folder, which holds users' texts and secrets: only its owner has access.
 
-Two locks on one door: nothing that a Pawl process makes can be opened by others (`keep_private`),
-and a folder from before, or one that somebody widened, is narrowed at the start (`make_private`).
+Pawl's processes create files for their owner only (`keep_private`), and at startup permissions of
+others on an existing folder are removed (`make_private`).
 """
 
 import os
@@ -15,22 +15,23 @@ from server.errors import SetupError
 
 PRIVATE_UMASK = 0o077
 OTHERS = 0o077
-"""The permissions of everybody but the owner."""
+"""The permission bits of group and others."""
 EVERYBODY_WRITES = 0o002
-"""Unlike a group's leave, which is how Kubernetes gives a volume to the user of a container."""
+"""The write bit of others. A group's write bit is accepted: Kubernetes uses it (`fsGroup`) to give
+a volume to a container's user."""
 
 log = structlog.get_logger()
 
 
 def keep_private() -> None:
-    """From now on let this process and its children make files for their owner alone."""
+    """Set the umask so that files of this process and its children are for their owner only."""
     os.umask(PRIVATE_UMASK)
 
 
 def open_to_others(folder: Path) -> Iterator[Path]:
-    """The folder and what lies under it, as far as others than the owner may use it.
+    """Yield the folder and the paths below it that grant permissions to group or others.
 
-    Links are neither followed nor told: their own permissions mean nothing.
+    Symbolic links are neither followed nor reported: their own permissions have no effect.
     """
     if _mode(folder) & OTHERS:
         yield folder
@@ -42,11 +43,14 @@ def open_to_others(folder: Path) -> Iterator[Path]:
 
 
 def make_private(folder: Path) -> None:
-    """Take every permission on the folder and what is in it from others than the owner.
+    """Remove the permissions of group and others from the folder and everything in it.
 
-    What belongs to somebody else cannot be changed. Raises `SetupError` where everybody could then
-    write: they could put an adapter or a database of theirs in. Otherwise a warning is logged, and
-    what Pawl puts into such a folder is still for its owner alone.
+    Paths that belong to another user cannot be changed. For those a warning is logged: new files of
+    Pawl are for their owner only in any case.
+
+    Raises:
+        SetupError: If everybody can write to such a path and so replace an adapter or a database.
+
     """
     narrowed, left = 0, []
     for path in list(open_to_others(folder)):
@@ -67,7 +71,7 @@ def make_private(folder: Path) -> None:
 
 
 def advice(folder: Path) -> str:
-    """The command that makes the folder private."""
+    """Return the shell command that makes the folder private."""
     return f"chmod -R go-rwx {folder}"
 
 
@@ -82,7 +86,7 @@ def _narrow(path: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """The permissions of a file or folder; none for a link, or for what is gone."""
+    """Return the permission bits of a file or folder; 0 for a link or a missing path."""
     try:
         found = path.lstat().st_mode
     except FileNotFoundError:

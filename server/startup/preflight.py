@@ -1,6 +1,6 @@
-"""What is looked at before anything is started: settings that depend on this machine.
+"""Checks before startup of settings that depend on this machine, such as paths and models.
 
-A start refuses to begin with what it finds here, and `pawl doctor` shows all of it.
+A server refuses to start with such a problem; `pawl doctor` shows all of them.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _log = structlog.get_logger()
 
 
 def find_start_problems(settings: Settings) -> list[Problem]:
-    """Look at everything that can be looked at without a database and an engine; may block."""
+    """Run all checks that need neither a database nor an engine; may block on disk and network."""
     return [problem for check in CHECKS for problem in check(settings)]
 
 
@@ -53,7 +53,7 @@ def _store(settings: Settings) -> Iterator[Problem]:
 
 
 def _model(settings: Settings) -> Iterator[Problem]:
-    """A model that is a folder must be whole; one that is a hub id may still be fetched."""
+    """Check that a model folder is complete; a hub id may still be downloaded."""
     engine = settings.engine
     if engine.kind == "fake":
         return
@@ -70,7 +70,7 @@ def _chat_template(settings: Settings) -> Iterator[Problem]:
 
 
 def _votes(settings: Settings) -> Iterator[Problem]:
-    """Metrics that are to count as votes and that nobody can send, or that are no votes."""
+    """Check that metrics that count as votes exist and are boolean."""
     own = settings.feedback.metrics
     for name in sorted(settings.retrain.canary.votes - BUILT_IN_VOTES):
         if name not in own:
@@ -100,7 +100,7 @@ CHECKS = (_folder, _database, _store, _model, _chat_template, _votes, _rank, _we
 
 
 def _unless(setting: str, check: Callable[[], object]) -> Iterator[Problem]:
-    """The problem that `check` raises, if it does."""
+    """Run `check` and yield its error as a problem of `setting`."""
     try:
         with path_errors(setting):
             check()
@@ -109,7 +109,10 @@ def _unless(setting: str, check: Callable[[], object]) -> Iterator[Problem]:
 
 
 def _writable(folder: Path) -> None:
-    """Raises `OSError` where no file can be made in `folder`, or no such folder; makes neither."""
+    """Raise `OSError` unless a file can be created in `folder`, or the folder itself.
+
+    Leaves no file or folder behind.
+    """
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     with TemporaryFile(dir=folder):
@@ -117,15 +120,19 @@ def _writable(folder: Path) -> None:
 
 
 def _family(engine: EngineConfig) -> Family | None:
-    """The base model's family, where its files are on this machine and tell."""
+    """Return the base model's family; None if its files are not here or do not name it."""
     folder = stored_model(engine.model) if engine.kind == "vllm" else None
     return read_family(folder) if folder is not None else None
 
 
 async def check_settings(settings: Settings) -> None:
-    """Raises `SetupError` for settings that no server can work with; logs what keeps it from less.
+    """Run the checks before the engine starts, which may take minutes.
 
-    It comes before the engine, whose start takes minutes.
+    Problems that allow serving but no weekly run are logged as warnings.
+
+    Raises:
+        SetupError: If a problem prevents serving.
+
     """
     problems = await asyncio.to_thread(find_start_problems, settings)
     refusing = [problem for problem in problems if problem.refuses_start]

@@ -34,8 +34,8 @@ class BreakingDatabase(Database):
         if self.asked == 1:
             raise OSError("no route to host")
 
-    def leave(self) -> None:
-        super().leave()
+    def disconnect(self) -> None:
+        super().disconnect()
         raise RuntimeError("Set changed size during iteration")
 
 
