@@ -21,9 +21,6 @@ from retrain.errors import (
 )
 from retrain.models import Run, TrainedText
 
-FINISHED = ("promoted", "rolling_out", "rejected")
-"""A verdict was reached: the slot is not run again."""
-
 _CHUNK = 500
 
 

@@ -15,10 +15,10 @@ import structlog
 from common.files import PRIVATE_FOLDER
 from retrain.dataset.export import exported
 from retrain.dataset.snapshot import freeze, why_too_few
-from retrain.errors import LeaseLostError, SlotFinishedError, SlotTakenError
+from retrain.errors import LeaseLostError
 from retrain.evaluation.storage import read_rows
 from retrain.models import Run
-from retrain.repository import FINISHED, Lease
+from retrain.repository import Lease
 from retrain.rollout.service import RolloutService
 from retrain.run.candidates import refuse_candidates
 from retrain.run.context import RunContext, RunEnvironment
@@ -26,7 +26,7 @@ from retrain.run.leases import Watch
 from retrain.run.runner import SUCCEEDED, Runner, Stop
 from retrain.run.steps import STEPS, about_now, pair_log
 from retrain.schemas import ExportFormat, PlanOut, RunOut
-from retrain.slots import check_slot, run_id, slot_of
+from retrain.slots import check_slot, is_taken, next_attempt, run_id, slot_of
 
 SCHEDULED, MANUAL = "schedule", "manual"
 OWNERS_MAX = 5
@@ -95,7 +95,7 @@ class RunService:
     async def slot_taken(self, channel: str, slot: str) -> bool:
         """Whether the schedule has no business with the slot any more."""
         attempts = await self._world.runs.of_slot(channel, slot)
-        return any(run.attempt == 0 or run.state in FINISHED for run in attempts)
+        return is_taken(attempts)
 
     async def resume(self) -> list[str]:
         """Take over the runs that nobody holds any more; returns their ids."""
@@ -213,14 +213,7 @@ class RunService:
 
     async def _attempt(self, channel: str, slot: str, trigger: str) -> int:
         attempts = await self._world.runs.of_slot(channel, slot)
-        finished = any(run.state in FINISHED for run in attempts)
-        if trigger == SCHEDULED:
-            if finished or any(run.attempt == 0 for run in attempts):
-                raise SlotTakenError(f"{slot} of {channel} was started already")
-            return 0
-        if finished:
-            raise SlotFinishedError(f"{slot} of {channel} has its verdict: wait for the next week")
-        return max((run.attempt for run in attempts), default=0) + 1
+        return next_attempt(slot, attempts, scheduled=trigger == SCHEDULED)
 
     def _new_run(self, channel: str, tenant: str, slot: str, attempt: int, trigger: str) -> Run:
         return Run(
