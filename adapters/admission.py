@@ -1,4 +1,4 @@
-"""How an adapter comes in: vetted, named, published, registered as a candidate."""
+"""Admission of an adapter: vet it, name it, publish its files, register it as a candidate."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from common.database import Guard, allow_any
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is said of an adapter that comes in."""
+    """The metadata of an adapter that is to be added."""
 
     channel: str
     actor: str
@@ -37,7 +37,7 @@ class Candidate:
 
 
 class Admission:
-    """Lets adapters in, one at a time: names and contents are compared with all there are."""
+    """Adds adapters, one after the other, because names and contents must be unique."""
 
     def __init__(
         self,
@@ -56,10 +56,10 @@ class Admission:
         self._log = structlog.get_logger()
 
     async def add(self, folder: Path, candidate: Candidate) -> Version:
-        """The new version, or the one there is of the same content and run.
+        """Add the adapter; return the new version, or the existing one of the same content and run.
 
         Raises `VettingError`, `DuplicateAdapterError`, `ArtifactError` or `InvalidNameError`. A
-        crash on the way leaves at most a folder that the next attempt takes up.
+        crash leaves at most a folder that the next attempt reuses.
         """
         if candidate.slot is not None:
             check_slot(candidate.slot)
@@ -78,7 +78,7 @@ class Admission:
         return earlier(await self._ledger.with_digest(digest), candidate)
 
     async def _put_back(self, version: Version, vetted: Vetted) -> None:
-        """Its files may have gone with another machine's disk: these are the same."""
+        """Publish the files again: they may have been lost with another machine's disk."""
         if State(version.state) in ADDRESSABLE:
             manifest = self._manifest(vetted, version.channel, version.name)
             await asyncio.to_thread(self._store.publish, vetted.folder, manifest)
@@ -106,12 +106,12 @@ class Admission:
         return registered
 
     async def _forget(self, version: Version, registered: str) -> None:
-        """Remove what was published, where another server has let the same in under its name."""
+        """Delete the published files if another server has registered the same content first."""
         if version.name != registered:
             await asyncio.to_thread(self._store.remove, version)
 
     def _vet_copy(self, version: Version, vetted: Vetted) -> None:
-        """Vet what was published: others may write to the folder that it came from."""
+        """Vet the published copy: the source folder may have changed since it was vetted."""
         try:
             copy = vet(self._store.path(version), self._base, self._config)
             if replace(copy, folder=vetted.folder) != vetted:
@@ -140,10 +140,11 @@ class Admission:
 
 
 def earlier(rows: Sequence[Version], candidate: Candidate) -> Version | None:
-    """The version of the same content and run; raises when the content may not come in twice.
+    """Return the registered version of the same content and run, or None.
 
-    What was retired or rolled back may be brought in again by hand, under a new name. A rejected
-    one may not: the gate would be asked until it says yes.
+    Raises `DuplicateAdapterError` if the content is registered otherwise. A version that was
+    retired or rolled back may be added again by hand, under a new name. A rejected one may not,
+    since repeating the promotion gate until it passes would defeat it.
     """
     for row in rows:
         if candidate.run is not None and row.run == candidate.run:

@@ -1,10 +1,10 @@
-"""What can go wrong with adapters. No HTTP here; `server/errors.py` maps these to status codes."""
+"""Errors of the registry. `server/errors.py` maps them to HTTP status codes."""
 
 from collections.abc import Collection, Mapping
 
 
 class AdaptersError(Exception):
-    """Whatever the registry refuses or fails to do; the message says what to do."""
+    """Base class of the registry's errors; the message says what to do."""
 
 
 class InvalidNameError(AdaptersError):
@@ -12,7 +12,7 @@ class InvalidNameError(AdaptersError):
 
 
 class UnknownModelError(AdaptersError):
-    """A request's `model` names no channel of the tenant, or nothing that can answer now."""
+    """A request's `model` names no channel of the tenant, or a version that is not loaded."""
 
     field = "model"
 
@@ -22,14 +22,14 @@ class UnknownModelError(AdaptersError):
 
 
 class UnknownChannelError(AdaptersError):
-    """No such channel."""
+    """The channel does not exist."""
 
     def __init__(self) -> None:
         super().__init__("there is no such channel: create it first, or correct its name")
 
 
 class UnknownVersionError(AdaptersError):
-    """No such version."""
+    """The version does not exist."""
 
     def __init__(self) -> None:
         super().__init__("there is no such version: 'pawl adapters list' shows them")
@@ -63,7 +63,7 @@ class NothingToCompareError(AdaptersError):
 
 
 class NothingToRollBackError(AdaptersError):
-    """The channel's live version is the base model and nothing came before it."""
+    """The channel serves the base model and has no standby version."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(
@@ -73,16 +73,16 @@ class NothingToRollBackError(AdaptersError):
 
 
 class StaleRouteError(AdaptersError):
-    """Somebody else changed the route meanwhile; nothing was changed."""
+    """Another writer changed the route in the meantime; this change was not made."""
 
     def __init__(self, channel: str) -> None:
         super().__init__(f"the route of {channel} was changed meanwhile: look at it and try again")
 
 
 class NotLoadedEverywhereError(AdaptersError):
-    """Other servers have not loaded what the route is to name; nothing was changed.
+    """Other servers have not loaded the versions of the new route; the route was not changed.
 
-    `servers` says why, by name.
+    `servers` maps their names to the reasons.
     """
 
     def __init__(self, versions: Collection[str], servers: Mapping[str, str]) -> None:
@@ -96,7 +96,7 @@ class NotLoadedEverywhereError(AdaptersError):
 
 
 class ForeignBaseModelError(AdaptersError):
-    """Another live server on this database serves another base model."""
+    """Another running server on this database serves another base model."""
 
     def __init__(self, server: str) -> None:
         super().__init__(
@@ -106,7 +106,7 @@ class ForeignBaseModelError(AdaptersError):
 
 
 class RouteChangeError(AdaptersError):
-    """A route that cannot be: a version in two roles, a share without a version."""
+    """An invalid route: a version in two roles, or a share without a version."""
 
 
 class DuplicateAdapterError(AdaptersError):
@@ -120,7 +120,7 @@ class DuplicateAdapterError(AdaptersError):
 
 
 class NoFreeSlotError(AdaptersError):
-    """Every slot of the engine holds a version that is still wanted."""
+    """Every adapter slot of the engine holds a version that is still needed."""
 
     def __init__(self, version: str, slots: int, residents: Mapping[str, str]) -> None:
         held = ", ".join(f"{name} ({state})" for name, state in sorted(residents.items()))
@@ -131,7 +131,7 @@ class NoFreeSlotError(AdaptersError):
 
 
 class AdapterRefusedError(AdaptersError):
-    """The engine would not load the version; what serves is unchanged."""
+    """The engine could not load the version; the loaded versions and the route are unchanged."""
 
     def __init__(self, version: str, cause: str) -> None:
         self.version = version
@@ -143,7 +143,7 @@ class ArtifactError(AdaptersError):
 
 
 class CorruptArtifactError(ArtifactError):
-    """A version's files are missing or not those that were published."""
+    """A version's files are missing or differ from those that were published."""
 
     def __init__(self, version: str, what: str) -> None:
         self.version = version
@@ -151,7 +151,7 @@ class CorruptArtifactError(ArtifactError):
 
 
 class StoreAwayError(ArtifactError):
-    """The store has nothing at all: not mounted, or another bucket. No version is to blame."""
+    """The store is empty: probably not mounted, or another bucket; no version is damaged."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -161,23 +161,23 @@ class StoreAwayError(ArtifactError):
 
 
 class StoreAddressError(AdaptersError):
-    """`adapters.store` names a place that cannot be used here; the message never repeats it."""
+    """`adapters.store` cannot be used; the message never contains its value."""
 
 
 class VettingError(AdaptersError):
-    """An adapter that is not let in."""
+    """Base class of the reasons why an adapter is refused."""
 
 
 class FolderError(VettingError):
-    """The folder holds something else than an adapter's plain files, or lacks one of them."""
+    """The folder lacks one of an adapter's files, or one of them is not a plain file."""
 
 
 class TooLargeError(VettingError):
-    """More bytes than `adapters.max_bytes`."""
+    """A file is larger than `adapters.max_bytes`."""
 
 
 class WeightsFormatError(VettingError):
-    """`adapter_model.safetensors` cannot be read as such."""
+    """`adapter_model.safetensors` is not a valid safetensors file of LoRA weights."""
 
 
 class ConfigError(VettingError):
@@ -185,23 +185,23 @@ class ConfigError(VettingError):
 
 
 class UnsupportedAdapterError(VettingError):
-    """A kind of adapter that the engine would load wrongly or not at all."""
+    """The engine does not support this kind of adapter, or would load it wrongly."""
 
 
 class RankError(VettingError):
-    """A rank above what the engine was started for, or one that the weights do not have."""
+    """The rank exceeds the engine's `max_lora_rank`, or is not that of the weights."""
 
 
 class WrongBaseModelError(VettingError):
-    """The adapter's modules or shapes are not those of the base model."""
+    """The adapter's modules or shapes do not match the base model."""
 
 
 class NonFiniteWeightsError(VettingError):
-    """NaN or infinite weights."""
+    """The weights contain NaN or infinity."""
 
 
 class HugeUpdateError(VettingError):
-    """Finite weights that change a module by more than the engine survives."""
+    """Finite weights whose update of a module would overflow or make the engine compute NaN."""
 
     def __init__(self, module: str, size: str) -> None:
         super().__init__(

@@ -1,7 +1,7 @@
-"""The registry's memory: versions, events and routes in the database, routes cached for requests.
+"""Reads and writes of versions, events and routes, with a cache of the routes for requests.
 
-Every change is one transaction: the route, the states that follow from it and an event for each.
-The cache is replaced after the commit, so a request sees a change only once it is durable.
+Each change is one transaction: it writes the route, the states of the versions that it affects, and
+an event for each. The cache is updated after the commit, so that requests see only durable changes.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ from common.clock import Clock
 from common.database import Database, Guard, allow_any
 
 Check = Callable[[AsyncSession], Awaitable[None]]
-"""Looks, within the transaction of a change, whether it is allowed; raises where not."""
+"""Checks, in the transaction of a change, whether it is allowed; raises if not."""
 
 Known = Callable[[Sequence[Version]], Version | None]
-"""Finds, among the versions of the same content, the one that is meant; raises where it may not
-come in again."""
+"""Returns, from the versions of the same content, the one to reuse, or None; raises if the content
+must not be added again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes something, and why; `guard` is asked whether they still may."""
+    """Who makes a change, and why. `guard` runs in the transaction and raises to prevent it."""
 
     actor: str
     reason: str
@@ -46,7 +46,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From one route of a channel to the next; `moves` are states beside those that follow."""
+    """A change of a channel's route. `moves` are state changes beyond those the routes imply."""
 
     before: RouteView
     after: RouteView
@@ -54,12 +54,12 @@ class Change:
 
     @property
     def states(self) -> dict[str, State]:
-        """The new state of every version that the change touches."""
+        """The new state of every version that the change affects."""
         return state_changes(self.before, self.after) | dict(self.moves)
 
 
 class Ledger:
-    """Reads and changes what is registered; holds no locks (the registry does)."""
+    """Reads and writes versions and routes. Locks per channel are the caller's (`Changes`)."""
 
     def __init__(self, database: Database, clock: Clock, observer: RegistryObserver) -> None:
         self._database = database
@@ -72,12 +72,12 @@ class Ledger:
 
     @property
     def routes(self) -> Mapping[str, RouteView]:
-        """Every channel's route as last committed: a snapshot that does not change."""
+        """Every channel's route as last committed: an immutable snapshot."""
         return self._routes
 
     @property
     def wanted(self) -> dict[str, str]:
-        """All versions of all channels that may still answer, and their states."""
+        """The versions of all channels that may still answer, with their states."""
         return {
             name: view.roles.get(name, State.CANDIDATE).value
             for view in self._routes.values()
@@ -85,75 +85,75 @@ class Ledger:
         }
 
     async def refresh(self) -> None:
-        """Read all routes again; waits for nobody who writes."""
+        """Read all routes from the database; does not wait for writers."""
         while True:
             self._reads += 1
             mine, written = self._reads, self._written
             async with self._database.read() as session:
                 views = await repository.views(session)
             if written != self._written:
-                continue  # what was read may be older than what was written meanwhile
-            if mine > self._shown:  # else somebody who began later was faster
+                continue  # the result may be older than a write that happened meanwhile
+            if mine > self._shown:  # else a later read has finished first
                 self._shown = mine
                 self._publish(*views)
             return
 
     def replace_all(self, views: Sequence[RouteView]) -> None:
-        """Serve these routes until the database can be read."""
+        """Replace the cached routes, until the database can be read."""
         self._publish(*views)
 
     def view(self, channel: str) -> RouteView:
-        """The channel's route; raises `UnknownChannelError`."""
+        """Return the channel's cached route; raises `UnknownChannelError`."""
         if channel not in self._routes:
             raise UnknownChannelError
         return self._routes[channel]
 
     async def version(self, name: str) -> Version:
-        """One version; raises `UnknownVersionError`."""
+        """Return one version; raises `UnknownVersionError`."""
         async with self._database.read() as session:
             return await repository.get_version(session, name)
 
     async def versions(self, channel: str) -> list[Version]:
-        """The channel's versions, oldest first; raises `UnknownChannelError`."""
+        """Return the channel's versions, oldest first; raises `UnknownChannelError`."""
         async with self._database.read() as session:
             await repository.get_route(session, channel)
             return list(await repository.versions(session, channel))
 
     async def ended_before(self, moment: datetime) -> Sequence[Version]:
-        """The versions that reached a state that nothing follows, at `moment` or before."""
+        """Return the versions that reached a final state at `moment` or before."""
         async with self._database.read() as session:
             return await repository.ended_before(session, moment)
 
     async def parents(self, channel: str) -> dict[str, str | None]:
-        """What each version of the channel was trained from."""
+        """Return the parent of each version of the channel."""
         async with self._database.read() as session:
             return await repository.parents(session, channel)
 
     async def with_digest(self, digest: str) -> Sequence[Version]:
-        """The versions of that content, oldest first."""
+        """Return the versions with this content digest, oldest first."""
         async with self._database.read() as session:
             return await repository.with_digest(session, digest)
 
     async def names(self) -> set[str]:
-        """Every name that a version has or had."""
+        """Return the names of all versions of all channels, including ended ones."""
         async with self._database.read() as session:
             return await repository.names(session)
 
     async def events(self, version: str) -> list[VersionEvent]:
-        """What happened to a version, first to last; raises `UnknownVersionError`."""
+        """Return the events of a version, oldest first; raises `UnknownVersionError`."""
         async with self._database.read() as session:
             await repository.get_version(session, version)
             return list(await repository.events(session, version))
 
     async def count_events(self, actor: str) -> int:
-        """How many changes of versions' states the actor made."""
+        """Return how many changes of versions' states the actor made."""
         async with self._database.read() as session:
             return await repository.count_events(session, actor)
 
     async def ensure_channel(self, name: str, tenant: str, *, shared: bool) -> None:
-        """Create the channel, answered by `base`, if it is not there.
+        """Create the channel, with `base` live, unless it exists; set `shared` in any case.
 
-        Raises `ChannelTakenError` when it is another tenant's.
+        Raises `ChannelTakenError` if it belongs to another tenant.
         """
         check_channel(name)
         now = self._clock()
@@ -169,10 +169,10 @@ class Ledger:
                 row.shared = shared
 
     async def register(self, version: Version, author: Author, known: Known) -> Version:
-        """Add a new version with its first event; or the one that `known` finds is there already.
+        """Insert a version with its first event, unless `known` returns an existing one.
 
-        Raises what `known` raises, which is given the versions of the same content, and what the
-        author's guard raises.
+        `known` receives the versions of the same content. Raises what `known` or the author's
+        guard raises.
         """
         async with self._writing(version.channel) as session:
             await author.guard(session)
@@ -183,11 +183,11 @@ class Ledger:
         return found or version
 
     async def commit(self, change: Change, author: Author, check: Check | None = None) -> RouteView:
-        """Make `change` in one transaction, in which `check` finds it allowed; the new route.
+        """Apply `change` in one transaction, in which `check` runs; return the new route.
 
-        Raises `StaleRouteError` when the route is no longer the one before, `TransitionError` when
-        a version cannot follow, and what `check` or the author's guard raises. Then nothing
-        changes.
+        Raises `StaleRouteError` if the route is no longer `change.before`, `TransitionError` if a
+        state change is not allowed, and what `check` or the author's guard raises. Then nothing is
+        changed.
         """
         now = self._clock()
         channel = change.after.channel
@@ -204,7 +204,7 @@ class Ledger:
         return self.view(channel)
 
     async def set_figures(self, version: str, figures: Mapping[str, Any], guard: Guard) -> None:
-        """Add `figures` to what a list shows of the version; raises what the guard raises."""
+        """Merge `figures` into the version's figures; raises what the guard raises."""
         async with self._database.write() as session:
             await guard(session)
             row = await repository.get_version(session, version)
@@ -212,7 +212,7 @@ class Ledger:
 
     @asynccontextmanager
     async def _writing(self, channel: str) -> AsyncIterator[AsyncSession]:
-        """A transaction on `channel`; once it is durable, requests see its result."""
+        """Open a transaction on `channel`; after its commit, update the cache and signal others."""
         async with self._turn:
             async with self._database.write() as session:
                 yield session
@@ -221,7 +221,9 @@ class Ledger:
                 await signal(session, ROUTES)
             self._written += 1
             known = self._routes.get(channel)
-            if known is None or known.epoch <= view.epoch:  # another server may have gone on
+            if (
+                known is None or known.epoch <= view.epoch
+            ):  # another server may have changed it since
                 self._publish(view)
 
     async def _move(
@@ -232,7 +234,7 @@ class Ledger:
         check_transition(name, State(before), state)
         version.state = state.value
         last = await repository.last_event_at(session, name)
-        if last is not None and now <= last:  # by another server's clock, which is ahead
+        if last is not None and now <= last:  # another server's clock is ahead
             now = last + timedelta(microseconds=1)
         session.add(self._event(version, before, author, now))
 
@@ -251,12 +253,12 @@ class Ledger:
         )
 
     def _event_id(self) -> str:
-        """Sorts events of one moment in the order in which they were made, also after a restart."""
+        """Return an id that sorts events of the same time by creation, also across restarts."""
         self._last_id = max(self._last_id + 1, time.time_ns())
         return f"{self._last_id:016x}-{secrets.token_hex(4)}"
 
     def _publish(self, *views: RouteView) -> None:
-        """Show `views` to the requests."""
+        """Update the cache that requests read."""
         changed = [view for view in views if _differs(self._routes.get(view.channel), view)]
         self._routes = MappingProxyType({**self._routes, **{view.channel: view for view in views}})
         for view in changed:

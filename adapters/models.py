@@ -1,4 +1,4 @@
-"""Tables of the registry. Never wire types (those are in `schemas.py`)."""
+"""Tables of the registry. The wire types are in `adapters/schemas.py`."""
 
 from datetime import datetime
 from typing import Any
@@ -8,9 +8,9 @@ from sqlmodel import Field, SQLModel
 
 
 class Channel(SQLModel, table=True):
-    """A name that applications chat with; belongs to a tenant.
+    """A model alias that applications send requests to; belongs to a tenant.
 
-    `shared` says that the texts of several tenants may train its adapter.
+    `shared` allows training its adapter on the texts of several tenants.
     """
 
     __tablename__ = "channel"
@@ -22,7 +22,7 @@ class Channel(SQLModel, table=True):
 
 
 class Version(SQLModel, table=True):
-    """An adapter that never changes. `base` has no row: it is the absence of an adapter."""
+    """An immutable adapter. The base model (`base`) has no row."""
 
     __tablename__ = "version"
     __table_args__ = (Index("version_channel", "channel", "created_at", "name"),)
@@ -37,15 +37,15 @@ class Version(SQLModel, table=True):
     base_model: str
     base_fingerprint: str
     folder: str
-    """Relative to the adapters' root."""
+    """Path relative to the store's root."""
     digest: str
-    """sha256 over the manifest: the content's identity."""
+    """sha256 (hex) that identifies the content; see `adapters.store.manifest.content_digest`."""
     rank: int
     size_bytes: int = Field(sa_type=BigInteger)
     created_at: datetime
     created_by: str
     figures: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    """Win rate, pairs, training seconds…: what a list shows."""
+    """Figures for lists: win rate, number of pairs, training seconds…"""
 
 
 class VersionEvent(SQLModel, table=True):
@@ -65,10 +65,10 @@ class VersionEvent(SQLModel, table=True):
 
 
 class Route(SQLModel, table=True):
-    """The one row of a channel that says who answers; replaced in one transaction.
+    """The route of a channel, one row: which version has which role.
 
-    A version of None means: nobody (canary, shadow, standby) or `base` (live is never None: it is
-    `base` or a version's name). `epoch` counts the changes.
+    `live` is `base` or a version; the other roles are None if no version has them. `epoch` counts
+    the changes. Shares are fractions from 0 to 1.
     """
 
     __tablename__ = "route"
@@ -89,42 +89,42 @@ class Route(SQLModel, table=True):
 
 
 class Server(SQLModel, table=True):
-    """A running server, as it last reported itself. All times are the database's.
+    """A running server as it last reported itself. All times are of the database's clock.
 
-    A server that ends well removes its row; that of one that died is removed by the others.
+    A server deletes its row when it shuts down; the others delete the row of one that died.
     """
 
     __tablename__ = "server"
 
     id: str = Field(primary_key=True)
-    """Made at each start."""
+    """New at each start."""
     name: str
     url: str
-    """Where it listens, as it sees itself."""
+    """The URL that it listens on, by its own settings."""
     base_fingerprint: str
     started_at: datetime
     heartbeat_at: datetime
     ready: bool = False
-    """It holds all that the routes named when it last became ready: promotions wait for it."""
+    """Whether all versions of the routes are loaded here; promotions wait for ready servers."""
     draining: bool = False
     loaded: list[str] = Field(sa_column=Column(JSON, nullable=False))
-    """The versions that can answer on it and stay."""
+    """The versions that can answer on it and are not being unloaded."""
     leaving: list[str] = Field(sa_column=Column(JSON, nullable=False))
-    """Those that are let go, or still have requests: their files are needed."""
+    """The versions that are being unloaded or still have requests: their files are needed."""
     failures: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
-    """Why a version that was asked for (`LoadRequest.id`) or that a route names is not loaded."""
+    """Reasons of failed loads, by `LoadRequest.id` or, for a version of a route, `route:<name>`."""
     epochs: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))
-    """The route that it has in force, by channel."""
+    """The epoch of the route that it uses, by channel."""
 
 
 class LoadRequest(SQLModel, table=True):
-    """A version that all servers should load, because one of them is about to put it in a route."""
+    """A request that all servers load a version, before a route change that names it."""
 
     __tablename__ = "load_request"
 
     id: str = Field(primary_key=True)
     version: str
     server: str
-    """Who asks."""
+    """Id of the server that requests it."""
     until: datetime
-    """When it is forgotten, by the database's clock."""
+    """When it expires, by the database's clock."""

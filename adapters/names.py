@@ -1,4 +1,4 @@
-"""Names: of channels and slots as they are given, of versions as the server alone makes them."""
+"""Names of channels, tenants, weekly slots and versions."""
 
 import re
 from collections.abc import Container
@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from adapters.errors import InvalidNameError
 
 BASE = "base"
-"""The version that is the base model without an adapter."""
+"""The name in a route of the base model without an adapter."""
 
 CHANNEL_RULE = "a channel's name is a small letter, then at most 62 of a-z 0-9 _ -"
 TENANT_FORM = r"[a-z0-9][a-z0-9-]{0,62}"
@@ -23,7 +23,7 @@ _DIGEST_LENGTH = 64
 
 
 def is_channel(name: str) -> bool:
-    """Whether `name` can be a channel's: also safe as a folder's name."""
+    """Return whether `name` is a valid channel name; then it is also a safe folder name."""
     return _CHANNEL_PATTERN.fullmatch(name) is not None
 
 
@@ -46,29 +46,29 @@ TenantName = Annotated[str, AfterValidator(_tenant_setting)]
 
 
 def is_version(name: str) -> bool:
-    """Whether `name` can be a version's: also safe as a folder's name."""
+    """Return whether `name` is a valid version name; then it is also a safe folder name."""
     return _VERSION_PATTERN.fullmatch(name) is not None
 
 
 def check_channel(name: str) -> str:
-    """`name`; raises `InvalidNameError` when it cannot be a channel's."""
+    """Return `name`; raises `InvalidNameError` unless it is a valid channel name."""
     if not is_channel(name):
         raise InvalidNameError(f"{CHANNEL_RULE}: choose another")
     return name
 
 
 def check_slot(slot: str) -> str:
-    """`slot`; raises `InvalidNameError` unless it reads like 2026-w47 or 2026-w47.1."""
+    """Return `slot`; raises `InvalidNameError` unless it has the form 2026-w47 or 2026-w47.1."""
     if not _SLOT_PATTERN.fullmatch(slot):
         raise InvalidNameError("a slot reads like 2026-w47, or 2026-w47.1 by hand: correct it")
     return slot
 
 
 def version_name(slot: str | None, digest: str, taken: Container[str]) -> str:
-    """The name of the version with content `digest` (sha256, hex): `2026-w47-3f9c1a`.
+    """Return a new name for the version with content `digest` (sha256, hex): `2026-w47-3f9c1a`.
 
-    Without a slot it reads `import-3f9c1a`. Where that is taken, more of the digest is used. Raises
-    `InvalidNameError` for a bad slot, or when even the whole digest is taken.
+    Without a slot it is `import-3f9c1a`. If the name is taken, more of the digest is used. Raises
+    `InvalidNameError` for an invalid slot, or if even the name with the whole digest is taken.
     """
     prefix = "import" if slot is None else check_slot(slot)
     for length in range(_SHORTEST, _DIGEST_LENGTH + 1):

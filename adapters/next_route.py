@@ -1,4 +1,4 @@
-"""From the route there is and the route that is wanted to the next one."""
+"""Computes the next route from the current one and the requested one."""
 
 import secrets
 from dataclasses import replace
@@ -9,14 +9,14 @@ from adapters.schemas import RouteIn
 
 
 def new_trial() -> str:
-    """A name that is also a salt: other users meet the next trial."""
+    """Return a random trial name; it salts the buckets, so each trial splits users differently."""
     return secrets.token_hex(8)
 
 
 def changed_route(before: RouteView, wanted: RouteIn) -> RouteView:
-    """The route as `wanted`, one epoch on; `before` itself if that is how it is.
+    """Return the requested route with the next epoch, or `before` itself if nothing differs.
 
-    A new canary is a new trial, so that other users meet it. Raises `RouteChangeError`.
+    A new canary starts a new trial, with new buckets of users. Raises `RouteChangeError`.
     """
     if wanted.canary is not None and wanted.canary == wanted.shadow:
         raise RouteChangeError(f"{wanted.canary} cannot be canary and shadow at once: choose one")

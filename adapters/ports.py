@@ -1,61 +1,61 @@
-"""What the registry asks of its surroundings. `server` provides both."""
+"""Interfaces that the registry needs; the server implements them."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class AdapterHost(Protocol):
-    """An engine, as far as adapters are concerned."""
+    """The part of an engine that loads and unloads adapters."""
 
     @property
     def slots(self) -> int:
-        """How many adapters can be resident at once."""
+        """How many adapters can be loaded at the same time."""
         ...
 
     async def load(self, version: str, path: Path) -> None:
-        """Make `version` answerable from the files in `path`; raises when the engine refuses it."""
+        """Load `version` from the files in `path`; raises if the engine refuses it."""
         ...
 
     async def unload(self, version: str) -> None:
-        """Forget `version`. Only after its requests have ended."""
+        """Unload `version`. Call it only after its requests have ended."""
         ...
 
     def resident(self) -> frozenset[str]:
-        """The versions that can answer now."""
+        """Return the versions that are loaded."""
         ...
 
     def in_flight(self, version: str) -> int:
-        """Requests of `version` that have not ended."""
+        """Return how many requests of `version` are running."""
         ...
 
 
 class RegistryObserver:
-    """Is told what the registry did: metrics hang here."""
+    """Receives what the registry did, for metrics. Override the methods that you need."""
 
     def route_changed(self, channel: str, epoch: int, live: str) -> None:
-        """The channel's route is another one now (also told at start)."""
+        """The channel's route has changed; also called at start."""
 
     def swapped(self, channel: str, seconds: float) -> None:
-        """A version became live; `seconds` from the begin of its load to the active route."""
+        """A version became live, `seconds` after its load began."""
 
     def load_failed(self, version: str) -> None:
         """The engine refused `version`, or its files are damaged."""
 
     def fell_back(self, channel: str, version: str, serving: str) -> None:
-        """`version` should be live and cannot; `serving` answers in its place."""
+        """`version` is live but cannot answer; `serving` answers instead."""
 
     def drained(self, version: str, *, in_time: bool) -> None:
-        """`version` was unloaded; not in time means that requests were still in flight."""
+        """`version` was unloaded; `in_time` is false if requests were still running."""
 
 
 class ClusterObserver:
-    """Hears how this server keeps up with the others: for metrics."""
+    """Receives how this server keeps up with the others, for metrics."""
 
     def route_looked_up(self, *, found: bool) -> None:
-        """The database was asked for the routes; not found means that it did not answer."""
+        """The routes were read; `found` is false if the database did not answer."""
 
     def servers_seen(self, ready: int, starting: int, draining: int) -> None:
-        """The live servers on this database, this one included."""
+        """The numbers of running servers on this database by standing, this one included."""
 
     def change_waits(self, change: int) -> None:
-        """So many more (or fewer) changes of a route wait for other servers' loads."""
+        """The number of route changes that wait for other servers' loads changed by `change`."""

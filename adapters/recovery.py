@@ -1,7 +1,8 @@
-"""What a start makes of what the last run left: incompatible versions, damaged files, loads.
+"""Startup recovery: mark incompatible versions, take damaged ones out of routes, load the rest.
 
-Nothing here stops the start: chat goes on with what is left, and says so loudly. Where other
-servers live, files that are damaged here are no reason to change the route of all.
+Failures are logged as errors but do not stop the start: chat continues with the versions that are
+left. If other servers are running, files that are damaged here do not change the routes, which all
+servers share.
 """
 
 from collections.abc import Mapping
@@ -26,12 +27,13 @@ from adapters.vetting.base_model import BaseModelInfo
 
 _Role = Literal["live", "standby", "canary", "shadow"]
 _ROLES: tuple[_Role, ...] = ("live", "standby", "canary", "shadow")
-"""In the order in which they get the engine's slots."""
+"""In loading order: the first ones get the engine's slots."""
 _ATTEMPTS = 4
+"""Attempts to update a channel's versions that another server starting at the same time updates."""
 
 
 class Recovery:
-    """Makes the routes answerable after a start."""
+    """Loads the versions of the routes when the server starts."""
 
     def __init__(
         self,
@@ -47,9 +49,10 @@ class Recovery:
         self._log = structlog.get_logger()
 
     async def run(self, *, alone: bool) -> None:
-        """Compare base models, then load what should be resident: live of all channels first.
+        """Compare base models, then load the versions of the routes, live ones first.
 
-        `alone`: no other server lives, and none has another base model in any case.
+        `alone` is whether no other server is running; then damaged versions are taken out of the
+        routes. No running server serves another base model, because registration checks that.
         """
         await self._ledger.refresh()
         channels = list(self._ledger.routes)
@@ -59,12 +62,12 @@ class Recovery:
             for channel in channels:
                 await self._load_role(channel, role, alone=alone)
         for channel in channels:
-            self._tell_stand_in(self._ledger.view(channel))
+            self._report_fallback(self._ledger.view(channel))
 
     async def load_known(self, versions: Mapping[str, Version]) -> None:
-        """Load what the routes name, with these rows: the database cannot be asked.
+        """Load the versions of the cached routes, given their rows: the database is unavailable.
 
-        What cannot be loaded keeps its place in the route; something else stands in for it.
+        A version that cannot be loaded keeps its role; a fallback answers instead.
         """
         views = list(self._ledger.routes.values())
         for role in _ROLES:
@@ -73,7 +76,7 @@ class Recovery:
                 if version is not None and version.base_fingerprint == self._base.fingerprint:
                     await self._try_to_load(version, role)
         for view in views:
-            self._tell_stand_in(view)
+            self._report_fallback(view)
 
     async def _try_to_load(self, version: Version, role: _Role) -> None:
         try:
@@ -82,7 +85,7 @@ class Recovery:
             self._not_resident(version.name, role, type(error).__name__)
 
     async def _match_base_at_once(self, channel: str) -> None:
-        """As `_match_base`, while other servers that start do the same."""
+        """Run `_match_base`; repeat it if another server changes the route at the same time."""
         for _ in range(_ATTEMPTS):
             try:
                 await self._match_base(channel)
@@ -93,7 +96,7 @@ class Recovery:
         await self._match_base(channel)
 
     async def _match_base(self, channel: str) -> None:
-        """Take versions of another base model out; let those of this one in again."""
+        """Mark versions of another base model incompatible; make those of this one candidates."""
         versions = await self._ledger.versions(channel)
         fits = {row.name for row in versions if row.base_fingerprint == self._base.fingerprint}
         moves = {
@@ -118,7 +121,7 @@ class Recovery:
                 moves = {name: State.REJECTED} if role == "shadow" else {}
                 await self._take_out(channel, {name}, moves, "its files are damaged")
             except AdaptersError as error:
-                # Not the version's fault for certain: the route stays, the next start tries again.
+                # The version may be intact: keep the route; the next start tries again.
                 self._not_resident(name, role, type(error).__name__)
                 return
             else:
@@ -138,11 +141,11 @@ class Recovery:
         if before.live in gone:
             self._fell_back(channel, before.live, after.live)
 
-    def _tell_stand_in(self, view: RouteView) -> None:
-        stand_in = serving(view, self._residency.resident())
-        if stand_in != view.live:
-            self._fell_back(view.channel, view.live, stand_in)
+    def _report_fallback(self, view: RouteView) -> None:
+        fallback = serving(view, self._residency.resident())
+        if fallback != view.live:
+            self._fell_back(view.channel, view.live, fallback)
 
-    def _fell_back(self, channel: str, version: str, stand_in: str) -> None:
-        self._observer.fell_back(channel, version, stand_in)
-        self._log.error("adapter_fell_back", channel=channel, version=version, serving=stand_in)
+    def _fell_back(self, channel: str, version: str, fallback: str) -> None:
+        self._observer.fell_back(channel, version, fallback)
+        self._log.error("adapter_fell_back", channel=channel, version=version, serving=fallback)

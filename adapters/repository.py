@@ -1,4 +1,4 @@
-"""The registry's queries. Each takes a session; the caller decides on the transaction."""
+"""The registry's queries. Each takes a session; the caller owns the transaction."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from adapters.routing.route import RouteView
 
 
 async def get_version(session: AsyncSession, name: str) -> Version:
-    """The version; raises `UnknownVersionError`."""
+    """Return the version; raises `UnknownVersionError`."""
     version = await session.get(Version, name)
     if version is None:
         raise UnknownVersionError
@@ -23,49 +23,49 @@ async def get_version(session: AsyncSession, name: str) -> Version:
 
 
 async def versions(session: AsyncSession, channel: str) -> Sequence[Version]:
-    """The channel's versions, oldest first."""
+    """Return the channel's versions, oldest first."""
     query = select(Version).where(col(Version.channel) == channel)
     return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
 
 
 async def with_digest(session: AsyncSession, digest: str) -> Sequence[Version]:
-    """The versions of that content, oldest first."""
+    """Return the versions with this content digest, oldest first."""
     query = select(Version).where(col(Version.digest) == digest)
     return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
 
 
 async def names(session: AsyncSession) -> set[str]:
-    """Every name that a version has or had: none is used twice."""
+    """Return the names of all versions, including ended ones: names are never reused."""
     return set((await session.exec(select(col(Version.name)))).all())
 
 
 async def parents(session: AsyncSession, channel: str) -> dict[str, str | None]:
-    """What each version of the channel was trained from."""
+    """Return the parent of each version of the channel."""
     query = select(col(Version.name), col(Version.parent)).where(col(Version.channel) == channel)
     return {name: parent for name, parent in (await session.exec(query)).all()}  # noqa: C416
 
 
 async def events(session: AsyncSession, version: str) -> Sequence[VersionEvent]:
-    """What happened to the version, first to last."""
+    """Return the events of the version, oldest first."""
     query = select(VersionEvent).where(col(VersionEvent.version) == version)
     ordered = query.order_by(col(VersionEvent.at), col(VersionEvent.id))
     return (await session.exec(ordered)).all()
 
 
 async def count_events(session: AsyncSession, actor: str) -> int:
-    """How many changes of versions' states the actor made."""
+    """Return how many changes of versions' states the actor made."""
     query = select(func.count()).select_from(VersionEvent)
     return (await session.exec(query.where(col(VersionEvent.actor) == actor))).one()
 
 
 async def last_event_at(session: AsyncSession, version: str) -> datetime | None:
-    """When something last happened to the version."""
+    """Return the time of the version's latest event."""
     query = select(func.max(col(VersionEvent.at))).where(col(VersionEvent.version) == version)
     return (await session.exec(query)).one()
 
 
 async def ended_before(session: AsyncSession, moment: datetime) -> Sequence[Version]:
-    """The versions that came to a state that nothing follows at `moment` or before."""
+    """Return the versions that reached a final state at `moment` or before."""
     last = (
         select(func.max(col(VersionEvent.at)))
         .where(col(VersionEvent.version) == col(Version.name))
@@ -76,7 +76,7 @@ async def ended_before(session: AsyncSession, moment: datetime) -> Sequence[Vers
 
 
 async def get_route(session: AsyncSession, channel: str) -> Route:
-    """The channel's route; raises `UnknownChannelError`."""
+    """Return the channel's route; raises `UnknownChannelError`."""
     route = await session.get(Route, channel)
     if route is None:
         raise UnknownChannelError
@@ -84,7 +84,7 @@ async def get_route(session: AsyncSession, channel: str) -> Route:
 
 
 async def view(session: AsyncSession, channel: str) -> RouteView:
-    """The channel's route as requests see it; raises `UnknownChannelError`."""
+    """Return the channel with its route; raises `UnknownChannelError`."""
     row = await session.get(Channel, channel)
     if row is None:
         raise UnknownChannelError
@@ -96,7 +96,7 @@ async def view(session: AsyncSession, channel: str) -> RouteView:
 
 
 async def views(session: AsyncSession) -> list[RouteView]:
-    """Every channel's route as requests see it, in two queries."""
+    """Return every channel with its route, in two queries."""
     query = select(col(Version.channel), col(Version.name)).where(
         col(Version.state).in_(states(ADDRESSABLE))
     )

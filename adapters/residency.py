@@ -1,4 +1,4 @@
-"""Which versions the engine holds: loaded once they are verified, let go once they are drained."""
+"""Loads verified versions into the engine, and unloads them once their requests have ended."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,11 +14,11 @@ from common.clock import Monotonic
 
 Sleep = Callable[[float], Awaitable[None]]
 Wanted = Callable[[], Mapping[str, str]]
-"""Gives the versions that may still answer, and so are not unloaded for others: their states."""
+"""Returns the versions that must not be unloaded to free a slot, with their states."""
 
 
 class Residency:
-    """Loads and unloads versions, one load at a time, never more than the engine has slots."""
+    """Loads and unloads versions: one load after the other, no more than the engine has slots."""
 
     def __init__(
         self,
@@ -44,48 +44,47 @@ class Residency:
         self._log = structlog.get_logger()
 
     def resident(self) -> frozenset[str]:
-        """The versions that can answer now."""
+        """Return the versions that are loaded, including those being unloaded."""
         return self._host.resident()
 
     def loaded(self) -> frozenset[str]:
-        """The versions that can answer now and are not being let go."""
+        """Return the versions that are loaded and not being unloaded."""
         return self._host.resident() - self._drains.keys()
 
     def leaving(self) -> frozenset[str]:
-        """Those that are let go, and those unloaded whose requests still need the files."""
+        """Return the versions being unloaded, and unloaded ones that still have requests."""
         self._late = {name for name in self._late if self._host.in_flight(name)}
         return frozenset(self._late) | (self._host.resident() & self._drains.keys())
 
     async def load(self, version: Version) -> None:
-        """Make `version` resident; at once if it is already, whatever else is being loaded.
+        """Load `version`; return at once if it is loaded, even during another load.
 
-        Raises `NoFreeSlotError`, `ArtifactError` or `AdapterRefusedError`; what is resident is
-        unchanged.
+        Raises `NoFreeSlotError`, `ArtifactError` or `AdapterRefusedError`; then the loaded versions
+        are unchanged.
         """
-        while not self._stays(version.name):
-            await self._end_of_drain(version.name)  # before its turn: other loads need not wait
+        while version.name not in self.loaded():
+            await self._end_of_drain(
+                version.name
+            )  # before taking the lock, so that other loads do not wait
             async with self._loading:
                 if version.name in self._host.resident() | self._drains.keys():
-                    continue  # somebody loaded it, or lets go of it again
+                    continue  # it was loaded, or is being unloaded again
                 await self._verify(version)
                 await self._make_room(version.name)
                 await self._host_load(version)
                 return
 
-    def _stays(self, version: str) -> bool:
-        return version in self.loaded()
-
     async def drain(self, version: str) -> None:
-        """Wait until `version` has no requests (or the deadline), then unload it.
+        """Unload `version` once it has no requests, at the latest at the drain deadline.
 
-        Not in time, it is unloaded all the same: the engine finishes such requests from the files.
+        Requests that are still running then are finished by the engine from the files.
         """
         if version not in self._host.resident():
             return
         await asyncio.shield(self.drain_later(version))
 
     def drain_later(self, version: str) -> asyncio.Task[None]:
-        """Begin to drain `version`, or join the drain that is under way."""
+        """Start to drain `version`, or return the drain in progress."""
         task = self._drains.get(version)
         if task is None:
             task = asyncio.create_task(self._drain(version), name=f"drain {version}")
@@ -94,7 +93,7 @@ class Residency:
         return task
 
     async def close(self) -> None:
-        """Give up the drains that are under way: the engine is about to end."""
+        """Cancel the drains in progress: the engine is about to stop."""
         tasks = list(self._drains.values())
         for task in tasks:
             task.cancel()
@@ -109,7 +108,7 @@ class Residency:
             raise
 
     async def _make_room(self, incoming: str) -> None:
-        """Let go of versions that nobody wants until there is a slot."""
+        """Unload versions that are not needed until a slot is free."""
         while len(self._host.resident()) >= self._host.slots:
             wanted = self._wanted()
             unwanted = sorted(self._host.resident() - wanted.keys())
@@ -148,7 +147,10 @@ class Residency:
         self._log.info("adapter_unloaded", version=version)
 
     async def _is_quiet(self, version: str) -> bool:
-        """Whether `version` has been without requests for long enough before the deadline."""
+        """Wait until `version` has had no requests for `drain_quiet_seconds`.
+
+        Return false if requests are still running at the drain deadline.
+        """
         began = quiet_since = self._monotonic()
         while True:
             now = self._monotonic()

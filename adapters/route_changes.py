@@ -1,7 +1,8 @@
-"""Changes of routes, one at a time per channel, and none on a version that a server lacks.
+"""Route changes: serialised per channel, and only to versions that all ready servers have loaded.
 
-Several servers may change one route. Each change begins with what the database says, and its
-transaction fails where the route is another one by then; it is then tried again from the new one.
+Several servers may change the same route. A change starts from the route in the database, and its
+transaction fails if the route has changed in the meantime (optimistic locking by `epoch`); then the
+change is retried from the new route.
 """
 
 import asyncio
@@ -43,21 +44,21 @@ from common.clock import Monotonic
 _T = TypeVar("_T")
 
 STANDBY_SECONDS = 3.0
-"""So long a rollback waits for standby where no server holds it; then the base model answers."""
+"""Seconds a rollback waits for standby to load before falling back to the base model."""
 
 ATTEMPTS = 5
-"""So often a change is begun anew where another server was faster."""
+"""Attempts before a route change that keeps losing to concurrent changes gives up."""
 
 _UNDECIDED = frozenset({State.CANDIDATE, State.SHADOW})
-"""States in which a version is rejected; one that has answered users is rolled back or retired."""
+"""States that end in `rejected`; a version that has answered users is rolled back or retired."""
 
 Wanted = Callable[[RouteView], RouteIn]
-"""The route that is wanted, given the one there is."""
+"""Returns the requested route, given the current one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """A change of who is live. `seconds` from the begin of the load to the active route."""
+    """A change of the live version, `seconds` after the start of its load."""
 
     version: str
     previous: str
@@ -66,7 +67,10 @@ class Swap:
 
 
 class Changes:
-    """Each takes an `epoch`: if it is not None and not the route's, `StaleRouteError`."""
+    """Changes routes.
+
+    Methods that take an `epoch` raise `StaleRouteError` if it is not None and not the route's.
+    """
 
     def __init__(
         self,
@@ -91,24 +95,24 @@ class Changes:
         self._log = structlog.get_logger()
 
     async def close(self) -> None:
-        """Give up the loads that nobody waits for: the engine is about to end."""
+        """Cancel the loads that no change waits for any more: the engine is about to stop."""
         late = list(self._late)
         for load in late:
             load.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
     async def load(self, version: str) -> None:
-        """Make a version resident here that may still answer."""
+        """Load a version that may still answer on this server."""
         row = await self._ledger.version(version)
         if State(row.state) not in ADDRESSABLE:
             raise TransitionError(version, row.state, "loaded", "choose a version that may answer")
         await self._residency.load(row)
-        self.release()  # it may have ended meanwhile
+        self.release()  # the version may have ended meanwhile
 
     async def promote(
         self, version: str, author: Author, holdback_share: float, epoch: int | None
     ) -> Swap:
-        """Make `version` live once every server holds it."""
+        """Make `version` live once every ready server has loaded it."""
         row = await self._ledger.version(version)
         check_transition(version, State(row.state), State.LIVE)
         began = self._monotonic()
@@ -125,7 +129,7 @@ class Changes:
     async def set_route(
         self, channel: str, wanted: Wanted, author: Author, epoch: int | None
     ) -> RouteView:
-        """Replace the whole route once every server holds what it names."""
+        """Replace the whole route once every ready server has loaded its versions."""
         await self._ledger.refresh()
         began, change = self._monotonic(), self._next_route(self._ledger.view(channel), wanted)
         new = change.after.roles.keys() - change.before.roles.keys()
@@ -147,13 +151,13 @@ class Changes:
         return await self._prepared(channel, new, replace, epoch)
 
     async def rollback(self, channel: str, author: Author, epoch: int | None) -> Swap:
-        """Put standby back, else the base model; waits `STANDBY_SECONDS` for loads at the most."""
+        """Roll back to standby, or to the base model if it cannot load in `STANDBY_SECONDS`."""
         began, undone, until = self._monotonic(), "", 0.0
 
         async def put_back(before: RouteView) -> Swap:
             nonlocal undone, until
             undone, until = undone or before.live, until or self._monotonic() + STANDBY_SECONDS
-            if undone != before.live:  # somebody else did it: undoing once more is not meant
+            if undone != before.live:  # it was already rolled back: do not roll back twice
                 raise StaleRouteError(channel)
             after = with_rollback(before)
             if not await self._can_serve(after.live, until):
@@ -165,7 +169,7 @@ class Changes:
         return await self.alone(channel, put_back, epoch)
 
     async def end_trial(self, channel: str, author: Author, epoch: int | None) -> RouteView:
-        """Let live answer everybody again."""
+        """End the channel's trial: live answers all users."""
 
         async def end(before: RouteView) -> RouteView:
             if before.trial:
@@ -177,7 +181,7 @@ class Changes:
     async def end(
         self, version: str, state: State, author: Author, epoch: int | None = None
     ) -> None:
-        """Take a version out of the route, for good."""
+        """Take a version out of the route and move it to the final `state`."""
         row = await self._ledger.version(version)
 
         async def take_out(before: RouteView) -> None:
@@ -191,8 +195,8 @@ class Changes:
     async def quarantine(self, version: str, author: Author) -> bool:
         """Take a version that must not be loaded again out of the route, whatever its role.
 
-        Waits for no other server: standby, else the base model, stands in for live at once.
-        Whether there was something to do.
+        Does not wait for other servers: standby or the base model replaces live at once. Returns
+        false if the version had ended already.
         """
         row = await self._ledger.version(version)
 
@@ -210,7 +214,7 @@ class Changes:
         return await self.alone(row.channel, take_out, None)
 
     def release(self) -> None:
-        """Drain in the background what no route and no candidate needs."""
+        """Drain, in the background, the loaded versions that may no longer answer."""
         for version in self._residency.resident() - self._ledger.wanted.keys():
             self._residency.drain_later(version)
 
@@ -220,7 +224,10 @@ class Changes:
         work: Callable[[RouteView], Awaitable[_T]],
         epoch: int | None = None,
     ) -> _T:
-        """Do `work` on the channel's route as the database has it now; again where it changed."""
+        """Run `work` on the channel's current route, under its lock; repeat if the route changed.
+
+        `work` is run up to `ATTEMPTS` times.
+        """
         self._ledger.view(channel)
         async with self._locks[channel]:
             for attempt in range(1, ATTEMPTS + 1):
@@ -236,15 +243,15 @@ class Changes:
                 except AdaptersError:
                     raise
                 except Exception:
-                    # A commit that failed may have been made: ask what holds before serving on.
+                    # The commit may have succeeded although it raised: read the route again.
                     await self._refresh()
                     raise
         raise AssertionError("the last attempt returns or raises")
 
     async def _load_kept(self, change: Change) -> None:
-        """Load what the route has and keeps, where it is missing here, before the change's turn."""
+        """Load versions that the route keeps and this server lacks, before taking the lock."""
         for name in change.after.roles.keys() & change.before.roles.keys():
-            with suppress(TransitionError):  # ended meanwhile: the change begins with another route
+            with suppress(TransitionError):  # ended meanwhile: the change starts from another route
                 await self.load(name)
 
     async def _prepared(
@@ -254,7 +261,10 @@ class Changes:
         work: Callable[[RouteView], Awaitable[_T]],
         epoch: int | None,
     ) -> _T:
-        """Do `work` alone once all servers hold `versions`; again if another one has come since."""
+        """Run `work` once all ready servers have loaded `versions`.
+
+        Wait and run it again if another server has become ready without them in between.
+        """
         for version in versions:
             await self.load(version)
         async with self._requests.requesting(versions) as order:
@@ -267,7 +277,7 @@ class Changes:
                         raise
 
     async def _can_serve(self, version: str, until: float) -> bool:
-        """Whether a version can be live at once: this server holds or loads it, or others do."""
+        """Whether a version can be live at once: loaded here, on another server, or by `until`."""
         if version == BASE or version in self._residency.loaded():
             return True
         peers = await self._membership.peers()
@@ -277,7 +287,10 @@ class Changes:
         return await self._is_loaded(version, until)
 
     async def _is_loaded(self, version: str, until: float) -> bool:
-        """Load `version` if that is done by then. Undo must not fail: the base model is there."""
+        """Load `version`; return whether it is loaded by `until`.
+
+        Failures are logged, not raised: a rollback must not fail, and the base model can answer.
+        """
         load = asyncio.create_task(self.load(version), name=f"load {version} for a rollback")
         await asyncio.wait({load}, timeout=max(0.0, until - self._monotonic()))
         try:
@@ -285,14 +298,14 @@ class Changes:
                 await load
                 return True
             error = TimeoutError.__name__
-            self._let_end(load, version)
+            self._finish_late(load, version)
         except AdaptersError as failure:
             error = type(failure).__name__
         self._log.error("rollback_to_base", version=version, error=error)
         return False
 
-    def _let_end(self, load: asyncio.Task[None], version: str) -> None:
-        """Let a load end that nobody waits for: an engine stopped in the midst may keep a part."""
+    def _finish_late(self, load: asyncio.Task[None], version: str) -> None:
+        """Let a late load finish: cancelling it could leave it half done in the engine."""
 
         def ended(load: asyncio.Task[None]) -> None:
             self._late.discard(load)
@@ -314,7 +327,7 @@ class Changes:
         return swap
 
     async def _commit(self, change: Change, author: Author) -> RouteView:
-        """Commit, if every ready server holds what the route names anew; let go of the rest."""
+        """Commit if every ready server has the route's new versions; unload those not needed."""
         new = change.after.roles.keys() - change.before.roles.keys()
         check = partial(self._requests.check, versions=new)
         view = await self._ledger.commit(change, author, check)
@@ -330,12 +343,12 @@ class Changes:
     async def _refresh(self) -> None:
         try:
             await self._ledger.refresh()
-        except Exception as error:  # noqa: BLE001 - the first error tells; routes stay as cached
+        except Exception as error:  # noqa: BLE001 - the first error is raised; the cache stays
             self._log.error("routes_not_refreshed", error=type(error).__name__)
 
 
 def _live(before: RouteView, version: str, holdback_share: float) -> RouteView:
-    """The route with `version` live; users stand where they stood in its canary."""
+    """Return the route with `version` live; users keep the buckets of its canary."""
     trial = watch_of(before.trial if before.canary == version else new_trial())
     return with_live(
         before,

@@ -1,4 +1,4 @@
-"""What the registry says over the wire, and what a route's change reads like."""
+"""Wire types of the registry: versions, events, routes, servers, and route changes."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -17,7 +17,7 @@ Name = Annotated[PlainText, StringConstraints(min_length=1, max_length=128)]
 
 
 class VersionOut(BaseModel):
-    """One version. `lineage` begins with itself and ends before `base`."""
+    """One version. `lineage` is the version and its ancestors, without `base`."""
 
     name: str
     channel: str
@@ -38,7 +38,7 @@ class VersionOut(BaseModel):
     def of(
         cls, version: Version, parents: Mapping[str, str | None], resident: Collection[str]
     ) -> Self:
-        """`version` with its ancestors found in `parents`."""
+        """Convert `version`; its ancestors are looked up in `parents`."""
         return cls(
             **version.model_dump(exclude={"state", "folder", "base_fingerprint"}),
             state=State(version.state),
@@ -61,12 +61,12 @@ class EventOut(BaseModel):
 
     @classmethod
     def of(cls, event: VersionEvent) -> Self:
-        """`event` as it is told."""
+        """Convert `event`."""
         return cls.model_validate(event)
 
 
 class RouteOut(BaseModel):
-    """A channel's route. `serving` is who answers the bare channel now: live, or its stand-in."""
+    """A channel's route. `serving` answers the bare channel now: live or its fallback."""
 
     channel: str
     live: str
@@ -81,7 +81,7 @@ class RouteOut(BaseModel):
 
     @classmethod
     def of(cls, view: RouteView, resident: Collection[str]) -> Self:
-        """`view` as it is told."""
+        """Convert `view`; `resident` are the loaded versions."""
         return cls(
             channel=view.channel,
             live=view.live,
@@ -97,7 +97,7 @@ class RouteOut(BaseModel):
 
 
 class RouteIn(BaseModel):
-    """The whole route that is wanted. `live` left out stays as it is; `base` is the base model."""
+    """The whole requested route. `live` is kept if left out; `base` is the base model."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -109,10 +109,10 @@ class RouteIn(BaseModel):
 
 
 class ServerOut(BaseModel):
-    """A server on this database. `state`: `ready` holds all that the routes name.
+    """A server on this database. A `ready` one has loaded all versions that the routes name.
 
-    `failures` say why something it was asked to load is not loaded; `epochs` are the routes it has
-    in force.
+    `failures` are the reasons of failed loads; `epochs` maps channels to the epoch of the route
+    that the server uses.
     """
 
     id: str
@@ -129,7 +129,7 @@ class ServerOut(BaseModel):
 
     @classmethod
     def of(cls, peer: Peer, me: str, dead_seconds: float) -> Self:
-        """`peer` as it is told to whoever asks the server `me`."""
+        """Convert `peer`; `me` is the id of the server that answers."""
         return cls(
             id=peer.id,
             name=peer.name,
@@ -146,7 +146,7 @@ class ServerOut(BaseModel):
 
 
 class ReasonIn(BaseModel):
-    """Why somebody promotes, rejects, retires or rolls back: kept with the event."""
+    """Why a version is promoted, rejected, retired or rolled back: stored with the event."""
 
     model_config = ConfigDict(extra="forbid")
 

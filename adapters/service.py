@@ -1,7 +1,8 @@
-"""The registry: adapters come in, become live, are rolled back and retired.
+"""The registry: adapters are added, promoted, rolled back and retired.
 
-Past 400 lines because it is the one door to this room: its methods say what may be asked and what
-is raised, and hand over to `changes`, `follower`, `admission`, `recovery` and `residency`.
+This file exceeds 400 lines because it is the package's facade: its methods document the operations
+and their errors, and delegate to `route_changes`, `cluster.follower`, `admission`, `recovery` and
+`residency`.
 """
 
 import asyncio
@@ -43,20 +44,20 @@ _T = TypeVar("_T")
 
 
 def since_boot() -> float:
-    """Seconds that pass while this process is stopped and while the machine is suspended, too."""
+    """Return monotonic seconds that also count while the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Registry:
-    """All changes to versions and routes go through here, one at a time per channel.
+    """The facade for all changes of versions and routes, which are serialised per channel.
 
-    Versions are loaded before their change's turn, so that a rollback waits for no load, save for
-    seconds for a standby that no server holds. A change that has begun is finished even if its
-    caller is cancelled. What goes wrong is an `AdaptersError`, or what the database raised; what
-    served before serves on.
+    Versions are loaded before a change takes its channel's lock, so that a rollback never waits for
+    a load, except for up to `STANDBY_SECONDS` for a standby that no server has loaded. A change
+    that has begun is finished even if its caller is cancelled. Failures are raised as an
+    `AdaptersError` or as the database's own error; the route is then unchanged.
 
-    Changes of a route take an `epoch`: if it is given and the route has another by now, nothing
-    changes and `StaleRouteError` is raised.
+    Methods that take an `epoch` raise `StaleRouteError`, without a change, if it is not None and
+    not the route's.
     """
 
     def __init__(  # noqa: PLR0913
@@ -82,13 +83,15 @@ class Registry:
             store,
             config,
             observer,
-            self._kept,
+            self._needed,
             sleep=sleep,
             monotonic=monotonic,
         )
-        self._heard = Wakeups()
+        self._server_reports = Wakeups()
         self._membership = Membership(database, config.cluster, me)
-        requests = LoadRequests(database, self._membership, config, watcher, self._heard, monotonic)
+        requests = LoadRequests(
+            database, self._membership, config, watcher, self._server_reports, monotonic
+        )
         self._changes = Changes(
             self._ledger,
             self._residency,
@@ -114,34 +117,34 @@ class Registry:
         self._store = store
         self._config = config
         self._registered = False
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._changing: set[asyncio.Task[Any]] = set()
         self._log = structlog.get_logger()
 
     async def start(self) -> None:
-        """Clear leftovers, create the default channel, load what should be resident.
+        """Delete unfinished work, create the default channel, load the versions of the routes.
 
-        A live version that cannot be loaded is replaced by standby or the base model, loudly;
-        only a database or a disk that does not answer stops the start, and
-        `ForeignBaseModelError`. Requests may come once it returns.
+        A live version that cannot be loaded is replaced by standby or the base model, which is
+        logged as an error. Raises only `ForeignBaseModelError` and the errors of a database or a
+        disk that does not answer. Requests may be answered once it returns.
         """
         await self._clear_leftovers()
-        await self.make_up()
+        await self.join()
 
     async def start_without_database(
         self, views: Sequence[RouteView], versions: Mapping[str, Version]
     ) -> None:
-        """Serve these routes, last known, and load the versions that they name.
+        """Start with the last known routes and load their versions.
 
-        `make_up` does the rest of the start once the database is there.
+        Call `join` to complete the start once the database is available.
         """
         await self._clear_leftovers()
         self._ledger.replace_all(views)
         await self._recovery.load_known(versions)
 
-    async def make_up(self) -> None:
-        """Create the default channel, join the other servers, load what should be resident."""
+    async def join(self) -> None:
+        """Create the default channel, register this server, load the versions of the routes."""
         await self._ledger.ensure_channel(self._config.channel, self._config.tenant, shared=False)
-        # Before anything is loaded: whoever changes a route from now on finds this server there.
+        # Register before loading, so that route changes from now on take this server into account.
         peers = alive(await self._membership.register(), self._config.cluster.dead_seconds)
         self._registered = True
         await self._recovery.run(alone=len(peers) < 2)  # noqa: PLR2004  (itself among them)
@@ -153,47 +156,50 @@ class Registry:
             self._log.warning("adapter_leftovers_removed", folders=leftovers)
 
     def follow(self, draining: Callable[[], bool]) -> None:
-        """From now on look for what other servers change, and report this one, until `close`."""
+        """Start to follow other servers' changes and to send heartbeats, until `close`.
+
+        `draining` returns whether the server is shutting down.
+        """
         self._follower.start(draining)
 
     def route_signalled(self) -> None:
-        """Somebody has changed a route, a version, or asks for a load: look at once."""
+        """Read the routes at once: a route, a version or a load request has changed."""
         self._follower.wake()
 
     def server_signalled(self) -> None:
-        """A server has reported itself: whoever waits for its loads looks at once."""
-        self._heard.wake()
+        """Wake the changes that wait for other servers' loads: a server has reported itself."""
+        self._server_reports.wake()
 
     async def up_to_date(self) -> None:
-        """Return once a request may begin; see `adapters.cluster.follower.Follower.up_to_date`."""
+        """Wait until a request may start; see `adapters.cluster.follower.Follower.up_to_date`."""
         await self._follower.up_to_date()
 
     @property
     def route_age_seconds(self) -> float:
-        """How long ago the routes were last confirmed against the database."""
+        """Seconds since the routes were last confirmed against the database."""
         return self._follower.age_seconds
 
     @property
     def is_fallback(self) -> bool:
-        """Whether this server lacks versions that others hold: better ask those."""
+        """Whether this server lacks versions while another server is ready."""
         return self._follower.is_fallback
 
     @property
     def server_id(self) -> str:
-        """What this server is known by among those on its database."""
+        """The id of this server in the table of servers."""
         return self._membership.me.id
 
     async def servers(self) -> list[Peer]:
-        """The servers on this database, the oldest first; dead ones for a while too."""
+        """Return the servers on this database, oldest first, including recently dead ones."""
         return await self._membership.peers()
 
     async def read_routes(self) -> None:
-        """Read versions and routes without touching an engine: for tools beside no server."""
+        """Read the routes from the database without loading anything: for command-line tools."""
         await self._ledger.refresh()
 
     async def close(self) -> None:
-        """Finish the changes that have begun; give up drains."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        """Finish the changes that have begun, cancel drains, and unregister this server."""
+        await asyncio.gather(*self._changing, return_exceptions=True)
         await self._changes.close()
         await self._follower.close()
         await self._residency.close()
@@ -202,21 +208,21 @@ class Registry:
             await self._leave()
 
     def routes(self) -> Mapping[str, RouteView]:
-        """Every channel's route as last committed; for the hot path."""
+        """Return every channel's route as last committed, from the cache."""
         return self._ledger.routes
 
     def resolve(
         self, model: str, *, tenant: str | None = None, user: str = "", in_trial: bool = True
     ) -> Resolved:
-        """Who answers a request's `model` of a `user`; see `adapters.routing.route.resolve`."""
+        """Return the version that answers `model`; see `adapters.routing.route.resolve`."""
         routes, resident = self._ledger.routes, self._host.resident()
         return resolve(model, routes, resident, tenant=tenant, user=user, in_trial=in_trial)
 
     async def ensure_channel(self, name: str, tenant: str, *, shared: bool = False) -> None:
-        """Create the channel, answered by `base`, if it is not there; set `shared`."""
+        """Create the channel, with `base` live, unless it exists; set `shared` in any case."""
         await self._finish(self._ledger.ensure_channel(name, tenant, shared=shared))
 
-    async def add(  # noqa: PLR0913  (what is said of an adapter that comes in)
+    async def add(  # noqa: PLR0913  (the metadata of an adapter)
         self,
         folder: Path,
         *,
@@ -228,10 +234,10 @@ class Registry:
         figures: Mapping[str, Any] | None = None,
         guard: Guard = allow_any,
     ) -> Version:
-        """Vet the adapter in `folder`, publish it and register it as a candidate; not loaded.
+        """Vet the adapter in `folder`, publish it and register it as a candidate.
 
-        The same content again gives the version that is there if it is of the same run, else
-        `DuplicateAdapterError`. Raises `VettingError` for what is not let in.
+        Adding the same content again returns the existing version if it is of the same run, else
+        raises `DuplicateAdapterError`. Raises a `VettingError` if the adapter is refused.
         """
         self._ledger.view(channel)
         parent = None if parent == BASE else parent
@@ -240,7 +246,7 @@ class Registry:
         return await self._finish(self._admission.add(folder, candidate))
 
     async def load(self, version: str) -> None:
-        """Make a version resident that may still answer; raises what `Residency.load` does."""
+        """Load a version that may still answer; raises what `Residency.load` raises."""
         self._follower.keep(version)
         await self._finish(self._changes.load(version))
 
@@ -254,10 +260,10 @@ class Registry:
         epoch: int | None = None,
         guard: Guard = allow_any,
     ) -> Swap:
-        """Make `version` live: loaded on every server first, then the route flips at once.
+        """Make `version` live: load it on every server, then change the route in one transaction.
 
-        So many of the users stay on the version before, and a new trial watches both. Raises
-        `NotLoadedEverywhereError` where a server cannot load it, or not in time.
+        `holdback_share` (0 to 1) of the users stay on the previous version, and a new trial
+        compares the two. Raises `NotLoadedEverywhereError` if a server cannot load it in time.
         """
         author = Author(actor, reason, guard)
         return await self._finish(self._changes.promote(version, author, holdback_share, epoch))
@@ -265,7 +271,10 @@ class Registry:
     async def set_shadow(
         self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
-        """Let the version answer so many of its channel's requests, into the log only."""
+        """Make the version the shadow of `share` (0 to 1) of its channel's requests.
+
+        A shadow's answers are logged and not returned.
+        """
         channel = (await self._ledger.version(version)).channel
 
         def wanted(view: RouteView) -> RouteIn:
@@ -282,7 +291,7 @@ class Registry:
     async def set_canary(
         self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
-        """Let the version answer so many of its channel's users; a new canary is a new trial."""
+        """Make the version the canary of `share` (0 to 1) of the users, in a new trial."""
         channel = (await self._ledger.version(version)).channel
 
         def wanted(view: RouteView) -> RouteIn:
@@ -299,21 +308,21 @@ class Registry:
     async def end_trial(
         self, channel: str, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
-        """Let live answer everybody again: the canary is rolled back, or a watch is over."""
+        """End the trial: a canary is rolled back, a holdback ends; live answers all users."""
         author = Author(actor, reason)
         return await self._finish(self._changes.end_trial(channel, author, epoch))
 
     async def reject(
         self, version: str, *, actor: str, reason: str, guard: Guard = allow_any
     ) -> None:
-        """End a candidate or shadow that is not good enough; unloaded once it is drained."""
+        """Reject a candidate or shadow; it is unloaded once its requests have ended."""
         author = Author(actor, reason, guard)
         await self._finish(self._changes.end(version, State.REJECTED, author))
 
     async def retire(self, version: str, *, actor: str, reason: str) -> None:
-        """End a standby: drain, unload, keep the files for the grace period.
+        """Retire a standby: unload it once its requests have ended; keep its files `grace_days`.
 
-        Returns when it is unloaded here, with `drain_deadline_seconds` at the latest.
+        Returns when it is unloaded here, after `drain_deadline_seconds` at the latest.
         """
         row = await self._ledger.version(version)
         if row.state != State.RETIRED:
@@ -322,66 +331,66 @@ class Registry:
         await self._residency.drain(version)
 
     async def quarantine(self, version: str, *, actor: str, reason: str) -> bool:
-        """Take a version that harms others out of service, for good; whether it still was in it.
+        """Take a harmful version out of service for good; return whether it was still in service.
 
-        Standby, else the base model, stands in for a live one. Waits for no other server.
+        Standby or the base model replaces a live one. Does not wait for other servers.
         """
         return await self._finish(self._changes.quarantine(version, Author(actor, reason)))
 
     async def rollback(
         self, channel: str, *, actor: str, reason: str, epoch: int | None = None
     ) -> Swap:
-        """Undo the last promotion: standby, else the base model, is live in one transaction."""
+        """Undo the last promotion: make standby live or, without one, the base model."""
         author = Author(actor, reason)
         return await self._finish(self._changes.rollback(channel, author, epoch))
 
     async def set_route(
         self, channel: str, wanted: RouteIn, *, actor: str, reason: str
     ) -> RouteView:
-        """Replace the whole route in one transaction, after loading what it names."""
+        """Replace the whole route in one transaction, once all servers have loaded it."""
         author = Author(actor, reason)
         return await self._finish(self._changes.set_route(channel, lambda _: wanted, author, None))
 
     async def route_now(self, channel: str) -> RouteView:
-        """The channel's route as the database has it; raises `UnknownChannelError`."""
+        """Return the channel's route, read from the database; raises `UnknownChannelError`."""
         await self._ledger.refresh()
         return self._ledger.view(channel)
 
     async def version(self, version: str) -> Version:
-        """One version; raises `UnknownVersionError`."""
+        """Return one version; raises `UnknownVersionError`."""
         return await self._ledger.version(version)
 
     async def versions(self, channel: str) -> list[Version]:
-        """The channel's versions, oldest first."""
+        """Return the channel's versions, oldest first."""
         return await self._ledger.versions(channel)
 
     async def describe(self, channel: str) -> list[VersionOut]:
-        """The channel's versions with lineage and residency, oldest first."""
+        """Return the channel's versions with lineage and residency, oldest first."""
         rows = await self._ledger.versions(channel)
         parents = {row.name: row.parent for row in rows}
         return [VersionOut.of(row, parents, self._host.resident()) for row in rows]
 
     async def events(self, version: str) -> list[VersionEvent]:
-        """What happened to a version, first to last."""
+        """Return the events of a version, oldest first."""
         return await self._ledger.events(version)
 
     async def count_events(self, actor: str) -> int:
-        """How many changes of versions' states the actor made, in all channels."""
+        """Return how many changes of versions' states the actor made, in all channels."""
         return await self._ledger.count_events(actor)
 
     async def lineage(self, version: str) -> list[str]:
-        """The version and all its ancestors, nearest first, without `base`."""
+        """Return the version and all its ancestors, nearest first, without `base`."""
         row = await self._ledger.version(version)
         return lineage(version, await self._ledger.parents(row.channel))
 
     async def set_figures(
         self, version: str, figures: Mapping[str, Any], *, guard: Guard = allow_any
     ) -> None:
-        """Add `figures` to those of the version; of the same name, the new one stays."""
+        """Merge `figures` into those of the version; new values replace old ones."""
         await self._ledger.set_figures(version, figures, guard)
 
     async def purge(self, now: datetime) -> list[str]:
-        """Remove the files of versions that ended `grace_days` ago; their names."""
+        """Delete the files of versions that ended `grace_days` ago; return their names."""
         moment = now - timedelta(days=self._config.grace_days)
         held = await self._held_elsewhere()
         purged = []
@@ -394,24 +403,24 @@ class Registry:
                 purged.append(row.name)
         return purged
 
-    def _kept(self) -> dict[str, str]:
-        """The versions that no other may take the slot of, and their states."""
+    def _needed(self) -> dict[str, str]:
+        """The versions that must not be unloaded to free a slot, with their states."""
         spare = self._follower.spare
         return {name: state for name, state in self._ledger.wanted.items() if name not in spare}
 
     async def _held_elsewhere(self) -> set[str]:
-        """What any server needs the files of, also one that may be dead."""
+        """The versions whose files any server needs, including servers that may be dead."""
         peers = await self._membership.peers()
         return {name for peer in peers for name in peer.loaded | peer.leaving}
 
     def _used(self, version: str) -> bool:
-        """A request that outlived its drain is still answered from the files."""
+        """Whether the files are in use; a request that outlived the drain still reads them."""
         return version in self._host.resident() or self._host.in_flight(version) > 0
 
     async def _leave(self) -> None:
         try:
             await self._membership.leave()
-        except Exception as error:  # noqa: BLE001  (the others see it by its silence)
+        except Exception as error:  # noqa: BLE001  (the others notice the missing heartbeats)
             self._log.warning("server_not_removed", error=type(error).__name__)
 
     async def _check_parent(self, channel: str, parent: str | None) -> None:
@@ -419,8 +428,8 @@ class Registry:
             raise UnknownVersionError
 
     async def _finish(self, work: Awaitable[_T]) -> _T:
-        """Await `work`, which goes on to its end even if the caller is cancelled."""
+        """Await `work`, which continues even if the caller is cancelled."""
         task = asyncio.ensure_future(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._changing.add(task)
+        task.add_done_callback(self._changing.discard)
         return await asyncio.shield(task)

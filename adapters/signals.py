@@ -1,27 +1,26 @@
-"""What servers on one PostgreSQL tell each other: something changed, look at it.
+"""Notifications between servers on one PostgreSQL database (`NOTIFY`): read the tables again.
 
-Sent within a transaction and heard once it is committed. A signal may be lost; whoever waits for
-one also looks from time to time.
+They are sent in a transaction and delivered at its commit. As one may be lost, receivers also poll.
 """
 
 from sqlalchemy import Connection, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 ROUTES = "pawl_routes"
-"""A route, a version, or what servers are asked to load."""
+"""Channel for changes of routes, versions and load requests."""
 SERVERS = "pawl_servers"
-"""What a server holds."""
+"""Channel for changes of the table of servers."""
 
 _SIGNALLING = "postgresql"
 
 
 async def signal(session: AsyncSession, name: str) -> None:
-    """Tell the other servers; nothing on a database that cannot."""
+    """Notify the other servers; does nothing on SQLite."""
     if session.get_bind().dialect.name == _SIGNALLING:
         await session.scalar(select(func.pg_notify(name, "")))
 
 
 def signal_now(connection: Connection, name: str) -> None:
-    """As `signal`, on a connection."""
+    """As `signal`, on a synchronous connection."""
     if connection.dialect.name == _SIGNALLING:
         connection.execute(select(func.pg_notify(name, "")))

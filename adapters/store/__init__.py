@@ -1,1 +1,1 @@
-"""Where the files of versions lie: a local folder, a shared folder, or object storage."""
+"""Storage of the files of versions: a local folder, a shared folder, or object storage."""

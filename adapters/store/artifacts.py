@@ -1,4 +1,4 @@
-"""Where the files of versions are kept: on this disk, in a folder that servers share, or afar."""
+"""The interface of artifact stores, and the choice of one by the settings."""
 
 from pathlib import Path
 from typing import Protocol
@@ -12,45 +12,45 @@ from adapters.store.remote import RemoteArtifactStore
 
 
 class Artifacts(Protocol):
-    """The files of versions. Every method blocks; call them in a thread."""
+    """Stores the files of versions. Every method blocks; call them in a thread."""
 
     def path(self, version: Version) -> Path:
-        """The local folder that the engine loads `version` from, once it was verified."""
+        """Return the local folder that the engine loads `version` from; call `verify` first."""
         ...
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
-        """Take the vetted files of `folder` in; where they lie, relative to the root.
+        """Store the vetted files of `folder`; return their path relative to the root.
 
-        Harmless if it was done before, also by another server at the same time. Raises
-        `FolderError` when the files changed since they were vetted, else `ArtifactError`.
+        Idempotent, also if another server publishes the same at the same time. Raises `FolderError`
+        if the files changed since they were vetted, else `ArtifactError`.
         """
         ...
 
     def verify(self, version: Version) -> None:
-        """Have the files of `version` at its path, and hash them again.
+        """Make the files of `version` available at its path and compare their hashes.
 
-        Raises `CorruptArtifactError` when they are not what was registered, else `ArtifactError`.
+        Raises `CorruptArtifactError` if they differ from what was registered, else `ArtifactError`.
         """
         ...
 
     def exists(self, version: Version) -> bool:
-        """Whether there is something to remove; may raise `ArtifactError`."""
+        """Return whether files of `version` exist; may raise `ArtifactError`."""
         ...
 
     def remove(self, version: Version) -> None:
-        """Remove the files for good; raises `OSError` or `ArtifactError`."""
+        """Delete the files. Raises `OSError` or `ArtifactError`."""
         ...
 
     def clear_leftovers(self) -> int:
-        """Remove what a crash of this server left unfinished; how many folders that was."""
+        """Delete unfinished work that a crash of this server left; return the number of folders."""
         ...
 
 
 def open_artifacts(config: AdaptersConfig, local: Path, owner: str) -> Artifacts:
-    """The store that the settings name; `local` is this server's own folder for files.
+    """Open the store that the settings name; `local` is this server's own folder for files.
 
-    `owner` names this server among those that share a folder: letters and digits. Raises
-    `StoreAddressError`.
+    `owner` identifies this server among those that share a folder (letters and digits only).
+    Raises `StoreAddressError`.
     """
     if config.store is None:
         return ArtifactStore(local)
@@ -66,6 +66,6 @@ def open_artifacts(config: AdaptersConfig, local: Path, owner: str) -> Artifacts
 
 
 def fetched(artifacts: Artifacts, version: Version) -> Path:
-    """The folder of `version`, whole; raises what `Artifacts.verify` does."""
+    """Verify `version` and return its folder; raises what `Artifacts.verify` raises."""
     artifacts.verify(version)
     return artifacts.path(version)

@@ -1,4 +1,4 @@
-"""File systems that are reached by an address: fsspec's, with time-outs and errors of our own."""
+"""fsspec file systems, opened from a URL, with timeouts and Pawl's own errors."""
 
 import errno
 import os
@@ -15,6 +15,7 @@ from common.files import sync
 from common.settings import is_http_url
 
 CONNECT_SECONDS = 5.0
+"""Connect timeout of one S3 request, in seconds."""
 _S3 = ("s3", "s3a")
 _S3_OPTIONS = frozenset(
     {
@@ -46,20 +47,21 @@ _S3_OPTIONS = frozenset(
         "version_aware",
     }
 )
-"""What s3fs takes; it passes anything else to the session, which fails at the first request."""
+"""The options of `s3fs.S3FileSystem`. It passes any other to the session, which would fail only at
+the first request."""
 _LOCAL = ("file", "local")
 KEEP_NOTHING = frozenset({"data", "http", "https", "memory"})
-"""fsspec only reads from these, or keeps what is written for as long as the process lives."""
+"""Protocols that fsspec can only read from, or that lose all data when the process ends."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_address(place: str) -> bool:
-    """Whether `place` is an address and not a folder's path."""
+    """Return whether `place` is an fsspec URL rather than a folder's path."""
     return "://" in place or "::" in place
 
 
 def protocol_of(place: str) -> str:
-    """What comes before `://`; `file` for a folder's path."""
+    """Return the protocol of an fsspec URL; `file` for a folder's path."""
     protocol = get_protocol(place)
     return "file" if protocol in _LOCAL else protocol
 
@@ -67,12 +69,13 @@ def protocol_of(place: str) -> str:
 def open_address(
     address: str, options: Mapping[str, Any], *, timeout_seconds: float, attempts: int
 ) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system behind `address`, and the path in it. Nothing is asked of it yet.
+    """Return the file system of the fsspec URL `address` and the path in it; sends no request.
 
-    Raises `StoreAddressError`, which repeats neither the address nor the options.
+    Raises `StoreAddressError`, whose message contains neither the URL nor the options, as both may
+    hold credentials.
     """
     protocol = protocol_of(address)
-    # Instances and listings are not shared or kept: others write there too.
+    # No caches of instances or listings: other servers write to the same store.
     try:
         given: dict[str, Any] = {
             "skip_instance_cache": True,
@@ -94,7 +97,7 @@ def open_address(
 
 
 def _check_s3(path: str, options: Mapping[str, Any]) -> None:
-    """Raises `StoreAddressError` for what s3fs would only find at the first request."""
+    """Raise `StoreAddressError` for errors that s3fs would report only at the first request."""
     if not path:
         raise StoreAddressError("the address names no bucket: write s3://bucket/path")
     endpoint = options.get("endpoint_url")
@@ -108,7 +111,7 @@ def _check_s3(path: str, options: Mapping[str, Any]) -> None:
 def _bounds(
     protocol: str, options: Mapping[str, Any], timeout_seconds: float, attempts: int
 ) -> dict[str, Any]:
-    """The options, with bounds where the file system has none or generous ones."""
+    """Return the options, with timeouts and a limit on attempts added."""
     if protocol == "file":
         return {"auto_mkdir": True, **options}
     if protocol not in _S3:
@@ -129,9 +132,9 @@ def _missing(protocol: str) -> str:
 
 @contextmanager
 def reaching(what: str) -> Iterator[None]:
-    """Turn whatever a file system raises into `ArtifactError`; what is not there stays that.
+    """Convert the errors of a file system to `ArtifactError`, except `FileNotFoundError`.
 
-    Libraries' messages may hold addresses and keys: only the error's class is told.
+    The message contains only the error's class, because libraries' messages may hold URLs and keys.
     """
     try:
         yield
@@ -146,7 +149,7 @@ def reaching(what: str) -> Iterator[None]:
 
 
 def size_of(system: fsspec.AbstractFileSystem, path: str) -> int | None:
-    """How many bytes lie at `path`; None where nothing does."""
+    """Return the size of the file at `path` in bytes, or None if it does not exist."""
     try:
         return int(system.info(path)["size"])
     except FileNotFoundError:
@@ -154,7 +157,7 @@ def size_of(system: fsspec.AbstractFileSystem, path: str) -> int | None:
 
 
 def fetch_file(system: fsspec.AbstractFileSystem, path: str, target: Path, mode: int) -> None:
-    """Bring a file, synced, with these permissions."""
+    """Download the file at `path` to `target`, synced to disk, with the permissions `mode`."""
     system.get_file(path, str(target))
     sync(target)
     target.chmod(mode)

@@ -1,8 +1,8 @@
-"""The files of versions: `<root>/<channel>/<version>/`, written once, checked before each load.
+"""The files of versions on a disk: `<root>/<channel>/<version>/`, written once, never changed.
 
-A version appears by one rename, with all its files synced and the manifest written last. Names that
-begin with a dot are work in progress and are removed at start; where several servers share a folder
-they name whose work it is.
+A version appears by one rename, after all its files are synced and the manifest is written. Folders
+whose name begins with a dot are work in progress and are deleted at the next start. Where several
+servers share the root, the name of such a folder contains the id of the server that works on it.
 """
 
 import errno
@@ -31,17 +31,17 @@ _READ_ONLY = 0o400
 _CHUNK = 1024 * 1024
 
 LEFTOVER_SECONDS = 24 * 60 * 60.0
-"""Another server's work in progress that nobody has touched for so long was left behind."""
+"""Seconds without a change after which another server's work in progress counts as abandoned."""
 
 Fill = Callable[[Path], None]
-"""Puts a version's files, synced, into the folder that it is given."""
+"""Writes a version's files, synced to disk, into the given folder."""
 
 
 class ArtifactStore:
-    """Every method works on the disk and blocks; call them in a thread.
+    """Artifact store in a folder. Every method blocks; call them in a thread.
 
-    `owner` names this server where others work on the same folder; None: nobody else does. Letters
-    and digits only.
+    `owner` identifies this server (letters and digits only) among those that share the folder; None
+    if no other server uses it.
     """
 
     def __init__(self, root: Path, owner: str | None = None) -> None:
@@ -49,25 +49,25 @@ class ArtifactStore:
         self._owner = owner
 
     def path(self, version: Version) -> Path:
-        """The folder that the engine loads `version` from."""
+        """Return the folder that the engine loads `version` from."""
         return self.folder(version.folder)
 
     def folder(self, place: str) -> Path:
-        """Where a place, relative to the root, is."""
+        """Return the absolute path of `place`, which is relative to the root."""
         return self._root / place
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
-        """Copy the vetted files of `folder` to their place; the place, relative to the root.
+        """Copy the vetted files of `folder` into the store; return the path relative to the root.
 
-        No version may have the manifest's name yet. What lies at its place all the same (a crash
-        before it was registered, another server at the same work) is kept if it is whole, else
-        replaced. Raises `FolderError` when the files changed since they were vetted, else
-        `ArtifactError`; then nothing is left behind.
+        No version may be registered under the manifest's name yet. If the path exists nevertheless
+        (a crash before registration, or another server publishing the same), it is kept if it is
+        complete, else replaced. Raises `FolderError` if the files changed since they were vetted,
+        else `ArtifactError`; then no files remain.
         """
         return self.put(manifest, lambda draft: _copy_all(folder, draft, manifest))
 
     def put(self, manifest: Manifest, fill: Fill) -> str:
-        """As `publish`, with the files that `fill` brings; what it raises is raised."""
+        """As `publish`, with the files that `fill` writes; also raises what `fill` raises."""
         place = place_of(manifest)
         draft = self._root / manifest.channel / self._hidden("adding")
         try:
@@ -89,10 +89,10 @@ class ArtifactStore:
         return place
 
     def verify(self, version: Version) -> None:
-        """Hash the files of `version` again.
+        """Compare the hashes of the files of `version` with the registered ones.
 
-        Raises `CorruptArtifactError` when they are not what was registered, `ArtifactError` when
-        the disk does not give them; so too where a shared folder has no version at all.
+        Raises `CorruptArtifactError` if they differ, `ArtifactError` if the disk cannot be read,
+        and its subclass `StoreAwayError` if a shared folder holds no version at all.
         """
         try:
             self._check(version.folder, version.name, version.digest)
@@ -106,17 +106,17 @@ class ArtifactStore:
             ) from error
 
     def exists(self, version: Version) -> bool:
-        """Whether the folder of `version` is there."""
+        """Return whether the folder of `version` exists."""
         return self.path(version).is_dir()
 
     def remove(self, version: Version) -> None:
-        """Remove the files of `version` for good; raises `OSError`."""
+        """Delete the files of `version`. Raises `OSError`."""
         self._remove(self.path(version))
 
     def clear_leftovers(self) -> int:
-        """Remove what a crash left unfinished; how many folders that was.
+        """Delete unfinished work that a crash left; return the number of folders.
 
-        Of other servers' work in the same folder only what was left behind long ago.
+        Other servers' work in a shared folder is deleted only if it counts as abandoned.
         """
         leftovers = [path for path in self._folders() if self._left_behind(path)]
         for path in leftovers:
@@ -128,7 +128,7 @@ class ArtifactStore:
         return f".{work}-{owner}{secrets.token_hex(8)}"
 
     def _left_behind(self, path: Path) -> bool:
-        """Whether this server left it, or one that has not touched it for long."""
+        """Whether `path` is unfinished work of this server, or abandoned work of another."""
         if not path.name.startswith("."):
             return False
         if self._owner is None or f"-{self._owner}-" in path.name:
@@ -136,10 +136,10 @@ class ArtifactStore:
         try:
             return time.time() - path.lstat().st_mtime > LEFTOVER_SECONDS
         except FileNotFoundError:
-            return False  # its owner has come to the end of it
+            return False  # its owner has just finished it
 
     def _reveal(self, draft: Path, place: str, manifest: Manifest) -> None:
-        """Put the draft in its place, unless another server has just put the same there."""
+        """Rename the draft to its place, unless another server has just published the same."""
         try:
             draft.rename(self._root / place)
         except OSError as error:
@@ -148,7 +148,7 @@ class ArtifactStore:
                 raise
 
     def _remove(self, place: Path) -> None:
-        """Out of sight by one rename, so that no half of it can be taken for a version."""
+        """Delete a folder; rename it first, so that no part of it can be mistaken for a version."""
         gone = place.with_name(self._hidden("removing"))
         try:
             place.rename(gone)
@@ -164,7 +164,7 @@ class ArtifactStore:
         return (path for channel in channels for path in channel.iterdir())
 
     def _holds(self, place: str, manifest: Manifest) -> bool:
-        """Whether `place` holds that very content; anything else is cleared from there."""
+        """Whether `place` holds exactly the content of `manifest`; any other content is deleted."""
         path = self._root / place
         if not path.exists():
             return False
@@ -187,7 +187,7 @@ class ArtifactStore:
 
 
 def _sized(folder: Path, manifest: Manifest, version: str) -> Iterator[tuple[str, FileDigest]]:
-    """The manifest's files, once the folder is seen to hold just these, at their sizes."""
+    """Yield the manifest's files after checking that the folder holds exactly these, by size."""
     names = {entry.name for entry in folder.iterdir()} - {MANIFEST_FILE}
     if names != manifest.files.keys():
         raise CorruptArtifactError(version, "a file is missing or too many")
@@ -208,7 +208,7 @@ def _copy_all(folder: Path, draft: Path, manifest: Manifest) -> None:
 
 
 def _seal(draft: Path, manifest: Manifest) -> None:
-    """Check the files and write the manifest beside them."""
+    """Check the files against the manifest, then write it."""
     for name, expected in manifest.files.items():
         size = (draft / name).stat().st_size
         if size != expected.size_bytes or digest(draft / name, limit=size) != expected:
@@ -232,7 +232,7 @@ def _write(target: Path, content: bytes) -> None:
 
 
 def _make_folders(folder: Path) -> None:
-    """Create `folder` and what is missing above it, each durable in its parent."""
+    """Create `folder` and its missing parents, each synced to disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a version is made of, and the digest that identifies its content."""
+"""`manifest.json`: the files of a version, and the digest that identifies their content."""
 
 import hashlib
 import json
@@ -13,13 +13,12 @@ from adapters.vetting.base_model import BaseModelInfo
 from adapters.vetting.vet import FileDigest, Vetted
 
 MANIFEST_FILE = "manifest.json"
-
-
 MANIFEST_LIMIT_BYTES = 1024 * 1024
+"""Bytes of a manifest that are read."""
 
 
 class Manifest(BaseModel):
-    """`manifest.json`: what a version is made of. `digest` identifies the content."""
+    """The content of `manifest.json`. `digest` is the `content_digest` of the version."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,14 +34,14 @@ class Manifest(BaseModel):
 
 
 def content_digest(channel: str, fingerprint: str, files: Mapping[str, FileDigest]) -> str:
-    """sha256 (hex) over the channel, the base model's fingerprint and the files' own digests."""
+    """Return the sha256 (hex) of the channel, the base's fingerprint and the files' digests."""
     content = {name: [file.sha256, file.size_bytes] for name, file in files.items()}
     text = json.dumps([channel, fingerprint, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def manifest_of(vetted: Vetted, base: BaseModelInfo, *, channel: str, version: str) -> Manifest:
-    """The manifest of a vetted adapter under the name `version`."""
+    """Return the manifest of a vetted adapter under the name `version`."""
     return Manifest(
         version=version,
         channel=channel,
@@ -56,7 +55,7 @@ def manifest_of(vetted: Vetted, base: BaseModelInfo, *, channel: str, version: s
 
 
 def parse_manifest(raw: bytes, version: str) -> Manifest:
-    """The manifest of `version`; raises `CorruptArtifactError`."""
+    """Parse the manifest of `version`; raises `CorruptArtifactError`."""
     try:
         return Manifest.model_validate_json(raw)
     except ValidationError as error:
@@ -64,9 +63,9 @@ def parse_manifest(raw: bytes, version: str) -> Manifest:
 
 
 def place_of(manifest: Manifest) -> str:
-    """Where a version lies, relative to the root; raises `ArtifactError`.
+    """Return the path of a version relative to the root; raises `ArtifactError`.
 
-    Names come from the server; that none leads elsewhere is checked all the same.
+    The names come from the server, but they are checked so that no path can leave the root.
     """
     if not (is_channel(manifest.channel) and is_version(manifest.version)):
         raise ArtifactError("a channel or version has an impossible name: nothing was written")

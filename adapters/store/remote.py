@@ -1,7 +1,8 @@
-"""The files of versions in a store without renames, such as S3, with a local copy for the engine.
+"""The files of versions in object storage such as S3, with a local copy for the engine.
 
-A version is there once its manifest is, which comes last. What is fetched appears in the local copy
-whole or not at all, and is what was registered, byte for byte.
+Object storage has no atomic rename, so the manifest is uploaded last: a version exists once its
+manifest does. Downloads appear in the local copy completely or not at all, and only if their hashes
+are the registered ones.
 """
 
 from contextlib import suppress
@@ -29,7 +30,7 @@ _STORE = "the store of adapters.store"
 
 
 class RemoteArtifactStore:
-    """As `ArtifactStore`, on fsspec's `system` below `root`; `cache` is on this disk."""
+    """Artifact store on the fsspec file system `system` below `root`; `cache` is on this disk."""
 
     def __init__(self, system: fsspec.AbstractFileSystem, root: str, cache: ArtifactStore) -> None:
         self._system = system
@@ -37,13 +38,13 @@ class RemoteArtifactStore:
         self._cache = cache
 
     def path(self, version: Version) -> Path:
-        """The folder that the engine loads `version` from, once it was verified."""
+        """Return the local folder that the engine loads `version` from; call `verify` first."""
         return self._cache.path(version)
 
     def publish(self, folder: Path, manifest: Manifest) -> str:
-        """As `ArtifactStore.publish`, then upload, the manifest last.
+        """Publish in the cache as `ArtifactStore.publish`, then upload, the manifest last.
 
-        Where the upload fails (`ArtifactError`) the same may be published again.
+        If the upload fails (`ArtifactError`), the same may be published again.
         """
         place = self._cache.publish(folder, manifest)
         try:
@@ -55,10 +56,10 @@ class RemoteArtifactStore:
         return place
 
     def verify(self, version: Version) -> None:
-        """Have the files here, hashed again; they are fetched where they are missing or damaged.
+        """Verify the local copy; download it if it is missing or damaged.
 
-        Raises `CorruptArtifactError` when the store's own are not what was registered,
-        `ArtifactError` when it does not give them.
+        Raises `CorruptArtifactError` if the store's files differ from what was registered, and
+        `ArtifactError` if the store cannot be read.
         """
         try:
             self._cache.verify(version)
@@ -68,30 +69,33 @@ class RemoteArtifactStore:
             self._fetch(version)
 
     def exists(self, version: Version) -> bool:
-        """Whether the store has `version`, or this disk a copy of it."""
+        """Return whether the store or the local copy has `version`."""
         if self._cache.exists(version):
             return True
         with reaching(_STORE):
             return size_of(self._system, self._at(version.folder, MANIFEST_FILE)) is not None
 
     def remove(self, version: Version) -> None:
-        """Remove the files of `version` for good, the manifest first; then the copy here."""
+        """Delete the files of `version` from the store, the manifest first, then the local copy."""
         with reaching(_STORE):
             self._remove_manifest(version.folder)
-            # Only the manifest was there, or another server was faster.
+            # Only the manifest existed, or another server has deleted the rest.
             with suppress(FileNotFoundError):
                 self._system.rm(self._at(version.folder), recursive=True)
         self._cache.remove(version)
 
     def clear_leftovers(self) -> int:
-        """Remove what a crash left unfinished on this disk; what lacks a manifest is no version."""
+        """Delete unfinished work in the local copy; return the number of folders.
+
+        Unfinished uploads in the store lack a manifest and are harmless.
+        """
         return self._cache.clear_leftovers()
 
     def _at(self, *names: str) -> str:
         return "/".join((self._root, *names))
 
     def _is_whole(self, place: str, manifest: Manifest) -> bool:
-        """Whether the store has that content already, as far as names and sizes tell."""
+        """Whether the store has this content already, by its manifest and the files' sizes."""
         try:
             found = self._manifest(place, manifest.version)
         except (CorruptArtifactError, StoreAwayError):
@@ -113,7 +117,7 @@ class RemoteArtifactStore:
             self._system.rm_file(path)
 
     def _manifest(self, place: str, version: str) -> Manifest:
-        """What the store says of `version`; raises `CorruptArtifactError`."""
+        """Download the manifest of `version`; raises `CorruptArtifactError` or `StoreAwayError`."""
         path = self._at(place, MANIFEST_FILE)
         try:
             raw: bytes = self._system.cat_file(path, start=0, end=MANIFEST_LIMIT_BYTES)
@@ -139,12 +143,12 @@ class RemoteArtifactStore:
         place = place_of(manifest)
         for name, expected in manifest.files.items():
             with reaching(_STORE):
-                whole = self._brought(self._at(place, name), draft / name, expected)
-            if not whole:
+                intact = self._download_file(self._at(place, name), draft / name, expected)
+            if not intact:
                 raise CorruptArtifactError(manifest.version, f"{name} differs in the store")
 
-    def _brought(self, path: str, target: Path, expected: FileDigest) -> bool:
-        """Whether `target` holds now what is expected; another size is not fetched at all."""
+    def _download_file(self, path: str, target: Path, expected: FileDigest) -> bool:
+        """Download `path` unless its size differs; return whether it is `expected`."""
         if size_of(self._system, path) != expected.size_bytes:
             return False
         fetch_file(self._system, path, target, _READ_ONLY)
@@ -152,9 +156,9 @@ class RemoteArtifactStore:
 
 
 def _check_manifest(manifest: Manifest, version: Version) -> None:
-    """Raise `CorruptArtifactError` unless it is the one that was registered.
+    """Raise `CorruptArtifactError` unless the manifest is the one that was registered.
 
-    The registered digest is over names and hashes of the files, so none of them is made up.
+    The registered digest covers the names and hashes of the files, so none can be forged.
     """
     named = content_digest(manifest.channel, manifest.base_fingerprint, manifest.files)
     ours = (manifest.version, place_of(manifest), named) == (

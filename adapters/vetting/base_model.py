@@ -1,4 +1,4 @@
-"""The base model as far as adapters must match it."""
+"""The properties of the base model that an adapter must match."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Shape = tuple[int, int]
 """A linear module's (outputs, inputs)."""
 
 _PLAIN = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-"""Types whose tensor has the module's own shape; quantised ones are packed."""
+"""safetensors dtypes whose tensors have the module's shape; quantised weights are packed."""
 
 _PACKED = (".qweight", ".weight_packed")
 _WEIGHT = ".weight"
@@ -21,18 +21,24 @@ _EMBEDDINGS = frozenset(
     | {"word_embeddings", "wte", "wpe"}
 )
 MATRIX = 2
-"""Dimensions of a linear module's weight."""
+"""Number of dimensions of a linear module's weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModelInfo:
-    """What is served: `fingerprint` is `EngineInfo.model_fingerprint`, `max_rank` the engine's.
+    """The base model that is served.
 
-    `modules` are the linear modules that an adapter may change, with their shapes (None where the
-    files do not tell, because they are quantised). Empty: unknown, then vetting cannot compare.
-    `dtype` is what the engine keeps adapters in and computes with, as safetensors names it (`F32`,
-    `F16`, `BF16`); `norms` tells how large the base weights are.
-    `family` is None where the model's config does not tell it.
+    Attributes:
+        name: Its name in the settings.
+        fingerprint: `EngineInfo.model_fingerprint`.
+        max_rank: The engine's largest LoRA rank.
+        modules: The linear modules that an adapter may change, with their shapes (None for
+            quantised weights). Empty if unknown; then vetting skips the comparison.
+        dtype: The type of the engine's adapter weights and computations, as safetensors names it
+            (`F32`, `F16`, `BF16`).
+        norms: The Frobenius norms of the base weights.
+        family: None if the model's config does not name one.
+
     """
 
     name: str
@@ -45,13 +51,13 @@ class BaseModelInfo:
 
 
 def read_modules(folder: Path) -> dict[str, Shape | None]:
-    """The linear modules of the model in `folder`, from the headers of its safetensors files.
+    """Return the linear modules of the model in `folder`, from its safetensors headers.
 
-    Where a family's modules are called otherwise once they are loaded, both names are given: vLLM
-    takes adapters under either. Embeddings and the head are left out: an adapter on them changes
-    the reference of the next training unseen. So are vision and audio towers, where vLLM ignores
-    adapters, and modules on which vLLM refuses them. Empty without such files. Raises
-    `WeightsFormatError` and `OSError`.
+    If loading renames a family's modules, both names are returned: vLLM accepts adapters under
+    either. Embeddings and the head are excluded, because an adapter on them would silently change
+    the reference model of the next training. Vision and audio towers are excluded, because vLLM
+    ignores adapters there, and so are modules on which vLLM refuses adapters. Empty without
+    safetensors files. Raises `WeightsFormatError` and `OSError`.
     """
     family = read_family(folder)
     modules: dict[str, Shape | None] = {}
@@ -66,7 +72,7 @@ def read_modules(folder: Path) -> dict[str, Shape | None]:
 
 
 def renamed_tensors(folder: Path) -> dict[str, str]:
-    """The tensor of each module that is called otherwise once it is loaded, by that other name.
+    """Return the tensor names of modules that loading renames, by the name after loading.
 
     Raises `WeightsFormatError` and `OSError`.
     """
@@ -82,7 +88,7 @@ def renamed_tensors(folder: Path) -> dict[str, str]:
 
 
 def is_embedding(module: str) -> bool:
-    """Whether a module of that name is an embedding or the head."""
+    """Return whether a module of that name is an embedding or the head."""
     return module.rsplit(".", 1)[-1] in _EMBEDDINGS
 
 
@@ -93,7 +99,7 @@ def _may_be_adapted(name: str, family: Family | None) -> bool:
 
 
 def _module(tensor: Tensor) -> str | None:
-    """The linear module that `tensor` is the weight of."""
+    """Return the linear module that `tensor` is the weight of, or None."""
     if len(tensor.shape) != MATRIX:
         return None
     for suffix in (_WEIGHT, *_PACKED):

@@ -1,7 +1,7 @@
-"""The sizes of the base model's weights, to compare an adapter's updates with.
+"""Frobenius norms of the base model's weights, for comparison with an adapter's updates.
 
-Computed when an adapter first changes a module, from the safetensors files, a few rows at a time
-(4 s per billion values on one core), and kept in a file for the next start.
+A norm is computed when an adapter first changes the module, from the safetensors files in blocks of
+rows (4 s per billion values on one core), and cached in a file for the next start.
 """
 
 import json
@@ -18,15 +18,15 @@ from adapters.vetting.weights import Tensor, read_tensors
 
 MATRIX = 2
 Place = tuple[Path, Tensor]
-"""A tensor, and the file that holds it."""
+"""A tensor and the file that contains it."""
 
 
 class BaseNorms:
-    """‖W‖ (Frobenius) of the linear modules of the model in `folder`, by their names.
+    """Frobenius norms ‖W‖ of the linear modules of the model in `folder`, by module name.
 
-    `tensors` gives the tensor of a module in the files where it is not `<module>.weight`. `memory`
-    is the file that keeps what was computed; it is thrown away for another `fingerprint`. Without
-    a folder nothing is known.
+    `tensors` maps modules to their tensor's name in the files where that is not `<module>.weight`.
+    `memory` is the cache file, which is discarded if its `fingerprint` differs. Without a folder no
+    norm is known.
     """
 
     def __init__(
@@ -46,11 +46,10 @@ class BaseNorms:
         self._log = structlog.get_logger()
 
     def of(self, module: str) -> float | None:
-        """‖W‖ of the module; None where the files do not tell.
+        """Return ‖W‖ of the module, or None if it is unknown.
 
-        That is so without safetensors files (then the bounds of the float type alone hold), and
-        for quantised weights. Reads the weight when it is asked for the first time. Raises
-        `OSError`.
+        It is unknown for quantised weights and without safetensors files. The first call for a
+        module reads its weight. Raises `OSError`.
         """
         with self._turn:
             norms = self._known()
@@ -62,7 +61,7 @@ class BaseNorms:
             return norms[module]
 
     def keep(self) -> None:
-        """Write what was computed into the file; a disk that is full is no reason to fail."""
+        """Write the norms to the cache file; a failure is only logged."""
         with self._turn:
             if self._memory is None or not self._norms:
                 return
@@ -76,10 +75,10 @@ class BaseNorms:
 
     def _known(self) -> dict[str, float]:
         if self._norms is None:
-            self._norms = self._remembered()
+            self._norms = self._read_cache()
         return self._norms
 
-    def _remembered(self) -> dict[str, float]:
+    def _read_cache(self) -> dict[str, float]:
         if self._memory is None or not self._memory.is_file():
             return {}
         try:
@@ -98,16 +97,16 @@ class BaseNorms:
 
 
 UNKNOWN = BaseNorms(None)
-"""Of a base model whose weights are not on this disk."""
+"""For a base model whose weights are not on this disk."""
 
 
 def _read(path: Path) -> list[Tensor]:
     try:
         return read_tensors(path)
-    except WeightsFormatError:  # the engine reads it, or the start has failed on it already
+    except WeightsFormatError:  # the engine supports the file, or the start would have failed
         return []
 
 
 def _readable(tensor: Tensor) -> bool:
-    """Whether the tensor is the module's own weight, in a type that numpy can read."""
+    """Whether the tensor is a matrix in a supported float type."""
     return tensor.dtype in FLOAT_TYPES and len(tensor.shape) == MATRIX

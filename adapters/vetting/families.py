@@ -1,7 +1,7 @@
-"""What is known of model families, told from a model's `config.json`; read without vLLM or torch.
+"""Model families, detected from a model's `config.json` without importing vLLM or torch.
 
-`docs/models.md` lists which were tried. The tables hold for vLLM 0.32; `test_families.py` compares
-them with the installed one.
+`docs/models.md` lists the families that were tested. The tables are those of vLLM 0.32;
+`test_families.py` compares them with the installed version.
 """
 
 import json
@@ -40,12 +40,12 @@ WITHOUT_LORA: Final = frozenset(
     | {"Step3VLForConditionalGeneration", "Step3p7ForConditionalGeneration"}
     | {"CohereAsrForConditionalGeneration", "NemotronParseForConditionalGeneration"}
 )
-"""The architectures that vLLM serves without adapters: its class lacks `SupportsLoRA`."""
+"""Architectures for which vLLM does not support LoRA: their class lacks `SupportsLoRA`."""
 
 _NOT_TRAINED: Final[Mapping[str, str]] = {
     "llama4": "TRL 1.16 cannot train it (it takes the whole model for the backbone)",
 }
-"""Families (`model_type`) that are served with adapters, but not trained here, and why not."""
+"""Families (`model_type`) that are served with adapters but cannot be trained, with the reason."""
 
 _LOADED, _STORED = "model.language_model.", "language_model.model."
 _RENAMED_STACK: Final[Mapping[str, str]] = {
@@ -57,15 +57,15 @@ _RENAMED_STACK: Final[Mapping[str, str]] = {
     "Qwen2VLForConditionalGeneration": "model.",
     "Qwen2_5_VLForConditionalGeneration": "model.",
 }
-"""Where the language model lies in the files of an architecture that transformers 5 loads under
+"""Prefix of the language model's tensors in the files of architectures that transformers 5 loads as
 `model.language_model.`; vLLM's `hf_to_vllm_mapper` maps both to the same module."""
 
 TOWERS: Final = frozenset(
     {"audio_tower", "connector", "embed_vision", "mm_projector", "multi_modal_projector"}
     | {"vision_model", "vision_tower", "visual"}
 )
-"""Parts of a multimodal model outside its language model. vLLM leaves adapters there out without a
-word, unless it is started with an option that Pawl does not set."""
+"""Parts of a multimodal model outside its language model. vLLM silently ignores adapters there,
+unless it is started with an option that Pawl does not set."""
 
 FUSED_ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
     "Glm4ForCausalLM": frozenset({"gate_up_proj"}),
@@ -78,16 +78,16 @@ _EXPERT_COUNTS: Final = ("num_local_experts", "num_experts", "n_routed_experts",
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A model's family: transformers' `model_type`, and the class that it names first."""
+    """A model's family: the `model_type` and the first of the `architectures` of its config."""
 
     model_type: str
     architecture: str
     experts: bool = False
 
     def why_not_served(self, *, cpu: bool) -> str | None:
-        """Why the engine cannot serve adapters on it, and what to do; None where it can.
+        """Return why the engine cannot serve adapters on it and what to do, or None if it can.
 
-        `cpu`: the engine computes on a CPU. An architecture that no table names is let through.
+        `cpu` is whether the engine runs on a CPU. Architectures that no table lists are accepted.
         """
         if self.architecture in WITHOUT_LORA:
             return (
@@ -102,7 +102,7 @@ class Family:
         return None
 
     def why_not_trained(self) -> str | None:
-        """Why no run can train it, and what to do; None where one can, or nobody knows."""
+        """Return why it cannot be trained and what to do; None if it can, or if that is unknown."""
         reason = _NOT_TRAINED.get(self.model_type)
         if reason is None:
             return None
@@ -117,7 +117,7 @@ class Family:
         return module.rsplit(".", 1)[-1] not in fused
 
     def loaded_name(self, stored: str) -> str:
-        """The name that a module has when transformers has loaded it; `stored` is the file's."""
+        """Return the name of a module after transformers has loaded it; `stored` is the file's."""
         stack = _RENAMED_STACK.get(self.architecture)
         if stack is None or not stored.startswith(stack) or stored.startswith(_LOADED):
             return stored
@@ -125,7 +125,10 @@ class Family:
 
 
 def read_family(folder: Path) -> Family | None:
-    """The family of the model in `folder`; None if its config does not tell. Raises `OSError`."""
+    """Return the family of the model in `folder`, or None if its config names none.
+
+    Raises `OSError`.
+    """
     config = _config(folder / CONFIG_FILE)
     architectures = config.get("architectures")
     model_type = config.get("model_type")
@@ -135,7 +138,7 @@ def read_family(folder: Path) -> Family | None:
 
 
 def in_tower(name: str) -> bool:
-    """Whether a module is part of a vision or audio tower, or joins one to the language model."""
+    """Return whether a module is part of a vision or audio tower, or of its projector."""
     return not TOWERS.isdisjoint(name.split("."))
 
 

@@ -1,8 +1,8 @@
-"""What of a folder is an adapter: two plain files. Everything else in it is left where it is.
+"""The files of an adapter: two plain files of its folder. All others are ignored.
 
-Trainers leave more beside them: `training_args.bin`, optimizer states, checkpoints, a README. None
-of that is read, copied or given to the engine, which loads a copy that holds the two files alone,
-so that a pickle beside them is never opened.
+Trainers write more files: `training_args.bin`, optimizer states, checkpoints, a README. None of
+them is read or copied. The engine loads a copy that contains only the two files, so that a pickle
+in the folder is never opened.
 """
 
 import os
@@ -14,14 +14,15 @@ from adapters.vetting.peft_config import CONFIG_FILE
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 FILES = (CONFIG_FILE, WEIGHTS_FILE)
-"""What an adapter is made of; nothing else of a folder is taken over."""
+"""The files of an adapter; no other file of a folder is copied."""
 
 LEFT_MAX = 20
+"""Most ignored files that are listed by name."""
 _NAME_MAX = 80
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `FolderError` unless `folder` holds the two files, both plain, and `OSError`."""
+    """Raise `FolderError` unless `folder` contains both files as plain files; raises `OSError`."""
     if folder.is_symlink() or not folder.is_dir():
         raise FolderError("an adapter is a folder, not a file or a link: name the folder itself")
     for name in FILES:
@@ -29,9 +30,10 @@ def check_folder(folder: Path) -> None:
 
 
 def left_files(folder: Path) -> list[str]:
-    """What else lies in `folder` and is not taken over, sorted; folders end with a slash.
+    """Return the names in `folder` that are ignored, sorted; folders end with a slash.
 
-    Of more than `LEFT_MAX` the last entry says how many more. Nothing where the folder is gone.
+    Beyond `LEFT_MAX` names, the last entry is the number of the others. Empty if the folder no
+    longer exists.
     """
     try:
         with os.scandir(folder) as entries:
@@ -57,7 +59,7 @@ def _check_file(path: Path) -> None:
 
 
 def _shown(entry: os.DirEntry[str]) -> str:
-    """The entry's name as it can be shown: a foreign one may hold anything."""
+    """Return the entry's name, escaped and shortened so that it is safe to log."""
     name = entry.name if entry.name.isprintable() else ascii(entry.name)
     name = name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}…"
     return f"{name}/" if entry.is_dir(follow_symlinks=False) else name

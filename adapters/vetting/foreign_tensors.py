@@ -1,9 +1,9 @@
-"""Says what a tensor is that is no half of a served LoRA module, and how to save without it."""
+"""Explains unsupported tensors in an adapter, and how to save the adapter without them."""
 
 import re
 
 _ADAPTER = r"\.lora_(?:[AB]|embedding_[AB])\.(?!weight$|bias$)[^.]+(?:\.weight)?$"
-"""In memory a name holds the adapter's own (`default`); `save_pretrained` takes it out."""
+"""In memory, names contain that of the adapter (`default`); `save_pretrained` removes it."""
 
 _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -59,7 +59,8 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
         "model.save_pretrained(folder), not the merged or the whole model",
     ),
 )
-"""The first that fits tells. https://huggingface.co/docs/peft/developer_guides/checkpoint"""
+"""Patterns of tensor names and what they mean; the first match counts.
+https://huggingface.co/docs/peft/developer_guides/checkpoint"""
 
 _UNKNOWN = (
     "no LoRA weight of a linear module: save the adapter alone, with PEFT's "
@@ -68,10 +69,10 @@ _UNKNOWN = (
 
 
 _NAME_END = 1024
-"""Characters of a name that are looked at: files hold anything."""
+"""Characters at the end of a name that are matched; names in a file may have any length."""
 
 
 def explain(name: str) -> str:
-    """What the tensor `name` is, and how to save the adapter right."""
+    """Return what the tensor `name` is, and how to save the adapter without it."""
     end = name[-_NAME_END:]
     return next((text for pattern, text in _KINDS if pattern.search(end)), _UNKNOWN)

@@ -1,9 +1,9 @@
-"""How much an adapter changes the base model, by arithmetic: nothing is loaded to find out.
+"""Size of an adapter's update of the base model, computed from its files without loading it.
 
-A module's update is s·B·A with s = alpha/r (alpha/sqrt(r) for rsLoRA). One that is finite but huge
-makes the engine compute NaN, and the NaN stays in cache blocks that later requests of everybody
-reuse. Norms are Frobenius norms in float64; B·A, as large as the base weight, is never computed:
-‖B·A‖² is the sum of the products of the entries of BᵀB and A·Aᵀ, which are (r, r).
+A module's update is s·B·A with s = alpha/r (LoRA, arXiv:2106.09685) or alpha/sqrt(r) (rsLoRA,
+arXiv:2312.03732). A finite but huge update makes the engine compute NaN, which stays in KV cache
+blocks that requests of other users reuse. Norms are Frobenius norms in float64. B·A, as large as
+the base weight, is never computed: ‖B·A‖² = Σᵢⱼ (BᵀB)ᵢⱼ (A·Aᵀ)ᵢⱼ, and both factors are (r, r).
 """
 
 import math
@@ -22,7 +22,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class FloatType:
-    """A type that the engine computes in: the largest value, and the relative rounding error."""
+    """A float type of the engine: its largest value and its relative rounding error."""
 
     largest: float
     epsilon: float
@@ -33,28 +33,35 @@ FLOAT_TYPES: Mapping[str, FloatType] = {
     "F16": FloatType(65504.0, 2**-11),
     "BF16": FloatType(3.3895313892515355e38, 2**-8),
 }
-"""By their names in safetensors. https://en.wikipedia.org/wiki/Bfloat16_floating-point_format"""
+"""Float types by their names in safetensors.
+https://en.wikipedia.org/wiki/Bfloat16_floating-point_format"""
 
 INPUT_RMS = 16.0
-"""Root mean square of a module's input for which its update must stay within the type. Behind a
-norm it is about 1; some models amplify it."""
+"""Root mean square of a module's input for which the update must not overflow. After a
+normalisation layer it is about 1; some models amplify it."""
 
 UNKNOWN_BASE_OUTPUT = FLOAT_TYPES["F32"].largest ** (1 / 6)
-"""The largest output of an update where the base weights are unknown: 2.6 million. An MLP
-multiplies two outputs, a third module the product, and the norm behind it squares that in F32."""
+"""Largest allowed output of an update if the base weights are unknown: 2.6 million. An MLP
+multiplies two outputs, a third module multiplies the product, and the following normalisation
+squares the result in F32, so the sixth root of the largest F32 is the limit."""
 
 FLOOR_RMS = 1e-3
-"""A base weight counts at least as one whose entries have this root mean square: models have
-modules of zeros (added layers, pruned ones), usual weights have 0.005 to 0.1."""
+"""Lower bound on the root mean square of a base weight's entries in the comparison, because some
+models have modules of zeros (added or pruned layers). Usual weights have 0.005 to 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an adapter adds to one module, as far as sizes go. All values may be infinite.
+    """Size of an adapter's update of one module. All values may be infinite.
 
-    `norm` is ‖s·B·A‖ with what rounding may add to it, `row` the largest norm of a row of it (an
-    output for an input of norm 1), `inner` the largest norm of a row of A, `entry` the largest
-    absolute value that is stored: of A, B, s·B and s.
+    Attributes:
+        inputs: Columns of A.
+        outputs: Rows of B.
+        norm: ‖s·B·A‖, including what rounding may add.
+        row: Largest norm of a row of s·B·A: the largest output for an input of norm 1.
+        inner: Largest norm of a row of A.
+        entry: Largest absolute value that the engine stores, of A, B, s·B and s.
+
     """
 
     inputs: int
@@ -68,8 +75,8 @@ class Update:
 def measure(path: Path, halves: Mapping[str, Tensor], scaling: float, dtype: FloatType) -> Update:
     """Measure the update of the module with the tensors `A` (r, inputs) and `B` (outputs, r).
 
-    Rounding counts as relative to ‖B‖·‖A‖: halves that cancel each other out do so in float64
-    only.
+    The rounding error is taken relative to ‖B‖·‖A‖, since terms that cancel out in float64 need not
+    cancel in the engine's `dtype`.
     """
     size = abs(scaling)
     a, b = halves["A"], halves["B"]
@@ -93,7 +100,7 @@ def measure(path: Path, halves: Mapping[str, Tensor], scaling: float, dtype: Flo
 
 
 def _gram_of_rows(path: Path, a: Tensor) -> tuple[Matrix, float, float]:
-    """A·Aᵀ (r, r), the largest absolute entry of A, and the largest norm of a row of A."""
+    """Return A·Aᵀ (r, r), the largest absolute entry of A, and the largest norm of a row of A."""
     whole = np.concatenate(list(rows(path, a)))
     gram = whole @ whole.T
     largest = float(np.abs(whole).max(initial=0.0))
@@ -101,18 +108,22 @@ def _gram_of_rows(path: Path, a: Tensor) -> tuple[Matrix, float, float]:
 
 
 def frobenius(path: Path, tensor: Tensor) -> float:
-    """‖W‖ of the matrix `tensor` in `path`."""
+    """Return the Frobenius norm of the matrix `tensor` in `path`."""
     return math.sqrt(sum(float(np.vdot(piece, piece)) for piece in rows(path, tensor)))
 
 
 def check_update(
     module: str, update: Update, *, base_norm: float | None, dtype: str, ratio_max: float
 ) -> None:
-    """Raise `HugeUpdateError` for an update that the engine may not survive.
+    """Raise `HugeUpdateError` for an update that may overflow or make the engine compute NaN.
 
-    `module` is its name as it may be shown, `base_norm` ‖W‖ of the base model's weight (None:
-    unknown), `ratio_max` how many times as large ‖s·B·A‖ may be, `dtype` what the engine computes
-    in, a key of `FLOAT_TYPES`.
+    Args:
+        module: The module's name, safe to show.
+        update: Its update.
+        base_norm: ‖W‖ of the base model's weight, or None if unknown.
+        dtype: The type that the engine computes in, a key of `FLOAT_TYPES`.
+        ratio_max: Largest allowed ‖s·B·A‖ / ‖W‖.
+
     """
     largest = FLOAT_TYPES[dtype].largest
     reach = INPUT_RMS * math.sqrt(update.inputs)

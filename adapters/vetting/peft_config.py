@@ -1,7 +1,7 @@
-"""`adapter_config.json` as PEFT writes it, read with suspicion.
+"""Validates `adapter_config.json` as written by PEFT.
 
-Refused is whatever the engine would load as something else than PEFT trained: see `PEFTHelper` in
-vLLM's `lora/peft_helper.py` (0.32), and PEFT's `LoraConfig` (0.21) for the fields.
+Refuses every config that the engine would load differently from how PEFT trained it: see
+`PEFTHelper` in vLLM's `lora/peft_helper.py` (0.32), and PEFT's `LoraConfig` (0.21) for the fields.
 """
 
 import json
@@ -29,7 +29,7 @@ CONFIG_FILE = "adapter_config.json"
 _LIMIT_BYTES = 1024 * 1024
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
-"""A module's name or its end."""
+"""A module's name, or the end of it."""
 
 Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(check_pattern)]
 """A regular expression; see `adapters.vetting.target_modules`."""
@@ -37,7 +37,7 @@ Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(check_p
 Rank = Annotated[int, Field(ge=1, le=2**20)]
 Alpha = Annotated[float, Field(allow_inf_nan=False)]
 Keyed = Annotated[Mapping[Pattern, _T], Field(max_length=KEYS_MAX)]
-"""Values by the expressions that end modules' names."""
+"""Values by regular expressions that match the ends of modules' names."""
 
 _MUST_BE_UNSET = (
     "use_dora",
@@ -54,18 +54,18 @@ _MUST_BE_UNSET = (
     "kasa_config",
     "arrow_config",
 )
-"""Features whose weights or arithmetic the engine does not have, or would leave out silently; and
-`megatron_config`, which makes PEFT import a module that the config names."""
+"""Features that the engine does not support or would silently ignore; and `megatron_config`, which
+makes PEFT import a module that the config names."""
 
 ALL_LINEAR = "all-linear"
-"""PEFT's word for every linear module but the head."""
+"""PEFT's `target_modules` value for all linear modules except the head."""
 
 _PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
-"""Initialisations that leave the base weights alone (vLLM's own list)."""
+"""Initialisations that do not change the base weights (the list in vLLM's `PEFTHelper`)."""
 
 
 class PeftConfig(BaseModel):
-    """The fields that decide what the weights mean; the rest is ignored."""
+    """The fields that determine what the weights mean; all others are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -81,19 +81,19 @@ class PeftConfig(BaseModel):
     base_model_name_or_path: str | None = None
 
     def rank_of(self, module: str, matcher: BoundedMatcher) -> int:
-        """The rank of `module`: the first key that ends its name, else `r`."""
+        """Return the rank of `module`: of the first match in `rank_pattern`, else `r`."""
         ranks = self.rank_pattern or {}
         key = matcher.first_key(ranks, module)
         return self.r if key is None else ranks[key]
 
     def alpha_of(self, module: str, matcher: BoundedMatcher) -> float:
-        """The alpha of `module`: that of the first key that ends its name, else `lora_alpha`."""
+        """Return its alpha: of the first match in `alpha_pattern`, else `lora_alpha`."""
         alphas = self.alpha_pattern or {}
         key = matcher.first_key(alphas, module)
         return self.lora_alpha if key is None else alphas[key]
 
     def scaling_of(self, module: str, matcher: BoundedMatcher) -> float:
-        """What B·A is multiplied by: alpha / rank, for rsLoRA alpha / square root of the rank.
+        """Return the factor of B·A: alpha / rank, or alpha / sqrt(rank) for rsLoRA.
 
         rsLoRA: https://arxiv.org/abs/2312.03732
         """
@@ -101,7 +101,7 @@ class PeftConfig(BaseModel):
         return self.alpha_of(module, matcher) / (math.sqrt(rank) if self.use_rslora else rank)
 
     def targets(self, module: str, matcher: BoundedMatcher) -> bool:
-        """Whether PEFT would put weights on `module`, as far as names say."""
+        """Return whether PEFT would adapt `module`, judged by its name."""
         if matcher.names(self.exclude_modules, module):
             return False
         named = self.target_modules
@@ -111,10 +111,10 @@ class PeftConfig(BaseModel):
 
 
 def read_config(folder: Path) -> PeftConfig:
-    """The config in `folder`.
+    """Read and validate the config in `folder`.
 
-    Raises `ConfigError` for what cannot be read, `UnsupportedAdapterError` for a kind of adapter
-    that the engine does not serve as it was trained, and `OSError`.
+    Raises `ConfigError` if it is invalid, `UnsupportedAdapterError` for a kind of adapter that the
+    engine cannot serve as it was trained, and `OSError`.
     """
     raw = _object(folder / CONFIG_FILE)
     _check_features(raw)
@@ -174,6 +174,6 @@ _TENSOR = re.compile(
 
 
 def parse_tensor_name(name: str) -> tuple[str, str] | None:
-    """The module of a LoRA weight and its half, `A` or `B`; None for any other tensor."""
+    """Return the module of a LoRA weight and its half, `A` or `B`; None for any other tensor."""
     match = _TENSOR.fullmatch(name)
     return (match["module"], match["half"]) if match else None

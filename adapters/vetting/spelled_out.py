@@ -1,8 +1,8 @@
-"""An adapter's modules one by one, where its config names them by regular expressions.
+"""Expands the regular expressions of an adapter's config to the names of its modules.
 
-PEFT, which a warm start loads the adapter with, matches `target_modules`, `exclude_modules` and the
-keys of `rank_pattern` and `alpha_pattern` with Python's `re`, which no time-out stops. What the
-expressions mean for the adapter's own modules is all that counts, and those have names.
+For a warm start, PEFT loads the adapter and matches `target_modules`, `exclude_modules` and the
+keys of `rank_pattern` and `alpha_pattern` with Python's `re`, which has no timeout. Only the
+adapter's own modules matter then, so the expressions are replaced by their names, ranks and alphas.
 """
 
 import re
@@ -19,16 +19,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.]*")
 
 @dataclass(frozen=True, slots=True)
 class LoraModule:
-    """The rank and the alpha of a module's update."""
+    """The rank and alpha of a module's update."""
 
     rank: int
     alpha: float
 
 
 def spelled_out(folder: Path) -> dict[str, LoraModule] | None:
-    """The modules of the adapter in `folder` by name; None where its config has no expressions.
+    """Return the modules of the adapter in `folder`; None if its config has no expressions.
 
-    Raises a `VettingError` for what vetting would not have let in, and `OSError`.
+    Raises a `VettingError` if vetting would refuse the adapter, and `OSError`.
     """
     config = read_config(folder)
     if _is_plain(config):
@@ -41,7 +41,7 @@ def spelled_out(folder: Path) -> dict[str, LoraModule] | None:
 
 
 def _is_plain(config: PeftConfig) -> bool:
-    """Whether every module is named by the end of its name."""
+    """Whether the config names all modules literally, by the ends of their names."""
     targets, excluded = config.target_modules, config.exclude_modules
     keys = [*(config.rank_pattern or {}), *(config.alpha_pattern or {})]
     return (

@@ -1,10 +1,10 @@
-"""Which modules an adapter's config names, where it may name them by regular expressions.
+"""Matches module names against the regular expressions of an adapter's config.
 
 PEFT takes `target_modules` and `exclude_modules` as one expression, and each key of `rank_pattern`
 and `alpha_pattern` as the end of one (`check_target_module_exists` in `tuners/tuners_utils.py` and
-`get_pattern_key` in `utils/other.py`, PEFT 0.21); Unsloth writes such configs. The expression comes
-from outside, and some need longer than the universe lasts: matching is bounded in time, over all
-expressions of one adapter together.
+`get_pattern_key` in `utils/other.py`, PEFT 0.21); Unsloth writes such configs. The expressions
+are untrusted, and backtracking can take exponential time, so matching has a time limit for all
+expressions of an adapter together.
 """
 
 import time
@@ -15,28 +15,29 @@ import regex
 from adapters.errors import ConfigError
 
 LENGTH_MAX = 8192
-"""Characters of one expression; Unsloth's longest have about 700."""
+"""Largest length of one expression in characters; Unsloth's longest have about 700."""
 
 KEYS_MAX = 450
-"""Keys of one pattern. vLLM compiles them through the cache of the `regex` package, which holds 500
-expressions: with more, loading the adapter would compile each of them again for each module."""
+"""Most keys of `rank_pattern` or `alpha_pattern`. vLLM compiles them through the cache of the
+`regex` package, which holds 500 expressions: with more, loading the adapter would compile each of
+them again for each module."""
 
 SECONDS = 2.0
-"""For all matches of one adapter. vLLM matches the keys again, unbounded, with the same package and
-the same names, so what passes here stops the engine no longer than this."""
+"""Seconds for all matches of one adapter. vLLM matches the keys again without a timeout, with the
+same package and names, so an adapter that passes blocks the engine no longer than this."""
 
 _NOT_PYTHON = regex.compile(r"\{(?!\d*,?\d*\})|\[\[|\\[pPNGKLXRmM]|\(\?[&PR0-9|(]")
-"""Syntax that the `regex` package reads otherwise than Python's `re`, which PEFT uses: fuzzy
-matches, recursion, classes of its own."""
+"""Syntax that the `regex` package interprets differently from Python's `re`, which PEFT uses: fuzzy
+matches, recursion, further character classes."""
 
 Named = list[str] | str | None
 """Modules by the ends of their names, or one expression for the whole name."""
 
 
 class BoundedMatcher:
-    """Matches names against a config's expressions, for `seconds` in all.
+    """Matches names against a config's expressions, for `seconds` in total.
 
-    Each method raises `ConfigError` when the time is over or an expression cannot be one.
+    Every method raises `ConfigError` if the time is used up or an expression is invalid.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class BoundedMatcher:
         self._monotonic = monotonic
 
     def names(self, named: Named, module: str) -> bool:
-        """Whether `named` names `module`, as `target_modules` and `exclude_modules` do in PEFT."""
+        """Return whether `named` selects `module`, by PEFT's rule for `target_modules`."""
         if named is None:
             return False
         if isinstance(named, str):
@@ -54,7 +55,7 @@ class BoundedMatcher:
         return any(f".{module}".endswith(f".{end}") for end in named)
 
     def first_key(self, keys: Iterable[str], module: str) -> str | None:
-        """The first of `keys` that ends the name of `module`: PEFT's and vLLM's rule."""
+        """Return the first of `keys` that matches the end of `module`: PEFT's and vLLM's rule."""
         for key in keys:
             if self._matches(rf"(.*\.)?({key})$", module, whole=False):
                 return key
@@ -66,7 +67,7 @@ class BoundedMatcher:
             raise _too_slow()
         match = regex.fullmatch if whole else regex.match
         try:
-            # `concurrent` lets go of the interpreter, so that requests are answered meanwhile.
+            # `concurrent` releases the GIL, so that requests are answered meanwhile.
             return match(pattern, module, timeout=left, concurrent=True) is not None
         except TimeoutError:
             raise _too_slow() from None
@@ -75,7 +76,7 @@ class BoundedMatcher:
 
 
 def check_pattern(pattern: str) -> str:
-    """Return `pattern`; raises `ValueError` where `re` and `regex` may read it differently."""
+    """Return `pattern`; raises `ValueError` if `re` and `regex` may interpret it differently."""
     if len(pattern) > LENGTH_MAX or not pattern.isprintable() or _NOT_PYTHON.search(pattern):
         raise ValueError("an expression that is too long or not Python's")
     return pattern

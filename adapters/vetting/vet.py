@@ -1,7 +1,8 @@
 """Decides whether a folder holds an adapter that may be served on this base model.
 
-The engine loads an adapter whose names do not match without complaint and answers like the base
-model (vLLM #34186), and a damaged one can end it: so all is compared before anything is loaded.
+vLLM loads an adapter whose module names do not match without an error and then answers like the
+base model (vLLM issue 34186), and a damaged adapter can crash it. Therefore everything is checked
+before the adapter is loaded. The check of names may go once vLLM refuses such adapters.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ Halves = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """A file's content: sha256 in hex, and its size."""
+    """The sha256 (hex) and the size of a file."""
 
     sha256: str
     size_bytes: int
@@ -47,7 +48,7 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True)
 class Vetted:
-    """An adapter that may be published; `declared_base` is what its config says, unchecked."""
+    """An adapter that passed vetting; `declared_base` is the unchecked value of its config."""
 
     folder: Path
     files: Mapping[str, FileDigest]
@@ -57,9 +58,9 @@ class Vetted:
 
 
 def vet(folder: Path, base: BaseModelInfo, config: AdaptersConfig) -> Vetted:
-    """Look through the adapter in `folder`; slow for large ones (reads every byte).
+    """Check the adapter in `folder`; slow for large ones, as it reads every byte.
 
-    Raises a `VettingError` that says what is wrong, and nothing else.
+    Raises only a `VettingError`, which says what is wrong.
     """
     try:
         check_folder(folder)
@@ -78,7 +79,7 @@ def vet(folder: Path, base: BaseModelInfo, config: AdaptersConfig) -> Vetted:
 
 
 def digest(path: Path, *, limit: int) -> FileDigest:
-    """sha256 and size of the file at `path`, which is not followed if it is a link.
+    """Return the sha256 and size of the file at `path`; links are not followed.
 
     Raises `TooLargeError` above `limit` bytes, and `OSError`.
     """
@@ -96,7 +97,7 @@ def digest(path: Path, *, limit: int) -> FileDigest:
 
 
 def _halves(tensors: list[Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The tensors by module; raises for any that is no half of a LoRA module."""
+    """Group the tensors by module; raises for any that is not half of a LoRA module."""
     halves: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for tensor in tensors:
         parsed = parse_tensor_name(tensor.name)
@@ -114,7 +115,7 @@ def _halves(tensors: list[Tensor]) -> dict[str, dict[str, Tensor]]:
 def _check_module(
     name: str, halves: Halves, peft: PeftConfig, base: BaseModelInfo, matcher: BoundedMatcher
 ) -> int:
-    """The rank of one module, if its two halves fit each other, the config and the base model."""
+    """Check that a module's halves match each other, the config and the base; return its rank."""
     module = _short(name)
     if halves.keys() != {"A", "B"}:
         raise WeightsFormatError(f"{module} lacks lora_A or lora_B: save the adapter again")
@@ -145,7 +146,7 @@ def _check_rank(module: str, halves: Halves, rank: int, max_rank: int) -> int:
 
 
 def _check_base(module: str, name: str, halves: Halves, base: BaseModelInfo) -> None:
-    """Modules of an unknown base model are let through: the engine has the last word."""
+    """Check the module against the base model; skipped if the base's modules are unknown."""
     if not base.modules:
         return
     if name not in base.modules and is_embedding(name):
@@ -181,7 +182,7 @@ def _check_sizes(
     base: BaseModelInfo,
     ratio_max: float,
 ) -> None:
-    """Raise `HugeUpdateError` for finite weights that the engine may not survive."""
+    """Raise `HugeUpdateError` for finite weights that may make the engine compute NaN."""
     matcher, dtype = BoundedMatcher(), FLOAT_TYPES[base.dtype]
     for name, pair in sorted(halves.items()):
         update = measure(path, pair, peft.scaling_of(name, matcher), dtype)
@@ -191,5 +192,5 @@ def _check_sizes(
 
 
 def _short(name: str) -> str:
-    """A tensor's name as it can be shown: files hold anything."""
+    """Return a tensor's name, escaped and shortened so that it is safe to show."""
     return repr(name[:120])

@@ -1,6 +1,6 @@
-"""Reads safetensors files without a tensor library: names, types, shapes, NaN and infinity.
+"""Reads safetensors files without a tensor library: headers, weights, checks for NaN.
 
-The format: eight bytes with the header's length (little-endian), the header (JSON), the tensors.
+Format: the header's length (8 bytes, little-endian), the header (JSON), the tensors' data.
 https://huggingface.co/docs/safetensors
 """
 
@@ -18,10 +18,11 @@ from adapters.errors import WeightsFormatError
 
 _LENGTH_BYTES = 8
 HEADER_LIMIT = 100 * 1000 * 1000
-"""The largest header that the safetensors library itself takes."""
+"""Largest header in bytes that the safetensors library accepts."""
 
 _EXPONENTS = {"F32": ("<u4", 0x7F800000), "F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80)}
-"""How to view a float's bits, and the exponent bits that are all set in NaN and infinity only."""
+"""For each float type, the numpy dtype of its bits, and the mask of its exponent, whose bits are
+all set only in NaN and infinity."""
 
 FLOATS = frozenset(_EXPONENTS)
 _CHUNK = 4 * 1024 * 1024
@@ -29,7 +30,7 @@ _CHUNK = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One entry of the header. `begin` and `end` are bytes from the start of the file."""
+    """One entry of the header. `begin` and `end` are byte offsets in the file."""
 
     name: str
     dtype: str
@@ -39,22 +40,22 @@ class Tensor:
 
 
 def read_tensors(path: Path, *, header_limit: int = HEADER_LIMIT) -> list[Tensor]:
-    """The tensors in `path`, in the header's order; reads no weights.
+    """Return the tensors of the file `path`, in the header's order, without reading weights.
 
-    The safetensors library judges the header first (offsets, overlaps, sizes). Raises
-    `WeightsFormatError` for what is not a safetensors file, and `OSError`.
+    The safetensors library validates the header first (offsets, overlaps, sizes). Raises
+    `WeightsFormatError` if it is not a valid safetensors file, and `OSError`.
     """
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
         if length > header_limit:
             raise WeightsFormatError(f"{path.name} has a header that is too large: save it again")
         raw = stream.read(length)
-    _judge(path)
+    _check_header(path)
     return [_tensor(*entry, _LENGTH_BYTES + length) for entry in _entries(path, raw)]
 
 
 def is_finite(path: Path, tensor: Tensor) -> bool:
-    """Whether no value of a float `tensor` in `path` is NaN or infinite; reads it in pieces."""
+    """Return whether all values of a float `tensor` in `path` are finite; reads it in pieces."""
     view, exponent = _EXPONENTS[tensor.dtype]
     count = (tensor.end - tensor.begin) // np.dtype(view).itemsize
     if count == 0:
@@ -65,10 +66,10 @@ def is_finite(path: Path, tensor: Tensor) -> bool:
 
 
 def rows(path: Path, tensor: Tensor) -> Iterator[NDArray[np.float64]]:
-    """The rows of a matrix of floats in `path`, a few at a time, (rows, columns) each.
+    """Yield the rows of a float matrix in `path` as float64 blocks of shape (rows, columns).
 
-    `tensor` is (rows, columns) in F32, F16 or BF16. Of 4 million values or one row at a time, so
-    that the largest matrix takes little memory.
+    `tensor` is (rows, columns) in F32, F16 or BF16. A block has at most 4 million values or one
+    row, so that the largest matrix takes little memory.
     """
     height, width = tensor.shape
     step = max(1, _CHUNK // max(1, width))
@@ -81,13 +82,13 @@ def rows(path: Path, tensor: Tensor) -> Iterator[NDArray[np.float64]]:
 
 
 def _floats(bits: NDArray[Any], dtype: str) -> NDArray[np.float64]:
-    """What the bits of a float type stand for."""
+    """Convert the bits of a float type to float64."""
     if dtype == "BF16":  # the upper half of an F32
         return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return bits.view(np.float16 if dtype == "F16" else np.float32).astype(np.float64)
 
 
-def _judge(path: Path) -> None:
+def _check_header(path: Path) -> None:
     try:
         with safe_open(path, framework="numpy"):
             pass
@@ -105,7 +106,7 @@ def _entries(path: Path, raw: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Two readers of a header with a name twice may see different tensors."""
+    """Refuse duplicate names: two readers could see different tensors."""
     names = dict(pairs)
     if len(names) != len(pairs):
         raise ValueError("a name stands twice")

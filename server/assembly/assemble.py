@@ -156,7 +156,7 @@ def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnv
 
     async def work(stack: AsyncExitStack) -> None:
         if opening.known is not None:
-            await registry.make_up()
+            await registry.join()
             await _ensure_channels(settings, registry)
             services.metrics.expect(registry.routes())
         last_known_writer = LastKnownWriter(

@@ -182,7 +182,7 @@ async def test_a_server_that_becomes_ready_meanwhile_is_not_missed(
         if looked > 1:
             await everywhere(requests, asked)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LoadRequests, "everywhere", blind_at_first)
+    monkeypatch.setattr(LoadRequests, "wait_until_loaded", blind_at_first)
     async with b.following():
         await a.promoted(version)
     assert looked == 2
