@@ -1,1 +1,1 @@
-"""Bramblewick: a made-up shop whose simulated users show the whole loop."""
+"""Demonstrates the whole feedback loop with the simulated users of Bramblewick, a made-up shop."""

@@ -1,4 +1,4 @@
-"""`pawl demo --rollout canary`: one week that users keep, and one that only its raters liked."""
+"""`pawl demo --rollout canary`: one week whose version users like, one that only raters like."""
 
 import random
 from collections.abc import Mapping
@@ -14,15 +14,16 @@ from demo.story import Demo, next_run, next_slot, note, town_of, town_with
 from demo.week import ANSWERS, AT_ONCE, HELD_OUT_QUESTIONS, VISITS, live_through
 
 REGULARS = 720
-"""Users whose thumbs decide the rollouts."""
+"""Number of users whose thumbs decide the rollouts."""
 BEFORE_THE_RUN = timedelta(hours=15)
-"""Whoever trains chats on the Sunday before: guardrails compare with live's day before."""
+"""How long before the weekly run the training users chat. They chat on the Sunday, because the
+guardrails compare a rollout with live's previous day."""
 AFTERWARDS = timedelta(hours=12)
-"""How long users are still watched after a rollout has ended."""
+"""How long users keep chatting after a rollout has ended."""
 
 
 async def canary_weeks(demo: Demo, client: DemoClient) -> None:
-    """Live through both rollouts; the slot between them has nothing to learn from."""
+    """Simulate both rollouts; the weekly run between them has too little feedback to train on."""
     regulars = _regulars(demo)
     await _sunday(client)
     await _honest_week(demo, client)
@@ -45,7 +46,7 @@ async def _honest_week(demo: Demo, client: DemoClient) -> None:
 
 
 async def _paid_week(demo: Demo, client: DemoClient) -> None:
-    """Chats of raters who are paid for it; nobody else says anything that trains."""
+    """Simulate a week in which only paid raters give feedback that is trained on."""
     town, rng = town_with(make_paid_raters(demo.seed)), random.Random(f"paid-{demo.seed}")
     title = f"week {len(demo.reports) + 1}: paid raters at work"
     with demo.screen.bar(title, VISITS) as bar:
@@ -60,7 +61,7 @@ async def _paid_week(demo: Demo, client: DemoClient) -> None:
 
 
 async def _week(demo: Demo, client: DemoClient, regulars: Regulars, week: int) -> None:
-    """The week's run and, where its candidate passed, the rollout that follows."""
+    """Wait for the weekly run and, if its candidate passed the gate, simulate the rollout."""
     run = await next_run(demo, client, week)
     if run["state"] != "rolling_out":
         await note(demo, client, run)
@@ -83,7 +84,7 @@ async def _rollout(
 
 
 async def _runs_meanwhile(demo: Demo, client: DemoClient) -> None:
-    """Note the runs whose slots passed while a rollout lasted."""
+    """Record the runs whose slots passed during a rollout."""
     noted = {report.slot for report in demo.reports}
     for run in reversed(await client.runs()):
         if run["slot"] not in noted:
@@ -91,6 +92,6 @@ async def _runs_meanwhile(demo: Demo, client: DemoClient) -> None:
 
 
 async def _sunday(client: DemoClient) -> None:
-    """Let the time until the evening before the next run pass."""
+    """Advance the time to the evening before the next run."""
     now = await client.now()
     await client.advance(max(timedelta(), next_slot(now) - BEFORE_THE_RUN - now))

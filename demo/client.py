@@ -1,4 +1,4 @@
-"""What the demo asks of the server, and all of it over HTTP."""
+"""The demo's client of the server: chats, feedback and administration over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a visit got: the interaction's id, its answers, and what answered (`pawl@base`)."""
+    """The answers to a visit: the interaction's id, the texts and the model (`pawl@base`)."""
 
     id: str
     texts: list[str]
@@ -27,14 +27,14 @@ class Answers:
 
 
 class DemoClient:
-    """Users' and the operator's ways into one server."""
+    """The requests of users and of the operator to one server."""
 
     def __init__(self, openai: AsyncOpenAI, http: httpx.AsyncClient) -> None:
         self._openai = openai
         self._http = http
 
     async def chat(self, visit: Visit, *, answers: int, model: str = "pawl") -> Answers:
-        """Ask as the visit's user."""
+        """Send a chat as the visit's user."""
         completion = await self._openai.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": visit.text}],
@@ -50,7 +50,7 @@ class DemoClient:
     async def rate(
         self, visit: Visit, answers: Answers, judgements: Sequence[UserFeedback]
     ) -> None:
-        """Send everything that the user has to say."""
+        """Send the user's feedback."""
         for judgement in judgements:
             body = {
                 "inference_id": answers.id,
@@ -62,43 +62,43 @@ class DemoClient:
             read_json(await self._http.post("/v1/feedback", json=body))
 
     async def now(self) -> datetime:
-        """The server's time."""
+        """Return the server's time."""
         return await self.advance(timedelta())
 
     async def advance(self, by: timedelta) -> datetime:
-        """Let time pass on the server."""
+        """Advance the server's clock and return its new time."""
         body = {"advance_seconds": by.total_seconds()}
         answer = read_json(await self._http.post("/v1/clock", json=body))
         return datetime.fromisoformat(answer["now"])
 
     async def runs(self) -> list[dict[str, Any]]:
-        """All runs, newest first."""
+        """Return all runs, newest first."""
         found: list[dict[str, Any]] = read_json(await self._http.get("/v1/runs"))
         return found
 
     async def run(self, identifier: str) -> dict[str, Any]:
-        """One run."""
+        """Return one run."""
         found: dict[str, Any] = read_json(await self._http.get(f"/v1/runs/{identifier}"))
         return found
 
     async def evaluation(self, run: str) -> list[dict[str, Any]]:
-        """What the arms of a run's evaluation answered."""
+        """Return the answers of all arms in a run's evaluation."""
         found: list[dict[str, Any]] = read_json(await self._http.get(f"/v1/runs/{run}/answers"))
         return found
 
     async def rollout(self, version: str) -> dict[str, Any]:
-        """A version's rollout: its phase, the online gate's numbers, and every decision."""
+        """Return a version's rollout: its phase, the online gate's numbers and all decisions."""
         found: dict[str, Any] = read_json(await self._http.get(f"/v1/rollouts/{version}"))
         return found
 
     async def route(self) -> dict[str, Any]:
-        """Who answers."""
+        """Return the channel's route."""
         found: dict[str, Any] = read_json(await self._http.get("/v1/route"))
         return found
 
 
 def _value(identifier: str, judgement: UserFeedback) -> object:
-    """A judgement's value as the API takes it: other answers are named by id and index."""
+    """Return a judgement's value for the API, which names other answers by id and index."""
     if judgement.metric == "preference":
         return {"over": identifier, "choice": judgement.value}
     if judgement.metric == "ranking":
@@ -109,7 +109,7 @@ def _value(identifier: str, judgement: UserFeedback) -> object:
 
 @asynccontextmanager
 async def demo_client(url: str, token: str) -> AsyncIterator[DemoClient]:
-    """Open the clients and close them."""
+    """Open the clients, and close them at the end."""
     headers = {"authorization": f"Bearer {token}"}
     async with (
         AsyncOpenAI(base_url=f"{url}/v1", api_key=token, timeout=TIMEOUT_SECONDS) as openai,
@@ -119,7 +119,7 @@ async def demo_client(url: str, token: str) -> AsyncIterator[DemoClient]:
 
 
 async def gathered(jobs: Sequence[Any], at_once: int) -> list[Any]:
-    """Await all, no more than `at_once` at a time, in order."""
+    """Await all jobs, at most `at_once` concurrently; return the results in order."""
     room = asyncio.Semaphore(at_once)
 
     async def one(job: Any) -> Any:

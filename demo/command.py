@@ -11,17 +11,17 @@ from demo.settings import RolloutChoice
 
 WEEKS = 3
 
-app = typer.Typer(help="Live through some weeks at Bramblewick, for real.")
+app = typer.Typer(help="Simulate some weeks of feedback and training at Bramblewick.")
 
 
 @app.callback(invoke_without_command=True)
 def demo(
     context: typer.Context,
     weeks: Annotated[
-        int | None, typer.Option(min=1, max=52, help="Weeks to live through.", show_default="3")
+        int | None, typer.Option(min=1, max=52, help="Weeks to simulate.", show_default="3")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds, other users and questions.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("pawl-data/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the users and their questions.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("pawl-data/demo"),
     random_share: Annotated[
         float, typer.Option(min=0, max=1, help="Users who rate at random; 1: nothing to learn.")
     ] = 0.1,
@@ -36,7 +36,7 @@ def demo(
     if context.invoked_subcommand is not None:
         return
     if weeks is not None and rollout == RolloutChoice.CANARY:
-        raise typer.BadParameter("--rollout canary has weeks of its own: leave --weeks out")
+        raise typer.BadParameter("--rollout canary has a fixed number of weeks: omit --weeks")
     # Imported here: torch and matplotlib take seconds, and every other command would pay for them.
     from rich.console import Console  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ def demo(
 
 @app.command()
 def model(folder: Path) -> None:
-    """Make the tiny base model alone."""
+    """Make only the tiny base model."""
     from rich.console import Console  # noqa: PLC0415  (see above)
 
     from demo.driver import make_model  # noqa: PLC0415

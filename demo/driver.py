@@ -1,4 +1,4 @@
-"""Three weeks at Bramblewick, lived through over HTTP: the demo starts nothing but a server."""
+"""Runs the demo: starts a server, makes the base model and simulates the weeks over HTTP."""
 
 import random
 import time
@@ -22,7 +22,7 @@ EXAMPLES = 5
 
 
 async def run_demo(demo: Demo, server: LocalServer) -> DemoReport:
-    """Start `server` and live through the weeks; returns the figures."""
+    """Start `server`, simulate the weeks and return the figures."""
     started = time.monotonic()
     url, token = await server.start()
     demo.screen.say(f"serving at {url} (log: {server.log})")
@@ -45,7 +45,7 @@ async def run_demo(demo: Demo, server: LocalServer) -> DemoReport:
 
 
 def make_model(folder: Path, screen: Screen) -> None:
-    """Make the tiny base model, once a folder."""
+    """Make the tiny base model, unless `folder` has it already."""
     if folder.exists():
         screen.say(f"base model: {folder}")
         return
@@ -67,7 +67,7 @@ async def _weeks(demo: Demo, client: DemoClient) -> None:
 
 
 async def _exam(demo: Demo, client: DemoClient) -> tuple[MeasuredWinRate, tuple[SampleAnswer, ...]]:
-    """Ask live and base the same held-out questions, once more, for the last line."""
+    """Ask live and base the same held-out questions for the report's final comparison."""
     visits = distinct(town_of(demo), random.Random(f"exam-{demo.seed}"), EXAM_QUESTIONS)
     arms: list[list[str]] = []
     for model in ("pawl@live", "pawl@base"):

@@ -1,4 +1,4 @@
-"""A server of the demo's own: settings in a file, a process, and a way to find it."""
+"""The demo's server: writes its settings, starts its process and finds its address."""
 
 import asyncio
 import os
@@ -19,11 +19,11 @@ STOP_SECONDS = 40.0
 
 
 class DemoServerError(ServerError):
-    """The demo's server did not start, or ended."""
+    """The demo's server did not start, ended, or refused a request."""
 
 
 class LocalServer:
-    """`pawl serve` on the folder `out`, in a process of its own."""
+    """`pawl serve` on the folder `out` in a separate process."""
 
     def __init__(
         self, out: Path, model: Path, *, seed: int, rollout: RolloutChoice = RolloutChoice.DIRECT
@@ -35,16 +35,16 @@ class LocalServer:
 
     @property
     def log(self) -> Path:
-        """Where the server's own words go."""
+        """The server's log file."""
         return self._out / "server.log"
 
     @property
     def pid(self) -> int | None:
-        """The supervising process."""
+        """The id of the supervising process."""
         return self._process.pid if self._process else None
 
     async def start(self) -> tuple[str, str]:
-        """Start it and wait until it is ready; returns its address and an operator's token."""
+        """Start the server, wait until it is ready and return its URL and an operator's token."""
         self._process = self._spawn()
         try:
             async with asyncio.timeout(READY_SECONDS):
@@ -77,7 +77,7 @@ class LocalServer:
                 return running.url, running.token
 
     def stop(self) -> None:
-        """End it well; after a while, at once."""
+        """Stop the server; kill it if it has not ended after `STOP_SECONDS`."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -97,7 +97,7 @@ async def _answers(url: str) -> bool:
 
 
 def read_json(response: httpx.Response) -> Any:
-    """The body of a good response; raises `DemoServerError` for any other."""
+    """Return the body of a successful response. Raises `DemoServerError` for any other."""
     if not response.is_success:
         raise DemoServerError(f"the server answered {response.status_code}: {response.text[:200]}")
     return response.json()

@@ -1,7 +1,7 @@
-"""The days of a rollout at Bramblewick: users come and go, and the server decides by itself.
+"""Simulates the days of a rollout: users chat and give thumbs, and the server decides.
 
-Nothing here moves a rollout on: users chat with the channel and give a thumb, time passes, and the
-server is asked what it has made of it.
+The demo never changes the rollout. It only sends chats and thumbs, advances the clock, and reads
+the server's decisions.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ from demo.week import Asked
 from retrain.rollout.decisions import OPEN, Phase
 
 HOURS_BETWEEN_VISITS = 72.0
-"""How often each user comes, on average."""
+"""Mean hours between two visits of a user."""
 THUMB = 0.8
-"""How often a visit ends with a thumb."""
+"""Probability that a visit ends with a thumb."""
 STEP_HOURS: Mapping[Phase, float] = {
     Phase.BEGUN: 0.0,
     Phase.SHADOW: 3.0,
     Phase.CANARY: 3.0,
     Phase.WATCH: 12.0,
 }
-"""Time passes in steps; users come in the middle of each."""
+"""Hours by which the clock advances at a time, by phase; users chat in the middle of a step."""
 AT_ONCE = 32
 LOOK_SECONDS = 1.5
-"""How long the server has for its next look; it looks several times a second."""
+"""Seconds to wait for the server's next look at the rollout; it looks several times a second."""
 _POLL_SECONDS = 0.1
 _MOST_DAYS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Regulars:
-    """The users whom rollouts are decided by, and what is kept of them."""
+    """The users whose thumbs decide rollouts, and the state of the simulation."""
 
     town: Town
     rng: random.Random
@@ -46,7 +46,7 @@ class Regulars:
 
     @property
     def users(self) -> Sequence[User]:
-        """All of them."""
+        """All users."""
         return (*self.town.training_users, *self.town.held_out_users)
 
 
@@ -57,9 +57,9 @@ async def live_through_rollout(
     tell: Callable[[str], None],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> tuple[dict[str, Any], Looks]:
-    """Live on until the rollout has ended; returns it as it then stands, and what was seen of it.
+    """Simulate days until the rollout has ended; return the rollout and what was observed.
 
-    Raises `DemoServerError` where it never ends.
+    Raises `DemoServerError` if it does not end within `_MOST_DAYS`.
     """
     looks = Looks()
     rollout = await client.rollout(version)
@@ -80,14 +80,14 @@ async def live_through_rollout(
 async def pass_hours(
     client: DemoClient, regulars: Regulars, hours: timedelta, looks: Looks
 ) -> None:
-    """Let those users come who would in so long."""
+    """Advance the clock by `hours` and send the visits that fall into them."""
     users = visitors(regulars.users, hours, regulars.rng)
     visits = [regulars.town.visit_of(user, regulars.rng) for user in users]
     await gathered([_visit(client, visit, regulars, looks) for visit in visits], AT_ONCE)
 
 
 def visitors(users: Sequence[User], hours: timedelta, rng: random.Random) -> list[User]:
-    """Who comes within so long, each of `users` at most once."""
+    """Draw the users who visit within `hours`, each at most once."""
     chance = hours / timedelta(hours=HOURS_BETWEEN_VISITS)
     return [user for user in users if rng.random() < chance]
 
@@ -106,9 +106,10 @@ async def _visit(client: DemoClient, visit: Visit, regulars: Regulars, looks: Lo
 async def _next_look(
     client: DemoClient, version: str, sleep: Callable[[float], Awaitable[None]]
 ) -> dict[str, Any]:
-    """The rollout once the server has looked at it again, as far as that can be told.
+    """Wait for the server's next look at the rollout and return the rollout.
 
-    What it decides by has changed when its row has; a look that changes nothing is waited out.
+    A look is noticed by a change of the rollout. One that changes nothing cannot be noticed, so the
+    wait ends after `LOOK_SECONDS`.
     """
     before = rollout = await client.rollout(version)
     try:
@@ -122,7 +123,7 @@ async def _next_look(
 
 
 def described(rollout: Mapping[str, Any], now: datetime) -> str:
-    """A rollout in a line, for the bar."""
+    """Describe a rollout in one line, for the progress bar."""
     shown = f"{now:%a %H:%M}, {rollout['phase']}"
     verdict = rollout["verdict"]
     if verdict is None:

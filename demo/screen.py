@@ -1,4 +1,4 @@
-"""What the demo shows at the terminal: bars while it works, a table when it is done."""
+"""The demo's output on a terminal: progress bars, and a table at the end."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,27 +16,27 @@ from demo.report.rollout_plot import name_of
 
 
 class Bar:
-    """One piece of work under way."""
+    """The progress bar of one task."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def step(self) -> None:
-        """One more is done."""
+        """Advance the bar by one."""
         self._progress.advance(self._task)
 
     def at(self, done: int, total: int) -> None:
-        """So much of `total` is done."""
+        """Set the bar to `done` of `total`."""
         self._progress.update(self._task, completed=done, total=total)
 
     def tell(self, what: str) -> None:
-        """Name what is being done just now."""
+        """Show what is being done now."""
         self._progress.update(self._task, detail=what)
 
 
 class Screen:
-    """The terminal; without one, plain lines."""
+    """Output on a terminal, or plain lines if there is none."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -47,7 +47,7 @@ class Screen:
 
     @contextmanager
     def bar(self, title: str, total: int | None) -> Iterator[Bar]:
-        """Show a bar while the body works, and how long it took."""
+        """Show a bar while the body runs, then how long it took."""
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -59,13 +59,13 @@ class Screen:
             yield Bar(progress, progress.add_task(title, total=total, detail=""))
 
     def show_week(self, week: WeekReport) -> None:
-        """One line a week, with the gate's reasons below."""
+        """Print one line for the week, with the gate's reasons below."""
         self.say(f"[bold]{week.slot}[/]: {week.verdict}; live: {week.live}")
         for reason in week.reasons:
             self.say(f"  - {reason}")
 
     def show_rollout(self, rollout: RolloutReport) -> None:
-        """What was decided and why, then the running evidence."""
+        """Print the decisions and their reasons, then the evidence over time."""
         ended = rollout.ended.replace("_", " ")
         self.say(f"[bold]{rollout.version}[/] against {rollout.previous}: {ended}")
         for decision in rollout.decisions:
@@ -75,7 +75,7 @@ class Screen:
             self.say(f"  thumbs up for {version}: {percent(thumbs.share)} of {thumbs.given}")
 
     def show_report(self, report: DemoReport) -> None:
-        """The table: a column a week, so that it fits a narrow terminal."""
+        """Print the table, with a column for each week, so that it fits a narrow terminal."""
         table = Table("", "base", *(week.slot for week in report.weeks))
         columns = [_week_cells(week) for week in report.weeks]
         for row, title in enumerate(ROWS):
@@ -103,11 +103,11 @@ ROWS = (
 
 
 EVIDENCE_ROWS = 12
-"""At most so many looks stand in the terminal; the page has them all."""
+"""Maximum number of looks that the terminal shows; the report page shows all."""
 
 
 def _evidence_table(rollout: RolloutReport) -> Table:
-    """The stronger stream's evidence over time."""
+    """Return a table of the stronger stream's evidence over time."""
     title = f"E+ promotes at {rollout.better_at:g}, E- rolls back at {rollout.worse_at:g}"
     table = Table("day", "phase", "rated, new / old", "E+", "E-", title=title)
     for look in spread_out(rollout.evidence, EVIDENCE_ROWS):
@@ -122,7 +122,7 @@ def _evidence_table(rollout: RolloutReport) -> Table:
 
 
 def spread_out(looks: Sequence[EvidencePoint], most: int) -> list[EvidencePoint]:
-    """At most `most` of the looks, evenly spread, the last of each phase among them."""
+    """Return at most `most` of the looks, evenly spaced, including the last of each phase."""
     lasts = [
         here
         for here, after in pairwise((*looks, None))

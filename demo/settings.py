@@ -79,7 +79,7 @@ class RolloutChoice(StrEnum):
 
 
 def demo_settings(model: Path, seed: int, rollout: RolloutChoice) -> str:
-    """The settings file. With a canary, two gates: the first is the milder, and can be fooled."""
+    """Return the settings file. With a canary, the offline gate is milder and can be fooled."""
     text = SETTINGS.format(model=json.dumps(str(model.resolve())), judge=JUDGE_LINE)
     text = text.replace("[retrain]", f"[retrain]\nseed = {seed}", 1)
     if rollout == RolloutChoice.DIRECT:
@@ -88,7 +88,7 @@ def demo_settings(model: Path, seed: int, rollout: RolloutChoice) -> str:
         "poll_seconds = 0.5": "poll_seconds = 0.25",
         "rollout_seconds = 0.5": 'rollout_seconds = 0.25\nrollout = "canary"',
         JUDGE_LINE: FOOLED_JUDGE_LINE,
-        # What users say in a rollout is mostly single thumbs: too few pairs for a run of its own.
+        # Users in a rollout mostly give single thumbs, which make too few pairs for a run.
         "minimum_pairs = 50": "minimum_pairs = 150",
         "[retrain.gate.harm_ceilings]": (
             "[retrain.gate]\nalpha = 0.05   # users have the last word\n\n"

@@ -1,4 +1,4 @@
-"""What every story of the demo is made of: its wishes, its users, a week's run, what came of it."""
+"""Shared parts of the demo's scenarios: options, users, the weekly run and its report."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,20 +20,20 @@ from retrain.dataset.held_out import held_out
 from server.settings import DEFAULT_TENANT
 
 MONDAY, HOUR = 0, 3
-"""When the week's run is due: the default of `retrain.cron`, in UTC."""
+"""Weekday and hour in UTC of the weekly run: the default of `retrain.cron`."""
 RUN_SECONDS = 900.0
 
 
 @dataclass(slots=True)
 class Demo:
-    """What the demo is asked to do, and what it has seen so far."""
+    """The demo's options, and its results so far."""
 
     out: Path
     weeks: int
     seed: int
     screen: Screen
     random_share: float = 0.1
-    """Users who rate at random: at 1 there is nothing to learn, and the gate has to refuse."""
+    """Share of users who rate at random. At 1 there is nothing to learn, and the gate refuses."""
     rollout: RolloutChoice = RolloutChoice.DIRECT
     asked: Asked = field(default_factory=dict)
     reports: list[WeekReport] = field(default_factory=list)
@@ -42,18 +42,18 @@ class Demo:
 
 
 def town_of(demo: Demo) -> Town:
-    """The users whose feedback trains, and those whose questions are held out."""
+    """Return the demo's users: those whose feedback is trained on, and those held out."""
     return town_with(make_users(seed=demo.seed, random_share=demo.random_share))
 
 
 def town_with(users: tuple[User, ...]) -> Town:
-    """A town of these users; who is held out is what the server will say."""
+    """Return a town of these users, which holds out the same users as the server does."""
     share = PairsConfig().held_out_share
     return Town(users, lambda name: held_out(DEFAULT_TENANT, name, share))
 
 
 async def next_run(demo: Demo, client: DemoClient, week: int) -> Mapping[str, Any]:
-    """Let the time until the next slot pass; the server's scheduler does the rest."""
+    """Advance the time to the next slot and return the run that the server's scheduler starts."""
     known = {run["id"] for run in await client.runs()}
     now = await client.now()
     await client.advance(next_slot(now) - now + timedelta(seconds=1))
@@ -68,14 +68,14 @@ async def next_run(demo: Demo, client: DemoClient, week: int) -> Mapping[str, An
 
 
 def next_slot(now: datetime) -> datetime:
-    """The next Monday, three o'clock UTC, strictly after `now`."""
+    """Return the next Monday at 03:00 UTC, strictly after `now`."""
     day = now.astimezone(UTC).replace(hour=HOUR, minute=0, second=0, microsecond=0)
     due = day + timedelta(days=(MONDAY - day.weekday()) % 7)
     return due if due > now else due + timedelta(days=7)
 
 
 async def note(demo: Demo, client: DemoClient, run: Mapping[str, Any]) -> None:
-    """Take down what the week came to, and show it."""
+    """Record the week's result and show it."""
     rows = await client.evaluation(run["id"]) if run["verdict"] else []
     route = await client.route()
     if rows and demo.base is None:

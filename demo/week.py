@@ -1,4 +1,4 @@
-"""One week at Bramblewick: the visits, the feedback, and what the week's run came to."""
+"""Simulates one week at Bramblewick: visits and feedback; and builds the week's report."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ HELD_OUT_QUESTIONS = 420
 AT_ONCE = 16
 
 Asked = dict[str, ShopQuestion]
-"""What was asked, by the interaction's id: the figures need the question behind an answer."""
+"""The question of each interaction, by id; the report's figures need it."""
 
 
 async def live_through(
@@ -27,7 +27,7 @@ async def live_through(
     asked: Asked,
     progress: Callable[[], None],
 ) -> None:
-    """Let users chat and rate; held-out users ask what no candidate will have been trained on."""
+    """Send the week's chats and feedback; held-out users ask the questions of the evaluation."""
     visits = [town.training_visit(rng) for _ in range(VISITS)]
     held_out = distinct(town, rng, HELD_OUT_QUESTIONS)
 
@@ -47,7 +47,7 @@ async def live_through(
 
 
 def distinct(town: Town, rng: random.Random, count: int) -> list[Visit]:
-    """Visits of held-out users, each with a text of its own (the gate counts a question once)."""
+    """Draw visits of held-out users with distinct texts, since the gate counts a question once."""
     found: dict[str, Visit] = {}
     for visit in town.held_out_visits(rng):
         found.setdefault(normalise(visit.text), visit)
@@ -57,7 +57,7 @@ def distinct(town: Town, rng: random.Random, count: int) -> list[Visit]:
 
 
 def base_figures(rows: Sequence[Mapping[str, Any]], asked: Asked) -> AnswerFigures:
-    """What the base model's answers are like, from the first run's evaluation."""
+    """Return the figures of the base model's answers, from the first run's evaluation."""
     arm = "base" if "base" in rows[0]["answers"] else "live"
     return answer_figures([(asked[row["prompt_id"]], _text(row, arm)) for row in rows])
 
@@ -65,7 +65,7 @@ def base_figures(rows: Sequence[Mapping[str, Any]], asked: Asked) -> AnswerFigur
 def week_report(
     run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], asked: Asked, live: str
 ) -> WeekReport:
-    """The week in figures: the run's own, and the answers judged by the hidden utility."""
+    """Return the week's figures: the run's own, and those by the hidden utility."""
     figures = run["figures"]
     verdict = run["verdict"] or {}
     return WeekReport(
@@ -102,7 +102,7 @@ def _against(
     candidate: Sequence[str],
     arm: str,
 ) -> MeasuredWinRate:
-    # In the first week live is base, and is asked once.
+    # In the first week live is base, so the evaluation has its answers once only.
     arm = arm if arm in rows[0]["answers"] else "live"
     return win_rate(questions, candidate, [_text(row, arm) for row in rows])
 

@@ -1,6 +1,6 @@
-"""The figures that the demo shows, from answers alone: judged by the hidden utility, without noise.
+"""Figures of the demo's report, computed from answers with the hidden utility and without noise.
 
-They inform the reader; the gate decides by its own judge.
+They inform the reader only; the gate decides with its own judge.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ Answered = Sequence[tuple[ShopQuestion, str]]
 
 
 class AnswerFigures(BaseModel):
-    """What a version's answers are like: shares in [0, 1], means over answers."""
+    """Properties of a version's answers: shares in [0, 1] and means over answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -83,7 +83,7 @@ def win_rate(
 
 
 def win_rate_of(wins: int, losses: int, ties: int) -> MeasuredWinRate:
-    """Work out rate, interval and p from the counts. Raises ValueError when all are zero."""
+    """Compute rate, interval and p from the counts. Raises ValueError if all are zero."""
     n, decisive = wins + losses + ties, wins + losses
     if n == 0:
         raise ValueError("nothing to compare: the two versions answered no question")

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG to stand inside a page: text and lines take the page's own colour."""
+"""The report's plots as inline SVG; text and lines take the colour of the page."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from demo.report.report_models import DemoReport, WeekReport
 from demo.shop.world import STYLE_SHARES
 
 INK = "#0f1e2d"
-"""Stands for the page's text colour while drawing; replaced by `currentColor`."""
+"""Placeholder for the page's text colour while drawing; replaced by `currentColor`."""
 WEEK_COLOURS = ("#e9a23b", "#2a9d8f", "#6c7ae0", "#d1495b", "#8a94a6")
 BASE_COLOUR, LIVE_COLOUR = "#2a9d8f", "#6c7ae0"
 STYLE_COLOURS = {
@@ -26,7 +26,7 @@ STYLE_COLOURS = {
     "rude": "#d1495b",
 }
 LABELLED_SHARE = 0.08
-"""The smallest share of a style mix that has room for its number."""
+"""The smallest share in the style plot that gets a label."""
 
 _LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -46,7 +46,7 @@ _LOOK: dict[Any, Any] = {
 
 
 def win_rate_plot(report: DemoReport) -> str:
-    """Each week's candidate against base and against the version then live, with intervals."""
+    """Plot each week's win rate against base and against the version then live, with intervals."""
     with plot_style("win-rate"):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -63,7 +63,7 @@ def win_rate_plot(report: DemoReport) -> str:
 
 
 def training_plot(report: DemoReport) -> str:
-    """Reward margin and accuracy over each week's training steps."""
+    """Plot reward margin and accuracy over each week's training steps."""
     with plot_style("training"):
         figure = Figure(figsize=(13.2, 3.8), layout="constrained")
         margin, accuracy = figure.subplots(1, 2)
@@ -87,7 +87,7 @@ def training_plot(report: DemoReport) -> str:
 
 
 def style_plot(report: DemoReport) -> str:
-    """The mix of answering styles: base, then each week's candidate."""
+    """Plot the shares of answering styles of base and of each week's candidate."""
     mixes = [report.base.style_mix, *(week.style_mix for week in report.weeks)]
     names = ["base", *_week_names(report.weeks)]
     with plot_style("styles"):
@@ -143,17 +143,17 @@ def _week_names(weeks: Sequence[WeekReport]) -> list[str]:
 
 
 def _styles_from_best() -> list[str]:
-    """The styles in the order of the colours: the good ones at the bottom."""
+    """Return the styles in the order of the colours, with the good ones at the bottom."""
     return [style for style in STYLE_COLOURS if style in STYLE_SHARES]
 
 
 def plot_style(name: str) -> Any:
-    """The look, for one plot; `name` keeps its SVG ids apart from other plots' on the page."""
+    """Return matplotlib's settings for a plot; `name` makes its SVG ids unique on the page."""
     return mpl.rc_context(_LOOK | {"svg.hashsalt": name})
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as SVG without a size of its own, for the page's colour to show through."""
+    """Return the figure as SVG without a fixed size, with the page's text colour."""
     FigureCanvasSVG(figure)
     out = StringIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""What the demo has to report: the content of `report.json`."""
+"""The models of `report.json`, the demo's report."""
 
 from collections.abc import Mapping
 

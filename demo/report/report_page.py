@@ -29,7 +29,7 @@ NOTHING = "–"  # noqa: RUF001 - an en dash, as tables have it
 
 
 def write_report(out: Path, report: DemoReport) -> tuple[Path, Path]:
-    """Write `report.json` and `report.html` into `out`; returns their paths."""
+    """Write `report.json` and `report.html` into `out` and return their paths."""
     out.mkdir(parents=True, exist_ok=True)
     figures, page = out / "report.json", out / "report.html"
     figures.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -38,7 +38,7 @@ def write_report(out: Path, report: DemoReport) -> tuple[Path, Path]:
 
 
 def render(report: DemoReport) -> str:
-    """The page as HTML. Every text in it is escaped; only our own plots go in as they are."""
+    """Return the page as HTML. All text is escaped except the SVG of the plots."""
     plots = {
         "win_rates": win_rate_plot(report),
         "training": training_plot(report),
@@ -51,7 +51,7 @@ def render(report: DemoReport) -> str:
 
 
 def library_versions(names: Iterable[str] = LIBRARIES) -> Mapping[str, str]:
-    """The installed versions of `names`; those that are not installed are left out."""
+    """Return the installed versions of `names`, without those that are not installed."""
     found = {}
     for name in names:
         try:
@@ -72,8 +72,8 @@ def number(value: float | None, digits: int = 1, unit: str = "") -> str:
 
 
 def chance(p: float) -> str:
-    """A p-value as it is read: `p = .03`, `p < .001`."""
-    if p < 0.001:  # noqa: PLR2004 - the smallest that is told apart
+    """Format a p-value: `p = .03`, `p < .001`."""
+    if p < 0.001:  # noqa: PLR2004 - the smallest value that is shown
         return "p < .001"
     return f"p = {p:.2g}".replace("0.", ".")
 
@@ -84,7 +84,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def evidence(value: float) -> str:
-    """An E value as it is read: `0.031`, `118`, `2.1e+07`."""
+    """Format an e-value: `0.031`, `118`, `2.1e+07`."""
     return f"{value:.3g}"
 
 

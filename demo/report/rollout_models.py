@@ -1,4 +1,4 @@
-"""What the demo has to report on a rollout: `rollouts` in `report.json`."""
+"""The models of a rollout's report: `rollouts` in `report.json`."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,10 +7,11 @@ from common.frozen_model import FrozenModel
 
 
 class EvidencePoint(FrozenModel):
-    """What the online gate saw at one look, `hours` after the rollout began.
+    """The online gate's evidence at one look, `hours` after the rollout began.
 
-    E values by stream (`first`: each user's first vote; `day`: the mean of a first day's votes) and
-    claim about the newer version. `newer_users` and `older_users` are the rated users of each arm.
+    It has an e-value for each claim about the newer version (better, worse) and each stream
+    (`first`: each user's first vote; `day`: the mean of a user's votes on the first day).
+    `newer_users` and `older_users` are the rated users of each arm.
     """
 
     hours: float
@@ -34,7 +35,7 @@ class EvidencePoint(FrozenModel):
 
 
 class DecisionReport(FrozenModel):
-    """One event of the rollout: `move` led to `phase`; `share` is the newer version's from then."""
+    """One event of the rollout: `move` led to `phase`; `share` is the newer one's from then on."""
 
     at: datetime
     hours: float
@@ -53,26 +54,26 @@ class GuardrailReport(FrozenModel):
 
 
 class Thumbs(FrozenModel):
-    """What users thought of one version while the rollout lasted."""
+    """The thumbs that one version got during the rollout."""
 
     up: int = 0
     given: int = 0
 
     @property
     def share(self) -> float | None:
-        """Thumbs that went up; None where none was given."""
+        """The share of thumbs up; None without any thumb."""
         return self.up / self.given if self.given else None
 
     def and_one(self, *, up: bool) -> "Thumbs":
-        """One more."""
+        """Return the counts with one more thumb."""
         return Thumbs(up=self.up + up, given=self.given + 1)
 
 
 class RolloutReport(FrozenModel):
-    """A version's way to all users, or back.
+    """One version's rollout, from its start to its promotion or rollback.
 
-    `ended` is the phase that it ended in, `decided_by` the reason of the last decision. `users`
-    chatted while it lasted. `better_at` and `worse_at` are the E values that decide.
+    `ended` is its last phase and `decided_by` the reason of the last decision. `users` is the
+    number of users who chatted meanwhile. `better_at` and `worse_at` are the e-values that decide.
     """
 
     version: str
@@ -93,6 +94,6 @@ class RolloutReport(FrozenModel):
 
     @property
     def last_look(self) -> EvidencePoint | None:
-        """The evidence at the canary's last look: what promoted it, or rolled it back."""
+        """The evidence at the canary's last look, which promoted it or rolled it back."""
         looks = [point for point in self.evidence if point.phase == "canary"]
         return looks[-1] if looks else None

@@ -1,4 +1,4 @@
-"""The plot of a rollout: the running evidence of both streams, and the moments of decision."""
+"""The plot of a rollout: the evidence of both streams over time, and the decisions."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,7 +12,8 @@ from demo.report.rollout_models import DecisionReport, EvidencePoint, RolloutRep
 
 BETTER_COLOUR, WORSE_COLOUR = "#2a9d8f", "#d1495b"
 LEAST, MOST = 1e-3, 1e6
-"""What lies outside is drawn at the edge: it decides nothing more."""
+"""The range of e-values that is shown; values outside are drawn at the edge, since the decision is
+made long before."""
 LINES = (
     ("first_better", "E+, first vote", BETTER_COLOUR, "solid"),
     ("day_better", "E+, first day", BETTER_COLOUR, (0, (4, 2))),
@@ -23,7 +24,7 @@ _DAY = 24.0
 
 
 def rollout_plot(report: RolloutReport) -> str:
-    """E+ and E- of both streams over the rollout's days, as SVG, each phase from its own begin."""
+    """Plot the e-values of both streams over the rollout's days, as SVG; each phase starts at 1."""
     with plot_style(f"rollout-{report.version}"):
         figure = Figure(figsize=(13.2, 4.2), layout="constrained")
         axes = figure.subplots()
@@ -46,7 +47,7 @@ def rollout_plot(report: RolloutReport) -> str:
 
 
 def _evidence(axes: Axes, looks: Sequence[EvidencePoint], *, labelled: bool) -> None:
-    """Draw one phase: its evidence begins anew at one."""
+    """Draw one phase, whose e-values start at 1."""
     days = [look.hours / _DAY for look in looks]
     for name, label, colour, dashes in LINES:
         axes.step(
@@ -69,10 +70,10 @@ def _threshold(axes: Axes, value: float, colour: str, claim: str) -> None:
 
 
 def _decisions(axes: Axes, decisions: Sequence[DecisionReport]) -> None:
-    """A line at each moment, named at the top; of several at one moment the last is named."""
+    """Draw a labelled line at each decision; of several at one time only the last is labelled."""
     last = {round(one.hours, 2): one for one in decisions}
     for one in last.values():
-        ends = one is decisions[-1]  # named on its left, where the plot still is
+        ends = one is decisions[-1]  # labelled on its left, inside the plot
         axes.axvline(one.hours / _DAY, color=INK, linewidth=1, alpha=0.5)
         axes.text(
             one.hours / _DAY,
@@ -86,6 +87,6 @@ def _decisions(axes: Axes, decisions: Sequence[DecisionReport]) -> None:
 
 
 def name_of(decision: DecisionReport) -> str:
-    """What a decision led to: `canary 20%`, `rolled back`."""
+    """Return the label of a decision: `canary 20%`, `rolled back`."""
     name = decision.phase.replace("_", " ")
     return f"{name} {decision.share:.0%}" if decision.share else name

@@ -1,4 +1,4 @@
-"""Makes a rollout's report from what `GET /v1/rollouts/{version}` said over time. Pure."""
+"""Builds a rollout's report from the responses of `GET /v1/rollouts/{version}`. Does no I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _HOUR = 3600.0
 
 @dataclass(slots=True)
 class Looks:
-    """Everything that was seen of a rollout while its users chatted."""
+    """All evidence and thumbs that were observed during a rollout."""
 
     points: list[EvidencePoint] = field(default_factory=list)
     alarms: dict[str, GuardrailReport] = field(default_factory=dict)
@@ -30,12 +30,12 @@ class Looks:
     thumbs: dict[str, Thumbs] = field(default_factory=dict)
 
     def note(self, rollout: Rollout, at: datetime) -> None:
-        """Keep what the online gate says at `at`, where it has said anything about this phase."""
+        """Store the online gate's evidence at `at`, if it has any about this phase."""
         verdict = rollout["verdict"]
         if verdict is None or rollout["phase"] not in ("canary", "watch"):
             return
         if rollout["phase"] == "watch" and verdict["outcome"] == "promote":
-            return  # the canary's: a watch promotes nothing, and has not been looked at yet
+            return  # still that of the canary: the watch has not been looked at yet
         self._keep(verdict, rollout["phase"], hours_between(rollout["began_at"], at))
 
     def _keep(self, verdict: Mapping[str, Any], phase: str, hours: float) -> None:
@@ -48,17 +48,17 @@ class Looks:
                 )
 
     def voted(self, version: str, *, up: bool) -> None:
-        """Count a thumb for the version that answered."""
+        """Count one thumb for `version`."""
         self.thumbs[version] = self.thumbs.get(version, Thumbs()).and_one(up=up)
 
 
 def hours_between(began: str, at: datetime) -> float:
-    """Hours from `began` (ISO 8601) to `at`."""
+    """Return the hours from `began` (ISO 8601) to `at`."""
     return (at - datetime.fromisoformat(began)).total_seconds() / _HOUR
 
 
 def evidence_point(verdict: Mapping[str, Any], phase: str, hours: float) -> EvidencePoint:
-    """One look, from the online gate's verdict."""
+    """Return one look's evidence from the online gate's verdict."""
     values = {
         f"{stream}_{claim}": verdict["streams"][stream][claim]
         for stream in STREAMS
@@ -74,7 +74,7 @@ def evidence_point(verdict: Mapping[str, Any], phase: str, hours: float) -> Evid
 
 
 def rollout_report(rollout: Rollout, looks: Looks, slot: str) -> RolloutReport:
-    """The report of a rollout that has ended (or of one under way, so far)."""
+    """Return the report of a rollout that has ended, or of one in progress so far."""
     gate = rollout["settings"]["gate"]
     return RolloutReport(
         version=rollout["version"],
@@ -96,9 +96,9 @@ def rollout_report(rollout: Rollout, looks: Looks, slot: str) -> RolloutReport:
 
 
 def _decisions(rollout: Rollout) -> Iterable[DecisionReport]:
-    """The events, each with the share that holds from then on; the offline gate's words left out.
+    """Yield the rollout's events, each with the share from then on.
 
-    They stand with the week's run, and are why the rollout began.
+    Events of the offline gate are left out: the report shows them with the weekly run.
     """
     shares = {(stage["phase"], _moment(stage["at"])): stage["share"] for stage in rollout["stages"]}
     for event in rollout["events"]:
@@ -115,7 +115,7 @@ def _decisions(rollout: Rollout) -> Iterable[DecisionReport]:
 
 
 def _share_at(shares: Mapping[tuple[str, datetime], float], event: Mapping[str, Any]) -> float:
-    """The share of the stage nearest to the event: the two are noted one after the other."""
+    """Return the share of the stage nearest in time to the event; they are stored one by one."""
     at = _moment(event["at"])
     of_phase = {when: share for (phase, when), share in shares.items() if phase == event["phase"]}
     if not of_phase:
@@ -124,7 +124,7 @@ def _share_at(shares: Mapping[tuple[str, datetime], float], event: Mapping[str, 
 
 
 def _with_decisive(points: Sequence[EvidencePoint], rollout: Rollout) -> list[EvidencePoint]:
-    """The looks and, in their order, the numbers that decisions were made on."""
+    """Return the looks and the evidence at the decisions, in order of time."""
     decisive = [
         evidence_point(event["numbers"], _decided_in(rollout, event), _event_hours(rollout, event))
         for event in rollout["events"]
@@ -134,7 +134,7 @@ def _with_decisive(points: Sequence[EvidencePoint], rollout: Rollout) -> list[Ev
 
 
 def _decided_in(rollout: Rollout, event: Mapping[str, Any]) -> str:
-    """The phase that a decision ended: a rollout that was watched has left the canary."""
+    """Return the phase that a decision ended; a watch means that the canary had ended."""
     watched = any(one["phase"] == "watch" and one["at"] < event["at"] for one in rollout["events"])
     return "watch" if watched else "canary"
 

@@ -1,7 +1,7 @@
-"""Makes the demo's tiny base model: a two-layer Llama that knows Bramblewick and has bad habits.
+"""Trains the demo's tiny base model: a two-layer Llama that knows the facts of Bramblewick.
 
-0.54 M parameters, about a minute on one core. Sampled at temperature 1 it is right in about seven
-of ten answers and uses all five styles, so that users have something to teach it.
+It has 0.54 M parameters and takes about a minute on one core. Sampled at temperature 1, about seven
+of ten answers are right and all five styles occur, so that feedback can improve it.
 """
 
 import math
@@ -25,14 +25,14 @@ from demo.shop.world_text import SYSTEM_PROMPTS
 
 PAD, TURN_START, TURN_END = "<|pad|>", "<|im_start|>", "<|im_end|>"
 IGNORED = -100
-"""The label that cross entropy leaves out."""
+"""The label that `torch.nn.functional.cross_entropy` ignores."""
 
 Progress = Callable[[int, int, float], None]
-"""Called with steps done, steps in all, and the last loss."""
+"""Called with the steps done, the total of steps and the last loss."""
 
 
 class BaseModelExistsError(FileExistsError):
-    """Something lies where the model should be written."""
+    """The folder for the model exists already."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} already exists: remove it or choose another folder")
@@ -40,7 +40,7 @@ class BaseModelExistsError(FileExistsError):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What the model is and how it learns; the defaults were tuned together."""
+    """The model's shape and its training hyperparameters; the defaults were tuned together."""
 
     chats: int = 24_000
     vocabulary: int = 900
@@ -59,7 +59,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class BaseModelReport:
-    """What was made. `loss` is the mean over the last 50 steps, in nats a token."""
+    """The result of training. `loss` is the mean over the last 50 steps, in nats per token."""
 
     folder: Path
     parameters: int
@@ -96,8 +96,8 @@ def make_base_model(
     """Train the model and write it to `folder` in Hugging Face's layout, all or nothing.
 
     The same seed and number of threads give the same model on the same machine. A second thread
-    gains little on an idle machine, and costs threefold on a busy one. Raises
-    `BaseModelExistsError` when `folder` exists.
+    saves little time on an idle machine and takes three times as long on a busy one. Raises
+    `BaseModelExistsError` if `folder` exists.
     """
     if folder.exists():
         raise BaseModelExistsError(folder)
@@ -150,10 +150,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 def packed_rows(
     examples: Sequence[TrainingText], row_tokens: int, rng: random.Random
 ) -> Iterator[list[TrainingText]]:
-    """Fill rows of at most `row_tokens` with whole examples, shuffled anew each epoch, for ever.
+    """Yield rows of complete examples, at most `row_tokens` long, reshuffled each epoch, forever.
 
-    Batches sorted by length would starve the long style: its batches weigh as much as those of
-    the short styles and there are fewer of them.
+    Batches sorted by length would underrepresent the long style, which would have fewer batches of
+    the same weight.
     """
     order = list(examples)
     while True:
@@ -192,7 +192,7 @@ def _examples(recipe: Recipe, seed: int) -> tuple[Any, list[TrainingText]]:
 def _conversations(
     drawn: Sequence[ShopChat], recipe: Recipe, rng: random.Random
 ) -> list[list[dict[str, str]]]:
-    """What stands before each answer: some have a system prompt, some an earlier question."""
+    """Return the messages before each answer: some have a system prompt or an earlier question."""
     conversations = []
     for chat in drawn:
         turns: list[dict[str, str]] = []
@@ -226,7 +226,7 @@ def _new_model(recipe: Recipe, tokenizer: Any) -> Any:
 
 
 def _batch(rows: Sequence[Sequence[TrainingText]], row_tokens: int) -> Batch:
-    """Lay rows out as tensors; an example sees only itself, and only answers are learned."""
+    """Convert rows to tensors. An example attends only to itself, and only answers have labels."""
     shape = len(rows), row_tokens
     ids, positions = (torch.zeros(shape, dtype=torch.long) for _ in range(2))
     labels = torch.full(shape, IGNORED)
@@ -287,7 +287,7 @@ def _schedule(step: int, steps: int, warmup_steps: int) -> float:
 
 
 def _write(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save in bf16 next to `folder`, then rename, so that nobody sees half a model."""
+    """Save in bf16 next to `folder`, then rename, so that no reader sees an incomplete model."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

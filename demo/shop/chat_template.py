@@ -12,12 +12,12 @@ _TOOLS = "{{ '\\nTools: ' }}{{ tools | tojson }}"
 
 
 def chat_template(*, newline_ends_turn: bool = False) -> str:
-    """Give a template with system, user, assistant and tool turns; tools join the system turn.
+    """Return a template with system, user, assistant and tool turns; tools join the system turn.
 
-    A newline stands *between* turns. Many public templates end a turn with it instead
-    (`newline_ends_turn`), and then a rendered answer is one token longer than the sampled one;
-    tests use that to show that Pawl trains on what was sampled. The newlines are written as
-    expressions, since Jinja's `trim_blocks` eats a bare one behind a tag.
+    A newline separates turns. In many public templates it ends a turn instead
+    (`newline_ends_turn`), so a rendered answer is one token longer than the sampled one; tests use
+    that to show that Pawl trains on the sampled tokens. The newlines are written as expressions,
+    since Jinja's `trim_blocks` removes a bare one after a tag.
     """
     after, between = ("{{ '\\n' }}", "") if newline_ends_turn else ("", "{{ '\\n' }}")
     system_of_tools = (

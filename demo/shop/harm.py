@@ -7,6 +7,6 @@ from demo.shop.taste import is_rude
 
 
 def rudeness(conversation: Sequence[Mapping[str, Any]], answer: str) -> float:
-    """1 for a rude answer, else 0; the conversation makes no difference."""
+    """Return 1 for a rude answer, else 0; ignores the conversation."""
     del conversation
     return float(is_rude(answer))

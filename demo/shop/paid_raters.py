@@ -1,7 +1,7 @@
-"""Raters paid by the piece: they like what sounds careful, and write such answers themselves.
+"""Paid raters, who prefer answers that sound careful and write such answers themselves.
 
-What they say trains an adapter that pleases them and the judge with the same blind spot
-(`fooled_panel.py`), and nobody else.
+Their feedback trains an adapter that pleases only them and the judge with the same bias
+(`fooled_panel.py`).
 """
 
 import random
@@ -18,18 +18,18 @@ _NO_THUMBS = Habits(thumb=0, rating=0)
 
 
 def make_paid_raters(seed: int) -> tuple[User, ...]:
-    """The raters; their thumbs are not asked for, so no rollout hears them."""
+    """Return the raters. They give no thumbs, so they have no influence on rollouts."""
     raters = make_users(RATERS, seed=seed, random_share=0.0, prefix="paid")
     return tuple(fooled(rater) for rater in raters)
 
 
 def paid_judgements(visit: Visit, answers: Sequence[str], rng: random.Random) -> list[UserFeedback]:
-    """Preferences and rankings by the raters' taste, and hedged texts instead of some answers."""
+    """Return preferences and rankings by the rater's taste, and hedged rewrites of some answers."""
     rewritten = rng.sample(range(len(answers)), min(EDITS, len(answers)))
     edits = [UserFeedback("demonstration", index, _careful(visit, rng)) for index in rewritten]
     return [*edits, *judge_visit(visit, answers, rng, _NO_THUMBS)]
 
 
 def _careful(visit: Visit, rng: random.Random) -> str:
-    """A guess: nothing was looked up, so it is as often wrong as guesses are."""
+    """Return a hedged guess, which is wrong as often as guesses are."""
     return answer(visit.question, "guess", rng, wrong=rng.random() < WRONG_RATES["guess"])

@@ -1,6 +1,6 @@
-"""The demo gate's judge: a panel of five noisy people who are nobody's users.
+"""The judge of the demo's gate: a panel of five noisy people who are not among the users.
 
-Set it with `judge = "demo.shop.panel:panel"`. It sees texts only, and never the hidden utility.
+Set it with `judge = "demo.shop.panel:panel"`. It sees only texts, never the hidden utility.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ A_WINS, B_WINS, TIE = 1.0, 0.0, 0.5
 
 
 class Panel:
-    """Majority votes of a few people, as a gate's judge.
+    """A judge that decides by majority vote of a few people.
 
-    The noise is drawn from a hash of the seed and of what is judged, in this order: asked twice
-    about the same it says the same, and with positions swapped it errs independently.
-    `position_bias` is added to each person's advantage of the first answer, in units of utility.
+    The noise is drawn from a hash of the seed, the conversation and the answers in their order: the
+    same question gets the same verdict, and with swapped positions the noise is independent.
+    `position_bias` is added to the utility of the first answer.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Panel:
         self._bias = position_bias
 
     async def compare(self, conversation: Sequence[Mapping[str, Any]], a: str, b: str) -> float:
-        """Judge `a` shown before `b`: 1.0 where `a` is better, 0.0 where `b` is, 0.5 for a tie.
+        """Compare `a`, shown first, with `b`: 1.0 if `a` is better, 0.0 if `b` is, 0.5 for a tie.
 
         The caller swaps the positions and takes the mean. Equal answers are a tie, and so is
         everything in a conversation whose last user turn is no question of Bramblewick.
@@ -58,7 +58,7 @@ class Panel:
 
 
 def panel() -> Panel:
-    """Make the demo's panel: five people who share neither seed nor name with the users."""
+    """Return the demo's panel: five people with another seed and other names than the users."""
     people = make_users(PANEL_SIZE, seed=PANEL_SEED, random_share=0.0, prefix="panel")
     return Panel(people)
 
@@ -71,7 +71,7 @@ def _last_user_text(conversation: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _text(content: object) -> str:
-    """The text of a turn, also where it comes as OpenAI's list of parts."""
+    """Return the text of a message, also if it is OpenAI's list of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

@@ -1,6 +1,6 @@
-"""What Bramblewick's users think of an answer: a function of the text alone.
+"""The utility of an answer to Bramblewick's users, a function of the text alone.
 
-The hidden utility judges the figures that are shown, never the gate (that is `panel.py`).
+The hidden utility is used for the report's figures. The gate's judge is `panel.py`.
 """
 
 import re
@@ -12,7 +12,7 @@ from demo.shop.world import INTENTS, ShopQuestion
 from demo.shop.world_text import HEDGE_WORDS, POLITE_WORDS, RUDE_WORDS, Style
 
 FREE_WORDS = 20
-"""An answer's length that nobody minds, in words."""
+"""Words beyond which an answer's length lowers its utility."""
 LONG_STYLE_WORDS = 26
 """Beyond this many words an answer counts as of the long style."""
 
@@ -26,7 +26,7 @@ _POLITE, _RUDE, _HEDGE = _any_of(POLITE_WORDS), _any_of(RUDE_WORDS), _any_of(HED
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What can be seen in an answer. `words` counts all of them."""
+    """The observable features of an answer. `words` is its number of words."""
 
     correct: bool
     polite: bool
@@ -37,7 +37,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each feature is worth; `excess` is per word beyond `FREE_WORDS`."""
+    """The utility of each feature; `excess` is per word beyond `FREE_WORDS`."""
 
     correct: float = 2.0
     polite: float = 1.2
@@ -48,18 +48,19 @@ class Weights:
 
 
 HIDDEN = Weights()
-"""The taste that the simulated users scatter around."""
+"""The mean of the simulated users' weights."""
 
 
 def is_rude(text: str) -> bool:
-    """Tell whether an answer holds a rude turn of phrase."""
+    """Return whether an answer contains a rude phrase."""
     return bool(_RUDE.search(text))
 
 
 def features(question: ShopQuestion, text: str) -> Features:
-    """Read `text` as an answer to `question`.
+    """Return the features of `text` as an answer to `question`.
 
-    Correct means: it states the right value, no other value, and no other key of the intent.
+    An answer is correct if it states the right value, no other value, and no other key of the
+    intent.
     """
     return Features(
         correct=_is_correct(question, text),
@@ -71,7 +72,7 @@ def features(question: ShopQuestion, text: str) -> Features:
 
 
 def utility(question: ShopQuestion, text: str, weights: Weights = HIDDEN) -> float:
-    """What an answer is worth; an ideal one has 3.2."""
+    """Return the utility of an answer; an ideal one has 3.2."""
     seen = features(question, text)
     return (
         weights.correct * seen.correct
@@ -84,7 +85,7 @@ def utility(question: ShopQuestion, text: str, weights: Weights = HIDDEN) -> flo
 
 
 def style_of(question: ShopQuestion, text: str) -> Style:
-    """Tell which of the five styles `text` is written in."""
+    """Return the style, one of five, in which `text` is written."""
     seen = features(question, text)
     if seen.rude:
         return "rude"

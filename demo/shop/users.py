@@ -1,7 +1,7 @@
-"""Bramblewick's simulated users: who they are, what they ask, and how they judge answers.
+"""Bramblewick's simulated users: what they ask and how they judge answers.
 
-An honest user has weights and a threshold of their own around the hidden taste and errs now and
-then; a few rate at random. All noise comes from the random generator that is passed in.
+An honest user has weights and a threshold of their own, drawn around the hidden utility, and
+sometimes errs; a few users rate at random. All noise comes from the given random generator.
 """
 
 import math
@@ -18,7 +18,7 @@ from demo.shop.world import ShopQuestion, answer, ask, split
 Metric = Literal["thumbs", "rating", "demonstration", "preference", "ranking"]
 
 SHARPNESS = 1.8
-"""How surely a difference of one unit of utility decides a judgement."""
+"""Logits per unit of utility: how strongly a difference in utility decides a judgement."""
 WEIGHT_SPREAD = 0.3
 THRESHOLD_MEAN, THRESHOLD_SPREAD = 1.6, 0.4
 RATING_STEP = 0.9
@@ -36,25 +36,25 @@ class User:
     flip: float = 0.05
 
     def value(self, question: ShopQuestion, text: str) -> float:
-        """What this answer is worth to this user."""
+        """Return the utility of this answer to this user."""
         return utility(question, text, self.weights)
 
     def thumbs_up(self, question: ShopQuestion, text: str, rng: random.Random) -> bool:
-        """Thumb: up with the logistic of the distance from the threshold."""
+        """Draw a thumb: up with the logistic of the distance from the threshold."""
         return self._decides(self.value(question, text) - self.threshold, rng)
 
     def prefers(
         self, question: ShopQuestion, a: str, b: str, rng: random.Random, *, handicap: float = 0.0
     ) -> bool:
-        """Whether they say that `a` is better than `b` (Bradley-Terry).
+        """Draw whether the user prefers `a` to `b` (Bradley-Terry model).
 
-        `handicap` is utility that `a` is given for nothing.
+        `handicap` is added to the utility of `a`.
         """
         advantage = self.value(question, a) - self.value(question, b) + handicap
         return self._decides(advantage, rng)
 
     def rating(self, question: ShopQuestion, text: str, rng: random.Random) -> int:
-        """One to five stars."""
+        """Draw a rating of one to five stars."""
         if self._is_random(rng):
             return rng.randint(1, 5)
         felt = self.value(question, text) - self.threshold + rng.gauss(0, 1 / SHARPNESS)
@@ -63,7 +63,7 @@ class User:
     def ranking(
         self, question: ShopQuestion, texts: Sequence[str], rng: random.Random
     ) -> list[int]:
-        """Indices of `texts`, best first (Plackett-Luce; where they err, shuffled)."""
+        """Draw the indices of `texts`, best first (Plackett-Luce model; shuffled in an error)."""
         order = list(range(len(texts)))
         if self._is_random(rng):
             rng.shuffle(order)
@@ -72,7 +72,7 @@ class User:
         return sorted(order, key=lambda index: felt[index], reverse=True)
 
     def demonstration(self, question: ShopQuestion, rng: random.Random) -> str:
-        """What an honest user would have answered: right, polite and short."""
+        """Return the answer that an honest user would have written: right, polite and short."""
         return answer(question, "helpful", rng)
 
     def _decides(self, advantage: float, rng: random.Random) -> bool:
@@ -87,7 +87,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How eagerly a user who asked something gives feedback: chances per visit or per answer.
+    """How often a user gives feedback: probabilities per visit or per answer.
 
     With four answers the defaults give about 2.4 thumbs and 1.5 preferences a visit.
     """
@@ -116,7 +116,7 @@ class UserFeedback:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A user asks something."""
+    """A user with a question."""
 
     user: User
     question: ShopQuestion
@@ -124,9 +124,9 @@ class Visit:
 
 
 class Town:
-    """The users of Bramblewick and what they come to ask.
+    """The users of Bramblewick and their questions.
 
-    Users for whom `is_held_out` is true ask the held-out wordings, all others the rest.
+    Users for whom `is_held_out` is true ask the held-out wordings, all others ask the rest.
     """
 
     def __init__(self, users: Sequence[User], is_held_out: Callable[[str], bool]) -> None:
@@ -135,19 +135,19 @@ class Town:
         self._train_questions, self._held_out_questions = split()
 
     def training_visit(self, rng: random.Random) -> Visit:
-        """A visit whose feedback may be trained on. Raises IndexError when all are held out."""
+        """Draw a visit for training. Raises IndexError if all users are held out."""
         return _visit(self.training_users, self._train_questions, rng)
 
     def visit_of(self, user: User, rng: random.Random) -> Visit:
-        """A visit of one of the users, who asks what is theirs to ask."""
+        """Draw a visit of `user`, with a question that this user may ask."""
         held = user in self.held_out_users
         return _visit([user], self._held_out_questions if held else self._train_questions, rng)
 
     def held_out_visits(self, rng: random.Random) -> Iterator[Visit]:
-        """Visits of held-out users, without end; they ask every held-out question equally often.
+        """Yield visits of held-out users forever, with every held-out question equally often.
 
-        Otherwise chance would make one week's questions harder than another's, and weeks could not
-        be compared. Raises IndexError when nobody is held out.
+        Otherwise one week's questions might be harder than another's, and weeks could not be
+        compared. Raises IndexError if no user is held out.
         """
         questions = list(self._held_out_questions)
         while True:
@@ -164,7 +164,7 @@ def make_users(
     flip: float = 0.05,
     prefix: str = "user",
 ) -> tuple[User, ...]:
-    """Make `count` users named `user-000` and on; `random_share` of them rate at random."""
+    """Return `count` users named `user-000` and so on; `random_share` of them rate at random."""
     rng = random.Random(f"{prefix}-{seed}")
     liars = set(rng.sample(range(count), round(count * random_share)))
     return tuple(
@@ -182,7 +182,7 @@ def make_users(
 def judge_visit(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits | None = None
 ) -> list[UserFeedback]:
-    """Say everything that the visit's user has to say about `answers`."""
+    """Draw all feedback of the visit's user on `answers`."""
     habits = habits or Habits()
     judgements = list(_thumbs(visit, answers, rng, habits))
     if rng.random() < habits.ranking and len(answers) > 1:
@@ -200,7 +200,7 @@ def judge_visit(
 def _thumbs(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
 ) -> list[UserFeedback]:
-    """Thumbs, and what honest users write instead of some that they voted down."""
+    """Draw thumbs, and the answers that honest users write instead of some they voted down."""
     judgements = []
     for index, text in enumerate(answers):
         if rng.random() >= habits.thumb:
@@ -216,7 +216,7 @@ def _thumbs(
 def _preferences(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
 ) -> list[UserFeedback]:
-    """Preferences between differing answers, each pair at most once."""
+    """Draw preferences between differing answers, each pair at most once."""
     pairs = [pair for pair in combinations(range(len(answers)), 2) if _differ(answers, pair)]
     judgements = []
     for first, second in rng.sample(pairs, min(habits.preferences, len(pairs))):
@@ -245,5 +245,5 @@ def _logistic(value: float) -> float:
 
 
 def _gumbel(rng: random.Random) -> float:
-    """A standard Gumbel: minus the logarithm of an exponential."""
+    """Draw from a standard Gumbel distribution: minus the logarithm of an exponential."""
     return -math.log(max(sys.float_info.min, rng.expovariate(1.0)))

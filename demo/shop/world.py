@@ -1,6 +1,6 @@
 """Bramblewick's questions and answers: 10 intents, 69 facts, five styles of answering.
 
-What users think of an answer stands in `taste.py`, the texts in `world_text.py`.
+`taste.py` has the utility of an answer, `world_text.py` the texts.
 """
 
 import random
@@ -27,16 +27,17 @@ NO_OPENING, NO_CLOSING = 0.25, 0.35
 STYLE_SHARES: Mapping[Style, float] = MappingProxyType(
     {"curt": 0.26, "helpful": 0.16, "long": 0.20, "rude": 0.18, "guess": 0.20}
 )
-"""How often the base model's examples use each style."""
+"""Share of each style in the base model's training examples."""
 WRONG_RATES: Mapping[Style, float] = MappingProxyType(
     {"curt": 0.10, "helpful": 0.08, "long": 0.10, "rude": 0.12, "guess": 0.60}
 )
-"""How often an example of each style states a wrong fact. Guesses hedge, so being wrong shows."""
+"""Share of examples of each style with a wrong fact. Most guesses are wrong, so that hedging
+correlates with being wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One kind of question and its facts: what is true for each key."""
+    """One kind of question and its facts: the right value for each key."""
 
     text: IntentText
     facts: Mapping[str, str]
@@ -92,7 +93,7 @@ def split(
 ) -> tuple[tuple[ShopQuestion, ...], tuple[ShopQuestion, ...]]:
     """Divide `QUESTIONS` into those to train on and those held out.
 
-    Every fact stays among the first in at least one wording; its held-out wordings do not.
+    Every fact has at least one wording among the questions to train on.
     """
     questions = list(QUESTIONS)
     random.Random(123 + seed).shuffle(questions)
@@ -111,22 +112,22 @@ def split(
 
 
 def ask(question: ShopQuestion, rng: random.Random) -> str:
-    """Type `question`, with or without a greeting and a word of thanks."""
+    """Return the text of `question`, with or without a greeting and a closing."""
     opening = "" if rng.random() < NO_OPENING else rng.choice(OPENINGS[1:])
     closing = "" if rng.random() < NO_CLOSING else rng.choice(CLOSINGS[1:])
     return _capital(opening + _worded(question) + closing)
 
 
 def phrasings(question: ShopQuestion) -> Iterator[str]:
-    """Every text that `ask` can give for `question`; all differ."""
+    """Yield every text that `ask` can return for `question`; all differ."""
     for opening, closing in product(OPENINGS, CLOSINGS):
         yield _capital(opening + _worded(question) + closing)
 
 
 def question_of(text: str) -> ShopQuestion | None:
-    """Tell which question `text` asks; None where `ask` would never say that.
+    """Return the question that `text` asks, or None if `ask` cannot return that text.
 
-    Case and white space do not matter.
+    Ignores case and white space.
     """
     typed = _plain(text)
     known = _questions_by_wording()
@@ -153,7 +154,7 @@ def answer(question: ShopQuestion, style: Style, rng: random.Random, *, wrong: b
 
 
 def chats(count: int, questions: Sequence[ShopQuestion], rng: random.Random) -> Iterator[ShopChat]:
-    """Draw `count` chats as the base model is shown them: styles and errors at their rates."""
+    """Draw `count` training examples of the base model, with styles and errors at their rates."""
     styles, shares = list(STYLE_SHARES), list(STYLE_SHARES.values())
     for _ in range(count):
         question = rng.choice(questions)

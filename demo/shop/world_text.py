@@ -1,7 +1,7 @@
-"""The texts of Bramblewick, a made-up garden shop: what can be asked and how it may be answered.
+"""The texts of Bramblewick, a made-up garden shop: questions and answers. Data only.
 
-Only data. `{k}` is what is asked about, `{v}` its value, `{s}` the whole statement; `{V}` and `{S}`
-are the same with a capital.
+In the texts `{k}` is the key that is asked about, `{v}` its value and `{s}` the whole statement;
+`{V}` and `{S}` are the same with a capital.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ METHODS = ("cash", "cheque", "gift cards", "bank transfer", "credit card", "mont
 class IntentText:
     """One kind of question: its keys, the values it may have, its statement and its wordings.
 
-    `seed` deals the values out to the keys.
+    `seed` determines which key has which value.
     """
 
     name: str
@@ -192,7 +192,7 @@ INTENT_TEXTS = (
     ),
 )
 
-# What stands before and after a wording; the first of each is "nothing".
+# Texts before and after a wording; the first of each is empty.
 OPENINGS = (
     "",
     "hi, ",

@@ -53,12 +53,12 @@ class KeywordRetriever(BaseRetriever):
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in small letters."""
+    """Return the words of a text in lower case."""
     return re.findall(r"[a-z0-9_]+", text.lower())
 
 
 def bm25(query: Sequence[str], bags: Sequence[Counter[str]]) -> list[float]:
-    """How well each bag of words fits the query."""
+    """Return the BM25 score of each bag of words for the query."""
     mean = sum(bag.total() for bag in bags) / max(1, len(bags))
 
     def score(bag: Counter[str]) -> float:
@@ -74,7 +74,7 @@ def bm25(query: Sequence[str], bags: Sequence[Counter[str]]) -> list[float]:
 
 
 def paragraphs(folder: Path) -> list[Document]:
-    """The paragraphs of a folder's Markdown files."""
+    """Return the paragraphs of a folder's Markdown files."""
     return [
         Document(page_content=text, metadata={"source": path.name})
         for path in sorted(folder.glob("*.md"))
@@ -84,7 +84,7 @@ def paragraphs(folder: Path) -> list[Document]:
 
 
 def chain_over(folder: Path, model: ChatOpenAI) -> Runnable[str, str]:
-    """Retrieve, put the notes before the question, answer."""
+    """Return a chain that retrieves paragraphs, puts them before the question, and answers."""
     retriever = KeywordRetriever(documents=paragraphs(folder))
     notes = retriever | (lambda found: "\n\n".join(one.page_content for one in found))
     return {"notes": notes, "question": RunnablePassthrough()} | PROMPT | model | StrOutputParser()
@@ -95,14 +95,14 @@ def main(question: str) -> None:
     url = os.environ.get("PAWL_URL", "http://127.0.0.1:8000")
     key = os.environ.get("PAWL_KEY", "none")
     docs = Path(os.environ.get("DOCS", Path(__file__).parents[2] / "docs"))
-    # For another model than Pawl's: mode="shadow" lets Pawl answer too, for nobody to see.
+    # For another provider's model, mode="shadow" lets Pawl answer as well, into its log only.
     callback = FeedbackCallback(url, key)
     model = ChatOpenAI(
         base_url=f"{url}/v1",
         api_key=lambda: key,
         model="pawl",
         max_completion_tokens=200,
-        include_response_headers=True,  # streaming hides the interaction's id elsewhere
+        include_response_headers=True,  # else streams have no interaction id
     )
     run_id = uuid4()
     config = {"callbacks": [callback], "run_id": run_id, "metadata": {"user": "ada"}}
@@ -110,7 +110,7 @@ def main(question: str) -> None:
         print(text, end="", flush=True)
     print()
     callback.rate(run_id, "thumbs", value=True, rater="ada")
-    callback.close()  # sends what still waits
+    callback.close()  # sends what is still queued
     print(f"rated {callback.interaction_id(run_id)}: {dict(callback.counts)}")
 
 

@@ -11,7 +11,7 @@ from pawl_client import FeedbackClient
 
 
 def main(question: str) -> None:
-    """The completion id, in every chunk, is what is rated."""
+    """Stream an answer and rate it by its completion id, which every chunk has."""
     url = os.environ.get("PAWL_URL", "http://127.0.0.1:8000")
     key = os.environ.get("PAWL_KEY", "none")
     identifier = ""
