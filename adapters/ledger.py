@@ -24,6 +24,7 @@ from adapters.ports import RegistryObserver
 from adapters.routing.lifecycle import State, check_transition
 from adapters.routing.route import RouteView, state_changes
 from adapters.signals import ROUTES, signal
+from adapters.version_reader import VersionReader
 from common.clock import Clock
 from common.database import Database, Guard, allow_any
 
@@ -58,11 +59,11 @@ class Change:
         return state_changes(self.before, self.after) | dict(self.moves)
 
 
-class Ledger:
+class Ledger(VersionReader):
     """Reads and writes versions and routes. Locks per channel are the caller's (`Changes`)."""
 
     def __init__(self, database: Database, clock: Clock, observer: RegistryObserver) -> None:
-        self._database = database
+        super().__init__(database)
         self._clock = clock
         self._observer = observer
         self._routes: Mapping[str, RouteView] = MappingProxyType({})
@@ -107,48 +108,6 @@ class Ledger:
         if channel not in self._routes:
             raise UnknownChannelError
         return self._routes[channel]
-
-    async def version(self, name: str) -> Version:
-        """Return one version; raises `UnknownVersionError`."""
-        async with self._database.read() as session:
-            return await repository.get_version(session, name)
-
-    async def versions(self, channel: str) -> list[Version]:
-        """Return the channel's versions, oldest first; raises `UnknownChannelError`."""
-        async with self._database.read() as session:
-            await repository.get_route(session, channel)
-            return list(await repository.versions(session, channel))
-
-    async def ended_before(self, moment: datetime) -> Sequence[Version]:
-        """Return the versions that reached a final state at `moment` or before."""
-        async with self._database.read() as session:
-            return await repository.ended_before(session, moment)
-
-    async def parents(self, channel: str) -> dict[str, str | None]:
-        """Return the parent of each version of the channel."""
-        async with self._database.read() as session:
-            return await repository.parents(session, channel)
-
-    async def with_digest(self, digest: str) -> Sequence[Version]:
-        """Return the versions with this content digest, oldest first."""
-        async with self._database.read() as session:
-            return await repository.with_digest(session, digest)
-
-    async def names(self) -> set[str]:
-        """Return the names of all versions of all channels, including ended ones."""
-        async with self._database.read() as session:
-            return await repository.names(session)
-
-    async def events(self, version: str) -> list[VersionEvent]:
-        """Return the events of a version, oldest first; raises `UnknownVersionError`."""
-        async with self._database.read() as session:
-            await repository.get_version(session, version)
-            return list(await repository.events(session, version))
-
-    async def count_events(self, actor: str) -> int:
-        """Return how many changes of versions' states the actor made."""
-        async with self._database.read() as session:
-            return await repository.count_events(session, actor)
 
     async def ensure_channel(self, name: str, tenant: str, *, shared: bool) -> None:
         """Create the channel, with `base` live, unless it exists; set `shared` in any case.

@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from adapters.errors import UnknownChannelError, UnknownVersionError
 from adapters.models import Channel, Route, Version, VersionEvent
-from adapters.routing.lifecycle import ADDRESSABLE, ENDED, states
+from adapters.routing.lifecycle import ADDRESSABLE, states
 from adapters.routing.route import RouteView
 
 
@@ -22,57 +22,16 @@ async def get_version(session: AsyncSession, name: str) -> Version:
     return version
 
 
-async def versions(session: AsyncSession, channel: str) -> Sequence[Version]:
-    """Return the channel's versions, oldest first."""
-    query = select(Version).where(col(Version.channel) == channel)
-    return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
-
-
 async def with_digest(session: AsyncSession, digest: str) -> Sequence[Version]:
     """Return the versions with this content digest, oldest first."""
     query = select(Version).where(col(Version.digest) == digest)
     return (await session.exec(query.order_by(col(Version.created_at), col(Version.name)))).all()
 
 
-async def names(session: AsyncSession) -> set[str]:
-    """Return the names of all versions, including ended ones: names are never reused."""
-    return set((await session.exec(select(col(Version.name)))).all())
-
-
-async def parents(session: AsyncSession, channel: str) -> dict[str, str | None]:
-    """Return the parent of each version of the channel."""
-    query = select(col(Version.name), col(Version.parent)).where(col(Version.channel) == channel)
-    return {name: parent for name, parent in (await session.exec(query)).all()}  # noqa: C416
-
-
-async def events(session: AsyncSession, version: str) -> Sequence[VersionEvent]:
-    """Return the events of the version, oldest first."""
-    query = select(VersionEvent).where(col(VersionEvent.version) == version)
-    ordered = query.order_by(col(VersionEvent.at), col(VersionEvent.id))
-    return (await session.exec(ordered)).all()
-
-
-async def count_events(session: AsyncSession, actor: str) -> int:
-    """Return how many changes of versions' states the actor made."""
-    query = select(func.count()).select_from(VersionEvent)
-    return (await session.exec(query.where(col(VersionEvent.actor) == actor))).one()
-
-
 async def last_event_at(session: AsyncSession, version: str) -> datetime | None:
     """Return the time of the version's latest event."""
     query = select(func.max(col(VersionEvent.at))).where(col(VersionEvent.version) == version)
     return (await session.exec(query)).one()
-
-
-async def ended_before(session: AsyncSession, moment: datetime) -> Sequence[Version]:
-    """Return the versions that reached a final state at `moment` or before."""
-    last = (
-        select(func.max(col(VersionEvent.at)))
-        .where(col(VersionEvent.version) == col(Version.name))
-        .scalar_subquery()
-    )
-    query = select(Version).where(col(Version.state).in_(states(ENDED)), last <= moment)
-    return (await session.exec(query.order_by(col(Version.name)))).all()
 
 
 async def get_route(session: AsyncSession, channel: str) -> Route:

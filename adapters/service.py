@@ -23,16 +23,17 @@ from adapters.cluster.peers import Peer, alive
 from adapters.config import AdaptersConfig
 from adapters.errors import UnknownVersionError
 from adapters.ledger import Author, Ledger
-from adapters.models import Version, VersionEvent
+from adapters.models import Version
 from adapters.names import BASE
 from adapters.ports import AdapterHost, ClusterObserver, RegistryObserver
 from adapters.recovery import Recovery
 from adapters.residency import Residency, Sleep
 from adapters.route_changes import Changes, Swap
-from adapters.routing.lifecycle import State, lineage
+from adapters.routing.lifecycle import State
 from adapters.routing.route import Resolved, RouteView, resolve
 from adapters.schemas import RouteIn, VersionOut
 from adapters.store.artifacts import Artifacts
+from adapters.version_reader import VersionReader
 from adapters.vetting.base_model import BaseModelInfo
 from common.clock import Clock, Monotonic
 from common.database import Database, Guard, allow_any
@@ -48,7 +49,7 @@ def since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Registry:
+class Registry(VersionReader):
     """The facade for all changes of versions and routes, which are serialised per channel.
 
     Versions are loaded before a change takes its channel's lock, so that a rollback never waits for
@@ -75,6 +76,7 @@ class Registry:
         sleep: Sleep = asyncio.sleep,
         monotonic: Monotonic = since_boot,
     ) -> None:
+        super().__init__(database)
         me = me or Identity(secrets.token_hex(8), base_fingerprint=base.fingerprint)
         watcher = cluster_observer or ClusterObserver()
         self._ledger = Ledger(database, clock, observer)
@@ -275,7 +277,7 @@ class Registry:
 
         A shadow's answers are logged and not returned.
         """
-        channel = (await self._ledger.version(version)).channel
+        channel = (await self.version(version)).channel
 
         def wanted(view: RouteView) -> RouteIn:
             return RouteIn(
@@ -292,7 +294,7 @@ class Registry:
         self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
         """Make the version the canary of `share` (0 to 1) of the users, in a new trial."""
-        channel = (await self._ledger.version(version)).channel
+        channel = (await self.version(version)).channel
 
         def wanted(view: RouteView) -> RouteIn:
             return RouteIn(
@@ -324,7 +326,7 @@ class Registry:
 
         Returns when it is unloaded here, after `drain_deadline_seconds` at the latest.
         """
-        row = await self._ledger.version(version)
+        row = await self.version(version)
         if row.state != State.RETIRED:
             author = Author(actor, reason)
             await self._finish(self._changes.end(version, State.RETIRED, author))
@@ -356,32 +358,11 @@ class Registry:
         await self._ledger.refresh()
         return self._ledger.view(channel)
 
-    async def version(self, version: str) -> Version:
-        """Return one version; raises `UnknownVersionError`."""
-        return await self._ledger.version(version)
-
-    async def versions(self, channel: str) -> list[Version]:
-        """Return the channel's versions, oldest first."""
-        return await self._ledger.versions(channel)
-
     async def describe(self, channel: str) -> list[VersionOut]:
         """Return the channel's versions with lineage and residency, oldest first."""
-        rows = await self._ledger.versions(channel)
+        rows = await self.versions(channel)
         parents = {row.name: row.parent for row in rows}
         return [VersionOut.of(row, parents, self._host.resident()) for row in rows]
-
-    async def events(self, version: str) -> list[VersionEvent]:
-        """Return the events of a version, oldest first."""
-        return await self._ledger.events(version)
-
-    async def count_events(self, actor: str) -> int:
-        """Return how many changes of versions' states the actor made, in all channels."""
-        return await self._ledger.count_events(actor)
-
-    async def lineage(self, version: str) -> list[str]:
-        """Return the version and all its ancestors, nearest first, without `base`."""
-        row = await self._ledger.version(version)
-        return lineage(version, await self._ledger.parents(row.channel))
 
     async def set_figures(
         self, version: str, figures: Mapping[str, Any], *, guard: Guard = allow_any
@@ -394,7 +375,7 @@ class Registry:
         moment = now - timedelta(days=self._config.grace_days)
         held = await self._held_elsewhere()
         purged = []
-        for row in await self._ledger.ended_before(moment):
+        for row in await self.ended_before(moment):
             if row.name in held or self._used(row.name):
                 continue
             if await asyncio.to_thread(self._store.exists, row):
@@ -424,7 +405,7 @@ class Registry:
             self._log.warning("server_not_removed", error=type(error).__name__)
 
     async def _check_parent(self, channel: str, parent: str | None) -> None:
-        if parent is not None and parent not in await self._ledger.parents(channel):
+        if parent is not None and parent not in await self.parents(channel):
             raise UnknownVersionError
 
     async def _finish(self, work: Awaitable[_T]) -> _T:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, case, delete, func, insert
+from sqlalchemy import Connection, bindparam, delete, func, insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
@@ -13,6 +13,7 @@ from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.storage.rows import choice_rows, feedback_row, interaction_row
 from feedback.storage.write_plan import KnownInteraction, Outcome, plan_feedback, plan_interactions
 from feedback.validation import StoredAnswers
+from feedback.visibility import visibility
 
 # Statements of the hot path are made once: making them costs more than the database does.
 _INSERT_INTERACTIONS = insert(Interaction)
@@ -70,11 +71,9 @@ def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str,
 
     The ids must have been found authentic for the tenant: an id belongs to one tenant only.
     """
-    blind = col(Interaction.comparison).is_not(None)
-    version = case((blind, None), else_=col(Interaction.version))
-    interactions = select(Interaction.id, Interaction.conversation, version).where(
-        col(Interaction.id).in_(ids)
-    )
+    interactions = select(
+        Interaction.id, Interaction.conversation, Interaction.version, Interaction.comparison
+    ).where(col(Interaction.id).in_(ids))
     last_choice = (
         select(Choice.interaction_id, func.max(col(Choice.index)))
         .where(col(Choice.interaction_id).in_(ids))
@@ -82,8 +81,10 @@ def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str,
     )
     last = {row[0]: row[1] for row in connection.execute(last_choice)}
     return {
-        id_: StoredAnswers(conversation, last.get(id_, 0) + 1, version)
-        for id_, conversation, version in connection.execute(interactions)
+        id_: StoredAnswers(
+            conversation, last.get(id_, 0) + 1, visibility(comparison).version(version)
+        )
+        for id_, conversation, version, comparison in connection.execute(interactions)
     }
 
 

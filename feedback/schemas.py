@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from common.json_schema import DescribedAs
 from common.json_values import PlainText, WholeNumber
 from feedback.errors import FieldProblem
 from feedback.feedback_tokens import SECONDS_MAX
@@ -153,7 +154,10 @@ class InteractionIn(_In):
 class InteractionsIn(_In):
     """Several interactions, each as in `InteractionIn`; one that breaks a rule fails alone."""
 
-    interactions: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=INTERACTIONS_MAX)]
+    interactions: Annotated[
+        list[Annotated[dict[str, Any], DescribedAs(InteractionIn)]],
+        Field(min_length=1, max_length=INTERACTIONS_MAX),
+    ]
 
 
 class InteractionStored(BaseModel):
@@ -217,7 +221,7 @@ class InteractionOut(BaseModel):
     """One interaction with its answers and the feedback that counts, oldest first.
 
     Of each rater that is the last word by each metric of each answer, and every comment.
-    Of an undecided comparison: see `comparisons.blinded`. With `texts_removed_at` its texts are
+    Of an undecided comparison: see `feedback.visibility`. With `texts_removed_at` its texts are
     gone for their age: `request` and the answers' `text` are null.
     """
 

@@ -26,7 +26,7 @@ from feedback.feedback_tokens import FeedbackGrant, FeedbackTokens
 from feedback.ids import InteractionIds
 from feedback.models import Choice, Feedback, Interaction
 from feedback.names import check_length
-from feedback.reading.comparisons import blinded, is_blind
+from feedback.reading.comparisons import is_decided
 from feedback.reading.last_words import ALL_EARLIER
 from feedback.recorder.recorder import Recorder
 from feedback.records import FeedbackRecord, canonical
@@ -44,6 +44,7 @@ from feedback.schemas import (
 from feedback.storage.database_errors import is_outage
 from feedback.storage.write_plan import Stored
 from feedback.validation import CheckedFeedback, check
+from feedback.visibility import visibility
 
 HUMAN = "HUMAN"
 
@@ -156,11 +157,11 @@ class FeedbackService:
             raise InteractionNotFoundError("id")
         async with self._reading() as session:
             found = await read_interaction(session, tenant, interaction_id)
-            blind = found is not None and await is_blind(await session.connection(), found[0])
-        if found is None:
-            raise InteractionNotFoundError("id")
-        shown = _interaction_out(*found)
-        return blinded(shown) if blind else shown
+            if found is None:
+                raise InteractionNotFoundError("id")
+            decided = await is_decided(await session.connection(), found[0])
+        told = visibility(found[0].comparison, decided=decided)
+        return told.interaction(_interaction_out(*found))
 
     def _check_ids(self, tenant: str, judgement: CheckedFeedback) -> None:
         judged, *others = judgement.subjects

@@ -38,7 +38,7 @@ class CheckedFeedback:
 class StoredAnswers:
     """What the log knows of one interaction: its conversation, how many choices, which version.
 
-    No version for a side of a comparison: counts by version would tell which it is.
+    No version where `feedback.visibility` hides it: counts by version would tell which it is.
     """
 
     conversation: str

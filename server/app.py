@@ -29,6 +29,7 @@ from server.api import clock as clock_api
 from server.api.body import BodyLimit
 from server.api.cors import FeedbackCors
 from server.api.head import HeadRequests
+from server.api.routes import TAGS
 from server.assembly.assemble import StartEngine, assemble
 from server.assembly.engine import start_engine as start_configured_engine
 from server.engine.error_body import error_body
@@ -55,6 +56,7 @@ def create_app(
     app = FastAPI(
         title="Pawl",
         description="Language models that learn from the people who use them.",
+        openapi_tags=TAGS,
         lifespan=lifespan,
         openapi_url=None,  # served to those with a key: see server/api/health.py
         docs_url=None,

@@ -1,4 +1,4 @@
-"""Blind comparisons: what decides them, and what stays hidden until then.
+"""Blind comparisons: what decides them. What stays hidden until then: `feedback.visibility`.
 
 The first preference or ranking that names both sides decides a comparison and opens it. What is
 said later may be said by somebody who has looked, and decides nothing. A decision that was taken
@@ -19,7 +19,6 @@ from common.database import Database
 from feedback.models import Feedback, Interaction
 from feedback.reading.judgements import mentioned
 from feedback.reading.last_words import asker, rater, taken_back
-from feedback.schemas import InteractionOut
 
 HUMAN = "HUMAN"
 DECIDING_METRICS = ("preference", "ranking")
@@ -56,31 +55,15 @@ async def decided_comparisons(
     return [_decided(row) for row in _first_words(rows) if _counts(row)]
 
 
-async def is_blind(connection: AsyncConnection, interaction: Interaction) -> bool:
-    """Whether the interaction is a side of a comparison that nobody has decided yet."""
+async def is_decided(connection: AsyncConnection, interaction: Interaction) -> bool:
+    """Whether somebody has decided the comparison of which the interaction is a side."""
     if interaction.comparison is None:
         return False
     query = _words(aliased(Interaction)).where(
         col(Interaction.comparison) == interaction.comparison,
         col(Interaction.tenant) == interaction.tenant,
     )
-    return not any(_first_words((await connection.execute(_in_order(query))).all()))
-
-
-def blinded(shown: InteractionOut) -> InteractionOut:
-    """The interaction without what tells its version, or which other one belongs to it.
-
-    Times go too: an adapter, or a prompt that is cached for one version only, may show in them.
-    """
-    return shown.model_copy(
-        update={
-            "model": shown.channel,
-            "version": None,
-            "comparison": None,
-            "first_token_seconds": None,
-            "duration_seconds": None,
-        }
-    )
+    return any(_first_words((await connection.execute(_in_order(query))).all()))
 
 
 def preferred(metric_name: str, value: Any, judged: str, other: str) -> str | None:

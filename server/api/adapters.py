@@ -2,26 +2,22 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.schemas import EventOut, ReasonIn, RouteIn, RouteOut, VersionOut
 from adapters.vetting.folder import left_files
 from common.json_values import PlainText
-from server.api.body import documented, json_body
-from server.api.dependencies import administrator, services
-from server.auth.keys import Principal
-from server.services import Services
+from server.api.dependencies import Admin, ChannelQuery, Here, VersionPath
+from server.api.errors import errors
+from server.api.routes import api_router
 from server.settings import DEFAULT_CHANNEL
 
-router = APIRouter(tags=["adapters"])
+router = api_router("adapters")
 
-Admin = Annotated[Principal, Depends(administrator)]
-Here = Annotated[Services, Depends(services)]
-Reason = Annotated[ReasonIn, Depends(json_body(ReasonIn))]
-WITH_REASON = documented(ReasonIn)
+NOT_FOUND = errors(404)
+NOT_CHANGED = errors(404, 409, 422)
+"""No such version or channel; a state that does not allow it; a name that breaks a rule."""
 
 
 class AdapterIn(BaseModel):
@@ -60,18 +56,16 @@ class SwapOut(BaseModel):
     epoch: int
 
 
-@router.get("/v1/adapters")
+@router.get("/v1/adapters", responses=NOT_FOUND)
 async def list_adapters(
-    principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL
+    principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL
 ) -> list[VersionOut]:
     """List a channel's versions, newest first."""
     return (await here.registry.describe(here.own_channel(principal, channel)))[::-1]
 
 
-@router.post("/v1/adapters", openapi_extra=documented(AdapterIn), status_code=201)
-async def add_adapter(
-    principal: Admin, here: Here, body: Annotated[AdapterIn, Depends(json_body(AdapterIn))]
-) -> AddedOut:
+@router.post("/v1/adapters", status_code=201, responses=NOT_CHANGED)
+async def add_adapter(principal: Admin, here: Here, body: AdapterIn) -> AddedOut:
     """Vet an adapter and register it as a candidate; load it too where an engine runs.
 
     Its two files are taken over, `adapter_config.json` and `adapter_model.safetensors`.
@@ -85,50 +79,48 @@ async def add_adapter(
     return AddedOut(**described.model_dump(), left=left)
 
 
-@router.get("/v1/adapters/{version}/events")
-async def adapter_events(version: str, principal: Admin, here: Here) -> list[EventOut]:
+@router.get("/v1/adapters/{version}/events", responses=NOT_FOUND)
+async def adapter_events(version: VersionPath, principal: Admin, here: Here) -> list[EventOut]:
     """Who changed a version's state, when and why, oldest first."""
     await here.own_version(principal, version)
     return [EventOut.of(event) for event in await here.registry.events(version)]
 
 
-@router.post("/v1/adapters/{version}/promote", openapi_extra=WITH_REASON)
-async def promote(version: str, principal: Admin, here: Here, body: Reason) -> VersionOut:
+@router.post("/v1/adapters/{version}/promote", responses=NOT_CHANGED)
+async def promote(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> VersionOut:
     """Make a version live: loaded first, then one transaction."""
     await here.own_version(principal, version)
     await here.registry.promote(version, actor=principal.name, reason=body.reason)
     return await here.described(version)
 
 
-@router.post("/v1/adapters/{version}/reject", openapi_extra=WITH_REASON)
-async def reject(version: str, principal: Admin, here: Here, body: Reason) -> VersionOut:
+@router.post("/v1/adapters/{version}/reject", responses=NOT_CHANGED)
+async def reject(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> VersionOut:
     """Refuse a candidate."""
     await here.own_version(principal, version)
     await here.registry.reject(version, actor=principal.name, reason=body.reason)
     return await here.described(version)
 
 
-@router.post("/v1/adapters/{version}/retire", openapi_extra=WITH_REASON)
-async def retire(version: str, principal: Admin, here: Here, body: Reason) -> VersionOut:
+@router.post("/v1/adapters/{version}/retire", responses=NOT_CHANGED)
+async def retire(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> VersionOut:
     """Let a version's requests end, then unload it."""
     await here.own_version(principal, version)
     await here.registry.retire(version, actor=principal.name, reason=body.reason)
     return await here.described(version)
 
 
-@router.get("/v1/route")
-async def read_route(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> RouteOut:
+@router.get("/v1/route", responses=NOT_FOUND)
+async def read_route(
+    principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL
+) -> RouteOut:
     """Show who answers a channel."""
     view = here.registry.routes()[here.own_channel(principal, channel)]
     return RouteOut.of(view, here.engine.resident())
 
 
-@router.put("/v1/route", openapi_extra=documented(ChannelRouteIn))
-async def change_route(
-    principal: Admin,
-    here: Here,
-    body: Annotated[ChannelRouteIn, Depends(json_body(ChannelRouteIn))],
-) -> RouteOut:
+@router.put("/v1/route", responses=NOT_CHANGED)
+async def change_route(principal: Admin, here: Here, body: ChannelRouteIn) -> RouteOut:
     """Replace a channel's route; live `base` takes every adapter out of the way."""
     view = await here.registry.set_route(
         here.own_channel(principal, body.channel),
@@ -139,10 +131,8 @@ async def change_route(
     return RouteOut.of(view, here.engine.resident())
 
 
-@router.post("/v1/rollback", openapi_extra=documented(RollbackIn))
-async def rollback(
-    principal: Admin, here: Here, body: Annotated[RollbackIn, Depends(json_body(RollbackIn))]
-) -> SwapOut:
+@router.post("/v1/rollback", responses=NOT_CHANGED)
+async def rollback(principal: Admin, here: Here, body: RollbackIn) -> SwapOut:
     """Put the version before back, at once; started answers end on theirs."""
     channel = here.own_channel(principal, body.channel)
     swap = await here.registry.rollback(channel, actor=principal.name, reason=body.reason)

@@ -133,16 +133,22 @@ def _check_depth(value: dict[str, Any]) -> None:
         raise BodyError(_TOO_DEEP) from None
 
 
-def json_body(model: type[Model]) -> Callable[[Request], Awaitable[Model]]:
-    """Make a dependency that reads the body as `model`.
+def body_reader(kind: Any) -> Callable[[Request], Awaitable[Any]]:
+    """Make a dependency that reads the body: as `kind` if that is a model, else as any object.
 
     Raises `BodyError`, or `InvalidInputError`, which names fields and never what was sent.
     """
 
-    async def read(request: Request) -> Model:
-        return parsed(model, await read_object(request))
+    async def read(request: Request) -> Any:
+        value = await read_object(request)
+        return parsed(kind, value) if is_model(kind) else value
 
     return read
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a body of that annotation is checked as a model."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def parsed(model: type[Model], value: Mapping[str, Any]) -> Model:
@@ -151,9 +157,3 @@ def parsed(model: type[Model], value: Mapping[str, Any]) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         raise InvalidInputError(problems(error, model)) from None
-
-
-def documented(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads its body through `json_body(model)`."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -1,12 +1,22 @@
 """Chat, completions and models, as OpenAI has them: vLLM's own serving layer answers."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Request, Response
 
 from feedback.names import user_problem
-from server.api.body import read_object
-from server.api.dependencies import application, services
+from server.api.dependencies import PURPOSE_HEADER, App, Here, ModelPath, Purpose
+from server.api.errors import errors
+from server.api.openai_requests import ChatBody, CompletionBody
+from server.api.openai_responses import (
+    ChatCompletion,
+    Completion,
+    ModelCard,
+    ModelList,
+    answered,
+)
+from server.api.routes import api_router
 from server.auth.keys import Principal
 from server.engine.base import Endpoint
 from server.engine.requests.rules import with_whole_numbers
@@ -14,44 +24,53 @@ from server.errors import LeftOutError, LimitError
 from server.services import Services
 from server.serving.exchange import Mode
 
-PURPOSE_HEADER = "x-pawl-purpose"
-router = APIRouter(tags=["chat"])
+router = api_router("chat")
 
-App = Annotated[Principal, Depends(application)]
-Here = Annotated[Services, Depends(services)]
+REFUSED = errors(404, 500)
+"""No such channel or version; an engine that fails."""
+CHAT = answered(ChatCompletion, "a chat completion chunk")
+COMPLETION = answered(Completion, "a text completion with a part of the text")
 
 
-@router.post("/v1/chat/completions")
-async def chat_completions(request: Request, principal: App, here: Here) -> Response:
+@router.post("/v1/chat/completions", responses={**CHAT, **REFUSED})
+async def chat_completions(
+    request: Request, principal: App, here: Here, body: ChatBody, purpose: Purpose = None
+) -> Response:
     """Answer a conversation; `model` is a channel, or one version of it (`pawl@base`)."""
-    return await _answer(request, "chat", principal, here)
+    return await _answer(request, "chat", body, principal, here, purpose)
 
 
-@router.post("/v1/completions")
-async def completions(request: Request, principal: App, here: Here) -> Response:
+@router.post("/v1/completions", responses={**COMPLETION, **REFUSED})
+async def completions(
+    request: Request, principal: App, here: Here, body: CompletionBody, purpose: Purpose = None
+) -> Response:
     """Continue a text."""
-    return await _answer(request, "completion", principal, here)
+    return await _answer(request, "completion", body, principal, here, purpose)
 
 
 async def _answer(
-    request: Request, endpoint: Endpoint, principal: Principal, here: Services
+    request: Request,
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    principal: Principal,
+    here: Services,
+    purpose: str | None,
 ) -> Response:
-    body = await read_request(request, here)
     return await here.serving.answer(
         request,
         endpoint=endpoint,
-        body=body,
+        body=checked_request(body, here),
         principal=principal,
-        mode=_mode(request, principal),
+        mode=_mode(purpose, principal),
     )
 
 
-async def read_request(request: Request, here: Services) -> dict[str, Any]:
+def checked_request(asked: Mapping[str, Any], here: Services) -> dict[str, Any]:
     """The body of a request that names a model, and a user whom the log can keep.
 
-    What else it may ask for is the engine's rule.
+    What else it may ask for is the engine's rule. Raises `LimitError`.
     """
-    body = with_whole_numbers(await read_object(request))
+    body = with_whole_numbers(asked)
     if not isinstance(body.get("model"), str):
         raise LimitError("model", "must name a channel, such as 'pawl'")
     problem = user_problem(body.get("user"), here.settings.feedback.name_max)
@@ -60,12 +79,11 @@ async def read_request(request: Request, here: Services) -> dict[str, Any]:
     return body
 
 
-def _mode(request: Request, principal: Principal) -> Mode:
+def _mode(purpose: str | None, principal: Principal) -> Mode:
     """What the request is for, as its sender marks it; raises `LimitError` for an unknown mark.
 
     Only an administrator may mark traffic as our own evaluation.
     """
-    purpose = request.headers.get(PURPOSE_HEADER)
     if purpose is None:
         return "live"
     if purpose == "background":
@@ -76,20 +94,20 @@ def _mode(request: Request, principal: Principal) -> Mode:
     raise LimitError(PURPOSE_HEADER, "must be 'background' or 'evaluation', or be left out")
 
 
-@router.post("/v1/responses")
+@router.post("/v1/responses", include_in_schema=False)
 async def responses(principal: App) -> Response:
     """Say that the Responses API is left out."""
     del principal
     raise LeftOutError("the Responses API", "POST /v1/chat/completions")
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=ModelList)
 async def models(principal: App, here: Here) -> dict[str, Any]:
     """List the channels and the versions that can answer, adapters with `root` and `parent`."""
     return {"object": "list", "data": here.model_list(principal)}
 
 
-@router.get("/v1/models/{model:path}")
-async def model(model: str, principal: App, here: Here) -> dict[str, Any]:
+@router.get("/v1/models/{model:path}", response_model=ModelCard, responses=errors(404))
+async def model(model: ModelPath, principal: App, here: Here) -> dict[str, Any]:
     """One card of the list, by its id."""
     return here.model_card(principal, model)

@@ -1,18 +1,14 @@
 """`POST /v1/clock`: lets time pass. Mounted only with `server.adjustable_clock` on loopback."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.clock import AdjustableClock
-from server.api.body import documented, json_body
-from server.api.dependencies import administrator, services
-from server.auth.keys import Principal
-from server.services import Services
+from server.api.dependencies import Admin, Here
+from server.api.routes import api_router
 
-router = APIRouter(tags=["clock"])
+router = api_router("clock")
 
 
 class ClockIn(BaseModel):
@@ -29,12 +25,8 @@ class ClockOut(BaseModel):
     now: datetime
 
 
-@router.post("/v1/clock", openapi_extra=documented(ClockIn))
-async def advance(
-    principal: Annotated[Principal, Depends(administrator)],
-    here: Annotated[Services, Depends(services)],
-    body: Annotated[ClockIn, Depends(json_body(ClockIn))],
-) -> ClockOut:
+@router.post("/v1/clock")
+async def advance(principal: Admin, here: Here, body: ClockIn) -> ClockOut:
     """Move the clock forward; the scheduler notices by itself."""
     del principal
     assert isinstance(here.clock, AdjustableClock)  # noqa: S101  (mounted only then)

@@ -1,26 +1,29 @@
 """`POST /v1/comparisons`: two answers to one request, blind."""
 
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Request, Response
 
 from adapters.routing.comparison import Between
-from server.api.chat import PURPOSE_HEADER, read_request
-from server.api.dependencies import application, services
-from server.auth.keys import Principal
+from server.api.chat import checked_request
+from server.api.dependencies import PURPOSE_HEADER, App, Here
+from server.api.errors import errors
+from server.api.openai_requests import ComparisonBody
+from server.api.openai_responses import Comparison, answered
+from server.api.routes import api_router
 from server.errors import LimitError
-from server.services import Services
 
-router = APIRouter(tags=["chat"])
+router = api_router("chat")
 
-App = Annotated[Principal, Depends(application)]
-Here = Annotated[Services, Depends(services)]
+COMPARISON = answered(
+    Comparison, '`{"side": "a", "chunk": …}`, the chunk a chat completion\'s', told=False
+)
 
 
-@router.post("/v1/comparisons")
-async def compare(request: Request, principal: App, here: Here) -> Response:
+@router.post("/v1/comparisons", responses={**COMPARISON, **errors(404, 409, 500)})
+async def compare(request: Request, principal: App, here: Here, asked: ComparisonBody) -> Response:
     """Answer a conversation twice; rate with a `preference` for one side over the other."""
-    body = await read_request(request, here)
+    body = checked_request(asked, here)
     between = _between(body.pop("between", None))
     if "@" in body["model"]:
         raise LimitError("model", "must name a channel alone: the versions are not told")

@@ -1,15 +1,38 @@
-"""What routes are given: the services of this app, and who asks."""
+"""What routes are given: the services of this app, who asks, and parameters that many have.
+
+`App`, `Admin`, `Operator` and `Judge` are whoever asks, by what they may; `Here` is this app.
+"""
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Path, Query, Request, Security
+from fastapi.security import HTTPBearer
 
 from feedback.errors import FeedbackTokenError
 from feedback.feedback_tokens import FeedbackGrant, is_feedback_token
 from server.auth.keys import Principal, bearer
 from server.auth.local_requests import came_through_proxy, names_this_machine
-from server.errors import HostError, LimitError, ProxyError
+from server.errors import HostError, LimitError, PermissionDeniedError, ProxyError
 from server.services import Services
+
+KEY = HTTPBearer(
+    scheme_name="key",
+    bearerFormat="pawl_…",
+    auto_error=False,
+    description=(
+        "A key made with `pawl keys create` or `POST /v1/keys`. The role that an operation needs "
+        "stands beside it: `app`, `admin` (may all that `app` may) or `operator` (an administrator "
+        "of all tenants). While no key was ever made, requests of this machine need none."
+    ),
+)
+FEEDBACK_TOKEN = HTTPBearer(
+    scheme_name="feedback_token",
+    auto_error=False,
+    description="A token of `POST /v1/feedback-tokens`: feedback on one interaction, for a while.",
+)
+"""Described to clients by these; what they send is read below."""
+
+PURPOSE_HEADER = "x-pawl-purpose"
 
 # Routes' dependencies are coroutines though they wait for nothing: FastAPI would give each call of
 # a plain function to a thread.
@@ -21,7 +44,12 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def principal(request: Request, here: Annotated[Services, Depends(services)]) -> Principal:
+Here = Annotated[Services, Depends(services)]
+
+
+async def principal(
+    request: Request, here: Here, _key: Annotated[object, Security(KEY)]
+) -> Principal:
     """Who asks; raises `AuthenticationError`.
 
     While everybody may in, see `_check_local`.
@@ -54,7 +82,10 @@ def _check_local(request: Request, here: Services) -> None:
 
 
 async def judge(
-    request: Request, here: Annotated[Services, Depends(services)]
+    request: Request,
+    here: Here,
+    _key: Annotated[object, Security(KEY, scopes=["app"])],
+    _token: Annotated[object, Security(FEEDBACK_TOKEN)],
 ) -> Principal | FeedbackGrant:
     """Who may send feedback: an application, or whoever holds a feedback token.
 
@@ -84,3 +115,34 @@ async def administrator(who: Annotated[Principal, Depends(principal)]) -> Princi
     """Somebody with the role `admin`."""
     who.require("admin")
     return who
+
+
+async def operator(who: Annotated[Principal, Depends(administrator)]) -> Principal:
+    """Somebody who may act for every tenant."""
+    if not who.operator:
+        raise PermissionDeniedError("operator")
+    return who
+
+
+App = Annotated[Principal, Security(application, scopes=["app"])]
+Admin = Annotated[Principal, Security(administrator, scopes=["admin"])]
+Operator = Annotated[Principal, Security(operator, scopes=["operator"])]
+Judge = Annotated[Principal | FeedbackGrant, Depends(judge)]
+
+ChannelQuery = Annotated[str, Query(description="The channel, if it is yours to run.")]
+VersionPath = Annotated[str, Path(description="The version's name, such as 2026-w47-3f9c1a.")]
+ModelPath = Annotated[str, Path(description="An id of the list of models, such as pawl@base.")]
+InteractionPath = Annotated[str, Path(description="The interaction's id: that of the answer.")]
+FeedbackPath = Annotated[str, Path(description="The id that POST /v1/feedback gave.")]
+KeyPath = Annotated[str, Path(description="The key's id, as in GET /v1/keys.")]
+RunPath = Annotated[str, Path(description="The run's id, as in GET /v1/runs.")]
+Purpose = Annotated[
+    str | None,
+    Header(
+        alias=PURPOSE_HEADER,
+        description=(
+            "`background`: no person asked (titles, tags); recorded and never trained on. "
+            "`evaluation` (role `admin`): traffic of your own. Leave it out otherwise."
+        ),
+    ),
+]

@@ -1,27 +1,16 @@
 """`POST /v1/feedback`, `DELETE /v1/feedback/{id}`, and `POST /v1/feedback-tokens` for browsers."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
-
 from feedback.feedback_tokens import FeedbackGrant
 from feedback.schemas import FeedbackIn, FeedbackStored, FeedbackTokenIn, FeedbackTokenOut
-from server.api.body import documented, json_body
-from server.api.dependencies import application, judge, services
-from server.auth.keys import Principal
-from server.services import Services
+from server.api.dependencies import App, FeedbackPath, Here, Judge
+from server.api.errors import errors
+from server.api.routes import api_router
 
-router = APIRouter(tags=["feedback"])
-
-App = Annotated[Principal, Depends(application)]
-Judge = Annotated[Principal | FeedbackGrant, Depends(judge)]
-Here = Annotated[Services, Depends(services)]
+router = api_router("feedback")
 
 
-@router.post("/v1/feedback", openapi_extra=documented(FeedbackIn))
-async def give_feedback(
-    who: Judge, here: Here, body: Annotated[FeedbackIn, Depends(json_body(FeedbackIn))]
-) -> FeedbackStored:
+@router.post("/v1/feedback", responses=errors(404, 409))
+async def give_feedback(who: Judge, here: Here, body: FeedbackIn) -> FeedbackStored:
     """Judge an answer, or take that back (value null). Acknowledged only when it is durable."""
     if isinstance(who, FeedbackGrant):
         return FeedbackStored(feedback_id=await here.feedback.submit_by_token(who, body))
@@ -29,8 +18,8 @@ async def give_feedback(
     return FeedbackStored(feedback_id=identifier)
 
 
-@router.delete("/v1/feedback/{feedback_id:path}")
-async def take_back(feedback_id: str, who: Judge, here: Here) -> FeedbackStored:
+@router.delete("/v1/feedback/{feedback_id:path}", responses=errors(404))
+async def take_back(feedback_id: FeedbackPath, who: Judge, here: Here) -> FeedbackStored:
     """Take one judgement back. Acknowledged only when that is durable; again is the same."""
     if isinstance(who, FeedbackGrant):
         identifier = await here.feedback.take_back_by_token(who, feedback_id)
@@ -39,11 +28,7 @@ async def take_back(feedback_id: str, who: Judge, here: Here) -> FeedbackStored:
     return FeedbackStored(feedback_id=identifier)
 
 
-@router.post("/v1/feedback-tokens", openapi_extra=documented(FeedbackTokenIn))
-async def make_token(
-    principal: App,
-    here: Here,
-    body: Annotated[FeedbackTokenIn, Depends(json_body(FeedbackTokenIn))],
-) -> FeedbackTokenOut:
+@router.post("/v1/feedback-tokens", responses=errors(404))
+async def make_token(principal: App, here: Here, body: FeedbackTokenIn) -> FeedbackTokenOut:
     """Give out leave to judge one answer, for a browser that must not hold the key."""
     return here.feedback.token(principal.tenant, body)

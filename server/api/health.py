@@ -3,27 +3,56 @@
 `GET /openapi.json` is not: it wants a key.
 """
 
-from typing import Annotated, Any
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
 
-from server.api.dependencies import application, services
-from server.auth.keys import Principal
-from server.services import Services
+from server.api.dependencies import App, Here
+from server.api.errors import Responses
+from server.api.routes import api_router
 
-router = APIRouter(tags=["health"])
-
-Here = Annotated[Services, Depends(services)]
+router = api_router("health")
 
 
-@router.get("/health/live")
+class LiveOut(BaseModel):
+    """The event loop answers."""
+
+    status: Literal["ok"]
+
+
+class ReadyOut(BaseModel):
+    """Whether requests are answered, and what stands in the way."""
+
+    ready: bool
+    engine: Literal["ok", "dead"]
+    route: Literal["ok", "unknown"]
+    adapters: Literal["ok", "missing"]
+    draining: bool
+    database: Literal["ok", "degraded"]
+
+
+NOT_READY: Responses = {
+    503: {"model": ReadyOut, "description": "Not ready: send requests elsewhere."}
+}
+
+
+EXPOSITION: Responses = {
+    200: {
+        "description": "Prometheus's text format.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get("/health/live", response_model=LiveOut)
 async def live() -> dict[str, str]:
     """Say that the event loop answers."""
     return {"status": "ok"}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", response_model=ReadyOut, responses=NOT_READY)
 async def ready(here: Here, response: Response) -> dict[str, Any]:
     """Say whether requests are answered: the engine lives, no drain, a route is known (law 7)."""
     report = await here.readiness()
@@ -32,16 +61,14 @@ async def ready(here: Here, response: Response) -> dict[str, Any]:
     return report
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses=EXPOSITION)
 async def metrics(here: Here) -> Response:
     """Give vLLM's metrics, unchanged, and ours."""
     return Response(here.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/openapi.json", include_in_schema=False)
-async def openapi(
-    request: Request, principal: Annotated[Principal, Depends(application)]
-) -> dict[str, Any]:
+@router.get("/openapi.json")
+async def openapi(request: Request, principal: App) -> dict[str, Any]:
     """Describe the API."""
     del principal
     description: dict[str, Any] = request.app.openapi()

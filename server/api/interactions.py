@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Depends
+from typing import Any
 
 from feedback.schemas import (
     InteractionIn,
@@ -15,38 +13,38 @@ from feedback.schemas import (
     InteractionStored,
     RowError,
 )
-from server.api.body import documented, json_body, parsed
-from server.api.dependencies import application, services
+from server.api.body import parsed
+from server.api.dependencies import App, Here, InteractionPath
+from server.api.errors import errors
+from server.api.routes import api_router
 from server.auth.keys import Principal
 from server.error_status import field_of, status_of
 from server.services import Services
 
-router = APIRouter(tags=["feedback"])
+router = api_router("feedback")
 
-App = Annotated[Principal, Depends(application)]
-Here = Annotated[Services, Depends(services)]
 OUR_FAULT = 500
 
 
-@router.post("/v1/interactions", openapi_extra=documented(InteractionIn))
-async def record_interaction(
-    principal: App, here: Here, body: Annotated[InteractionIn, Depends(json_body(InteractionIn))]
-) -> InteractionStored:
+@router.post("/v1/interactions", responses=errors(404, 409))
+async def record_interaction(principal: App, here: Here, body: InteractionIn) -> InteractionStored:
     """Record what another model answered, so that it can be rated."""
     return await _record(principal, here, body)
 
 
-@router.post("/v1/interactions/batch", openapi_extra=documented(InteractionsIn))
+@router.post("/v1/interactions/batch")
 async def record_interactions(
-    principal: App, here: Here, body: Annotated[InteractionsIn, Depends(json_body(InteractionsIn))]
+    principal: App, here: Here, body: InteractionsIn
 ) -> InteractionsStored:
     """Record several; one that is refused does not keep the others out."""
     rows = (_record_or_refuse(principal, here, row) for row in body.interactions)
     return InteractionsStored(results=await asyncio.gather(*rows))
 
 
-@router.get("/v1/interactions/{identifier}")
-async def read_interaction(identifier: str, principal: App, here: Here) -> InteractionOut:
+@router.get("/v1/interactions/{identifier}", responses=errors(404))
+async def read_interaction(
+    identifier: InteractionPath, principal: App, here: Here
+) -> InteractionOut:
     """Read one interaction with the feedback it got."""
     return await here.feedback.interaction(principal.tenant, identifier)
 

@@ -1,23 +1,18 @@
 """`GET|POST /v1/keys`, `DELETE /v1/keys/{id}`: keys of applications and administrators."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.names import TENANT_FORM
-from server.api.body import documented, json_body
-from server.api.dependencies import administrator, services
-from server.auth.keys import Principal
+from server.api.dependencies import Admin, Here, KeyPath
+from server.api.errors import errors
+from server.api.routes import api_router
 from server.errors import PermissionDeniedError
 from server.models import ApiKey
-from server.services import Services
 
-router = APIRouter(tags=["keys"])
-
-Admin = Annotated[Principal, Depends(administrator)]
-Here = Annotated[Services, Depends(services)]
+router = api_router("keys")
 
 
 class KeyIn(BaseModel):
@@ -45,10 +40,8 @@ class KeyMade(KeyOut):
     key: str
 
 
-@router.post("/v1/keys", openapi_extra=documented(KeyIn))
-async def make_key(
-    principal: Admin, here: Here, body: Annotated[KeyIn, Depends(json_body(KeyIn))]
-) -> KeyMade:
+@router.post("/v1/keys")
+async def make_key(principal: Admin, here: Here, body: KeyIn) -> KeyMade:
     """Make a key."""
     tenant = body.tenant or principal.tenant
     if not principal.may_use(tenant):
@@ -64,8 +57,8 @@ async def list_keys(principal: Admin, here: Here) -> list[KeyOut]:
     return [_out(row) for row in await here.keys.keys(tenant)]
 
 
-@router.delete("/v1/keys/{identifier}", status_code=204)
-async def revoke_key(identifier: str, principal: Admin, here: Here) -> None:
+@router.delete("/v1/keys/{identifier}", status_code=204, responses=errors(404))
+async def revoke_key(identifier: KeyPath, principal: Admin, here: Here) -> None:
     """End a key at once."""
     await here.keys.revoke(identifier, None if principal.operator else principal.tenant)
 

@@ -1,26 +1,30 @@
 """Weekly runs and the pairs they train on: `/v1/runs`, `/v1/pairs`."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from common.json_values import PlainText
-from retrain.schemas import PlanOut, RunOut
-from server.api.body import documented, json_body
-from server.api.dependencies import administrator, services
-from server.auth.keys import Principal
+from retrain.schemas import ExportFormat, PlanOut, RunOut
+from server.api.dependencies import Admin, ChannelQuery, Here, RunPath
+from server.api.errors import Responses, errors
+from server.api.routes import api_router
 from server.errors import NotRunningError
-from server.services import Services
 from server.settings import DEFAULT_CHANNEL
 
-router = APIRouter(tags=["runs"])
+router = api_router("runs")
 
-Admin = Annotated[Principal, Depends(administrator)]
-Here = Annotated[Services, Depends(services)]
+NOT_FOUND = errors(404)
+EXPORTED: Responses = {
+    200: {
+        "description": "One pair a line.",
+        "content": {"application/jsonl": {"schema": {"type": "string"}}},
+    }
+}
 
 
 class RunIn(BaseModel):
@@ -32,16 +36,16 @@ class RunIn(BaseModel):
     slot: PlainText | None = None
 
 
-@router.get("/v1/runs")
-async def list_runs(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> list[RunOut]:
+@router.get("/v1/runs", responses=NOT_FOUND)
+async def list_runs(
+    principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL
+) -> list[RunOut]:
     """List a channel's runs, newest first."""
     return await here.runs.runs(here.own_channel(principal, channel))
 
 
-@router.post("/v1/runs", openapi_extra=documented(RunIn), status_code=202)
-async def start_run(
-    principal: Admin, here: Here, body: Annotated[RunIn, Depends(json_body(RunIn))]
-) -> RunOut:
+@router.post("/v1/runs", status_code=202, responses=errors(404, 409))
+async def start_run(principal: Admin, here: Here, body: RunIn) -> RunOut:
     """Start a run by hand; it goes on after the answer."""
     channel = here.own_channel(principal, body.channel)
     if not here.engine.alive():
@@ -49,38 +53,42 @@ async def start_run(
     return await here.runs.start_run(channel, slot=body.slot, trigger="manual")
 
 
-@router.get("/v1/runs/{run}")
-async def read_run(run: str, principal: Admin, here: Here) -> RunOut:
+@router.get("/v1/runs/{run}", responses=NOT_FOUND)
+async def read_run(run: RunPath, principal: Admin, here: Here) -> RunOut:
     """Show a run: its step, figures, verdict and reasons."""
     return await here.own_run(principal, run)
 
 
-@router.post("/v1/runs/{run}/cancel")
-async def cancel_run(run: str, principal: Admin, here: Here) -> RunOut:
+@router.post("/v1/runs/{run}/cancel", responses=errors(404, 409))
+async def cancel_run(run: RunPath, principal: Admin, here: Here) -> RunOut:
     """Stop a run at whatever step it is."""
     await here.own_run(principal, run)
     return await here.runs.cancel(run)
 
 
-@router.get("/v1/runs/{run}/answers")
-async def run_answers(run: str, principal: Admin, here: Here) -> list[dict[str, Any]]:
+@router.get("/v1/runs/{run}/answers", responses=NOT_FOUND)
+async def run_answers(run: RunPath, principal: Admin, here: Here) -> list[dict[str, Any]]:
     """Give every row of a run's evaluation: what each arm answered, and the judge's score."""
     await here.own_run(principal, run)
     return [row async for row in here.runs.answers(run)]
 
 
-@router.get("/v1/pairs")
-async def plan(principal: Admin, here: Here, channel: str = DEFAULT_CHANNEL) -> PlanOut:
+@router.get("/v1/pairs", responses=NOT_FOUND)
+async def plan(principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL) -> PlanOut:
     """Say what a run would train on, and what it would leave out and why. Changes nothing."""
     return await here.runs.dry_run(here.own_channel(principal, channel))
 
 
-@router.get("/v1/pairs/export")
+@router.get(
+    "/v1/pairs/export",
+    response_class=StreamingResponse,
+    responses={**EXPORTED, **errors(404, 422)},
+)
 async def export_pairs(
     principal: Admin,
     here: Here,
-    channel: str = DEFAULT_CHANNEL,
-    format: Literal["trl", "openai"] = "trl",  # noqa: A002  (the parameter's public name)
+    channel: ChannelQuery = DEFAULT_CHANNEL,
+    format: Annotated[ExportFormat, Query(description="Whose form")] = "trl",  # noqa: A002  (the parameter's public name)
 ) -> StreamingResponse:
     """Stream the pairs as JSON lines, as TRL or as OpenAI's preference format takes them."""
     pairs = here.runs.export(here.own_channel(principal, channel), format)

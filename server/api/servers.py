@@ -1,18 +1,10 @@
 """`GET /v1/servers`: the servers that share this one's database."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
-
 from adapters.schemas import ServerOut
-from server.api.dependencies import administrator, services
-from server.auth.keys import Principal
-from server.services import Services
+from server.api.dependencies import Admin, Here
+from server.api.routes import api_router
 
-router = APIRouter(tags=["servers"])
-
-Admin = Annotated[Principal, Depends(administrator)]
-Here = Annotated[Services, Depends(services)]
+router = api_router("servers")
 
 
 @router.get("/v1/servers")

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from feedback.answer_parts import AnswerParts
 from retrain.ports import Answer, ChatError, ChatUnavailableError
-from server.api.chat import PURPOSE_HEADER
+from server.api.dependencies import PURPOSE_HEADER
 
 TIMEOUT_SECONDS = 300.0
 """For one whole answer: one that is starved or stuck must not keep a run and its lease for ever."""

@@ -10,6 +10,7 @@ from prometheus_client import (
 
 from adapters.names import BASE
 from feedback.records import InteractionRecord
+from feedback.visibility import visibility
 from server.metrics.buckets import BY_VERSION, DURATION_BUCKETS, FIRST_TOKEN_BUCKETS
 
 
@@ -60,7 +61,7 @@ class ServingMetrics:
 
         A comparison's sides are counted without their versions: their lengths would tell them.
         """
-        version = "" if record.comparison else record.version or ""
+        version = visibility(record.comparison).version(record.version) or ""
         labels = (record.channel, version)
         self.requests.labels(
             *labels, record.role, record.mode, record.endpoint, record.status

@@ -140,7 +140,10 @@ class Comparisons:
             self._serving.relay(side, stream) for side, stream in zip(sides, streams, strict=True)
         ]
         return RecordedStream(
-            merged(relays), sources=streams, abandon=lambda: self._abandon(sides), headers={}
+            merged(relays),
+            sources=streams,
+            abandon=lambda: self._abandon(sides),
+            headers=_headers(sides),
         )
 
     def _abandon(self, sides: list[Exchange]) -> None:
@@ -157,7 +160,8 @@ class Comparisons:
         await asyncio.gather(*settled)
         if any(response.status >= ERROR_STATUS for response in responses):
             return _refusal(responses)
-        return Response(_body(sides, responses), media_type="application/json")
+        body = _body(sides, responses)
+        return Response(body, headers=_headers(sides), media_type="application/json")
 
 
 async def _answers(calls: list[Coroutine[Any, Any, EngineResponse]]) -> list[EngineResponse]:
@@ -178,6 +182,11 @@ async def _stopped(task: asyncio.Future[EngineResponse]) -> None:
     stream = task.result().stream
     if stream is not None:
         await stream.aclose()
+
+
+def _headers(sides: list[Exchange]) -> dict[str, str]:
+    """What may be told of both sides: by `feedback.visibility`, nothing."""
+    return {name: value for side in sides for name, value in side.headers.items()}
 
 
 def _refusal(responses: list[EngineResponse]) -> Response:

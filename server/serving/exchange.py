@@ -11,6 +11,7 @@ from uuid import UUID
 from adapters.routing.route import Resolved
 from feedback.answer_parts import has_parts
 from feedback.records import ChoiceRecord, InteractionRecord, conversation_hash
+from feedback.visibility import visibility
 from server.auth.keys import Principal
 from server.engine.base import Endpoint, EngineCall, EngineResponse, Tap
 from server.engine.errors import NotFiniteError
@@ -72,18 +73,19 @@ class Exchange:
 
     @property
     def shown_model(self) -> str:
-        """The response's `model`; for a side of a comparison only the channel, to keep it blind."""
-        blind = self.record.comparison is not None
-        return self.resolved.channel if blind else self.resolved.model_label
+        """The response's `model`; for an undecided side of a comparison only the channel."""
+        told = visibility(self.record.comparison)
+        return told.model(self.resolved.channel, self.resolved.model_label)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of every response: the version, the interaction's id and the version's role."""
-        return {
+        """Headers of the response: the version, the interaction's id and the version's role."""
+        headers = {
             "x-pawl-version": self.resolved.version,
             "x-pawl-interaction": self.record.id,
             "x-pawl-role": self.resolved.role,
         }
+        return visibility(self.record.comparison).headers(headers)
 
     @property
     def status(self) -> Status:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from feedback.config import FeedbackConfig, MetricConfig
 from feedback.errors import FeedbackNotFoundError, InvalidInputError, StoreUnavailableError
 from feedback.models import Interaction
-from feedback.reading.comparisons import decided_comparisons, is_blind
+from feedback.reading.comparisons import decided_comparisons, is_decided
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import JudgedConversation, judged_conversations
 from feedback.reading.last_words import ALL_EARLIER
@@ -265,4 +265,4 @@ async def test_a_comparison_taken_back_is_undecided_and_stays_open(database: Dat
     assert [one.user[1] for one in found] == ["bob"]
     async with database.read() as session:
         side = next(row for row in log.rows if isinstance(row, Interaction))
-        assert not await is_blind(await session.connection(), side)
+        assert await is_decided(await session.connection(), side)

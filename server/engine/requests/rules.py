@@ -163,6 +163,11 @@ def _checks(endpoint: Endpoint, limits: Limits) -> Mapping[str, Check]:
     return _sampling(limits) | (_chat(limits) if endpoint == "chat" else _completion(limits))
 
 
+def fields_taken(endpoint: Endpoint) -> frozenset[str]:
+    """Every field that a request may have, whatever it may say; for the API's description."""
+    return frozenset({*_checks(endpoint, USUAL_LIMITS), *_NOT_FOR_THE_MODEL, *_ONLY})
+
+
 def _known(body: Mapping[str, Any], allowed: Mapping[str, Check]) -> dict[str, Any]:
     """Return the fields for the engine; null counts as absent, as in OpenAI's API."""
     known = {}

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedback.models import Interaction
-from feedback.reading.comparisons import decided_comparisons, is_blind, preferred
+from feedback.reading.comparisons import decided_comparisons, is_decided, preferred
+from feedback.visibility import visibility
 from server.database.database import Database
 from tests.retrain.log import CHANNEL, Log
 
@@ -139,6 +140,7 @@ async def test_a_side_is_blind_until_the_pair_is_decided(log: Log, database: Dat
         for identifier in (*voted, *rated, plain):
             row = await session.get(Interaction, identifier)
             assert row is not None
-            blind[identifier] = await is_blind(connection, row)
+            decided = await is_decided(connection, row)
+            blind[identifier] = visibility(row.comparison, decided=decided).blind
     hidden = {identifier for identifier, hides in blind.items() if hides}
     assert hidden == set(rated)

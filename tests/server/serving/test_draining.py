@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from server.api.chat import PURPOSE_HEADER
+from server.api.dependencies import PURPOSE_HEADER
 from tests.server.running_app import RunningApp, chat_body
 from tests.waiting import until
 
