@@ -1,10 +1,10 @@
-"""Back-up and restore of a large log, beside a server that chats: `python -m bench.backup`.
+"""Backup and restore of a large log while a server answers chats: `python -m bench.backup`.
 
-The log is filled past the server: interactions with their prompts, answers and token ids, and two
-judgements for each. Then chats run in a closed loop over a fixed number of streams, first alone,
-then beside `pawl backup`, which is a process of its own as operators start it. Restores go into new
-databases of either kind, without a server. The fake engine answers, a token every so often, so that
-the processors have room: what is measured is what a backup takes from it.
+The log is written directly to the database: interactions with their prompts, answers and token ids,
+and two judgements for each. Then chats run in a closed loop over a fixed number of streams, first
+alone, then during `pawl backup` in a separate process. Restores go into new databases of both
+kinds, without a server. The fake engine answers with a delay per token, so that the processors are
+not saturated and the slowdown comes from the backup.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ VOCABULARY, TOKEN_IDS = 4000, 150_000
 PROMPT_TOKENS, ANSWER_TOKENS = 160, 200
 STREAMS, TOKENS, TOKEN_SECONDS = 16, 20, 0.02
 STRETCH = 160
-"""Chats that are driven at a time."""
+"""Chats of one measurement."""
 BATCH = 1000
 MEGABYTE = 1e6
 PAWL = (sys.executable, "-m", "server.cli")
@@ -50,7 +50,7 @@ PAWL = (sys.executable, "-m", "server.cli")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One database: what `pawl backup` and `pawl restore` say, and the chats beside."""
+    """One database: the output of `pawl backup` and `pawl restore`, and the concurrent chats."""
 
     kind: DatabaseKind
     rows: int
@@ -64,7 +64,7 @@ class Measured:
 async def measure(
     folder: Path, kind: DatabaseKind, *, interactions: int, rng: random.Random
 ) -> Measured:
-    """Measure one database; everything lies in `folder`, which is empty."""
+    """Measure one database, with all files in the empty `folder`."""
     data_dir = folder / "data"
     with log_store(kind, data_dir) as store:
         engine = {"PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": str(TOKEN_SECONDS)}
@@ -111,7 +111,7 @@ async def _chat(server: ServerProcess, rng: random.Random) -> Load:
 
 
 async def _pawl(settings: Mapping[str, str], *arguments: str) -> Mapping[str, Any]:
-    """What a command prints as JSON."""
+    """Run a command and return the JSON that it prints."""
     process = await asyncio.create_subprocess_exec(
         *PAWL,
         *arguments,
@@ -129,7 +129,7 @@ async def _pawl(settings: Mapping[str, str], *arguments: str) -> Mapping[str, An
 
 
 class _Texts:
-    """Words and token ids that compress about as far as people's do."""
+    """Random words and token ids that compress about as well as real ones."""
 
     def __init__(self, seed: int) -> None:
         self._draw = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ class _Texts:
 
 
 def _fill(url: str, interactions: int, rng: random.Random) -> int:
-    """Write the log, a transaction for all of it; how many rows."""
+    """Write the log in one transaction and return the number of rows."""
     numbers, rows, texts = iter(range(interactions)), 0, _Texts(rng.getrandbits(32))
     with writing(url) as connection:
         while batch := list(islice(numbers, BATCH)):

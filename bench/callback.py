@@ -1,9 +1,9 @@
 """What the callback costs an application: `python -m bench.callback [--runs 400] [--rounds 7]`.
 
-A LangChain model that answers at once is run without a handler, with one that does nothing, and
-with the callback in each mode, its server answering or stopped. They take turns in rounds; the
-table shows medians over the rounds: the time per run, the processor's time in the application's own
-thread, and what the handler adds to that. The server is a small one in a process of its own.
+A LangChain model that answers at once runs without a handler, with one that does nothing, and with
+the callback in each mode, its server answering or stopped. They alternate in rounds. The table
+shows medians over the rounds: the time per run, the processor time of the application's thread, and
+what the handler adds to it. The server is a small one in a separate process.
 """
 
 import gc
@@ -37,9 +37,10 @@ STOPPED = "live, server stopped"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to run the model, and its times in microseconds a run.
+    """A way to run the model, and its times in microseconds per run.
 
-    `microseconds` are the clock's, `processor` those of the thread that runs the model.
+    `microseconds` is wall-clock time, `processor` the processor time of the thread that runs the
+    model.
     """
 
     name: str
@@ -49,15 +50,15 @@ class Way:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Takes every interaction."""
+    """Accepts every interaction."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Be silent."""
+        """Log nothing."""
 
     def do_POST(self) -> None:
-        """Give each an id."""
+        """Reply with an id for each interaction."""
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         results = [{"inference_id": "chatcmpl-x"} for _ in body["interactions"]]
         content = json.dumps({"results": results}).encode()
@@ -68,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve() -> None:
-    """The process of the small server: prints its port, and ends with its input."""
+    """Run the small server: print its port, and end when standard input is closed."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         print(server.server_address[1], flush=True)
@@ -77,7 +78,7 @@ def serve() -> None:
 
 @contextmanager
 def small_server() -> Iterator[str]:
-    """The address of a server in a process of its own."""
+    """Start the small server in a separate process and yield its URL."""
     command = [sys.executable, "-c", "from bench.callback import serve; serve()"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -89,7 +90,7 @@ def small_server() -> Iterator[str]:
 
 
 def measure(ways: list[Way], *, runs: int, rounds: int) -> None:
-    """Fill in the times; the first round of each warms it up and does not count."""
+    """Measure the times of all ways; the first round is a warm-up and does not count."""
     model = FakeListChatModel(responses=[ANSWER])
     for number in range(rounds + 1):
         for way in ways:
@@ -129,7 +130,7 @@ def _counts(way: Way) -> Mapping[str, int]:
 
 
 def run(*, runs: int, rounds: int) -> list[Row]:
-    """All ways; raises `AssertionError` where a run was lost without being counted."""
+    """Measure all ways. Raises `AssertionError` if a run was lost without being counted."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with small_server() as url:

@@ -1,8 +1,8 @@
 """What a row of the log costs on each database: `python -m bench.databases [--rows 20000]`.
 
-The recorder writes interactions of one choice as the server does, 64 of them waiting at a time. The
-processor's time is this process's, its threads included; PostgreSQL's own comes on top and is shown
-beside it. The syncs are real, so the rate is as much the disk's as the database's.
+The recorder writes interactions with one choice as the server does, 64 concurrently. The processor
+time is that of this process with all its threads; PostgreSQL's own is shown beside it. Writes are
+synced to disk, so the rate depends on the disk as much as on the database.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ TENANT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one database: rows a second, waits in milliseconds, processor's microseconds a row."""
+    """One database: rows a second, waits in milliseconds, processor time in microseconds a row."""
 
     rows_per_second: float
     median_ms: float
@@ -45,7 +45,7 @@ class Cost:
 
 
 def interaction(ids: InteractionIds) -> InteractionRecord:
-    """A request of ordinary size."""
+    """Return a request of ordinary size."""
     now = datetime.now(UTC)
     request = {"model": "pawl", "messages": [{"role": "user", "content": TEXT}]}
     return InteractionRecord(
@@ -69,7 +69,7 @@ def interaction(ids: InteractionIds) -> InteractionRecord:
 
 
 async def measure(kind: DatabaseKind, rows: int) -> Cost:
-    """Write so many rows to a new database."""
+    """Write `rows` rows to a new database."""
     with _new(kind) as (url, server):
         await upgrade(url)
         database = Database(url)
@@ -92,7 +92,7 @@ async def measure(kind: DatabaseKind, rows: int) -> Cost:
 
 
 async def _record(recorder: Recorder, rows: int) -> list[float]:
-    """Seconds that each row waited for its commit."""
+    """Return the seconds that each row waited for its commit."""
     ids, waits = InteractionIds(b"a secret of the benchmark"), []
 
     async def one_after_the_other() -> None:
@@ -120,7 +120,7 @@ def _seconds_of(server: PostgresServer | None) -> float | None:
 
 
 def rows(costs: dict[DatabaseKind, Cost]) -> list[Row]:
-    """The result, a row for each database."""
+    """Return the result, one row for each database."""
     return [
         {
             "database": kind,

@@ -1,12 +1,11 @@
-"""Kills Pawl while feedback pours in: `python -m bench.durability [--database postgresql]`.
+"""Kills Pawl while clients post feedback: `python -m bench.durability [--database postgresql]`.
 
 Clients post feedback, each with an id of its own, in a closed loop. At a random instant the server
-is killed with SIGKILL, started again on the same data, and every post that had no answer is sent
+is killed with SIGKILL and restarted on the same data, and every post without a response is sent
 again with the same id. Then each acknowledged post must be in the log, and each id once. No process
 that the killed server had started may outlive it.
 
-The engine is the fake one unless `--engine vllm` says otherwise: what is tested is the way of the
-feedback, not of the answers.
+The engine is the fake one unless `--engine vllm` is given, since feedback is tested, not answers.
 """
 
 import asyncio
@@ -33,17 +32,17 @@ CLIENTS = 80
 LEAST_IN_FLIGHT = 50
 INTERACTIONS = 20
 SMALL = {"PAWL_ENGINE__DTYPE": "float32", "PAWL_ENGINE__KV_CACHE_GIB": "0.25"}
-"""Has the real engine start quickly; the fake one does not mind."""
+"""Settings with which the real engine starts quickly; the fake one ignores them."""
 KILL_AFTER_SECONDS = (0.05, 0.8)
-"""After the first acknowledgement; the instant is drawn uniformly."""
+"""Seconds from the first acknowledgement to the kill, drawn uniformly from this range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """What one kill met and left; rows were counted before anything was sent again.
+    """The state at one kill and after it, counted before anything was sent again.
 
-    `sent` counts posts by id. `kept` were stored, though the client never heard of it. `processes`
-    were killed or had to end, `orphans` of them did not.
+    `sent` counts posts by id. `kept` posts were stored although the client got no response.
+    `processes` were killed or had to end; `orphans` of them did not end.
     """
 
     sent: int
@@ -57,7 +56,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class _Shot:
-    """What the kill itself met."""
+    """The state at the moment of the kill."""
 
     in_flight: int
     processes: int
@@ -66,7 +65,7 @@ class _Shot:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All kills, and what the log held at the end."""
+    """All kills, and the contents of the log at the end."""
 
     kills: list[Kill]
     sent: int
@@ -77,7 +76,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing acknowledged was lost and nothing doubled, with enough in flight."""
+        """Whether no acknowledged post was lost, none stored twice, and enough were in flight."""
         busy = all(kill.in_flight >= LEAST_IN_FLIGHT for kill in self.kills)
         lost = sum(kill.lost + kill.orphans for kill in self.kills)
         return busy and not (lost or self.missing or self.doubled or self.invented)
@@ -101,14 +100,14 @@ async def run(
     database: DatabaseKind = "sqlite",
     model: Path | None = None,
 ) -> Outcome:
-    """Kill the server `kills` times; what it keeps lies in `folder`.
+    """Kill the server `kills` times.
 
     Args:
-        folder: An empty folder.
-        kills: How often.
+        folder: An empty folder for all data.
+        kills: Number of kills.
         rng: Draws the instants.
-        database: Where the log is; a PostgreSQL is started for it.
-        model: A model's folder for the real engine; without one the fake engine answers.
+        database: The database of the log; a PostgreSQL server is started for it.
+        model: A model's folder for the real engine; None uses the fake engine.
 
     """
     data_dir = folder / "data"
@@ -138,7 +137,7 @@ def _tell(done: int, kills: int) -> None:
 
 
 async def _interactions(server: ServerProcess) -> list[str]:
-    """Ids that can be rated."""
+    """Return ids of interactions to rate."""
     body = {"model": "pawl", "messages": [{"role": "user", "content": "When?"}]}
     async with _session(server) as session:
         return [
@@ -160,7 +159,7 @@ def _bodies(ids: Iterator[int], rated: list[str]) -> Iterator[dict[str, Any]]:
 async def _until_killed(
     server: ServerProcess, posts: _Posts, bodies: Iterator[dict[str, Any]], rng: random.Random
 ) -> _Shot:
-    """Post without a pause until the server is dead; count what it leaves."""
+    """Post without a pause until the server is dead, then count the processes it left."""
     mark = f"TMPDIR={server.started.scratch.name}"
     posts.heard.clear()
     async with _session(server) as session:
@@ -200,7 +199,7 @@ async def _post(session: aiohttp.ClientSession, posts: _Posts, body: dict[str, A
 
 
 async def _send_again(server: ServerProcess, posts: _Posts) -> None:
-    """Send what had no answer again, with the same ids."""
+    """Send the posts without a response again, with the same ids."""
     waiting = sorted(posts.bodies.keys() - posts.acknowledged)
     async with _session(server) as session:
         await asyncio.gather(*(_post(session, posts, posts.bodies[name]) for name in waiting))
@@ -269,7 +268,7 @@ def row(outcome: Outcome, *, database: str, engine: str) -> Row:
 def measure(
     *, kills: int, seed: int, database: DatabaseKind, engine: str = "fake"
 ) -> tuple[Row, bool]:
-    """Kill a server of its own in a new folder: the result as a row, and whether it is good."""
+    """Kill a new server in a new folder; return the result as a row, and whether it is good."""
     with tempfile.TemporaryDirectory(prefix="pawl-durability-") as name:
         folder = Path(name)
         model = _tiny_model(folder / "model") if engine == "vllm" else None
@@ -286,7 +285,7 @@ def _tiny_model(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when something was lost or doubled."""
+    """Print the table; exit with 1 if something was lost or stored twice."""
     made = parser(__doc__)
     made.add_argument("--kills", type=int, default=20)
     made.add_argument("--database", choices=DATABASES, default="sqlite")

@@ -1,10 +1,10 @@
-"""Takes a tiny model of each family through train, vet, load: `python -m bench.families`.
+"""Trains, vets and loads an adapter of each model family: `python -m bench.families`.
 
-Each is trained two steps by the trainer's own code, vetted as the registry vets, and loaded into
-the real vLLM. Good is an adapter that moves the log-probabilities that vLLM gives, to those that
-the trainer's own model gives (so every trained module took effect); or a refusal before anything
-was trained. One process a family, forked after the imports. `--only NAME…` takes some; `--write
-docs/models.md` puts the table into that page.
+A tiny model of each family is trained for two steps by the trainer's own code; the adapter is
+vetted as the registry does and loaded into vLLM. A good outcome is that vLLM's log-probabilities
+change to those of the trainer's model (so every trained module takes effect), or that the family is
+refused before training. Each family has a process of its own, forked after the imports. `--only
+NAME…` selects families; `--write docs/models.md` puts the table into that page.
 """
 
 import json
@@ -29,11 +29,11 @@ from tests.tiny_families import BY_NAME, FAMILIES, Family
 
 BEGIN, END = "<!-- families -->", "<!-- /families -->"
 PATIENCE_SECONDS = 300.0
-"""For one family; an engine that is still silent then is ended."""
+"""Seconds for one family; an engine that has not finished then is killed."""
 
 
 def walk_apart(family: Family) -> Passage:
-    """Walk in a forked process: an engine that dies takes nothing with it."""
+    """Test a family in a forked process, so that an engine that dies ends nothing else."""
     with tempfile.TemporaryDirectory(prefix="pawl-family-") as folder:
         result = Path(folder) / "passage.json"
         child = os.fork()
@@ -54,7 +54,7 @@ def _walk_and_leave(family: Family, folder: Path, result: Path) -> None:
     os.dup2(log, 2)
     try:
         passage = walk(family, folder)
-    except BaseException as error:  # noqa: BLE001  (whatever it is becomes the outcome)
+    except BaseException as error:  # noqa: BLE001  (any error is the outcome)
         traceback.print_exc()
         said = root_cause((folder / "log").read_text(errors="replace"))
         passage = Passage(family.name, outcome=said or type(error).__name__)
@@ -63,7 +63,7 @@ def _walk_and_leave(family: Family, folder: Path, result: Path) -> None:
 
 
 def root_cause(log: str) -> str:
-    """The first error that the log tells of: vLLM's own says only that its engine failed."""
+    """Return the first error in the log; vLLM's own error says only that its engine failed."""
     found = re.findall(r"^(?:\(.*?\] )?\s*(\w+(?:Error|Exception): .+)$", log, re.MULTILINE)
     return str(found[0])[:200] if found else ""
 
@@ -78,7 +78,7 @@ def _ended(child: int) -> bool:
 
 
 def table(passages: Sequence[Passage]) -> list[Row]:
-    """A row a family."""
+    """Return one row for each family."""
     return [
         {
             "family": passage.family,
@@ -93,7 +93,7 @@ def table(passages: Sequence[Passage]) -> list[Row]:
 
 
 def replaced(page: str, rows: Sequence[Row]) -> str:
-    """The page with the table between its two marks. Raises `ValueError` where it lacks them."""
+    """Return the page with the table between its marks. Raises `ValueError` without marks."""
     before, first, rest = page.partition(BEGIN)
     _, last, after = rest.partition(END)
     if not first or not last:
@@ -103,13 +103,14 @@ def replaced(page: str, rows: Sequence[Row]) -> str:
 
 
 def main() -> int:
-    """Walk all, print the table; 1 where a family ended in neither of the two good ways."""
+    """Test all families and print the table; return 1 if a family had no good outcome."""
     arguments = parser(__doc__)
     arguments.add_argument("--only", nargs="+", choices=sorted(BY_NAME), metavar="NAME")
     arguments.add_argument("--write", type=Path, metavar="PAGE", help="put the table into it")
     options = arguments.parse_args()
     warnings.simplefilter("ignore")
-    # vLLM looks at a model's class in a new process, which costs ten seconds; ours is one already.
+    # vLLM inspects a model's class in a new process (`vllm.model_executor.models.registry`), which
+    # takes ten seconds; this process is a new one already.
     registry._run_in_subprocess = lambda look: look()
     chosen = [BY_NAME[name] for name in options.only] if options.only else FAMILIES
     passages = []

@@ -1,12 +1,11 @@
-"""Shows that what was served is what is trained on: `python -m bench.token_ids`.
+"""Shows that training uses exactly the served token ids: `python -m bench.token_ids`.
 
-Law 1. Conversations are answered by the real engine with an adapter live, and one answer of each is
-preferred over another; the log is frozen into a snapshot, and the trainer reads it. Then the ids
-that the engine reported to the client, those in the log, and those in the trainer's batches must be
-the same; the prompt must be what Hugging Face's template gives; and the trainer's model in fp32
-must give each sampled token the log-probability that the engine gave it. All of it twice: with a
-template that puts a newline between turns, and with one that ends a turn with it, which adds a
-token to every answer that is rendered again.
+The real engine answers conversations with a live adapter, and one answer of each is preferred over
+another; the log is frozen into a snapshot, which the trainer reads. The ids that the engine
+reported to the client, those in the log and those in the trainer's batches must be the same; the
+prompt must be what Hugging Face's template renders; and the trainer's model in fp32 must give each
+sampled token the engine's log-probability. It runs with two templates: one with a newline between
+turns, and one whose turns end with a newline, which adds a token to every answer rendered again.
 """
 
 import asyncio
@@ -30,14 +29,14 @@ from tests.tiny_model import make_random_adapter, make_tiny_model
 
 COUNT = 200
 LIMIT = 0.02
-"""Mean absolute difference of log-probabilities, per token, that an answer may have."""
+"""Maximum mean absolute difference of log-probabilities per token of an answer."""
 TURN_END_ID, END_BIAS = 2, 4.5
-"""Added to the end token's logit: the tiny random model would hardly ever end by itself."""
+"""The end token and a bias for its logit, without which the tiny random model rarely ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How many of `conversations` agree; the differences are log-probabilities a token."""
+    """The number of `conversations` that agree; differences are log-probabilities per token."""
 
     conversations: int
     several_turns: int
@@ -52,7 +51,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether law 1 holds."""
+        """Whether the served, logged and trained token ids are the same throughout."""
         equal = {self.prompt_is_the_templates, self.log_holds_the_ids, self.trainer_is_fed_the_ids}
         return equal == {self.conversations} and self.worst_difference <= LIMIT
 
@@ -60,7 +59,7 @@ class Outcome:
 def run_tiny(
     folder: Path, *, count: int, newline_ends_turn: bool, dtype: str = "float32", seed: int = 0
 ) -> Outcome:
-    """Run on a tiny model of random weights that is made in `folder`."""
+    """Run on a tiny model with random weights, created in `folder`."""
     model = make_tiny_model(folder / "model", newline_ends_turn=newline_ends_turn, positions=1024)
     adapter = make_random_adapter(folder / "adapter", base=model, seed=seed + 1)
     bias = {str(TURN_END_ID): END_BIAS}
@@ -77,7 +76,7 @@ def run(
     seed: int = 0,
     bias: Mapping[str, float] | None = None,
 ) -> Outcome:
-    """Serve, log and prepare for training `count` conversations; files lie in `folder`.
+    """Serve, log and prepare for training `count` conversations, with all files in `folder`.
 
     `bias` is added to tokens' logits when they are sampled; log-probabilities are the model's own.
     """
@@ -95,7 +94,7 @@ def run(
 
 
 Logged = dict[str, tuple[tuple[int, ...], dict[int, tuple[int, ...]]]]
-"""By interaction: the prompt's ids, and the sampled ids by choice."""
+"""The prompt's ids and the sampled ids by choice, for each interaction."""
 
 
 def _logged(path: Path) -> Logged:
@@ -126,7 +125,7 @@ def _compare(served: Sequence[Served], side: TrainerSide, logged: Logged) -> Out
 
 
 def _differences(one: Served, side: TrainerSide) -> list[float]:
-    """Mean absolute difference a token, for each of the two answers."""
+    """Return the mean absolute difference per token for each of the two answers."""
     trained = side.pairs[one.pair]
     return [
         sum(abs(a - b) for a, b in zip(choice.logprobs, ours, strict=True)) / len(ours)
@@ -135,7 +134,7 @@ def _differences(one: Served, side: TrainerSide) -> list[float]:
 
 
 def _is_logged(one: Served, logged: Logged) -> bool:
-    """Whether the log holds what was reported, of all choices."""
+    """Return whether the log has the reported ids of all choices."""
     prompt, choices = logged[one.reply.id]
     reported = {index: tuple(choice.token_ids) for index, choice in one.reply.choices.items()}
     return prompt == one.pair.prompt and choices == reported
@@ -147,7 +146,7 @@ def _is_the_templates(one: Served, tokenizer: Any) -> bool:
 
 
 def _survives_rendering(one: Served, tokenizer: Any) -> bool:
-    """Whether rendering the preferred answer's text would give the ids that were sampled."""
+    """Return whether rendering the preferred answer's text would give the sampled ids."""
     messages = for_template(one.conversation.messages)
     answered = [*messages, {"role": "assistant", "content": one.chosen.text}]
     return _rendered(tokenizer, answered, one, generate=False) == one.pair.prompt + one.pair.chosen
@@ -167,7 +166,7 @@ def _rendered(
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when law 1 is broken."""
+    """Print the table; exit with 1 if served and trained token ids differ."""
     made = parser(__doc__)
     made.add_argument("--conversations", type=int, default=COUNT)
     made.add_argument("--dtype", default="float32", help="the engine's; the trainer's is fp32")

@@ -36,7 +36,7 @@ def demo(
     if context.invoked_subcommand is not None:
         return
     if weeks is not None and rollout == RolloutChoice.CANARY:
-        raise typer.BadParameter("--rollout canary has a fixed number of weeks: omit --weeks")
+        raise typer.BadParameter("--rollout canary has weeks of its own: leave --weeks out")
     # Imported here: torch and matplotlib take seconds, and every other command would pay for them.
     from rich.console import Console  # noqa: PLC0415
 

@@ -1,1 +1,1 @@
-"""Attacks on a running server, and what others notice of them: `python -m bench.attacks`."""
+"""Attacks a running server and measures the effect on other clients: `python -m bench.attacks`."""

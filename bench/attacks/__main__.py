@@ -1,6 +1,6 @@
-"""Attacks a server of its own, one attack after another, and says what others noticed."""
+"""Runs each attack against a server of its own and prints the effect on other clients."""
 
 from bench.attacks.run import main
 
-# Apart from `run`: a process that multiprocessing spawns does not import a package's `__main__`.
+# Separate from `run`, because a spawned process does not import a package's `__main__`.
 main()

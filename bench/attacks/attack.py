@@ -1,4 +1,4 @@
-"""What an attack is, and what it may know of the server that it is run against."""
+"""The definition of an attack, and what it knows about the attacked server."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,32 +12,32 @@ class Target:
 
     port: int
     feedback_token: str
-    """What a browser has: it may rate one answer."""
+    """A browser's token, which may rate one answer."""
     inference_id: str
     """The answer that the token is for."""
     large_answer: str
     """The path of an answer of 730 kB."""
     app_key: str
-    """What an application has."""
+    """An application's key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
     """One attack. `run` returns what the attacker saw, and raises `AttackError` if it worked.
 
-    It is run in a process of its own, so it must be a function of a module. What others notice is
-    measured outside; the attack itself judges only what it alone can see.
+    `run` is called in a process of its own, so it must be a module-level function. The effect on
+    others is measured outside; the attack judges only what it alone can see.
     """
 
     case: str
-    """The name of the kind, as `--only` takes it."""
+    """The name of the kind, for the option `--only`."""
     name: str
     run: Callable[[Target], str]
     settings: Mapping[str, str] = field(default_factory=dict)
     """`PAWL_...` variables of the attacked server."""
     real_engine: bool = False
-    """Whether vLLM answers, on a tiny model; then others ask for structured answers too."""
+    """Whether vLLM answers, on a tiny model; other clients then ask for structured answers too."""
 
 
 class AttackError(Exception):
-    """The attack got what it wanted; the message says what."""
+    """The attack succeeded; the message says how."""

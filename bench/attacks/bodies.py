@@ -31,7 +31,7 @@ def _filled(piece: Callable[[int], str]) -> list[str]:
 
 
 def unknown_fields(target: Target) -> str:
-    """A browser's token and 90,000 fields that there are not."""
+    """Send 90,000 unknown fields with a browser's token."""
     body = dict.fromkeys(_filled(lambda place: f"a{place}"), 1)
     return _send(target, "/v1/feedback", body, target.feedback_token)
 
@@ -41,31 +41,31 @@ def _interaction(**fields: Any) -> dict[str, Any]:
 
 
 def numbers_for_messages(target: Target) -> str:
-    """490,000 numbers where messages should be."""
+    """Send 490,000 numbers in place of messages."""
     body = _interaction(messages=[1] * (ROOM // 2))
     return _send(target, "/v1/interactions", body, target.app_key)
 
 
 def numbers_for_tags(target: Target) -> str:
-    """80,000 tags that are numbers."""
+    """Send 80,000 tags that are numbers."""
     tags = dict.fromkeys(_filled(lambda place: f"a{place}"), 1)
     return _send(target, "/v1/interactions", _interaction(tags=tags), target.app_key)
 
 
 def unknown_fields_in_choices(target: Target) -> str:
-    """An answer with 80,000 fields that there are not."""
+    """Send an answer with 80,000 unknown fields."""
     choice = {"text": "a", **dict.fromkeys(_filled(lambda place: f"a{place}"), 1)}
     return _send(target, "/v1/interactions", _interaction(choices=[choice]), target.app_key)
 
 
 def many_objects(target: Target) -> str:
-    """330,000 empty objects where texts should be."""
+    """Send 330,000 empty objects in place of texts."""
     body = _interaction(stop=[{}] * (ROOM // 3))
     return _send(target, "/v1/interactions", body, target.app_key)
 
 
 def a_field_of_the_chat(target: Target) -> str:
-    """90,000 fields of a chat that there are not."""
+    """Send a chat with 90,000 unknown fields."""
     body = {"model": "pawl", **dict.fromkeys(_filled(lambda place: f"a{place}"), 1)}
     return _send(target, "/v1/chat/completions", body, target.app_key)
 

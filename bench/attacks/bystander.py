@@ -1,4 +1,4 @@
-"""Somebody else's requests while a server is attacked."""
+"""Another client's requests while a server is attacked."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ class Bystander:
     """
 
     def __init__(self, url: str, key: str, *, structured: bool = False) -> None:
-        """Ask nothing yet. `structured`: every second answer is held to a choice."""
+        """Send nothing yet. If `structured`, every second request asks for one of some choices."""
         self._url = url
         self._key = key
         self._structured = structured

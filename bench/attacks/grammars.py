@@ -1,4 +1,4 @@
-"""S3: what an answer must follow, made to compile for a minute or to take seconds a token."""
+"""S3: schemas and patterns that would compile for a minute or take seconds for each token."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def _ask(target: Target, wanted: Mapping[str, Any]) -> int:
 
 
 def _attack(target: Target, wanted: Sequence[Mapping[str, Any]]) -> str:
-    """Ask for all at once; a refusal of each is what is hoped for."""
+    """Send all requests concurrently; each should be refused."""
     with ThreadPoolExecutor(len(wanted)) as pool:
         statuses = list(pool.map(lambda one: _ask(target, one), wanted))
     told = ", ".join(f"{statuses.count(status)} x {status}" for status in sorted(set(statuses)))
@@ -48,12 +48,12 @@ def _attack(target: Target, wanted: Sequence[Mapping[str, Any]]) -> str:
 
 
 def one_choice(target: Target) -> str:
-    """Six times one choice of 950,000 characters."""
+    """Send one choice of 950,000 characters, six times."""
     return _attack(target, [{"structured_outputs": {"choice": [LONG]}}] * 6)
 
 
 def schemas(target: Target) -> str:
-    """Schemas that are as large as a body may be, said in several ways."""
+    """Send schemas as large as a body may be, in every field that takes one."""
     values = [f"value {number}" for number in range(50_000)]
     properties: dict[str, Any] = {f"property {number}": {} for number in range(40_000)}
     return _attack(
@@ -72,14 +72,14 @@ def schemas(target: Target) -> str:
 
 
 def patterns(target: Target) -> str:
-    """Twelve patterns that keep all bounds and take longer with each token."""
+    """Send twelve patterns within all bounds that take longer with each token."""
     bombs = ["(a*)*" * 15 + str(number) for number in range(6)]
     bombs += ["(a|aa|aaa)*" * 20 + str(number) for number in range(6)]
     return _attack(target, [{"structured_outputs": {"regex": bomb}} for bomb in bombs])
 
 
 def many_schemas(target: Target) -> str:
-    """Sixty schemas at the bound, each another."""
+    """Send sixty different schemas at the bound."""
     return _attack(
         target,
         [

@@ -1,4 +1,4 @@
-"""S2: heads, targets, trailers and chunk extensions without end."""
+"""S2: endless headers, request targets, trailers and chunk extensions."""
 
 from collections.abc import Callable, Iterator
 

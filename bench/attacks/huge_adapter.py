@@ -1,8 +1,8 @@
-"""S1: adapters that are finite and huge, against the real engine on a tiny model.
+"""S1: adapters with huge but finite weights, against the real engine on a tiny model.
 
-Each is brought in as an administrator would. One that is let in is asked a long question; then
-others ask live and the base model, and their answers are compared with those before. The second
-table is the same with vetting's bound out of the way, so that only the alarm is left.
+Each is added as by an administrator. An adapter that is accepted gets a long question; then others
+ask live and the base model, and their answers are compared with those before. The second table is
+the same without vetting's bound, so that only the NaN alarm protects others.
 
     python -m bench.attacks.huge_adapter
 """
@@ -46,29 +46,29 @@ HUGE: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(slots=True)
 class Attacked:
-    """A server that starts again by itself, and where it is now."""
+    """A server that restarts by itself, and its current process."""
 
     server: ServerProcess
     data_dir: Path
 
     @property
     def now(self) -> RunningServer:
-        """The process that serves now."""
+        """Return the process that serves now."""
         return RunningServer(**json.loads((self.data_dir / "server.json").read_text()))
 
     def client(self) -> httpx.Client:
-        """An administrator's."""
+        """Return an administrator's client."""
         headers = {"authorization": f"Bearer {self.now.token}"}
         return httpx.Client(base_url=self.now.url, headers=headers, timeout=60)
 
     def others(self) -> list[str]:
-        """What live and the base model say to `OTHERS` questions; the status where nothing."""
+        """Return the answers of live and the base model to `OTHERS` questions, or their status."""
         with self.client() as client:
             models = ["pawl", "pawl@base"]
             return [_said(ask(client, models[n % 2], f"What of {n}?")) for n in range(OTHERS)]
 
     def wait_for_another(self, pid: int) -> float:
-        """Seconds until a server that is not `pid` is ready."""
+        """Wait for a ready server with another id than `pid`; return the seconds it took."""
         began = time.monotonic()
         while time.monotonic() - began < RESTART_SECONDS_MAX:
             try:
@@ -148,7 +148,7 @@ def _add(client: httpx.Client, folder: Path) -> httpx.Response:
 
 
 def ask(client: httpx.Client, model: str, text: str) -> httpx.Response:
-    """A greedy chat of eight tokens."""
+    """Send a greedy chat of eight tokens."""
     body = {"model": model, "max_tokens": 8, "temperature": 0}
     return client.post(CHAT, json={**body, "messages": [{"role": "user", "content": text}]})
 

@@ -1,13 +1,13 @@
-"""How much memory a process has come to use, however short the peak was."""
+"""Measures the peak memory of a process, however short the peak is."""
 
 from pathlib import Path
 
 _RESET_PEAK = "5"
-"""proc_pid_clear_refs(5): the peak becomes what is resident now."""
+"""Resets the peak to the current resident memory (proc_pid_clear_refs(5))."""
 
 
 class PeakMemory:
-    """Counts from when it is made."""
+    """Measures from its creation on."""
 
     def __init__(self, pid: int) -> None:
         self._process = Path("/proc") / str(pid)
@@ -15,7 +15,7 @@ class PeakMemory:
         self._before = self._peak_bytes()
 
     def growth_bytes(self) -> int:
-        """By how much the peak is over what was resident; raises `OSError` once it ended."""
+        """Return the peak minus the memory at the start. Raises `OSError` for an ended process."""
         return self._peak_bytes() - self._before
 
     def _peak_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Runs attacks in processes of their own and measures what others notice of them."""
+"""Runs attacks in separate processes and measures their effect on other clients."""
 
 import argparse
 import importlib
@@ -26,7 +26,7 @@ from bench.support.stats import percentile
 from bench.support.tables import parser, report
 
 MODULES = ("headers", "bodies", "slow", "grammars")
-"""Each has a tuple `ATTACKS`."""
+"""Modules with attacks; each has a tuple `ATTACKS`."""
 GROWTH_BYTES_MAX = 256 * 1024**2
 ANSWER_BYTES = 730_000
 CHANNEL_SECONDS = 20
@@ -39,7 +39,7 @@ TINY_ENGINE = {
 
 
 def main() -> None:
-    """Run the attacks that are asked for; exit with 1 where the service suffered."""
+    """Run the chosen attacks; exit with 1 if the service suffered."""
     options = _options().parse_args()
     chosen = [one for one in attacks() if not options.only or one.case in options.only]
     with Preloaded() as preloaded:
@@ -59,7 +59,7 @@ def _options() -> argparse.ArgumentParser:
 
 
 def attacks() -> Iterator[Attack]:
-    """All attacks of all modules."""
+    """Yield all attacks of all modules."""
     for module in MODULES:
         yield from importlib.import_module(f"bench.attacks.{module}").ATTACKS
 
@@ -87,13 +87,13 @@ def _started(attack: Attack, folder: Path, preloaded: Preloaded) -> ServerProces
 
 
 def _share_the_channel(data: Path) -> None:
-    """Let another tenant chat too; the server notices within seconds, and no route does it."""
+    """Allow another tenant to chat. No route can do that, so it changes the database directly."""
     with closing(sqlite3.connect(data / "pawl.db")) as database, database:
         database.execute("UPDATE channel SET shared = 1")
 
 
 def _prepare(server: ServerProcess) -> tuple[Target, str]:
-    """Two tenants' keys, an answer to rate, its token, and a large one to fetch."""
+    """Create two tenants' keys, an answer to rate, its token, and a large answer to fetch."""
     with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as operator:
         wanted = ({"role": "app"}, {"role": "app", "tenant": "bystander"})
         keys = [_made(operator, "/v1/keys", one)["key"] for one in wanted]
@@ -183,7 +183,7 @@ def _row(
 def _suffered(
     outcome: _Outcome, bystander: Bystander, growth: int, patience: float
 ) -> Sequence[str]:
-    """In what the service suffered; nothing where it did not."""
+    """Return how the service suffered; empty if it did not."""
     found = {
         "the attack worked": outcome.worked,
         "others' requests failed": bystander.failed > 0,

@@ -1,4 +1,4 @@
-"""S5: peers that send or read slowly, or not at all, and requests sent far ahead."""
+"""S5: clients that send or read slowly or not at all, and pipelined requests."""
 
 import socket
 import time
@@ -16,7 +16,7 @@ QUICK = {
     "PAWL_SERVER__HTTP__KEEP_ALIVE_SECONDS": "8",
     "PAWL_SERVER__HTTP__WRITE_SECONDS": "5",
 }
-"""Shorter times than the defaults: each attack is over in `WATCHED_SECONDS`."""
+"""Shorter timeouts than the defaults, so that each attack ends in `WATCHED_SECONDS`."""
 WATCHED_SECONDS = 18.0
 _BODY = ("Content-Type: application/json", "Content-Length: 1000")
 
@@ -31,7 +31,7 @@ def _opened(target: Target, number: int, first: bytes, **options: int) -> list[s
 
 
 def _watch(connections: Sequence[socket.socket], trickle: bytes = b"") -> str:
-    """Hold the connections, sending a byte a second on each; how many are open in the end."""
+    """Hold the connections, sending a byte a second on each; count those open at the end."""
     ends = time.monotonic() + WATCHED_SECONDS
     while time.monotonic() < ends:
         time.sleep(1)
@@ -45,17 +45,17 @@ def _watch(connections: Sequence[socket.socket], trickle: bytes = b"") -> str:
 
 
 def silent(target: Target) -> str:
-    """Connections that send nothing."""
+    """Open connections that send nothing."""
     return _watch(_opened(target, SOCKETS, b""))
 
 
 def slow_head(target: Target) -> str:
-    """Heads that come a byte a second."""
+    """Send heads at a byte a second."""
     return _watch(_opened(target, SOCKETS, b"GET / HTTP/1.1\r\nHost: x\r\nx: "), b"a")
 
 
 def slow_body(target: Target) -> str:
-    """Bodies that come a byte a second."""
+    """Send bodies at a byte a second."""
     authorization = f"Authorization: Bearer {target.app_key}"
     return _watch(
         _opened(target, SOCKETS, head("POST", "/v1/feedback", authorization, *_BODY)), b" "
@@ -67,19 +67,19 @@ def _unread_request(target: Target) -> bytes:
 
 
 def unread(target: Target) -> str:
-    """Answers of 730 kB that nobody reads, several on each connection."""
+    """Request answers of 730 kB, several on each connection, and read none."""
     wanted = _unread_request(target) * 4
     return _watch_unread(_opened(target, UNREAD, wanted, receive_buffer=4_096), _do_not_read)
 
 
 def read_slowly(target: Target) -> str:
-    """The same, read at ten bytes a second."""
+    """Request answers of 730 kB and read them at ten bytes a second."""
     wanted = _unread_request(target) * 4
     return _watch_unread(_opened(target, UNREAD, wanted, receive_buffer=4_096), _read_a_little)
 
 
 def _do_not_read(_connection: socket.socket) -> None:
-    """Leave the answer where it is."""
+    """Read nothing."""
 
 
 def _read_a_little(connection: socket.socket) -> None:
@@ -90,7 +90,7 @@ def _read_a_little(connection: socket.socket) -> None:
 def _watch_unread(
     connections: Sequence[socket.socket], read: Callable[[socket.socket], None]
 ) -> str:
-    """As `_watch`; a closed connection shows in its state, for what was sent lies unread before."""
+    """Watch connections with unread answers; only TCP's state shows whether they are closed."""
     ends = time.monotonic() + WATCHED_SECONDS
     while time.monotonic() < ends:
         time.sleep(1)
@@ -112,7 +112,7 @@ def _state(connection: socket.socket) -> int:
 
 
 def pipelined(target: Target) -> str:
-    """20,000 requests on a connection, sent ahead of their answers."""
+    """Pipeline 20,000 requests on each connection."""
     many = head("GET", "/health/live") * 20_000
     connections = []
     for _ in range(20):
@@ -126,7 +126,7 @@ def pipelined(target: Target) -> str:
 
 
 def more_than_fit(target: Target) -> str:
-    """More connections than the server takes: another must still get through."""
+    """Open more connections than the server accepts; another client must still get through."""
     connections = []
     for _ in range(1_500):
         with suppress(OSError):

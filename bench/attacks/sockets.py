@@ -1,4 +1,4 @@
-"""Raw HTTP over sockets: what a client library would not send."""
+"""Raw HTTP over sockets, for requests that a client library would not send."""
 
 import socket
 import time
@@ -12,7 +12,7 @@ _READ = 65_536
 
 
 def connect(port: int, *, receive_buffer: int | None = None) -> socket.socket:
-    """An open connection; a small receive buffer lets an unread answer stay with the server."""
+    """Open a connection; a small receive buffer keeps an unread answer with the server."""
     made = socket.socket()
     if receive_buffer is not None:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -22,12 +22,12 @@ def connect(port: int, *, receive_buffer: int | None = None) -> socket.socket:
 
 
 def head(method: str, path: str, *headers: str) -> bytes:
-    """A request's head."""
+    """Return a request's head."""
     return "\r\n".join((f"{method} {path} HTTP/1.1", f"Host: {HOST}", *headers, "", "")).encode()
 
 
 def pour(port: int, pieces: Iterable[bytes]) -> tuple[str, int]:
-    """Send all pieces, as far as the server takes them; the answer's status and the bytes sent."""
+    """Send the pieces until the server stops reading; return the status and the bytes sent."""
     sent = 0
     with connect(port) as connection:
         with suppress(OSError):
@@ -38,7 +38,7 @@ def pour(port: int, pieces: Iterable[bytes]) -> tuple[str, int]:
 
 
 def status_of(connection: socket.socket) -> str:
-    """The status of the answer, or how the connection ended."""
+    """Return the status of the answer, or how the connection ended."""
     try:
         answer = connection.recv(_READ)
     except TimeoutError:
@@ -49,7 +49,7 @@ def status_of(connection: socket.socket) -> str:
 
 
 def post(port: int, path: str, body: bytes, token: str) -> tuple[str, int, float]:
-    """Send a JSON body; the answer's status, its size, and the seconds it took."""
+    """Send a JSON body; return the answer's status and size, and the seconds it took."""
     began, size, first = time.monotonic(), 0, b""
     length = f"Content-Length: {len(body)}"
     wants = ("Content-Type: application/json", f"Authorization: Bearer {token}", length)
@@ -64,7 +64,7 @@ def post(port: int, path: str, body: bytes, token: str) -> tuple[str, int, float
 
 
 def still_open(connections: Iterable[socket.socket]) -> int:
-    """How many of these the server has not closed."""
+    """Return how many of the connections the server has not closed."""
     return sum(_open(one) for one in connections)
 
 

@@ -18,7 +18,7 @@ from bench.support.tables import parser
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One fault, the commands that measure it, and the same in short."""
+    """One fault, the commands that measure it, and shorter versions of them."""
 
     number: int
     title: str
@@ -80,7 +80,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a scenario printed, and whether what it shows holds."""
+    """A scenario's output, and whether its claim holds."""
 
     scenario: Scenario
     text: str
@@ -88,7 +88,7 @@ class Measured:
 
 
 def measure(scenario: Scenario, *, short: bool) -> Measured:
-    """Run the scenario's commands, one after the other."""
+    """Run the scenario's commands one after the other."""
     tables, good = [], True
     for command in scenario.short if short else scenario.commands:
         started = time.monotonic()
@@ -105,12 +105,12 @@ def measure(scenario: Scenario, *, short: bool) -> Measured:
 
 
 def _demoted(markdown: str) -> str:
-    """Tables' titles in italics: headings belong to the page that they are put into."""
+    """Set the titles of tables in italics, since headings belong to the page."""
     return re.sub(r"^#+ (.+)$", r"*\1*", markdown, flags=re.MULTILINE)
 
 
 def section(measured: Measured) -> str:
-    """The scenario's part of the page, between marks that the next run looks for."""
+    """Return the scenario's part of the page, between marks that the next run replaces."""
     number = measured.scenario.number
     heading = f"### {number}. {measured.scenario.title}"
     return f"<!-- fault {number} -->\n{heading}\n{measured.text}\n<!-- /fault {number} -->"
@@ -130,12 +130,12 @@ def _write(page: Path, measured: Measured) -> None:
 
 
 def chosen(numbers: Sequence[int]) -> list[Scenario]:
-    """The scenarios of these numbers; all of them where none is given."""
+    """Return the scenarios with these numbers; all of them if none is given."""
     return [scenario for scenario in SCENARIOS if not numbers or scenario.number in numbers]
 
 
 def main() -> None:
-    """Measure; the exit status is 1 when anything that should hold does not."""
+    """Measure; exit with 1 if any claim does not hold."""
     made = parser(__doc__)
     made.add_argument("--only", type=int, nargs="+", default=[], metavar="N")
     made.add_argument("--short", action="store_true", help="minutes instead of hours")

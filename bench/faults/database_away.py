@@ -1,11 +1,11 @@
-"""Takes the database away under load: `python -m bench.faults.database_away [--outages 20]`.
+"""Database outages under load: `python -m bench.faults.database_away [--outages 20]`.
 
-Clients chat and rate without a pause while the database is locked (SQLite), stopped or paused
-(PostgreSQL) for a minute, again and again. No chat may fail; what was acknowledged must be in the
-database in the end, once, and each rater's last word must still be the last. A rating that gets 503
-is sent again with the same id, as the documentation says.
+Clients chat and rate without a pause while the database is repeatedly locked (SQLite), stopped or
+paused (PostgreSQL) for a minute. No chat may fail. Every acknowledged row must be in the database
+at the end, once, and each rater's latest rating must still be the latest. A rating that gets 503 is
+sent again with the same id, as docs/api.md says.
 
-The engine is the fake one: what is tested is the way of the rows, not of the answers.
+The engine is the fake one, since the log is tested, not the answers.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ from bench.support.tables import Row, parser, report
 CLIENTS = 16
 SUBJECTS = 8
 PAUSE_SECONDS = 0.04
-"""Between two requests of a client: some 400 requests a second in all."""
+"""Seconds between two requests of a client; gives about 400 requests a second in total."""
 CALM_SECONDS = 5.0
-"""At most so long the database is there before each outage: to compare with."""
+"""Maximum seconds without an outage before each one, for comparison."""
 AGAIN_SECONDS = 0.5
 CATCH_UP_SECONDS = 300.0
 UNAVAILABLE = 503
@@ -40,7 +40,7 @@ UNAVAILABLE = 503
 
 @dataclass(slots=True)
 class Outage:
-    """What one outage was to the clients. Times in seconds."""
+    """The effect of one outage on the clients. Times are in seconds."""
 
     fault: str
     chats: list[float] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Outage:
 
 @dataclass(slots=True)
 class Outcome:
-    """All outages of one database, and what it held in the end."""
+    """All outages of one database, and its contents at the end."""
 
     database: str
     seconds: float
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing failed, nothing was lost or doubled, and order was kept."""
+        """Whether nothing failed, was lost or stored twice, and the order was kept."""
         bad = self.failed_chats + self.lost + self.doubled + self.left_in_spool
         return not (bad or self.wrong_last_words or self.out_of_order) and all(
             outage.spooled for outage in self.outages
@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Traffic:
-    """What the clients did. `said` are the ids that were acknowledged, in order, by rater."""
+    """The clients' requests. `said` has the acknowledged ids in order, by rater."""
 
     outage: Outage
     failed_chats: int = 0
@@ -90,7 +90,7 @@ class _Traffic:
 async def run(
     server: ServerProcess, database: Breakable, *, outages: int, seconds: float
 ) -> Outcome:
-    """Take the database away `outages` times, for so many seconds each."""
+    """Make the database unavailable `outages` times for `seconds` each."""
     outcome = Outcome(database.name, seconds)
     async with session_of(server) as session:
         subjects = [(await _chat(session)).id for _ in range(SUBJECTS)]
@@ -134,7 +134,7 @@ async def _take_away(
 async def client(
     session: aiohttp.ClientSession, traffic: _Traffic, subjects: Sequence[str], number: int
 ) -> None:
-    """Chat and rate in turn until the end; the rater has a new word on one answer each time."""
+    """Alternate between a chat and a new rating of one answer until the end."""
     rater = f"rater-{number}"
     for word in count():
         if traffic.ended:
@@ -195,7 +195,7 @@ async def _spooled(session: aiohttp.ClientSession) -> int:
 
 
 async def _caught_up(session: aiohttp.ClientSession) -> None:
-    """Wait until the server says that the database has everything."""
+    """Wait until the server reports an empty spool."""
     async with asyncio.timeout(CATCH_UP_SECONDS):
         while True:
             async with session.get("/health/ready") as response:
@@ -205,7 +205,7 @@ async def _caught_up(session: aiohttp.ClientSession) -> None:
 
 
 def _look(database: Breakable, traffic: _Traffic, outcome: Outcome) -> None:
-    """Compare what was acknowledged with what the database holds."""
+    """Compare the acknowledged rows with those in the database."""
     said = [identifier for words in traffic.said.values() for identifier in words]
     stored, answered = database.count("feedback"), database.count("interaction")
     outcome.failed_chats = traffic.failed_chats
@@ -222,7 +222,7 @@ def _look(database: Breakable, traffic: _Traffic, outcome: Outcome) -> None:
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    """One row for each kind of outage of each database, and one for the times between."""
+    """Return one row for each kind of outage of each database, and one for the times between."""
     return [
         _row(outcome, fault)
         for outcome in outcomes
@@ -252,7 +252,7 @@ def _row(outcome: Outcome, fault: str) -> Row:
 
 
 def totals(outcomes: Sequence[Outcome]) -> list[Row]:
-    """What each database held in the end."""
+    """Return the contents of each database at the end."""
     return [
         {
             "database": outcome.database,
@@ -282,7 +282,7 @@ def _say(line: str) -> None:
 async def measure(
     folder: Path, *, databases: Sequence[str], outages: int, seconds: float
 ) -> list[Outcome]:
-    """One outcome for each database; `outages` are those of each."""
+    """Return one outcome for each database, with `outages` outages each."""
     outcomes = []
     for name in databases:
         data_dir = folder / name / "data"
@@ -301,7 +301,7 @@ def _database(name: str, data_dir: Path) -> Iterator[Breakable]:
 
 
 def main() -> None:
-    """Print the tables; the exit status is 1 when something failed or was lost."""
+    """Print the tables; exit with 1 if something failed or was lost."""
     made = parser(__doc__)
     made.add_argument("--outages", type=int, default=20, help="half of them on each database")
     made.add_argument("--seconds", type=float, default=60)

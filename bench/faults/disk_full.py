@@ -1,10 +1,10 @@
-"""Fills the disk under load: `python -m bench.faults.disk_full [--rounds 10]`.
+"""A full disk under load: `python -m bench.faults.disk_full [--rounds 10]`.
 
-The server's data folder is a small disk of its own. Clients chat and rate; the disk is filled until
-feedback is refused, stays full for a while, and is emptied. No chat may fail, feedback is either
-durable or refused with 503 and Retry-After, no file is damaged, and all that was acknowledged is
-there in the end, once. Twice: with SQLite on that disk (database and spool are full at once), and
-with a PostgreSQL that is stopped meanwhile, so that only the spool is left.
+The server's data folder is on a small disk of its own. Clients chat and rate; the disk is filled
+until feedback is refused, stays full for a while, and is emptied. No chat may fail; feedback must
+be either durable or refused with 503 and Retry-After; no file may be damaged; and every
+acknowledged row must be there at the end, once. It runs twice: with SQLite on that disk, so that
+database and spool are both full, and with a stopped PostgreSQL, so that only the spool is left.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ RECOVERY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Round:
-    """One time that the disk was full."""
+    """One period with a full disk."""
 
     chats: int = 0
     failed_chats: int = 0
@@ -47,7 +47,7 @@ class Round:
 
 @dataclass(slots=True)
 class Outcome:
-    """All rounds on one database, and what was there in the end."""
+    """All rounds on one database, and its contents at the end."""
 
     database: str
     disk: str
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing failed, was lost, doubled or damaged, and each round was really full."""
+        """Whether nothing failed, was lost, doubled or damaged, and each round filled the disk."""
         bad = self.missing + self.doubled + self.damaged
         bad += sum(one.failed_chats + one.wrong_refusals for one in self.rounds)
         return not bad and all(one.refused for one in self.rounds)
@@ -78,7 +78,7 @@ class _Traffic:
 async def run(
     server: ServerProcess, database: Breakable, disk: SmallDisk, *, rounds: int, seconds: float
 ) -> Outcome:
-    """Fill the disk so often, and leave it full for so long once feedback is refused."""
+    """Fill the disk `rounds` times; keep it full for `seconds` once feedback is refused."""
     outcome = Outcome(database.name, "tmpfs" if disk.mounted else "size limit", seconds)
     away = next((fault for fault in database.faults if fault.name == "stopped"), None)
     async with session_of(server) as session:
@@ -109,7 +109,7 @@ async def run(
 
 
 def _look(database: Breakable, traffic: _Traffic, outcome: Outcome) -> None:
-    """Compare what was acknowledged, or answered, with what the database holds."""
+    """Compare the acknowledged feedback and the answered chats with the database."""
     stored, answers = database.count("feedback"), database.count("interaction")
     outcome.answered = len(traffic.answered)
     outcome.acknowledged = len(traffic.acknowledged)
@@ -125,7 +125,7 @@ async def _chatter(session: aiohttp.ClientSession, traffic: _Traffic) -> None:
 
 
 async def _rater(session: aiohttp.ClientSession, traffic: _Traffic, numbers: "count[int]") -> None:
-    """Chat, and rate the answer until that is acknowledged."""
+    """Chat, and send a rating of the answer until it is acknowledged."""
     while not traffic.ended:
         feedback = {
             "id": f"post-{next(numbers)}",
@@ -179,7 +179,7 @@ async def _caught_up(session: aiohttp.ClientSession) -> None:
 
 
 def damaged(data_dir: Path) -> list[str]:
-    """The SQLite files in which `PRAGMA integrity_check` finds damage."""
+    """Return the SQLite files in which `PRAGMA integrity_check` finds damage."""
     found = []
     for file in sorted(data_dir.rglob("*.db*")):
         if file.suffix == ".db":
@@ -239,7 +239,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[Row]:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when something failed, was lost or damaged."""
+    """Print the table; exit with 1 if something failed or was lost or damaged."""
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=10)
     made.add_argument("--seconds", type=float, default=5)

@@ -1,11 +1,11 @@
 """Kills and stops the engine under load: `python -m bench.faults.engine [--kills 20] [--hangs 5]`.
 
-Pawl serves an adapter of a tiny model with the real engine, under its supervising parent, while a
-few clients stream. EngineCore (with `--workers` its worker in turn) is killed (SIGKILL), then
-EngineCore is stopped (SIGSTOP), each time with streams open. Measured is how long after that the
-first client was told (seen), and when a chat was answered again (serving again), beside the time
-that the new server took from its first instruction to its first answer (loading). Each stream that
-was open must end with an error event, and the version that was live must be the one that answers.
+Pawl serves an adapter of a tiny model with the real engine under its supervisor, while a few
+clients stream. EngineCore (with `--workers` alternately its worker) is killed (SIGKILL), then
+EngineCore is stopped (SIGSTOP), each time with streams open. The table shows the time until the
+first client got an error (seen) and until a chat was answered again (serving again), and the
+duration of the new server's start (loading). Each open stream must end with an error event, and the
+version that was live must answer afterwards.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ SEEN_LIMIT_SECONDS = 5.0
 AGAIN_LIMIT_SECONDS = 60.0
 PATIENCE_SECONDS = 240.0
 QUIET_SECONDS = 6.0
-"""Served between two faults: longer than what counts as proven."""
+"""Seconds between two faults; longer than the time after which a restart counts as successful."""
 _SETTINGS = {
     "PAWL_ENGINE__HANG_SECONDS": str(HANG_SECONDS),
     "PAWL_ENGINE__KV_CACHE_GIB": "0.25",
@@ -51,7 +51,7 @@ _CORE, _WORKER, _STOPPED = "EngineCore killed", "worker killed", "EngineCore sto
 
 @dataclass(slots=True)
 class Fault:
-    """What one fault met; times in seconds after it. `load` is the new server's start."""
+    """The effect of one fault, in seconds after it. `load` is the start of the new server."""
 
     seen: float
     again: float
@@ -63,13 +63,13 @@ class Fault:
 
 @dataclass(slots=True)
 class Outcome:
-    """All faults, by what was done."""
+    """All faults, by kind."""
 
     faults: dict[str, list[Fault]] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
-        """Whether each was seen and made good in time, and every stream told."""
+        """Whether each fault was seen and repaired in time, and every stream got an error."""
         return all(
             fault.seen <= SEEN_LIMIT_SECONDS + (HANG_SECONDS if what == _STOPPED else 0)
             and fault.again <= AGAIN_LIMIT_SECONDS + fault.load
@@ -82,7 +82,7 @@ class Outcome:
 
 
 async def run(folder: Path, *, kills: int, hangs: int, fast: bool = True) -> Outcome:
-    """Serve in `folder`, and kill and stop."""
+    """Serve with all data in `folder`, and kill and stop the engine."""
     model = make_tiny_model(folder / "model", positions=2048)
     adapter = make_random_adapter(folder / "adapter", base=model, seed=1)
     outcome, serve = Outcome(), FAST if fast else SUPERVISED
@@ -101,7 +101,7 @@ async def run(folder: Path, *, kills: int, hangs: int, fast: bool = True) -> Out
 
 
 async def _suffer(server: ServerProcess, what: str, folder: Path, version: str) -> Fault:
-    """Fell the engine with streams open, and wait until the next one answers."""
+    """Kill or stop the engine with streams open, and wait until the next one answers."""
     stopped = what == _STOPPED
     below = list(family(server.started.process.pid))[1:]
     prefix = "VLLM::Worker" if what == _WORKER else "VLLM::Engin"
@@ -129,7 +129,7 @@ async def _suffer(server: ServerProcess, what: str, folder: Path, version: str) 
 
 def _body() -> dict[str, Any]:
     message = {"role": "user", "content": "When do the tomatoes ripen?"}
-    # So long that none ends before the fault.
+    # Long enough that no stream ends before the fault.
     return {
         "model": "pawl",
         "messages": [message],
@@ -140,7 +140,7 @@ def _body() -> dict[str, Any]:
 
 
 async def _serving_again(server: ServerProcess, note: Path, version: str) -> bool:
-    """Wait until another server answers a chat; whether the version that was live did."""
+    """Wait until another server answers a chat; return whether the live version answered."""
     before = server.pid
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
@@ -163,7 +163,7 @@ def _noted(note: Path) -> RunningServer | None:
 
 
 async def _promoted(server: ServerProcess, adapter: Path) -> str:
-    """Make the adapter live; its name."""
+    """Make the adapter live and return its version."""
     async with session_of(server) as session:
         added = await _post(session, "/v1/adapters", {"path": str(adapter)})
         await _post(session, f"/v1/adapters/{added['name']}/promote", {"reason": "bench"})
@@ -177,7 +177,7 @@ async def _post(session: aiohttp.ClientSession, path: str, body: dict[str, Any])
 
 
 def rows(outcome: Outcome) -> list[Row]:
-    """A row for each kind of fault."""
+    """Return one row for each kind of fault."""
     return [
         {
             "fault": what,
@@ -200,7 +200,7 @@ def _spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when a limit was missed."""
+    """Print the table; exit with 1 if a limit was missed."""
     made = parser(__doc__)
     made.add_argument("--kills", type=int, default=20)
     made.add_argument("--hangs", type=int, default=5)

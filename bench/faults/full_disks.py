@@ -1,7 +1,7 @@
-"""A small disk that can be filled: a tmpfs of one's own, or, without the right to mount, a limit.
+"""A small disk that can be filled: a tmpfs, or a file size limit if mounting is not permitted.
 
-The limit is the kernel's on the size of a process's files (RLIMIT_FSIZE): at it every write that
-would let a file grow fails, as on a full disk.
+The limit is the kernel's on the size of a process's files (RLIMIT_FSIZE). At the limit every write
+that would enlarge a file fails, as on a full disk.
 """
 
 import errno
@@ -18,7 +18,7 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class SmallDisk:
-    """A folder on it. `mounted`: it is a disk of its own."""
+    """A folder on a small disk; `mounted` is False if only a limit simulates the disk."""
 
     folder: Path
     mounted: bool
@@ -28,7 +28,7 @@ class SmallDisk:
         return self.folder / "filler"
 
     def fill(self, pid: int) -> None:
-        """Leave no byte free, for the process `pid` at least."""
+        """Fill the disk, at least for the process `pid`."""
         if not self.mounted:
             size = max(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -38,7 +38,7 @@ class SmallDisk:
                 _write_until_full(file.fileno(), chunk)
 
     def free(self, pid: int) -> None:
-        """Make room again."""
+        """Free the space again."""
         if not self.mounted:
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
@@ -47,7 +47,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, mebibytes: int) -> Iterator[SmallDisk]:
-    """A disk of so many MiB, mounted on the empty `folder`; gone in the end."""
+    """Mount a disk of `mebibytes` MiB on the empty `folder` until the block ends."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "pawl-small-disk", str(folder)]
     mounted = _run(mount)
     try:

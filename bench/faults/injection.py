@@ -1,7 +1,7 @@
-"""Faults at chosen system calls of a running process, by strace: killed there, or told of an error.
+"""Injects a kill or an error at a chosen system call of a running process, with strace.
 
-strace counts by thread: `when` 3 is the third call of its kind in whichever thread comes to three
-first. The attached process goes on untraced when strace ends.
+strace counts by thread: `when` 3 is the third call of its kind in the first thread that makes
+three. The process continues untraced when strace ends.
 """
 
 import re
@@ -19,7 +19,7 @@ WRITING = (
     *("openat", "mkdir", "rename", "unlink", "unlinkat", "rmdir", "write", "pwrite64", "ftruncate"),
     *("chmod", "fchmodat", "fsync", "fdatasync", "sendfile", "copy_file_range"),
 )
-"""The calls by which something gets onto a disk."""
+"""The system calls that change a disk."""
 _CALL = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\(")
 
 
@@ -33,20 +33,20 @@ class Fault:
 
     @property
     def arguments(self) -> list[str]:
-        """For strace."""
+        """The arguments of strace."""
         return [f"--trace={self.call}", f"--inject={self.call}:{self.how}:when={self.when}"]
 
 
 @contextmanager
 def injected(pid: int, fault: Fault, log: Path) -> Iterator[None]:
-    """Have the fault happen to process `pid`, all its threads and those to come."""
+    """Inject the fault into all present and future threads of the process `pid`."""
     with _attached(pid, fault.arguments, log):
         yield
 
 
 @contextmanager
 def counted(pid: int, log: Path, counts: Counter[str]) -> Iterator[None]:
-    """Count the writing calls in the meantime: the most that any thread made of each."""
+    """Count the writing calls during the block: for each, the maximum over the threads."""
     with _attached(pid, [f"--trace={','.join(WRITING)}"], log):
         yield
     by_thread: Counter[tuple[str, str]] = Counter()
@@ -58,7 +58,7 @@ def counted(pid: int, log: Path, counts: Counter[str]) -> Iterator[None]:
 
 
 def happened(log: Path) -> bool:
-    """Whether the fault came about."""
+    """Return whether the fault occurred."""
     text = log.read_text(errors="replace")
     return "INJECTED" in text or "killed by SIGKILL" in text
 
@@ -73,7 +73,7 @@ def _attached(pid: int, arguments: list[str], log: Path) -> Iterator[None]:
             _wait_for_all_threads(pid, tracer)
             yield
         finally:
-            tracer.terminate()  # it lets the process go
+            tracer.terminate()  # detaches from the process
 
 
 def _wait_for_all_threads(pid: int, tracer: "subprocess.Popen[bytes]") -> None:

@@ -1,9 +1,10 @@
-"""A publish that is struck at each of its system calls, and what the next process finds and does.
+"""Injects a fault at each system call of a publish, and checks the next process on the data.
 
-A process adds an adapter and makes it live, as the last steps of a run do: vetting, copying,
-syncing, renaming, registering, loading, the route. At one system call it is killed, or told that
-the disk is full or broken. The next process on the folder must find the version before live, or the
-new one, each whole, with no draft left; and doing it again must end well. The engine is the fake.
+A process adds an adapter and makes it live, as the last steps of a run do: it vets, copies, syncs,
+renames, registers and loads the adapter and changes the route. At one system call it is killed, or
+gets the error of a full or broken disk. The next process must find the previous or the new version
+live and complete, with no draft left, and repeating the publish must succeed. The engine is the
+fake one.
 """
 
 import asyncio
@@ -54,7 +55,7 @@ Work = Callable[[Path], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """One fault, whether it came about, and what the next process found and did."""
+    """One fault, whether it occurred, and what the next process found and did."""
 
     fault: Fault
     happened: bool
@@ -64,7 +65,7 @@ class Struck:
 
 
 def strike(folder: Path, *, stride: int = 1, faults: tuple[str, ...] = FAULTS) -> Iterator[Struck]:
-    """Strike at every `stride`-th call; `folder` is empty."""
+    """Inject a fault at every `stride`-th call, with all data in the empty `folder`."""
     template, trace = folder / "template", folder / "trace"
     with Publishers() as publishers:
         publishers.do("prepare", template)
@@ -100,7 +101,7 @@ def _fresh(template: Path, trial: Path) -> Path:
 
 
 class Publishers:
-    """A process that has imported everything and forks those that work, one at a time."""
+    """A process that has imported everything and forks a child for each job, one at a time."""
 
     def __enter__(self) -> "Publishers":
         self._process = subprocess.Popen(
@@ -117,20 +118,20 @@ class Publishers:
         self._process.communicate()
 
     def do(self, work: str, folder: Path) -> None:
-        """Have it done; raises `RuntimeError` where it does not end well."""
+        """Run one job. Raises `RuntimeError` if it fails."""
         pid = self._begin(work, folder)
         if (status := self._end(pid)) != 0:
             raise RuntimeError(f"{work} ended with {status}")
 
     @contextmanager
     def stopped(self, folder: Path) -> Iterator[int]:
-        """A process that stands just before it publishes; `go_on` lets it."""
+        """Yield a process stopped just before it publishes; `go_on` resumes it."""
         pid = self._begin("publish", folder)
         _wait_stopped(pid)
         yield pid
 
     def go_on(self, pid: int) -> None:
-        """Let it publish, or be struck, and wait for its end."""
+        """Resume the process and wait for it to end."""
         os.kill(pid, signal.SIGCONT)
         self._end(pid)
 
@@ -140,7 +141,7 @@ class Publishers:
         return self._number()
 
     def _end(self, pid: int) -> int:
-        """The exit status; what hangs is killed."""
+        """Wait for the exit status; kill a process that hangs."""
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         if not select.select([self._process.stdout], [], [], PATIENCE_SECONDS)[0]:
             os.kill(pid, signal.SIGKILL)
@@ -162,7 +163,7 @@ def _wait_stopped(pid: int) -> None:
 
 
 def main() -> None:
-    """Fork a process for each order, a JSON line; answer with its id, then with its status."""
+    """Fork a process for each job (a JSON line); print its id, then its exit status."""
     works = {"prepare": _prepare, "publish": _publish, "look": _look_and_end}
     for line in sys.stdin:
         work, folder = json.loads(line)
@@ -179,7 +180,7 @@ def _say(number: int) -> None:
 
 
 def _in_loop(work: Work, folder: Path) -> None:
-    """In the new process: one worker thread, so that each call has its number; never returns."""
+    """Run in the child, with one worker thread so that calls can be numbered; never returns."""
     die_with_parent()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
@@ -208,14 +209,14 @@ async def _open(folder: Path) -> tuple[Database, Registry, FakeEngine, ArtifactS
         AdaptersConfig(),
         BASE,
         RegistryObserver(),
-        me=Identity("bench", base_fingerprint=BASE.fingerprint),  # the same server, started again
+        me=Identity("bench", base_fingerprint=BASE.fingerprint),  # the same server, restarted
     )
     await registry.start()
     return database, registry, engine, store
 
 
 async def _prepare(folder: Path) -> None:
-    """A folder with a version that is live, and an adapter that is to be the next."""
+    """Prepare a folder with a live version and an adapter to publish."""
     await asyncio.to_thread(folder.mkdir)
     await upgrade(sqlite_url(folder / "pawl.db"))
     database, registry, _, _ = await _open(folder)
@@ -228,7 +229,7 @@ async def _prepare(folder: Path) -> None:
 
 async def _publish(folder: Path) -> None:
     database, registry, _, _ = await _open(folder)
-    await asyncio.to_thread(os.getpid)  # the worker is there before anybody counts
+    await asyncio.to_thread(os.getpid)  # starts the worker before calls are counted
     os.kill(os.getpid(), signal.SIGSTOP)
     await _go_live(registry, folder)
     await registry.close()
@@ -236,7 +237,7 @@ async def _publish(folder: Path) -> None:
 
 
 async def _go_live(registry: Registry, folder: Path) -> None:
-    """As a run's `vet` and `roll out`, which may be done again."""
+    """Publish as a run's steps `vet` and `roll out` do, which may be repeated."""
     version = await registry.add(
         folder / "adapter", channel=CHANNEL, actor="bench", slot=SLOT, run=RUN
     )
@@ -245,7 +246,7 @@ async def _go_live(registry: Registry, folder: Path) -> None:
 
 
 async def _look_and_end(folder: Path) -> None:
-    """What the next process finds; then it does the same again."""
+    """Write what the next process finds, then repeat the publish."""
     database, registry, engine, store = await _open(folder)
     live = registry.routes()[CHANNEL].live
     versions = await registry.versions(CHANNEL)

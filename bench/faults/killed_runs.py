@@ -1,8 +1,8 @@
-"""Servers and trainers that are killed in the middle of a run; what was live after, and the end.
+"""Kills servers and trainers during a run, and checks what is live afterwards and the run's end.
 
-The server is a process of its own (fake engine, SQLite) and runs are started by hand, each for a
-week of its own. It is killed at a chosen commit by strace, or at a random instant; then it is
-started again, and has to end the run by itself. After each run base is live again.
+The server is a separate process (fake engine, SQLite); each run is started by hand for a week of
+its own. The server is killed by strace at a chosen commit, or at a random instant; then it is
+restarted and must finish the run by itself. After each run base is made live again.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from tests.retrain.world import week
 BASE = "base"
 END_SECONDS = 120.0
 RUN_SECONDS = 2.0
-"""About as long as a run takes."""
+"""Approximate duration of a run, in seconds."""
 SETTINGS = {
     "PAWL_RETRAIN__ENABLED": "false",
     "PAWL_RETRAIN__POLL_SECONDS": "1",
@@ -59,10 +59,10 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """One kill: where the run was (`before it` where it had no row yet), and what came of it.
+    """One kill: the run's step (`before it` if it had no row yet) and the outcome.
 
-    `died` is false where the run ended before it was struck. `seconds` from the next start's end
-    to the run's.
+    `died` is False if the run ended before the kill. `seconds` is the time from the restart to the
+    end of the run.
     """
 
     what: str
@@ -76,7 +76,7 @@ class Killed:
 
 
 class Runs:
-    """A data folder with a log to learn from, and the server on it."""
+    """A data folder with a log to train on, and its server."""
 
     def __init__(self, folder: Path, preloaded: Preloaded | None = None) -> None:
         self._folder = folder
@@ -87,11 +87,11 @@ class Runs:
         self._server = self._start()
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._server.stop()
 
     def commit(self, number: int) -> Killed:
-        """Kill the server as it syncs that commit of its run."""
+        """Kill the server while it syncs commit `number` of its run."""
         fault = Fault("fdatasync", number, "signal=KILL")
         with injected(self._server.pid, fault, self._folder / "trace"):
             run = self._begin()
@@ -108,7 +108,7 @@ class Runs:
         return self._after("server, at a random instant", run)
 
     def trainer(self, rng: random.Random) -> Killed:
-        """Kill the trainer at a random instant of its own."""
+        """Kill the trainer at a random instant of its training."""
         before = carrying(self._mark)
         run = self._begin()
         trainer = self._data / "runs" / run / "trainer.pid"
@@ -123,14 +123,14 @@ class Runs:
 
     @property
     def _mark(self) -> str:
-        """What all that the server has started carries in its environment."""
+        """A mark in the environment of every process that the server starts."""
         return f"TMPDIR={self._server.started.scratch.name}"
 
     def _start(self) -> ServerProcess:
         return start_pawl(self._data, settings=SETTINGS, preloaded=self._preloaded)
 
     def _begin(self) -> str:
-        """Start the run of a week of its own; its id. The server may die of it."""
+        """Start the run of a new week and return its id. The server may be killed meanwhile."""
         self._number += 1
         slot = slot_of(datetime(2020, 1, 6, tzinfo=UTC) + timedelta(weeks=self._number))
         with suppress(OSError):
@@ -145,7 +145,7 @@ class Runs:
             time.sleep(0.02)
 
     def _after(self, what: str, run: str) -> Killed:
-        """Look at what a dead server left, and start the next one."""
+        """Inspect what a dead server left, and start the next one."""
         died = self._server.started.process.poll() is not None
         step, orphans = self._row(run)[0], 0
         if died:
@@ -166,7 +166,7 @@ class Runs:
         return Killed(what, step, died, live != BASE, half, ended, orphans, seconds)
 
     def _ended(self, run: str) -> bool:
-        """Whether the run ends by itself, if there is one, and its version is live then."""
+        """Return whether the run, if there is one, ends by itself and its version is then live."""
         deadline = time.monotonic() + END_SECONDS
         while (state := self._row(run)[1]) == "running" and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -179,11 +179,11 @@ class Runs:
         return str(self._ask("GET", "/v1/route", None)["live"])
 
     def _whole(self, live: str) -> bool:
-        """Whether the live version answers, and all that may answer is as it was registered."""
+        """Return whether the live version answers and all resident versions are undamaged."""
         body = {"model": "pawl", "messages": [{"role": "user", "content": "When?"}]}
         answered = self._ask("POST", "/v1/chat/completions", body)["model"] in (
             f"pawl@{live}",
-            f"pawl@{self._live()}",  # the run may go live between the two questions
+            f"pawl@{self._live()}",  # the run's version may go live between the two queries
         )
         drafts = list((self._data / "adapters").glob("*/.removing-*"))
         return answered and not drafts and self._files_are_whole()
@@ -203,7 +203,7 @@ class Runs:
         return True
 
     def _row(self, run: str) -> tuple[str, str]:
-        """The run's step and state; `before it` and `none` where there is no row."""
+        """Return the run's step and state; `before it` and `none` without a row."""
         found = self._query("SELECT step, state FROM run WHERE id = ?", run)
         return (str(found[0]), str(found[1])) if found else ("before it", "none")
 
@@ -223,7 +223,7 @@ class Runs:
 
 
 async def _write_log(data_dir: Path) -> None:
-    """A week in which users asked and preferred, answered by the fake engine's base model."""
+    """Write a week of chats and preferences, answered by the fake engine's base model."""
     await asyncio.to_thread(data_dir.mkdir)
     url = sqlite_url(data_dir / "pawl.db")
     await upgrade(url)
@@ -243,7 +243,7 @@ async def _write_log(data_dir: Path) -> None:
 def kill(
     folder: Path, *, commits: int, instants: int, trainers: int, rng: random.Random
 ) -> Iterator[Killed]:
-    """Kill at the first so many commits, at instants, and so many trainers."""
+    """Kill at the first `commits` commits, at random instants, and the trainer of some runs."""
     with Preloaded() as preloaded, closing(Runs(folder, preloaded)) as runs:
         for number in range(1, commits + 1):
             yield runs.commit(number)

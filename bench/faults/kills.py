@@ -1,7 +1,7 @@
 """Kills the server 200 times on each database, and with the real engine: `bench.faults.kills`.
 
-Scenario 1 of the faults: what `bench.durability` measures, one row for each setting. Nothing that
-was acknowledged may be lost, nothing doubled, and no process left behind.
+Scenario 1 of the faults: what `bench.durability` measures, with one row for each setting. No
+acknowledged row may be lost or stored twice, and no process may be left.
 """
 
 import sys
@@ -14,7 +14,7 @@ TITLE = "Feedback under kill -9 of the server"
 
 
 def measure(*, kills: int, real_kills: int, seed: int) -> tuple[list[Row], bool]:
-    """All rows, and whether all of them are good."""
+    """Return all rows, and whether all of them are good."""
     plan: list[tuple[DatabaseKind, str, int]] = [(name, "fake", kills) for name in DATABASES]
     plan.append(("sqlite", "vllm", real_kills))
     rows, all_good = [], True
@@ -28,7 +28,7 @@ def measure(*, kills: int, real_kills: int, seed: int) -> tuple[list[Row], bool]
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when something was lost, doubled or left behind."""
+    """Print the table; exit with 1 if something was lost, stored twice or left running."""
     made = parser(__doc__)
     made.add_argument("--kills", type=int, default=200, help="on each database, fake engine")
     made.add_argument("--real-kills", type=int, default=10, help="with the real engine")

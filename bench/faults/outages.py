@@ -1,4 +1,4 @@
-"""Databases that can be taken away for a while, each in a way that really happens."""
+"""Databases that can be made unavailable for a while, in ways that occur in production."""
 
 import sqlite3
 from collections import Counter
@@ -15,7 +15,7 @@ from bench.support.postgres import PostgresServer, running_postgres
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to be away."""
+    """One way in which a database becomes unavailable."""
 
     name: str
     begin: Callable[[], None]
@@ -24,7 +24,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Breakable:
-    """A database and what can happen to it. `settings` are a server's `PAWL_…` variables."""
+    """A database and its possible faults. `settings` are the server's `PAWL_…` variables."""
 
     name: str
     faults: Sequence[Fault]
@@ -32,14 +32,14 @@ class Breakable:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def count(self, table: str) -> Counter[str]:
-        """How many rows a table has, by id."""
+        """Return the number of rows of a table by id."""
         query = f"SELECT id FROM {table}"  # noqa: S608  (a name of ours)
         return Counter(identifier for (identifier,) in self.query(query))
 
 
 @contextmanager
 def breakable_sqlite(data_dir: Path) -> Iterator[Breakable]:
-    """The SQLite database of a server on `data_dir`; another process locks it."""
+    """Yield the SQLite database of a server on `data_dir`; another process can lock it."""
     path = data_dir / "pawl.db"
     held: list[sqlite3.Connection] = []
 
@@ -68,7 +68,7 @@ def breakable_sqlite(data_dir: Path) -> Iterator[Breakable]:
 
 @contextmanager
 def breakable_postgres() -> Iterator[Breakable]:
-    """A PostgreSQL of its own, which syncs: it is stopped at once, or all of it is paused."""
+    """Yield a new PostgreSQL with syncs on, which can be stopped at once or paused."""
     with running_postgres() as server:
         faults = [
             Fault("stopped", server.kill, server.start),

@@ -1,10 +1,10 @@
-"""Kills trainers, servers and publishers in the middle of it: `python -m bench.faults.runs`.
+"""Kills servers, trainers and publishers during a run: `python -m bench.faults.runs`.
 
 Scenario 3 of the faults. A server is killed at each commit of a run and at random instants, a
-trainer at random instants (`bench.faults.killed_runs`); a process that publishes an adapter is
-killed at each of its writing system calls, or told there that the disk is full or broken
-(`bench.faults.killed_publish`). Live is the version before or the new one, never half of one; every
-run ends by itself, and nothing is left running.
+trainer at random instants (`bench.faults.killed_runs`). A process that publishes an adapter is
+killed at each of its writing system calls, or gets the error of a full or broken disk there
+(`bench.faults.killed_publish`). The live version must be the previous or the new one and complete,
+every run must end by itself, and no process may be left.
 """
 
 import logging
@@ -28,7 +28,7 @@ SHORT_STRIDE = 30
 
 @dataclass(slots=True)
 class Tally:
-    """What came of all strikes of one kind."""
+    """The outcome of all faults of one kind."""
 
     kills: int = 0
     before: int = 0
@@ -36,10 +36,10 @@ class Tally:
     half: int = 0
     ended: int = 0
     orphans: int | None = None
-    """None where nothing that was struck starts processes."""
+    """None if the processes of this kind start no others."""
 
     def add(self, *, new: bool, half: bool, ended: bool, orphans: int | None = None) -> None:
-        """One more strike that came about."""
+        """Count one more fault that occurred."""
         self.kills += 1
         self.before += not new and not half
         self.new += new and not half
@@ -50,7 +50,7 @@ class Tally:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was half, everything ended, and nothing was left."""
+        """Whether no version was incomplete, every run ended, and no process was left."""
         return not self.half and not self.orphans and self.ended == self.kills
 
 
@@ -58,7 +58,7 @@ Tallies = dict[str, Tally]
 
 
 def tally_runs(killed: Iterable[Killed], tallies: Tallies) -> None:
-    """Count by who was killed, and at which step of the run."""
+    """Count by the killed process and the step of the run."""
     for one in killed:
         if one.died:
             name = f"{one.what}: {one.step}" if one.what != "trainer" else "trainer: train"
@@ -96,7 +96,7 @@ def rows(tallies: Tallies) -> Sequence[Row]:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when something was half, stuck or left behind."""
+    """Print the table; exit with 1 if something was incomplete, stuck or left running."""
     made = parser(__doc__)
     made.add_argument("--commits", type=int, default=COMMITS, help="kill at the first so many")
     made.add_argument("--instants", type=int, default=INSTANTS, help="random ones")

@@ -1,7 +1,7 @@
-"""Lives through ten years with three schedulers: `python -m bench.faults.schedule [--weeks 520]`.
+"""Simulates ten years with three schedulers: `python -m bench.faults.schedule [--weeks 520]`.
 
-Scenario 4 of the faults, on SQLite and on PostgreSQL: each slot that was due while anybody looked
-has exactly one run, whatever the clocks did and whoever died (`bench.faults.scheduled_weeks`).
+Scenario 4 of the faults, on SQLite and on PostgreSQL: each slot that was due while any scheduler
+ran must have exactly one run, despite clock jumps and dead owners (`bench.faults.scheduled_weeks`).
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SCHEDULERS = 3
 
 
 def measure(*, count: int, seed: int) -> tuple[list[Row], bool]:
-    """A row for each database, and whether all are good."""
+    """Return one row for each database, and whether all are good."""
     rows, good = [], True
     for database in DATABASES:
         print(f"{count} weeks on {database}", file=sys.stderr, flush=True)
@@ -41,7 +41,7 @@ def measure(*, count: int, seed: int) -> tuple[list[Row], bool]:
 
 
 def run(database: DatabaseKind, *, count: int, seed: int) -> Outcome:
-    """Live through `count` weeks on a new database."""
+    """Simulate `count` weeks on a new database."""
     with (
         tempfile.TemporaryDirectory(prefix="pawl-schedule-") as folder,
         _address(database, Path(folder)) as url,
@@ -51,7 +51,7 @@ def run(database: DatabaseKind, *, count: int, seed: int) -> Outcome:
 
 @contextmanager
 def _address(database: DatabaseKind, folder: Path) -> Iterator[str]:
-    """An empty database's; PostgreSQL does not sync: nothing is killed here."""
+    """Yield the URL of an empty database; PostgreSQL need not sync, since nothing is killed."""
     if database == "sqlite":
         yield sqlite_url(folder / "pawl.db")
     else:
@@ -88,7 +88,7 @@ def _row(database: DatabaseKind, outcome: Outcome, seconds: float) -> Row:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when a slot had no run or two."""
+    """Print the table; exit with 1 if a slot had no run or two."""
     made = parser(__doc__)
     made.add_argument("--weeks", type=int, default=520)
     arguments = made.parse_args()

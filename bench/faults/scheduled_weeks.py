@@ -1,8 +1,8 @@
-"""Weeks in the life of several schedulers on one database, by clocks that are set and go wrong.
+"""Simulates weeks of several schedulers on one database, with clocks that jump.
 
-Each scheduler has what a server has: a database connection, a run service and a schedule of its
-own. Time is made up; all else is real: slots, runs (which find nothing to learn from and end
-`skipped`), leases and the database. Owners die, and others take up what they leave.
+Each scheduler has a database connection, a run service and a schedule, as a server has. Only time
+is simulated; slots, runs (which find nothing to train on and end `skipped`), leases and the
+database are real. Owners of runs die, and others take over their runs.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from server.engine.fake.engine import FakeEngine
 
 CHANNEL = "pawl"
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
-"""A Monday; at 03:00 of each one a slot is due."""
+"""A Monday; a slot is due each Monday at 03:00."""
 DUE_HOUR = 3
 HOUR, WEEK = timedelta(hours=1), timedelta(weeks=1)
 DEATHS = 0.4
@@ -42,9 +42,9 @@ _TRIGGER = cron_trigger(f"0 {DUE_HOUR} * * mon")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An instant of true time: who ticks, by how much each one's clock is wrong, who dies.
+    """An instant of true time: which schedulers tick, and the error of each one's clock.
 
-    `dies`: whoever has just begun a run does not live to end it.
+    If `dies`, a scheduler that has just started a run dies before the run ends.
     """
 
     at: datetime
@@ -55,10 +55,10 @@ class Moment:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was seen: slots by what became of them.
+    """The observed slots by outcome.
 
-    `seen` were due by some scheduler's clock. Those of them that no later one had been started
-    before are `due`: of weeks that were missed only the last is made up for.
+    `seen` slots were due by some scheduler's clock. `due` are those that must run: of several
+    missed weeks only the last is made up for.
     """
 
     weeks: float = 0
@@ -73,13 +73,13 @@ class Outcome:
 
     @property
     def doubled(self) -> int:
-        """Slots that were started, or came to an end, more than once."""
+        """Slots whose run started or ended more than once."""
         twice = {slot for slot, count in self.started.items() if count > 1}
         return len(twice | {slot for slot, count in self.ended.items() if count > 1})
 
     @property
     def lost(self) -> int:
-        """Slots that were due while somebody looked, and have no run that ended."""
+        """Slots that were due while a scheduler ran, but have no run that ended."""
         return len(self.due - self.ended.keys())
 
     @property
@@ -90,14 +90,14 @@ class Outcome:
 
 
 class _Nobody:
-    """No run comes so far as to ask anything."""
+    """A chat that always fails, since no run gets far enough to use it."""
 
     async def answer(self, **_: object) -> Answer:
         raise ChatError("there is no chat")
 
 
 class _Scheduler:
-    """One server's part, on true time that the others share and a clock of its own."""
+    """The scheduler of one server, with a clock of its own."""
 
     def __init__(self, database: Database, registry: Registry, folder: Path) -> None:
         self.now = BEGIN
@@ -121,7 +121,7 @@ class _Scheduler:
         self.schedule = Schedule(self.service, self.world.runs, config, lambda: self.now)
 
     async def tick(self, *, dies: bool) -> list[str]:
-        """Look, as it does every few seconds; returns the ids of runs that were started."""
+        """Check the schedule, as it does every few seconds; return the ids of started runs."""
         started = await self.schedule.tick()
         if dies:
             for run in started:
@@ -130,7 +130,7 @@ class _Scheduler:
 
 
 def _kill(run: str) -> None:
-    """End the task that a run is in the hands of: no word is left, nothing is written."""
+    """Cancel the task of a run so that it writes nothing more."""
     for task in asyncio.all_tasks():
         if task.get_name() == run:
             task.cancel()
@@ -139,7 +139,7 @@ def _kill(run: str) -> None:
 async def live_through(
     databases: Sequence[Database], folder: Path, moments: Iterable[Moment]
 ) -> Outcome:
-    """Have a scheduler on each of `databases`, which are one, live through the moments."""
+    """Run the moments with one scheduler on each of `databases`, which are the same database."""
     outcome, wrong = Outcome(), None
     async with _schedulers(databases, folder) as schedulers:
         for moment in moments:
@@ -188,7 +188,7 @@ async def _tick(schedulers: Sequence[_Scheduler], moment: Moment, outcome: Outco
     outcome.deaths += moment.dies * len(started)
     for run in started:
         await asyncio.gather(*(one.service.wait(run) for one in ticking))
-    for one in ticking:  # what was taken up from others ends, too
+    for one in ticking:  # runs taken over from others end, too
         for left in await one.world.runs.running():
             await one.service.wait(left.id)
 
@@ -202,11 +202,11 @@ async def _count(scheduler: _Scheduler, outcome: Outcome) -> None:
 
 
 def weeks(count: int, schedulers: int, rng: random.Random) -> Iterator[Moment]:
-    """So many weeks: ticks at all times, most about the instant at which a slot is due.
+    """Yield the moments of `count` weeks, most of them around the instants when slots are due.
 
-    Clocks jump by an hour, forth and back: on the Sundays on which summer time begins and ends (as
-    on a machine that keeps local time), at random, and at the due instant. Now and then a scheduler
-    is down, or all are, for up to three weeks; owners die.
+    Clocks jump forward and back by an hour: when summer time begins and ends (as on a machine that
+    keeps local time), at random, and at the due instant. Sometimes one or all schedulers are down
+    for up to three weeks, and owners die.
     """
     wrong = [timedelta()] * schedulers
     down_until = [BEGIN] * schedulers
@@ -222,7 +222,7 @@ def weeks(count: int, schedulers: int, rng: random.Random) -> Iterator[Moment]:
             up = frozenset(one for one in range(schedulers) if down_until[one] <= at)
             yield Moment(at, up, tuple(wrong), dies=rng.random() < DEATHS)
     end = BEGIN + count * WEEK
-    for minutes in range(0, 60, 10):  # what was left by the last one to die is taken up
+    for minutes in range(0, 60, 10):  # the runs of the last dead owner are taken over
         every = frozenset(range(schedulers))
         yield Moment(end + timedelta(minutes=minutes), every, (timedelta(),) * schedulers)
 
@@ -235,7 +235,7 @@ def _instants(monday: datetime, due: datetime, rng: random.Random) -> list[datet
 
 
 def _jump(wrong: Sequence[timedelta], rng: random.Random) -> list[timedelta]:
-    """One clock, or all of them, an hour forward or back, and set right again in the end."""
+    """Move one clock or all of them an hour forward or back, or set them right again."""
     jump = rng.choice([-HOUR, HOUR])
     moved = range(len(wrong)) if rng.random() < 0.3 else [rng.randrange(len(wrong))]
     return [

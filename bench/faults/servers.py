@@ -1,15 +1,15 @@
 """Change routes through three servers under load: `python -m bench.faults.servers [--changes 100]`.
 
-Three servers (fake engine) on one PostgreSQL and one folder of adapters, clients on each. Each
-round adds a version through one server drawn at random, makes it live through another and rolls it
-back through a third. Noted is when the database had each version leave (its event's time; one
-machine, one clock), and of each request when it was sent, which version answered, and whether the
-text is that version's, word by word. No request may be sent more than two seconds after its version
-had left the route, fail, or mix two versions.
+Three servers (fake engine) share one PostgreSQL and one folder of adapters, with clients on each.
+Each round adds a version through one server drawn at random, makes it live through another and
+rolls it back through a third. The benchmark records when each version left the route (the time of
+its event in the database; one machine, one clock), and for each request when it was sent, which
+version answered, and whether the text is that version's, word by word. No request may fail, mix two
+versions, or be answered by a version that left the route more than two seconds before it was sent.
 
-Then one server is stopped (SIGSTOP) again and again: a rollback through another must be made at
-once, a promotion once the stopped one counts as dead; and when it goes on, what it was sent
-meanwhile must be answered by the version that is live by then.
+Then one server is stopped (SIGSTOP) repeatedly. A rollback through another server must take effect
+at once, and a promotion once the stopped server counts as dead. When it resumes, it must answer the
+requests that it got meanwhile with the version that is live by then.
 """
 
 import asyncio
@@ -40,16 +40,16 @@ CLIENTS = 4
 """On each server."""
 LIMIT_SECONDS = 2.0
 PAUSED_SECONDS = 4.0
-"""A server goes on so long after the last change that it missed."""
+"""Seconds from the last change that a stopped server missed until it resumes."""
 ANSWERS_BETWEEN = 12
-"""So many answers are begun between two changes."""
+"""Number of answers between two changes."""
 MESSAGE = {"role": "user", "content": "When do the tomatoes ripen?"}
 FIELDS = {"messages": [MESSAGE]}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, by the wall clock."""
+    """One request, with times of the wall clock."""
 
     server: int
     sent: float
@@ -61,7 +61,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of who is live: when the old version had left; how long the POST took."""
+    """A change of the live version: when the old one left, and how long the POST took."""
 
     at: float
     left: str
@@ -71,7 +71,7 @@ class Change:
 
 @dataclass(slots=True)
 class Seen:
-    """All that was seen. `held` are requests that a stopped server was sent and answered later."""
+    """All observations. `held` are requests that a stopped server got and answered later."""
 
     asked: list[Asked] = field(default_factory=list)
     promotions: list[Change] = field(default_factory=list)
@@ -89,9 +89,9 @@ class Seen:
         return sorted(made, key=lambda change: change.at)
 
     def late(self) -> list[float]:
-        """For each change and server: how long after it a request was sent that the old answered.
+        """Seconds after each change, by server, of the last request that the old version answered.
 
-        A version that comes back is not counted past its return.
+        Requests after the version has become live again do not count.
         """
         changes = self.changes
         found = []
@@ -110,22 +110,22 @@ class Seen:
 
     @property
     def failed(self) -> int:
-        """Requests without a whole answer."""
+        """The number of requests without a complete answer."""
         return sum(not one.good for one in self.asked)
 
     @property
     def mixed(self) -> int:
-        """Answers that were not, word by word, their version's."""
+        """The number of answers that differ from their version's own text."""
         return sum(one.mixed for one in self.asked)
 
     @property
     def good(self) -> bool:
-        """Whether all was as it should be."""
+        """Whether all requirements hold."""
         return not (self.failed or self.mixed or self.old) and max(self.late()) <= LIMIT_SECONDS
 
 
 class House:
-    """The servers and what was asked of them."""
+    """The servers, and all requests to them."""
 
     def __init__(self, folder: Path, servers: Sequence[ServerProcess], rng: random.Random) -> None:
         self.folder = folder
@@ -137,7 +137,7 @@ class House:
         self.added = 0
 
     async def add(self, server: int) -> str:
-        """A new candidate."""
+        """Add a new candidate and return its version."""
         self.added += 1
         folder = make_adapter(self.folder / f"adapter-{self.added}", self.added)
         added = await self._post(server, "/v1/adapters", {"path": str(folder)})
@@ -152,7 +152,7 @@ class House:
         return Change(await self._since(server, version, "live"), left, version, seconds)
 
     async def roll_back(self, server: int) -> Change:
-        """Take the live version back."""
+        """Roll back the live version."""
         began, left = time.time(), self.live
         swap = await self._post(server, "/v1/rollback", {"reason": "bench"})
         seconds = time.time() - began
@@ -160,14 +160,14 @@ class House:
         return Change(await self._since(server, left, "rolled_back"), left, self.live, seconds)
 
     async def answers(self, count: int) -> None:
-        """Wait until so many more answers have ended."""
+        """Wait until `count` more answers have ended."""
         wanted = len(self.seen.asked) + count
         while len(self.seen.asked) < wanted:
             self.seen.begun.clear()
             await self.seen.begun.wait()
 
     async def _since(self, server: int, version: str, state: str) -> float:
-        """When the database had the version come to that state."""
+        """Return when the version entered that state, by the database's events."""
         async with self.sessions[server].get(f"/v1/adapters/{version}/events") as response:
             events = await response.json()
         moments = [event["at"] for event in events if event["to_state"] == state]
@@ -184,7 +184,7 @@ class House:
 def run(
     folder: Path, *, changes: int, pauses: int, seed: int = 0, dead_seconds: float = 10
 ) -> Seen:
-    """Serve in `folder`, change, and look; a server is dead after so many silent seconds."""
+    """Serve with all data in `folder`; a server counts as dead after `dead_seconds`."""
     return asyncio.run(_run(folder, changes, pauses, random.Random(seed), dead_seconds))
 
 
@@ -250,7 +250,7 @@ def _settings(folder: Path, url: str, dead_seconds: float) -> dict[str, str]:
 
 
 async def _client(house: House, server: int, ending: asyncio.Event, *, stream: bool) -> None:
-    """Chat with the channel until the end; note what came back."""
+    """Chat with the channel until the end and record the answers."""
     body = {"model": "pawl", **FIELDS, "stream": stream}
     while not ending.is_set():
         sent = time.time()
@@ -272,7 +272,7 @@ async def _round(house: House) -> None:
 
 
 async def _pause(house: House, stopped: int) -> None:
-    """Stop a server, roll back and promote through others, and let it go on."""
+    """Stop a server, roll back and promote through others, and resume it."""
     seen, others = house.seen, [one for one in range(SERVERS) if one != stopped]
     version = await house.add(others[0])
     seen.promotions.append(await house.promote(others[0], version))
@@ -294,7 +294,7 @@ async def _pause(house: House, stopped: int) -> None:
 
 
 def _look(seen: Seen, stopped: int, began: float, went_on: float, live: str) -> None:
-    """Look at what the server answered after the pause: what it had begun before ends as it was."""
+    """Check the server's answers after the pause; answers begun before it keep their version."""
     after = [one for one in seen.asked if one.server == stopped and one.ended >= went_on]
     held = [one for one in after if one.sent > began]
     seen.held += held
@@ -302,7 +302,7 @@ def _look(seen: Seen, stopped: int, began: float, went_on: float, live: str) -> 
 
 
 def rows(seen: Seen) -> list[Row]:
-    """Changes under load, as one row."""
+    """Return the changes under load as one row."""
     late = seen.late()
     return [
         {
@@ -322,7 +322,7 @@ def rows(seen: Seen) -> list[Row]:
 
 
 def paused_rows(seen: Seen) -> list[Row]:
-    """Changes while a server is stopped, as one row."""
+    """Return the changes while a server is stopped as one row."""
     return [
         {
             "pauses": len(seen.paused_rollbacks),
@@ -343,7 +343,7 @@ def _times(what: str, changes: Sequence[Change]) -> Row:
 
 
 def tables(seen: Seen) -> dict[str, list[Row]]:
-    """What to print."""
+    """Return the tables by title."""
     found = {f"Three servers under {SERVERS * CLIENTS} clients": rows(seen)}
     if seen.paused_rollbacks:
         found["One of the three stopped (SIGSTOP)"] = paused_rows(seen)
@@ -351,7 +351,7 @@ def tables(seen: Seen) -> dict[str, list[Row]]:
 
 
 def main() -> None:
-    """Print the tables; the exit status is 1 when one was late, failed or mixed."""
+    """Print the tables; exit with 1 if a request was late, failed or mixed versions."""
     made = parser(__doc__)
     made.add_argument("--changes", type=int, default=100, help="promotions, and rollbacks")
     made.add_argument("--pauses", type=int, help="of a server; default: a twentieth of --changes")

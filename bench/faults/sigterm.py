@@ -1,9 +1,9 @@
-"""Ends Pawl with streams open: `python -m bench.faults.sigterm [--times 50] [--real-times 5]`.
+"""Stops Pawl with open streams: `python -m bench.faults.sigterm [--times 50] [--real-times 5]`.
 
-Thirty-two streams are open when the supervising parent gets SIGTERM, at a random instant, with a
-random deadline: some streams finish in time, the others must be told with an error event. New
-requests must be turned away, the exit status must be 0, each stream must be in the log as its
-client saw it, and no process may be left. The fake engine answers, and then the real one.
+Thirty-two streams are open when the supervisor gets SIGTERM, at a random instant and with a random
+deadline. Streams that do not finish in time must end with an error event. New requests must be
+refused, the exit status must be 0, each stream must be in the log as its client saw it, and no
+process may be left. It runs with the fake engine and with the real one.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.tiny_model import make_tiny_model
 
 STREAMS = 32
 AFTER_SECONDS = (0.0, 1.5)
-"""From the first event of the last stream to the signal; drawn uniformly."""
+"""Seconds from the first event of the last stream to the signal, drawn uniformly."""
 DRAIN_SECONDS = (0.2, 3.0)
 EXIT_SECONDS = 60.0
 _SETTINGS = {
@@ -45,20 +45,20 @@ _STORED = {End.FINISHED: "complete", End.TOLD: "failed"}
 
 @dataclass(slots=True)
 class Outcome:
-    """What all the ends came to; times in seconds."""
+    """The outcome of all stops; times are in seconds."""
 
     times: int = 0
     ends: Counter[End] = field(default_factory=Counter)
     new_work: Counter[End] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     late: list[float] = field(default_factory=list)
-    """From the deadline, or the last stream's end if that was earlier, to the end of all."""
+    """Seconds from the deadline, or from the last stream's end if earlier, to the exit."""
     misrecorded: int = 0
     orphans: int = 0
 
     @property
     def good(self) -> bool:
-        """Whether every stream finished or was told, and everything ended as it should."""
+        """Whether every stream finished or got an error event, and all processes ended properly."""
         streams = self.ends[End.FINISHED] + self.ends[End.TOLD] == self.ends.total()
         turned_away = self.new_work[End.BROKEN] + self.new_work[End.FINISHED] == 0
         ended = set(self.statuses) == {0} and not self.orphans
@@ -66,7 +66,7 @@ class Outcome:
 
 
 def run(folder: Path, *, times: int, rng: random.Random, model: Path | None = None) -> Outcome:
-    """Start and end the server so often; what it keeps lies in `folder`."""
+    """Start and stop the server `times` times, with all data in `folder`."""
     outcome, serve = Outcome(), SUPERVISED if model is None else FAST
     for _ in range(times):
         drain = rng.uniform(*DRAIN_SECONDS)
@@ -83,7 +83,7 @@ def run(folder: Path, *, times: int, rng: random.Random, model: Path | None = No
 async def _end(
     server: ServerProcess, outcome: Outcome, data_dir: Path, drain: float, rng: random.Random
 ) -> None:
-    """Open the streams, send the signal, and see what becomes of everything."""
+    """Open the streams, send the signal, and record how everything ends."""
     async with session_of(server) as session:
         streams = [OpenStream(_body(number)) for number in range(STREAMS)]
         following = [asyncio.create_task(one.follow(session)) for one in streams]
@@ -109,7 +109,7 @@ async def _end(
 async def _while_draining(
     session: aiohttp.ClientSession, following: list["asyncio.Task[OpenStream]"]
 ) -> list[OpenStream]:
-    """Ask for more while the streams end; those asked once the server said it is not ready."""
+    """Send requests while the streams end; return those sent after the server was not ready."""
     while not all(task.done() for task in following):
         async with session.get("/health/ready") as ready:
             if ready.status == 503:
@@ -129,7 +129,7 @@ def _body(number: int) -> dict[str, object]:
 
 
 def _misrecorded(data_dir: Path, streams: list[OpenStream]) -> int:
-    """Streams whose row in the log does not say what their client saw."""
+    """Return the number of streams whose row in the log differs from what their client saw."""
     address = f"file:{data_dir / 'pawl.db'}?mode=ro"
     with closing(sqlite3.connect(address, uri=True)) as database:
         stored = dict(database.execute("SELECT id, status FROM interaction").fetchall())
@@ -160,7 +160,7 @@ def rows(outcome: Outcome, engine: str) -> list[Row]:
 
 
 def measure(*, times: int, real_times: int, seed: int) -> list[tuple[str, Outcome]]:
-    """What became of it with each engine that was asked for."""
+    """Return the outcome for each chosen engine."""
     found = []
     for engine, count in (("fake", times), ("vLLM", real_times)):
         if count:
@@ -175,7 +175,7 @@ def measure(*, times: int, real_times: int, seed: int) -> list[tuple[str, Outcom
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when a stream was neither finished nor told."""
+    """Print the table; exit with 1 if a stream neither finished nor got an error event."""
     made = parser(__doc__)
     made.add_argument("--times", type=int, default=50, help="with the fake engine")
     made.add_argument("--real-times", type=int, default=5, help="with the real engine")
