@@ -1,4 +1,4 @@
-"""The store of the adapters' files as this server's settings name it."""
+"""Opens the store of adapter files that the settings name."""
 
 import secrets
 
@@ -12,7 +12,7 @@ OWNER_FILE = "store-owner"
 
 
 def open_store(settings: Settings) -> Artifacts:
-    """The store; raises `SetupError` for one that cannot be."""
+    """Open the store; raises `SetupError` if its address is invalid."""
     owner = "" if settings.adapters.store is None else _owner(settings)
     try:
         return open_artifacts(settings.adapters, settings.data_dir / "adapters", owner)
@@ -21,7 +21,7 @@ def open_store(settings: Settings) -> Artifacts:
 
 
 def _owner(settings: Settings) -> str:
-    """Name the data folder among those that share a store: made once."""
+    """Return this data folder's id among those that share a store; created once."""
     path = settings.data_dir / OWNER_FILE
     if not path.exists():
         settings.data_dir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The app: routes, error table, and everything that lives as long as it does."""
+"""The FastAPI app: routes, error handlers, and the lifespan of its services."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -48,10 +48,18 @@ def create_app(
     clock: Clock | None = None,
     offline: bool = False,
 ) -> FastAPI:
-    """Make the app. Nothing runs until its lifespan begins.
+    """Create the app. Its services start with its lifespan.
 
-    `offline` is the command line's: routes and database, no engine, no scheduler.
-    Raises `SetupError` for settings that would be unsafe.
+    Args:
+        settings: The settings.
+        start_engine: Starts the engine; replaced in tests.
+        clock: Returns the current time; the default is the system's clock.
+        offline: Whether the command line uses the app in process: with routes and database, but
+            without engine and scheduler.
+
+    Raises:
+        SetupError: If the settings are unsafe.
+
     """
     app = FastAPI(
         title="Pawl",
@@ -61,7 +69,7 @@ def create_app(
         openapi_url=None,  # served to those with a key: see server/api/health.py
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # the address it redirects to is made of the client's Host header
+        redirect_slashes=False,  # the redirect's address would come from the client's Host header
     )
     app.state.settings = settings
     app.state.start_engine = start_engine
@@ -95,7 +103,7 @@ def _add_routes(app: FastAPI, settings: Settings) -> None:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Start everything in order; end it in the opposite order, whatever happens."""
+    """Start the services in order; shut them down in reverse order, also after an error."""
     async with AsyncExitStack() as stack:
         try:
             app.state.services = await assemble(app, stack)
@@ -123,7 +131,7 @@ async def _domain_error(_request: Request, error: Exception) -> Response:
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
-    """Name the parameter and the rule; never echo what was sent."""
+    """Name the parameter and the rule, but never the value."""
     assert isinstance(error, RequestValidationError)  # noqa: S101  (registered so)
     first = error.errors()[0]
     field = str(first["loc"][-1])
@@ -138,12 +146,12 @@ async def _http_error(_request: Request, error: Exception) -> Response:
 
 
 async def _client_left(_request: Request, _error: Exception) -> Response:
-    """Nobody hears it: the client went away, or was cut off, before its body was whole."""
+    """Return a response that nobody reads: the client disconnected before its body was complete."""
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
-    """Log the class and the place, never the text (law 10)."""
+    """Log the error's class and place, never its message, which may quote a user's text."""
     log.error("unexpected_error", kind=type(error).__name__, place=_place(error))
     return _response("the server failed; its log says where", 500)
 

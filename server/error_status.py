@@ -1,4 +1,4 @@
-"""The one table that says which HTTP status each domain error has."""
+"""The HTTP status of each domain error, in one table."""
 
 from collections.abc import Mapping
 
@@ -62,24 +62,25 @@ STATUS: Mapping[type[Exception], int] = {
     run_errors.InvalidSlotError: 422,
     SQLAlchemyError: 503,
 }
-"""The HTTP status of each domain error; looked up along the error's classes, nearest first."""
+"""The HTTP status of each domain error. The most specific class of an error applies."""
 
 
 def status_of(error: Exception) -> int | None:
-    """The HTTP status of a domain error; None for what nobody expected."""
+    """Return the HTTP status of a domain error; None for any other error."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
 
 def field_of(error: Exception) -> str | None:
-    """The field that a domain error is about; None where it is about none."""
+    """Return the request's field that a domain error concerns; None if there is none."""
     problems = getattr(error, "problems", ())
     return problems[0].field if problems else getattr(error, "field", None)
 
 
 UNAVAILABLE = 503
 RETRY_AFTER_SECONDS = 2
+"""Value of the `Retry-After` header in seconds."""
 
 
 def retry_after(status: int) -> dict[str, str] | None:
-    """The header that tells a client to come back, where that helps."""
+    """Return the `Retry-After` header for a 503; None for other statuses."""
     return {"retry-after": str(RETRY_AFTER_SECONDS)} if status == UNAVAILABLE else None

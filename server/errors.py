@@ -1,4 +1,4 @@
-"""The server's errors. What HTTP status each has is in `server.error_status`."""
+"""The server's errors. Their HTTP statuses are in `server.error_status`."""
 
 import errno
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ class ServerError(Exception):
 
 
 class AuthenticationError(ServerError):
-    """No key, or one that is not known."""
+    """The key is missing or unknown."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -20,14 +20,14 @@ class AuthenticationError(ServerError):
 
 
 class PermissionDeniedError(ServerError):
-    """A key without the role."""
+    """The key does not have the required role."""
 
     def __init__(self, role: str) -> None:
         super().__init__(f"this needs a key with the role '{role}'")
 
 
 class HostError(ServerError):
-    """A request by a foreign name, while the server is open to this machine."""
+    """The Host header does not name this machine, and the server works without keys."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -37,7 +37,7 @@ class HostError(ServerError):
 
 
 class ProxyError(ServerError):
-    """A request that a proxy passed on, while the server is open to this machine."""
+    """A proxy forwarded the request, and the server works without keys."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,14 +47,14 @@ class ProxyError(ServerError):
 
 
 class KeysUnavailableError(ServerError):
-    """A key that is not cached, while the database cannot be asked: it may be a new one."""
+    """The key is not cached and the database is unavailable, so the key may be valid."""
 
     def __init__(self) -> None:
         super().__init__("this key cannot be looked up now: send the request again later")
 
 
 class KeyNotFoundError(ServerError):
-    """No key of that id."""
+    """There is no key of that id."""
 
     def __init__(self, identifier: str) -> None:
         del identifier
@@ -62,14 +62,14 @@ class KeyNotFoundError(ServerError):
 
 
 class BodyTooLargeError(ServerError):
-    """More bytes than the server reads."""
+    """The body is larger than `server.limits.body_bytes`."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is larger than {limit} bytes: send less")
 
 
 class BodyError(ServerError):
-    """A body that is not a JSON object, or holds in `field` what none can hold."""
+    """The body is not a JSON object, or the value of `field` is invalid."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         self.field = field
@@ -77,7 +77,7 @@ class BodyError(ServerError):
 
 
 class LimitError(ServerError):
-    """A request that asks for more than is given. Names the field, never its value."""
+    """The request exceeds a limit. The message names the field, never its value."""
 
     def __init__(self, field: str, message: str) -> None:
         self.field = field
@@ -85,14 +85,14 @@ class LimitError(ServerError):
 
 
 class DrainingError(ServerError):
-    """The server is about to end."""
+    """The server is shutting down."""
 
     def __init__(self) -> None:
         super().__init__("the server is shutting down: send the request to another one or retry")
 
 
 class NotRunningError(ServerError):
-    """Something that needs a running server was asked of one that is not serving."""
+    """The operation needs a running server, and none is running."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} needs a running server: start 'pawl serve' and try again")
@@ -106,7 +106,7 @@ class LeftOutError(ServerError):
 
 
 class RetentionNotSetError(ServerError):
-    """Texts are to be removed, and no setting says from what age on."""
+    """Texts cannot be removed, because no retention period is set."""
 
     def __init__(self) -> None:
         super().__init__("texts are kept for ever: set feedback.retention_days first")
@@ -117,7 +117,7 @@ class SetupError(ServerError):
 
 
 class NotFreeError(SetupError):
-    """Something that the settings name is in use, or does not answer: after a restart it may."""
+    """A resource that the settings name is in use or does not answer; a later start may work."""
 
 
 _WRONG_PATH = frozenset(
@@ -133,7 +133,7 @@ _WRONG_PATH = frozenset(
         errno.EROFS,
     }
 )
-"""What the operating system says of a path that cannot be used; a full disk is none of these."""
+"""Error numbers of a path that cannot be used; a full disk is not one of them."""
 
 
 @contextmanager

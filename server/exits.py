@@ -1,4 +1,4 @@
-"""Settings as whoever starts Pawl gave them: a bad one ends the process, named and not echoed."""
+"""Exit codes, and reading of settings: an invalid setting ends the process with one line."""
 
 import os
 import tomllib
@@ -14,28 +14,27 @@ from rich.text import Text
 from server.settings import Settings, misspelt
 
 EXIT_SETUP = 2
-"""The settings do not allow a start: starting again would not help."""
-
-
+"""The settings do not allow a start; a restart would fail too."""
 EXIT_ENGINE_DEAD = 70
+"""The engine died; the supervisor restarts the server."""
 EXIT_BUSY = 75
-"""Something that the settings name is not free yet, or does not answer: it may be later."""
+"""A resource that the settings name is in use or does not answer; the supervisor tries again."""
 
 errors = Console(stderr=True)
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say what is wrong, in one line, and end."""
+    """Print an error in one line and exit with `code`."""
     errors.print(Text.assemble(("error: ", "red"), message), soft_wrap=True)
     raise SystemExit(code) from None
 
 
 def checked(read: Callable[[], Settings]) -> Settings:
-    """Read the settings; a bad one ends the command and names the field, not its value."""
+    """Read the settings; exit with the setting's name, but not its value, if one is invalid."""
     for variable in misspelt(os.environ):
         fail(
-            f"{variable} sets nothing: two underscores go down a section that there is "
-            "(PAWL_RETRAIN__ENABLED)",
+            f"{variable} sets nothing: no setting has that name; write a section, two underscores "
+            "and the setting (PAWL_RETRAIN__ENABLED)",
             EXIT_SETUP,
         )
     try:
@@ -53,22 +52,21 @@ def checked(read: Callable[[], Settings]) -> Settings:
 
 
 def problems_by_setting(error: ValidationError) -> dict[str, str]:
-    """What is wrong with each setting, in one line that does not repeat its value."""
+    """Return the problem of each invalid setting, in one line without its value."""
     found: dict[str, list[str]] = {}
     for problem in error.errors(include_input=False, include_url=False):
         message = " ".join(str(problem["msg"]).removeprefix("Value error, ").split())
         found.setdefault(setting_path(problem["loc"]), []).append(message)
-    # A value of several forms gives errors for each: those below it come from the form it has.
+    # A union gives errors for each of its members; nested errors come from the intended one.
     outer = {one for one in found for other in found if other.startswith(f"{one}.")}
     return {one: ", or ".join(found[one]) for one in found if one not in outer}
 
 
 def setting_path(place: Sequence[int | str]) -> str:
-    """The dotted name of the setting at pydantic's `place`.
+    """Return the dotted name of the setting at `place`, pydantic's location of an error.
 
-    pydantic puts the form that it tried into the place of a value that may have several forms
-    (`retrain.judge.JudgeEndpoint.model`), and `[key]` behind a key that is not allowed. Neither is
-    part of a setting's name.
+    pydantic adds the member of a union that it tried (`retrain.judge.JudgeEndpoint.model`), and
+    `[key]` after an invalid key. Neither is part of a setting's name.
     """
     path: list[str] = []
     kinds: list[Any] = [Settings]
@@ -78,12 +76,12 @@ def setting_path(place: Sequence[int | str]) -> str:
             path.append(str(part))
             kinds = below
         elif isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel):
-            path.append(str(part))  # a name that no setting has
+            path.append(str(part))  # an unknown setting
     return ".".join(path)
 
 
 def _below(kind: Any, part: int | str) -> list[Any]:
-    """The kinds of value that `part` of a value of this kind may be; none where it has no parts."""
+    """Return the types that `part` of a value of this type may have; empty if it has no parts."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         field = kind.model_fields.get(str(part))
         return [] if field is None else _forms(field.annotation)
@@ -96,7 +94,7 @@ def _below(kind: Any, part: int | str) -> list[Any]:
 
 
 def _forms(kind: Any) -> list[Any]:
-    """The members of a union; any other kind alone."""
+    """Return the members of a union; any other type alone."""
     if get_origin(kind) is Annotated:
         return _forms(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""Structured logs on stderr: JSON, or lines on a terminal. Never anybody's text (law 10)."""
+"""Structured logs on stderr: JSON, or lines on a terminal. They never contain users' texts."""
 
 import logging
 import sys
@@ -9,7 +9,12 @@ from server.engine.quiet_errors import MessagelessErrors
 
 
 def configure_logs(*, least: int = logging.INFO) -> None:
-    """Set up structlog for this process, and quieten libraries that log requests."""
+    """Configure structlog for this process, and libraries that log requests.
+
+    Args:
+        least: The lowest level that is logged.
+
+    """
     terminal = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
@@ -25,15 +30,15 @@ def configure_logs(*, least: int = logging.INFO) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.getLogger("uvicorn.error").addFilter(_told_already)
-    # uvicorn and asyncio log what nobody caught, and its message may quote a request.
+    logging.getLogger("uvicorn.error").addFilter(_is_new)
+    # uvicorn and asyncio log uncaught errors, whose messages may quote a request.
     for quoting in ("uvicorn.error", "asyncio"):
         logging.getLogger(quoting).addFilter(MessagelessErrors())
     for noisy in ("httpx", "apscheduler", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _told_already(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's traceback of an app that did not start: `server.process` says why."""
+def _is_new(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's traceback of a failed startup: `server.process.serve` logs the reason."""
     text = record.getMessage()
     return not text.startswith(("Traceback", "Application startup failed"))

@@ -1,4 +1,4 @@
-"""Tables of the server itself."""
+"""The server's own tables."""
 
 from datetime import datetime
 
@@ -6,12 +6,12 @@ from sqlmodel import Field, SQLModel
 
 
 class ApiKey(SQLModel, table=True):
-    """A key of an application or an administrator; only its hash is kept."""
+    """A key of an application or an administrator; only its hash is stored."""
 
     __tablename__ = "api_key"
 
     id: str = Field(primary_key=True)
-    """Public: it stands in the key itself and in logs."""
+    """Public: part of the key itself, and written to logs."""
     hash: str = Field(unique=True)
     """sha256 of the whole key (which has 256 random bits, so no salt or stretching is needed)."""
     role: str
@@ -22,7 +22,7 @@ class ApiKey(SQLModel, table=True):
 
 
 class Secret(SQLModel, table=True):
-    """A secret that all servers on this database share (the key under the ids' MAC)."""
+    """A secret that all servers on this database share: the HMAC key of interaction ids."""
 
     __tablename__ = "secret"
 

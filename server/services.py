@@ -1,4 +1,4 @@
-"""The services of one app: what `assemble` makes and every route is given."""
+"""The services of one app, which `assemble` constructs and routes use."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from server.startup.deferred import DeferredStartup
 
 @dataclass(slots=True)
 class Services:
-    """Everything that one app is made of."""
+    """All services of one app, and the access checks that several routes share."""
 
     settings: Settings
     clock: Clock
@@ -51,57 +51,65 @@ class Services:
     retention: Retention
 
     def channel_of(self, who: Principal, name: str | None) -> str:
-        """The channel of that name, if it is theirs; raises `UnknownChannelError`."""
+        """Return the channel of that name (None: the default) if `who` may chat with it.
+
+        Raises `UnknownChannelError` otherwise.
+        """
         view = self.registry.routes().get(name or DEFAULT_CHANNEL)
         if view is None or not (who.may_use(view.tenant) or view.shared):
             raise UnknownChannelError
         return view.channel
 
     def own_channel(self, who: Principal, name: str) -> str:
-        """The channel of that name, if it is theirs to run: sharing one lets others chat only."""
+        """Return the channel of that name if `who` may administer it.
+
+        Sharing a channel does not allow that. Raises `UnknownChannelError` otherwise.
+        """
         view = self.registry.routes().get(name)
         if view is None or not who.may_use(view.tenant):
             raise UnknownChannelError
         return view.channel
 
     async def own_version(self, who: Principal, version: str) -> None:
-        """Raise `UnknownVersionError` unless the version is of a channel of theirs."""
+        """Raise `UnknownVersionError` unless `who` may administer the version's channel."""
         row = await self.registry.version(version)
         if not who.may_use(self.registry.routes()[row.channel].tenant):
             raise UnknownVersionError
 
     async def described(self, version: str) -> VersionOut:
-        """One version, as it is told."""
+        """Return the description of one version."""
         row = await self.registry.version(version)
         described = await self.registry.describe(row.channel)
         return next(one for one in described if one.name == version)
 
     async def own_run(self, who: Principal, run: str) -> RunOut:
-        """A run of a channel of theirs; raises `UnknownRunError`."""
+        """Return a run if `who` may administer its channel; raises `UnknownRunError` otherwise."""
         found = await self.runs.run(run)
         if not who.may_use(self.registry.routes()[found.channel].tenant):
-            # In the words of `runs.run`: what is not theirs is not there.
+            # The same message as for a missing run, so that it does not reveal other tenants' runs.
             raise UnknownRunError("there is no such run: 'pawl runs list' shows them")
         return found
 
     def model_list(self, who: Principal) -> list[dict[str, Any]]:
-        """What `GET /v1/models` lists: channels, `@base`, and resident versions."""
+        """Return the list of `GET /v1/models`: channels, their `@base`, and resident versions."""
         resident = self.engine.resident()
         views = self.registry.routes().values()
         seen = [view for view in views if view.shared or who.may_use(view.tenant)]
         return [card for view in seen for card in model_cards(view, resident, self.engine.info)]
 
     def model_card(self, who: Principal, identifier: str) -> dict[str, Any]:
-        """The card of that id in the list; raises `UnknownModelError` for what is not in it."""
+        """Return one entry of that list; raises `UnknownModelError` if it is not in it."""
         for card in self.model_list(who):
             if card["id"] == identifier:
                 return card
         raise UnknownModelError(printable(identifier))
 
     async def readiness(self) -> dict[str, Any]:
-        """Ready means: the engine answers, no drain, a route is known. A dead database degrades.
+        """Return the state for `GET /health/ready`.
 
-        Nor is a server ready that lacks a version which the routes name and other servers hold.
+        A server is ready if its engine is alive, it knows a route, it has loaded every version that
+        other servers have loaded for the routes, and it does not drain. An unavailable database is
+        reported as degraded, but the server stays ready.
         """
         engine = self.engine.alive()
         route, lacking = bool(self.registry.routes()), self.registry.is_fallback
@@ -116,7 +124,7 @@ class Services:
 
     @property
     def _database_serves(self) -> bool:
-        """Whether it answers, has what was spooled, and was there for the whole start."""
+        """Whether the database answers, holds all rows, and startup is complete."""
         behind = self.forwarder is not None and self.forwarder.behind
         return self.rest.done and not (self.database.away or behind)
 
@@ -124,9 +132,10 @@ class Services:
 def model_cards(
     view: RouteView, resident: Collection[str], engine: EngineInfo
 ) -> list[dict[str, Any]]:
-    """One channel in OpenAI's list: `root` is what answers, `parent` the base under an adapter.
+    """Return one channel's entries in OpenAI's list of models.
 
-    `max_model_len` is vLLM's name for the context: tokens of prompt and answer together.
+    `root` is the version that answers and `parent` its base model, as in vLLM's list;
+    `max_model_len` is the context length in tokens, prompt and answer together.
     """
     live = serving(view, resident)
     versions = sorted(view.versions & set(resident))

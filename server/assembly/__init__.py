@@ -1,1 +1,1 @@
-"""Puts the parts of one server together."""
+"""Constructs the services of a server and wires them together."""

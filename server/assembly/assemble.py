@@ -1,4 +1,4 @@
-"""Puts the parts of one app together, in the order in which they need each other."""
+"""Constructs and starts the services of one app, in the order of their dependencies."""
 
 import asyncio
 import os
@@ -55,7 +55,13 @@ StartEngine = Callable[[EngineConfig], Awaitable[Engine]]
 
 
 async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
-    """Start everything; what was started is ended by `stack`, last first."""
+    """Start all services and return them; `stack` shuts them down in reverse order.
+
+    Raises:
+        SetupError: If the settings do not allow a start.
+        EngineStartError: If the engine cannot start.
+
+    """
     settings: Settings = app.state.settings
     clock, metrics, token = app.state.clock, Metrics(), secrets.token_urlsafe(32)
     if not app.state.offline:
@@ -151,7 +157,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
 
 
 def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnvironment) -> Work:
-    """What a start does last, once the database is there."""
+    """Return the last part of startup, which needs the database."""
     settings, registry = services.settings, services.registry
 
     async def work(stack: AsyncExitStack) -> None:
@@ -172,7 +178,7 @@ def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnv
     return work
 
 
-def _serving(  # noqa: PLR0913  (what it is made of)
+def _serving(  # noqa: PLR0913  (its parts)
     app: FastAPI,
     stack: AsyncExitStack,
     *,
@@ -183,7 +189,7 @@ def _serving(  # noqa: PLR0913  (what it is made of)
     drain: Drain,
     metrics: Metrics,
 ) -> AnsweringService:
-    """What answers, and the shadow beside it."""
+    """Construct the answering service and its shadow."""
     settings: Settings = app.state.settings
     callback = FeedbackCallback(record=recorder.record)
     shadow = Shadow(
@@ -246,7 +252,7 @@ async def _ensure_channels(settings: Settings, registry: Registry) -> None:
 
 
 async def base_model(engine: Engine, data_dir: Path) -> BaseModelInfo:
-    """The base model as adapters must match it; the sizes of its weights are kept in `data_dir`."""
+    """Describe the base model for vetting adapters; its weight norms are cached in `data_dir`."""
     info = engine.info
     folder = info.model_folder
     return BaseModelInfo(

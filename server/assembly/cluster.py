@@ -1,4 +1,4 @@
-"""Makes an app one of the servers on its database."""
+"""Connects an app to the other servers on its database."""
 
 import platform
 import secrets
@@ -18,7 +18,7 @@ from server.settings import Settings
 
 
 def identity(app: FastAPI, url: URL, base: BaseModelInfo, predecessor: str | None) -> Identity:
-    """Who this app is among the servers; on SQLite it is alone."""
+    """Return this server's identity; on SQLite it is the only server."""
     settings: Settings = app.state.settings
     return Identity(
         id=secrets.token_hex(8),
@@ -33,15 +33,15 @@ def identity(app: FastAPI, url: URL, base: BaseModelInfo, predecessor: str | Non
 def follow(
     registry: Registry, keys: KeyRing, url: URL, drain: Drain, stack: AsyncExitStack
 ) -> None:
-    """Follow what the other servers change, until `stack` ends it."""
+    """Follow the changes of other servers, until `stack` closes."""
     registry.follow(lambda: drain.draining)
     if url.get_backend_name() != "postgresql":
         return
-    hear = {
+    handlers = {
         ROUTES: registry.route_signalled,
         SERVERS: registry.server_signalled,
         KEYS: keys.refresh,
     }
-    notifications = Notifications(url, hear)
+    notifications = Notifications(url, handlers)
     notifications.start()
     stack.push_async_callback(notifications.close)

@@ -1,11 +1,11 @@
-"""Starts the engine that the settings name. vLLM is imported only when it is the one."""
+"""Starts the engine that the settings name. vLLM is imported only if it is used."""
 
 from server.engine.base import Engine
 from server.engine.config import EngineConfig
 
 
 async def start_engine(config: EngineConfig) -> Engine:
-    """Start it; raises `EngineStartError` with what to change."""
+    """Start the engine; raises `EngineStartError`, whose message says what to change."""
     if config.kind == "fake":
         from server.engine.fake.engine import FakeEngine  # noqa: PLC0415  (only the engine that is used)
 

@@ -1,4 +1,4 @@
-"""The chat endpoint as the weekly run uses it: our own app, in this process, marked as ours."""
+"""Lets weekly runs use the chat endpoint of their own app, in process, marked as evaluation."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,12 +12,13 @@ from retrain.ports import Answer, ChatError, ChatUnavailableError
 from server.api.dependencies import PURPOSE_HEADER
 
 TIMEOUT_SECONDS = 300.0
-"""For one whole answer: one that is starved or stuck must not keep a run and its lease for ever."""
+"""Seconds that one answer may take, so that a stuck one does not block a run for ever."""
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+"""HTTP statuses after which the run retries."""
 
 
 class InternalChat:
-    """Answers through the real endpoint (law 11). Satisfies `retrain.ports.Chat`."""
+    """Answers through the endpoint that users use. Implements `retrain.ports.Chat`."""
 
     def __init__(self, app: FastAPI, token: str) -> None:
         self._client = httpx.AsyncClient(
@@ -27,10 +28,16 @@ class InternalChat:
         )
 
     async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
-        """Answer one prompt; raises `ChatError` with the status, never with a text."""
+        """Answer one prompt.
+
+        Raises:
+            ChatUnavailableError: If a retry may help.
+            ChatError: If the endpoint refuses; the message holds the status, never a text.
+
+        """
         body = {**request, "model": model, "stream": False}
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):  # httpx's has no effect within a process
+            async with asyncio.timeout(TIMEOUT_SECONDS):  # httpx's ASGI transport has none
                 response = await self._client.post("/v1/chat/completions", json=body)
         except TimeoutError:
             raise ChatUnavailableError(f"no answer within {TIMEOUT_SECONDS:g} seconds") from None

@@ -1,4 +1,4 @@
-"""Puts the weekly run together, and starts its scheduler."""
+"""Constructs the service of weekly runs, and starts its scheduler."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -33,7 +33,7 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
     token: str,
     stack: AsyncExitStack,
 ) -> tuple[RunService, RunEnvironment]:
-    """The service, which starts nothing by itself, and what it works with."""
+    """Return the service, which is not started yet, and its environment."""
     settings: Settings = app.state.settings
     chat = InternalChat(app, token)
     stack.push_async_callback(chat.close)
@@ -57,7 +57,7 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
 
 
 async def begin_runs(service: RunService, world: RunEnvironment, stack: AsyncExitStack) -> None:
-    """Take up runs that were left over, and let the scheduler tick, until `stack` ends."""
+    """Resume interrupted runs and start the scheduler, until `stack` closes."""
     stack.push_async_callback(service.close)
     await service.start()
     schedule = Schedule(service, world.runs, world.config, world.clock)
@@ -66,7 +66,7 @@ async def begin_runs(service: RunService, world: RunEnvironment, stack: AsyncExi
 
 
 async def _judge(settings: Settings, stack: AsyncExitStack, *, offline: bool) -> Judge | None:
-    """The judge of the settings; the command line works without one that cannot be loaded."""
+    """Load the judge that the settings name; with `offline` a judge that fails to load is None."""
     if settings.retrain.judge is None:
         return None
     client = await stack.enter_async_context(httpx.AsyncClient())

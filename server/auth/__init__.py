@@ -1,1 +1,1 @@
-"""API keys, their roles, and the secret under interaction ids."""
+"""API keys and their roles, and the secret that authenticates interaction ids."""

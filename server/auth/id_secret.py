@@ -1,4 +1,4 @@
-"""Secrets that live in the database, made once."""
+"""The secret that authenticates interaction ids, stored in the database."""
 
 import secrets
 
@@ -10,7 +10,7 @@ SECRET_BYTES = 32
 
 
 async def id_secret(database: Database) -> bytes:
-    """The key under the MAC of interaction ids; made at the first start."""
+    """Return the HMAC key of interaction ids; created at the first start."""
     async with database.write() as session:
         known = await session.get(Secret, ID_SECRET)
         if known is not None:

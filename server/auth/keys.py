@@ -1,8 +1,8 @@
-"""Who asks: keys, roles, tenants.
+"""Authentication: API keys, their roles and tenants.
 
-Only hashes of keys are kept. They are cached, so that chat goes on without the database, and read
-anew every few seconds, for another server may make and revoke keys. Without any key the server
-serves loopback only, as one tenant with both roles.
+Only hashes of keys are stored. They are cached, so that chat works without the database, and read
+again every few seconds, because another server may create and revoke keys. As long as no key
+exists, the server accepts loopback requests only, as one tenant with both roles.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ from server.models import ApiKey
 from server.settings import DEFAULT_TENANT
 
 KEYS = "pawl_keys"
-"""Signalled where a key was made or revoked."""
+"""PostgreSQL notification channel for created and revoked keys."""
 
 Role = Literal["app", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. An operator (of the machine itself) may act for every tenant."""
+    """Who sends a request. An operator (of the machine itself) may act for every tenant."""
 
     tenant: str
     roles: frozenset[Role]
@@ -46,7 +46,7 @@ class Principal:
 
     @property
     def name(self) -> str:
-        """How events name whoever did something."""
+        """The name that is recorded in events as their actor."""
         return f"key {self.key_id}" if self.key_id else "operator"
 
     def require(self, role: Role) -> None:
@@ -55,22 +55,22 @@ class Principal:
             raise PermissionDeniedError(role)
 
     def may_use(self, tenant: str) -> bool:
-        """Whether what belongs to `tenant` is theirs to use."""
+        """Return whether the principal may use what belongs to `tenant`."""
         return self.operator or self.tenant == tenant
 
 
 BOTH_ROLES: frozenset[Role] = frozenset({"app", "admin"})
 OPEN = Principal(tenant=DEFAULT_TENANT, roles=BOTH_ROLES, operator=True)
-"""Everybody, while there is no key and only this machine can reach the server."""
+"""The principal of every request while no key exists and the server listens on loopback only."""
 
 
 def hash_key(key: str) -> str:
-    """Return the only form of a key that is kept."""
+    """Return the sha256 of a key in hex, the only form that is stored."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class KeyRing:
-    """The keys, cached. Changes go through here, so the cache is never behind this server."""
+    """The API keys with a cache, which this server's own changes update at once."""
 
     def __init__(
         self, database: Database, clock: Clock, operator_token: str, *, loopback: bool
@@ -87,7 +87,7 @@ class KeyRing:
         """All keys as last read, revoked ones too."""
 
     async def refresh(self) -> None:
-        """Read all keys anew; raises what the database raises, and then keeps what it has."""
+        """Read all keys again; if the database raises, so does this, and the cache is kept."""
         self._current = False
         while True:
             self._reads += 1
@@ -95,33 +95,36 @@ class KeyRing:
             async with self._database.read() as session:
                 rows = list(await session.exec(select(ApiKey)))
             if changes != self._changes:
-                continue  # what was read may be older than what was changed meanwhile
-            if mine > self._shown:  # else somebody who began later was faster
+                continue  # the rows may be older than a change made meanwhile
+            if mine > self._shown:  # else a refresh that started later has finished first
                 self._shown = mine
                 self.replace_all(rows)
             self._current = True
             return
 
     def replace_all(self, rows: Sequence[ApiKey]) -> None:
-        """Take these for all keys: at a start without the database."""
+        """Replace the cache by these keys, as at a start without the database."""
         self.rows = rows
         self._by_hash = {key.hash: _principal(key) for key in rows if key.revoked_at is None}
 
     @property
     def empty(self) -> bool:
-        """Whether no key would be accepted."""
+        """Whether there is no valid key."""
         return not self._by_hash
 
     @property
     def open(self) -> bool:
-        """Whether everybody may in: no key was ever made, and only this machine can ask."""
+        """Whether requests need no key: none was ever created, and only loopback is served."""
         return self._loopback and not self.rows
 
     async def authenticate(self, authorization: str | None) -> Principal:
-        """Tell whose key an `Authorization` header carries; cached keys need no database.
+        """Return the principal of an `Authorization` header; cached keys need no database.
 
-        Raises `AuthenticationError`, `KeysUnavailableError` for a key that is not cached while the
-        database cannot be asked, and `FeedbackTokenError`: such a token is no key.
+        Raises:
+            AuthenticationError: If the key is missing or unknown.
+            KeysUnavailableError: If the key is not cached and the database is unavailable.
+            FeedbackTokenError: If the header holds a feedback token, which is no key.
+
         """
         token = bearer(authorization)
         if token is not None and is_feedback_token(token):
@@ -141,7 +144,7 @@ class KeyRing:
         return self._by_hash.get(hashed)
 
     async def _looked_up(self, hashed: str) -> Principal:
-        """Ask the database for a key that is not cached: it may be a new one."""
+        """Look a key that is not cached up in the database: it may be new."""
         try:
             await self._lookup.look(hashed)
         except Exception as error:
@@ -154,7 +157,7 @@ class KeyRing:
         return found
 
     async def create(self, role: Role, tenant: str) -> tuple[ApiKey, str]:
-        """Make a key; the second value is the key itself, shown this once."""
+        """Create a key; return its row and the key itself, which is not stored."""
         identifier = secrets.token_hex(6)
         key = f"pawl_{identifier}_{secrets.token_urlsafe(32)}"
         row = ApiKey(
@@ -172,7 +175,7 @@ class KeyRing:
         return row, key
 
     async def revoke(self, identifier: str, tenant: str | None) -> None:
-        """End a key at once (`tenant`: only if it is theirs); raises `KeyNotFoundError`."""
+        """Revoke a key; raises `KeyNotFoundError` if it is unknown or not of `tenant`."""
         async with self._database.write() as session:
             row = await session.get(ApiKey, identifier)
             if row is None or (tenant is not None and row.tenant != tenant):
@@ -183,7 +186,7 @@ class KeyRing:
         self.replace_all([row if key.id == identifier else key for key in self.rows])
 
     async def keys(self, tenant: str | None) -> list[ApiKey]:
-        """All keys of a tenant (None: of all), newest last."""
+        """Return the keys of a tenant (None: of all tenants), newest last."""
         query = select(ApiKey).order_by(col(ApiKey.created_at), col(ApiKey.id))
         if tenant is not None:
             query = query.where(col(ApiKey.tenant) == tenant)
@@ -197,7 +200,7 @@ def _principal(key: ApiKey) -> Principal:
 
 
 def bearer(authorization: str | None) -> str | None:
-    """What an `Authorization` header bears; None for none."""
+    """Return the bearer token of an `Authorization` header; None if it has none."""
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")

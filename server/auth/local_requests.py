@@ -1,6 +1,6 @@
-"""Whether a request comes from this machine itself, as its headers tell. Pure.
+"""Decides from its headers whether a request comes from this machine. Pure functions.
 
-Only while there is no key does it matter: then whoever works on this machine is the operator.
+This matters only while no key exists: then every user of this machine is an operator.
 """
 
 import re
@@ -55,20 +55,24 @@ _FORWARDING_PREFIXES = (
     "x-proxy",
     "x-vercel-",
 )
-"""What proxies, content networks and tunnels add to what they pass on."""
+"""Prefixes of headers that proxies, CDNs and tunnels add to forwarded requests."""
 OLD_VERSION = "1.0"
+"""The HTTP version of a proxy that is not configured otherwise."""
 
 
 def names_this_machine(host: str) -> bool:
-    """Whether a Host header names this machine (`request.url` would make up for a bad one)."""
+    """Return whether a Host header names this machine.
+
+    Takes the raw header: Starlette's `request.url` replaces an invalid one.
+    """
     return _LOOPBACK_HOST.fullmatch(host.lower()) is not None
 
 
 def came_through_proxy(header_names: Iterable[str], http_version: str) -> bool:
-    """Whether a proxy passed the request on, as far as that can be seen.
+    """Return whether a proxy forwarded the request, as far as that can be detected.
 
-    Older releases of nginx add no header unless they are told to, but speak HTTP/1.0, which no
-    client of today does. A proxy that adds nothing and speaks HTTP/1.1 looks like a client.
+    Older releases of nginx add no header by default but use HTTP/1.0, which current clients do not.
+    A proxy that adds no header and uses HTTP/1.1 cannot be told from a client.
     """
     if http_version == OLD_VERSION:
         return True

@@ -1,20 +1,28 @@
-"""Looks keys up that are not cached, so that many wrong keys do not become many queries.
+"""Looks up keys that are not cached, with a bounded number of queries for many wrong keys.
 
-Whoever brings an unknown key waits for a query that begins after it came; all who come meanwhile
-share it. A key that was not found is refused at once from then on: the cache is read anew every few
-seconds, and then has it if somebody made it meanwhile.
+A request with an unknown key waits for a query that starts after its arrival; concurrent requests
+share that query. A key that was not found is then refused without a query. If it is created later,
+the regular refresh of the cache finds it within seconds.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 PAUSE_SECONDS = 0.25
-"""At least so long between the end of one query and the begin of the next."""
+"""Minimum seconds between the end of one query and the start of the next."""
 REMEMBERED = 10_000
+"""Maximum number of unknown keys that are remembered."""
 
 
 class KeyLookup:
-    """`refresh` reads all keys into the cache, or raises; `current`: whether it last succeeded."""
+    """Shares refreshes of the key cache among requests with unknown keys.
+
+    Args:
+        refresh: Reads all keys into the cache, or raises.
+        current: Returns whether the last refresh succeeded.
+        pause_seconds: Minimum seconds between two refreshes.
+
+    """
 
     def __init__(
         self,
@@ -32,9 +40,13 @@ class KeyLookup:
         self._unknown: dict[str, None] = {}
 
     async def look(self, hashed: str) -> None:
-        """Return once the cache is as new as this request, unless the key is known to be none.
+        """Wait until the cache is newer than this call, unless the key is known to be unknown.
 
         Raises what `refresh` raises.
+
+        Args:
+            hashed: The key's hash.
+
         """
         if self._current() and hashed in self._unknown:
             return
@@ -44,9 +56,9 @@ class KeyLookup:
         self._remember(hashed)
 
     async def _query(self) -> None:
-        """Wait for the turn of the next query and make it; later comers then need another one."""
+        """Run the next query; calls that arrive after its start need another one."""
         loop = asyncio.get_running_loop()
-        async with self._turn:  # one at a time: a slow database keeps its connections for others
+        async with self._turn:  # one query at once: a slow database's connections are scarce
             await asyncio.sleep(max(self._free_at - loop.time(), 0))
             self._next = None
             try:
@@ -55,7 +67,7 @@ class KeyLookup:
                 self._free_at = loop.time() + self._pause
 
     def _remember(self, hashed: str) -> None:
-        """Keep what was asked for: where it became known, the cache answers before this does."""
+        """Remember a looked-up key; if it exists, the cache finds it before this is consulted."""
         self._unknown.pop(hashed, None)
         self._unknown[hashed] = None
         if len(self._unknown) > REMEMBERED:

@@ -1,7 +1,7 @@
-"""How the command line reaches Pawl: the API of the running server, or of an app made here.
+"""The command line's API client: calls the running server, or an app in this process.
 
-One way in for both: without a running server the same routes answer in this process, on the same
-database, with no engine. What needs an engine then says so.
+Without a running server the same routes run in this process, on the same database but without an
+engine. Requests that need one then fail with `NotRunningError`.
 """
 
 import logging
@@ -21,17 +21,17 @@ TIMEOUT = httpx.Timeout(600, connect=5)
 
 
 class ApiError(ServerError):
-    """The API refused: its message, for the one at the terminal."""
+    """The API refused a request; holds the API's message."""
 
 
 class Api:
-    """The API, decoded."""
+    """Sends requests and decodes their responses."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def call(self, method: str, path: str, **parts: Any) -> Any:
-        """Send a request; returns the decoded body; raises `ApiError` for what is not a 2xx."""
+        """Send a request and return the decoded body; raises `ApiError` unless it is a 2xx."""
         response = await self._client.request(method, path, **parts)
         if not response.is_success:
             raise ApiError(_message(response))
@@ -39,7 +39,7 @@ class Api:
         return response.json() if is_json and response.content else response.text
 
     async def lines(self, path: str, **parts: Any) -> AsyncIterator[str]:
-        """Stream the lines of a response."""
+        """Stream the lines of a response; raises `ApiError` unless it is a 2xx."""
         async with self._client.stream("GET", path, **parts) as response:
             if not response.is_success:
                 await response.aread()
@@ -50,7 +50,7 @@ class Api:
 
 @asynccontextmanager
 async def open_api(settings: Settings) -> AsyncIterator[Api]:
-    """The running server's API; without one, the same API in this process."""
+    """Open the running server's API or, without one, the same API in this process."""
     running = running_server(settings.data_dir)
     if running is None:
         async with _offline(settings) as client:
@@ -66,7 +66,7 @@ async def _offline(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     from server.app import create_app, lifespan  # noqa: PLC0415  (slow to import, seldom needed)
     from server.cli.offline_engine import start_offline  # noqa: PLC0415
 
-    # What goes wrong is in the answer; what is printed must stay what was asked for.
+    # Errors are in the response; logs would mix with the command's output.
     configure_logs(least=logging.CRITICAL)
     app = create_app(settings, start_engine=start_offline, offline=True)
     async with lifespan(app):

@@ -1,4 +1,4 @@
-"""`pawl backup` and `pawl restore` at the terminal."""
+"""The commands `pawl backup` and `pawl restore`."""
 
 import json
 import os
@@ -19,19 +19,17 @@ from server.maintenance.backup.manifest import BackupManifest
 from server.settings import Settings
 
 NICENESS = 10
-"""Those who chat go first."""
+"""The process's niceness: a backup must not slow down a running server."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def backup(
-    destination: Annotated[
-        str, typer.Argument(help="A folder that is not there yet, or an address such as s3://…")
-    ],
+    destination: Annotated[str, typer.Argument(help="A new folder, or an address such as s3://…")],
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the database and the adapters' files to one place, while the server runs or not."""
+    """Copy the database and the adapter files to one place; a server may be running."""
     from server.maintenance.backup.take import take_backup  # noqa: PLC0415  (slow to import)
 
     settings = checked(Settings)
@@ -44,14 +42,15 @@ def backup(
 
 def restore(
     source: Annotated[str, typer.Argument(help="What 'pawl backup' wrote.")],
-    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of all data.")] = None,
     database_url: Annotated[
-        str | None, typer.Option(help="Into another database than that of the settings.")
+        str | None,
+        typer.Option(help="The database to restore into, instead of that of the settings."),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Fill an empty database and the adapters' store from a backup; nothing is ever replaced."""
+    """Restore a backup into an empty database and the adapter store; overwrites nothing."""
     from server.maintenance.backup.restore import restore_backup  # noqa: PLC0415  (slow to import)
 
     given = {"data_dir": data_dir, "database_url": database_url}
@@ -64,7 +63,7 @@ def restore(
 
 
 class _Bar:
-    """One bar for each table."""
+    """Shows a progress bar for each table."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars

@@ -1,4 +1,4 @@
-"""Whether the base model has a chat template, told from its files without loading anything."""
+"""Checks in the base model's files whether it has a chat template, without loading the model."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ MISSING = (
 
 
 def missing_chat_template(engine: EngineConfig) -> str | None:
-    """What to say where chat would be refused; None where it would not, or where nobody can tell.
+    """Return a warning if chat requests would be refused for lack of a template, else None.
 
-    A model that is not a folder here is looked at by the server when it starts.
+    A model that is no local folder cannot be checked here; the server checks it at startup.
     """
     folder = Path(engine.model)
     if engine.kind != "vllm" or not engine.model or not folder.is_dir() or engine.chat_template:

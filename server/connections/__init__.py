@@ -1,1 +1,1 @@
-"""What one TCP connection may cost: sizes, times, and how many there may be."""
+"""Limits on TCP connections: sizes, timeouts, and their number."""

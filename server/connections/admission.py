@@ -1,4 +1,4 @@
-"""The open connections: who may come in, who has to go, and who has been too slow."""
+"""The open connections: admits new ones, evicts idle ones, and closes slow ones."""
 
 import asyncio
 import ipaddress
@@ -9,42 +9,43 @@ from typing import Protocol
 from server.config import HttpConfig
 
 MADE_ROOM = "made_room"
-"""Why a connection was closed that had done nothing wrong."""
+"""The reason for closing an idle connection in favour of a new one."""
 SWEEP_SECONDS = 0.5
-"""How often slow peers are looked for: times are kept to within this."""
+"""Seconds between two checks for slow peers, which is the precision of the timeouts."""
 _IPV6_NETWORK_BITS = 64
-"""What one customer of a provider has at least (RFC 6177); single addresses cost nothing."""
+"""The smallest network that a provider's customer gets (RFC 6177). Limits count networks, because a
+peer has any number of single addresses."""
 
 
 class Connection(Protocol):
-    """What is asked of one connection."""
+    """A connection as `OpenConnections` needs it."""
 
     peer: str
-    """See `peer_of`."""
+    """The address or network that it counts for; see `peer_of`."""
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when it waits for a request to be complete; None while one is being answered."""
+        """Monotonic time since which it waits for a complete request; None while answering one."""
 
     def close_for(self, reason: str) -> None:
-        """Close it for another's sake."""
+        """Close the connection and count it under `reason`."""
 
     def check(self, now: float) -> None:
-        """Close it if its peer has been too slow."""
+        """Close the connection if its peer is too slow; `now` is monotonic seconds."""
 
 
 class ConnectionObserver:
-    """Told what is refused and closed; does nothing. Metrics subclass it."""
+    """Receives refused and closed connections; does nothing. Metrics subclass it."""
 
     def closed(self, reason: str) -> None:
-        """A connection was refused or closed, for one of a fixed set of reasons."""
+        """Record a refused or closed connection, by one of a fixed set of reasons."""
 
     def count_with(self, count: Callable[[], int]) -> None:
-        """From now on `count` says how many connections are open."""
+        """Use `count` to read the number of open connections."""
 
 
 def peer_of(address: object) -> str:
-    """Whom a socket's peer address counts for: an IPv4 address, an IPv6 /64, or nobody known."""
+    """Return what a peer's address counts for: an IPv4 address, an IPv6 /64, or "unknown"."""
     host = address[0] if isinstance(address, tuple) and address else ""
     try:
         ip = ipaddress.ip_address(str(host).partition("%")[0])
@@ -58,7 +59,7 @@ def peer_of(address: object) -> str:
 
 
 def longest_waiting(connections: Iterable[Connection]) -> Connection | None:
-    """The one that has waited longest for a request; None while all are being answered."""
+    """Return the connection that has waited longest for a request; None if none waits."""
     waiting = [(since, one) for one in connections if (since := one.waiting_since) is not None]
     oldest = min(waiting, key=lambda entry: entry[0], default=None)  # of equals the first that came
     return None if oldest is None else oldest[1]
@@ -75,7 +76,7 @@ class OpenConnections:
         self.report_to(observer or ConnectionObserver())
 
     def report_to(self, observer: ConnectionObserver) -> None:
-        """Tell `observer` from now on."""
+        """Replace the observer."""
         self.observer = observer
         observer.count_with(lambda: len(self._open))
 
@@ -83,9 +84,11 @@ class OpenConnections:
         return len(self._open)
 
     def admit(self, connection: Connection) -> bool:
-        """Count a new connection; whether there is room, made by closing one if need be.
+        """Count a new connection, closing an idle one if a limit is reached.
 
-        One that is refused is counted too, until it is closed.
+        Returns:
+            Whether it is admitted. A refused connection is counted too, until it is closed.
+
         """
         room = self._room_for(connection.peer)
         self._open[id(connection)] = connection
@@ -93,7 +96,7 @@ class OpenConnections:
         return room
 
     def forget(self, connection: Connection) -> None:
-        """It is closed."""
+        """Stop counting a closed connection."""
         if self._open.pop(id(connection), None) is None:
             return
         self._per_peer[connection.peer] -= 1
@@ -114,7 +117,7 @@ class OpenConnections:
         return one is not None
 
     def sweep(self, now: float) -> None:
-        """Close those whose peers have been too slow."""
+        """Close the connections of slow peers; `now` is monotonic seconds."""
         for connection in list(self._open.values()):
             connection.check(now)
 
@@ -122,7 +125,7 @@ class OpenConnections:
 async def sweep_for_ever(
     connections: OpenConnections, monotonic: Callable[[], float], seconds: float = SWEEP_SECONDS
 ) -> None:
-    """Look for slow peers, until cancelled."""
+    """Sweep every `seconds` seconds, until cancelled."""
     while True:
         await asyncio.sleep(seconds)
         connections.sweep(monotonic())

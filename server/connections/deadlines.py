@@ -1,4 +1,4 @@
-"""When a peer has been too slow. Pure: times are seconds of one monotonic clock."""
+"""Decides when a peer is too slow. Pure: times are seconds of one monotonic clock."""
 
 from dataclasses import dataclass, field
 from enum import Enum
@@ -7,12 +7,12 @@ from server.config import HttpConfig
 from server.connections.request_meter import ReadPhase
 
 LINGER_SECONDS = 3.0
-"""A refused peer may read its answer for so long, while what it still sends is thrown away: closing
-at once would make its kernel drop the answer (RFC 9112, 9.6)."""
+"""Seconds that a refused peer gets to read its error, while its further input is discarded. Closing
+at once would make its kernel drop the error (RFC 9112, 9.6)."""
 
 
 class Overdue(Enum):
-    """What a peer has let pass."""
+    """The timeout that a peer has exceeded."""
 
     IDLE = "idle"
     HEAD = "head_too_slow"
@@ -23,16 +23,16 @@ class Overdue(Enum):
 
 @dataclass(slots=True)
 class ReadDeadline:
-    """How long the current request may still take to arrive."""
+    """The deadline for the arrival of the current request."""
 
     config: HttpConfig
     since: float
-    """When the phase began, or the last answer ended."""
+    """When the current phase began, or the last answer ended."""
     answered: bool = False
-    """Whether the connection has had an answer: then it may be idle for longer."""
+    """Whether the connection has had an answer; it may then be idle for `keep_alive_seconds`."""
 
     def overdue(self, phase: ReadPhase, now: float) -> Overdue | None:
-        """What is overdue in this phase; None while there is time."""
+        """Return the timeout that was exceeded in this phase, if any."""
         waited = now - self.since
         if phase is ReadPhase.BODY:
             return Overdue.BODY if waited > self.config.body_seconds else None
@@ -44,24 +44,31 @@ class ReadDeadline:
 
 @dataclass(slots=True)
 class WriteProgress:
-    """Whether a peer takes its answer.
+    """Measures whether a peer reads its answer fast enough.
 
-    A peer counts as stalled if in `write_seconds` it took neither all that waited for it nor
-    `write_bytes_per_second` of it. An answer of which nothing waits is never late: a chat may take
-    minutes to be generated.
+    A peer is stalled if within `write_seconds` it read neither all of the buffered bytes nor
+    `write_bytes_per_second` of them. While nothing is buffered a peer is never stalled: an answer
+    may take minutes to be generated.
     """
 
     config: HttpConfig
     since: float
     _waiting: int = field(default=0)
-    """Bytes that waited at `since`."""
+    """Bytes that were buffered at `since`."""
 
     def restart(self, now: float, waiting: int) -> None:
-        """Begin a new stretch of time: the peer has got on, or more was written."""
+        """Start a new measurement: the peer has made progress, or more was written."""
         self.since, self._waiting = now, waiting
 
     def stalled(self, now: float, waiting: int, *, growing: bool) -> bool:
-        """Whether the peer is too slow; `growing` while more may be written at any time."""
+        """Return whether the peer is stalled.
+
+        Args:
+            now: Monotonic seconds.
+            waiting: Bytes in the write buffer.
+            growing: Whether more may be written at any time.
+
+        """
         if waiting == 0 or (growing and waiting > self._waiting):
             self.restart(now, waiting)
             return False

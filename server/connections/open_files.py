@@ -1,18 +1,21 @@
-"""How many files this process may have open: each connection is one."""
+"""The process's limit on open files: each connection needs one."""
 
 import resource
 
 from server.errors import SetupError
 
 RESERVED_FILES = 512
-"""For the database, the engine's pipes, adapters and logs."""
+"""Files needed besides connections: for the database, the engine's pipes, adapters and logs."""
 
 
 def allow_open_files(connections: int) -> None:
-    """Raise this process's own limit to what `connections` need.
+    """Raise this process's soft limit to what `connections` connections need.
 
-    Most systems start a process with 1,024 and let it ask for more. Without room a server can take
-    no connection at all. Raises `SetupError` where the hard limit is too low.
+    The usual soft limit is 1,024. A server that reaches its limit cannot accept any connection.
+
+    Raises:
+        SetupError: If the hard limit is too low.
+
     """
     wanted = connections + RESERVED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,8 +1,8 @@
-"""uvicorn's two HTTP protocols, with bounds.
+"""uvicorn's two HTTP protocols (`uvicorn.protocols.http`) with limits.
 
-uvicorn has no bound on headers where httptools parses them, no time-out but keep-alive's, and takes
-any number of connections and of pipelined requests. Read with uvicorn 0.54 and httptools 0.9; what
-is overridden here is checked over real sockets by `tests/server/connections`.
+uvicorn 0.54 does not limit headers parsed by httptools 0.9, has no timeout except keep-alive, and
+accepts any number of connections and pipelined requests. This module can go once uvicorn has these
+limits. `tests/server/connections` check what it overrides over real sockets.
 """
 
 import asyncio
@@ -40,19 +40,19 @@ log = structlog.get_logger()
 
 _DROP_UNSENT = struct.pack("ii", 1, 0)
 PIPELINED_MAX = 8
-"""Requests that a client may send ahead of their answers. Hardly any sends one."""
+"""Maximum number of requests that a client may send before their answers. Few clients send any."""
 
 
 class BoundedConnection(asyncio.Protocol):
-    """What both protocols share; a mixin in front of uvicorn's class.
+    """The limits of both protocols: a mixin in front of uvicorn's class.
 
     Args:
         open_connections: All connections of this server.
-        arguments: uvicorn's own.
+        arguments: uvicorn's own arguments.
 
     """
 
-    # uvicorn's attributes that are used here.
+    # Attributes of uvicorn's classes that are used here.
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     cycle: Any
@@ -71,22 +71,22 @@ class BoundedConnection(asyncio.Protocol):
         self._reading = ReadDeadline(self._config, now)
         self._writing = WriteProgress(self._config, now)
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, and refuse it where there is no room."""
+        """Count the connection, and refuse it if a limit is reached."""
         self.peer = peer_of(transport.get_extra_info("peername"))
         super().connection_made(transport)
         if not self._connections.admit(self):
             self.refuse(TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it no more."""
+        """Stop counting the connection."""
         self._connections.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser piece by piece, so that a bound is met soon after it is crossed."""
+        """Feed the parser piece by piece, so that an exceeded limit is noticed early."""
         self._unset_keepalive_if_required()
         for piece in _pieces(data):
             if self._refused or self.transport.is_closing():
@@ -97,19 +97,19 @@ class BoundedConnection(asyncio.Protocol):
                 self._reading.since = self.loop.time()
 
     def pause_writing(self) -> None:
-        """The peer is behind: from now on it has `write_seconds`."""
+        """Start measuring `write_seconds`: the write buffer is full."""
         super().pause_writing()
         self._restart_writing()
 
     def resume_writing(self) -> None:
-        """The peer has caught up."""
+        """Restart the measurement: the peer has caught up."""
         super().resume_writing()
         self._restart_writing()
 
-    # What uvicorn calls.
+    # Called by uvicorn.
 
     def on_response_complete(self) -> None:
-        """Wait for the next request, or for the rest of one that was answered early."""
+        """Wait for the next request, or for the rest of the body of one that was answered early."""
         self._reading.answered = True
         self._reading.since = self.loop.time()
         self._restart_writing()
@@ -118,23 +118,23 @@ class BoundedConnection(asyncio.Protocol):
         super().on_response_complete()  # type: ignore[misc]  # uvicorn's, behind this mixin
 
     def send_400_response(self, _message: str) -> None:
-        """Answer what the parser could not take."""
+        """Refuse a request that the parser or the meter rejected."""
         self.refuse(self.meter.refusal or BAD_REQUEST)
 
-    # What `OpenConnections` calls.
+    # Called by `OpenConnections`.
 
     @property
     def waiting_since(self) -> float | None:
-        """Since when it waits for a request; None while one is being answered."""
+        """Monotonic time since which it waits for a request; None while answering one."""
         return None if self._answering else self._reading.since
 
     def close_for(self, reason: str) -> None:
-        """Close it for another's sake."""
+        """Close the connection and count it under `reason`."""
         self._connections.observer.closed(reason)
         self.transport.abort()
 
     def check(self, now: float) -> None:
-        """Close it if its peer has been too slow."""
+        """Close the connection if its peer is too slow."""
         overdue = self._overdue(now)
         if overdue is None:
             return
@@ -149,12 +149,12 @@ class BoundedConnection(asyncio.Protocol):
             else:
                 self._reset()
 
-    # Our own.
+    # Internal.
 
     def _reset(self) -> None:
-        """Close at once, and drop what the kernel still holds for the peer.
+        """Close at once and discard the kernel's send buffer (SO_LINGER in socket(7)).
 
-        Otherwise it would be offered for minutes to one who does not read (socket(7), SO_LINGER).
+        Otherwise the kernel would keep it for minutes for a peer that does not read.
         """
         open_socket = self.transport.get_extra_info("socket")
         if open_socket is not None:
@@ -163,7 +163,7 @@ class BoundedConnection(asyncio.Protocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether a whole request is being answered."""
+        """Whether a complete request is being answered."""
         return (
             self.cycle is not None
             and not self.cycle.response_complete
@@ -184,18 +184,18 @@ class BoundedConnection(asyncio.Protocol):
         return self._reading.overdue(self.meter.phase, now)
 
     def _unset_keepalive_if_required(self) -> None:
-        """uvicorn's, behind this mixin: its timer for an idle connection."""
+        """Cancel uvicorn's keep-alive timer; declared here for the mixin's type."""
         super()._unset_keepalive_if_required()  # type: ignore[misc]
 
     def _restart_writing(self) -> None:
         self._writing.restart(self.loop.time(), self.transport.get_write_buffer_size())
 
     def _feed(self, piece: memoryview) -> None:
-        """Give the parser a piece, and refuse what it makes of it."""
+        """Pass a piece to the parser, and refuse the request if it is invalid."""
         raise NotImplementedError
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with an error and close; at once where another answer is on its way."""
+        """Send an error and close; close without one if another answer is being sent."""
         if self._refused:
             return
         self._refused = True
@@ -211,14 +211,14 @@ class BoundedConnection(asyncio.Protocol):
         self._restart_writing()
 
     def _give_up_request(self) -> None:
-        """Tell the route that still reads the body that nobody will send it."""
+        """Signal a disconnect to a route that still waits for the body."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
 
 class BoundedH11(BoundedConnection, H11Protocol):
-    """With h11, the parser that is always there."""
+    """The protocol with h11, which is always installed."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -231,7 +231,7 @@ class BoundedH11(BoundedConnection, H11Protocol):
             and self.conn.trailing_data[0]
             and not self._answering
         ):
-            self.meter.phase = ReadPhase.HEAD  # h11 tells of a head only once it is whole
+            self.meter.phase = ReadPhase.HEAD  # h11 reports a head only once it is complete
         if not self._refused:
             try:
                 self.meter.fed(len(piece))
@@ -240,14 +240,14 @@ class BoundedH11(BoundedConnection, H11Protocol):
 
 
 class _MeteredH11(h11.Connection):
-    """h11 that tells the meter what it finds. Its own bound is on what is incomplete alone."""
+    """h11 that reports its events to the meter; h11 itself limits only incomplete events."""
 
     def __init__(self, meter: RequestMeter) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=meter.config.head_bytes)
         self._meter = meter
 
     def next_event(self) -> Any:
-        """As h11's; raises `h11.RemoteProtocolError` too for what the meter refuses."""
+        """Return h11's next event; raises `h11.RemoteProtocolError` if the meter refuses it too."""
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:
@@ -255,12 +255,12 @@ class _MeteredH11(h11.Connection):
                 self._meter.refusal = self._meter.refusal or HEAD_TOO_LARGE
             raise
         try:
-            self._tell(event)
+            self._report(event)
         except RequestMeterError:
             raise h11.RemoteProtocolError("refused") from None
         return event
 
-    def _tell(self, event: object) -> None:
+    def _report(self, event: object) -> None:
         meter = self._meter
         if isinstance(event, h11.Request):
             meter.begin()
@@ -300,7 +300,7 @@ if TYPE_CHECKING or find_spec("httptools") is not None:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     class BoundedHttpTools(BoundedConnection, HttpToolsProtocol):
-        """With httptools, which is three times as fast and has no bound of its own."""
+        """The protocol with httptools, which is about three times as fast and has no limits."""
 
         pipeline: Any
 
@@ -309,40 +309,40 @@ if TYPE_CHECKING or find_spec("httptools") is not None:
                 self.parser.feed_data(piece)
                 self.meter.fed(len(piece))
             except httptools.HttpParserUpgrade:
-                self.cycle.keep_alive = False  # no other protocol is spoken: RFC 9110, 7.8
+                self.cycle.keep_alive = False  # upgrades are not supported: RFC 9110, 7.8
             except (httptools.HttpParserError, RequestMeterError):
                 self.send_400_response("")
 
         def on_message_begin(self) -> None:
-            """A request begins."""
+            """Start counting a request."""
             self.meter.begin()
             super().on_message_begin()
 
         def on_url(self, url: bytes) -> None:
-            """A piece of the target."""
+            """Count a piece of the target."""
             self.meter.url(len(url))
             super().on_url(url)
 
         def on_header(self, name: bytes, value: bytes) -> None:
-            """A header; trailers are dropped, for uvicorn would add them to the headers."""
+            """Count a header; drop trailers, which uvicorn would add to the headers."""
             if self.meter.phase is ReadPhase.HEAD:
                 self.meter.header(len(name) + len(value))
                 super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            """Hand the request to a route, or queue it behind the one that is being answered."""
+            """Pass the request to a route, or queue it behind the current one."""
             if len(self.pipeline) >= PIPELINED_MAX:
                 self.meter.refuse(TOO_MANY_AHEAD)
             self.meter.head_complete()
             super().on_headers_complete()
 
         def on_body(self, body: bytes) -> None:
-            """A piece of the body."""
+            """Count a piece of the body."""
             self.meter.body(len(body))
             super().on_body(body)
 
         def on_message_complete(self) -> None:
-            """The request is whole."""
+            """Mark the request as complete."""
             super().on_message_complete()
             self.meter.complete()
             if not self._refused:
@@ -350,6 +350,6 @@ if TYPE_CHECKING or find_spec("httptools") is not None:
 
 
 def bounded_protocol(open_connections: OpenConnections) -> Any:
-    """What `uvicorn.Config(http=...)` takes: with httptools where it is installed, as uvicorn."""
+    """Return the value for `uvicorn.Config(http=...)`: with httptools if it is installed."""
     kind = BoundedH11 if find_spec("httptools") is None else BoundedHttpTools
     return partial(kind, open_connections=open_connections)

@@ -1,6 +1,6 @@
-"""How far one connection's current request has been read, and when it has become too large.
+"""Tracks how far a connection's current request has been read, and enforces its size limits.
 
-Pure: the protocol reports what the parser tells it, and raises or refuses by the answers.
+Pure: the protocol reports the parser's events, and the meter raises if a limit is exceeded.
 """
 
 from dataclasses import dataclass, field
@@ -10,30 +10,32 @@ from http import HTTPStatus
 from server.config import HttpConfig
 
 SLICE_BYTES = 16_384
-"""The parser gets what arrives in pieces of this size, and the meter is asked after each."""
+"""Bytes that are passed to the parser at once; limits are checked after each piece."""
 FIELD_OVERHEAD_BYTES = 4
-"""`: ` and the line's end."""
+"""Bytes of a header besides name and value: `: ` and the line break."""
 FRAMING_BYTES_PER_BODY_BYTE = 16
-"""Chunked transfer of one byte at a time takes five; what takes more sends padding."""
+"""Maximum framing bytes per byte of a chunked body. Chunks of one byte need five; more is padding
+by chunk extensions."""
 
 
 class ReadPhase(Enum):
-    """What of a request is awaited."""
+    """The part of a request that is expected next."""
 
     IDLE = "idle"
-    """Its first byte, or its head has not been recognised yet."""
+    """The first byte, or the parser has not recognised a head yet."""
     HEAD = "head"
     BODY = "body"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a connection is closed before its request reaches a route."""
+    """The error with which a connection is closed before its request reaches a route."""
 
     status: HTTPStatus
     reason: str
-    """A fixed word for metrics."""
+    """The label in metrics."""
     message: str
+    """The message to the client."""
 
 
 BAD_REQUEST = Refusal(HTTPStatus.BAD_REQUEST, "malformed", "this is not a valid HTTP/1.1 request")
@@ -87,12 +89,12 @@ REFUSALS = (
 
 
 class RequestMeterError(Exception):
-    """Raised through the parser, so that it stops; the meter holds the refusal."""
+    """Stops the parser; the meter holds the refusal."""
 
 
 @dataclass(slots=True)
 class RequestMeter:
-    """Counts the current request. `refusal` is set once, and stays."""
+    """Counts the bytes and headers of the current request. `refusal` is the first one, if any."""
 
     config: HttpConfig
     phase: ReadPhase = ReadPhase.IDLE
@@ -101,17 +103,17 @@ class RequestMeter:
     _head: int = 0
     _fields: int = 0
     _raw: int = field(default=0)
-    """Bytes given to the parser since it last got on: to a head, or to a piece of a body."""
+    """Bytes passed to the parser since it last completed a head or returned a piece of a body."""
     _framing: int = 0
     _body: int = 0
 
     def begin(self) -> None:
-        """A request's first byte was parsed."""
+        """Start counting a request: its first byte was parsed."""
         self.phase = ReadPhase.HEAD
         self._url = self._head = self._fields = self._raw = self._framing = self._body = 0
 
     def url(self, size: int) -> None:
-        """A piece of the request's target; raises `RequestMeterError`."""
+        """Count `size` bytes of the target; raises `RequestMeterError`."""
         self._url += size
         self._head += size
         if self._url > self.config.url_bytes:
@@ -119,28 +121,31 @@ class RequestMeter:
         self._check_head()
 
     def header(self, size: int) -> None:
-        """One header, name and value together; raises `RequestMeterError`."""
+        """Count one header, `size` bytes of name and value; raises `RequestMeterError`."""
         self._fields += 1
         self._head += size + FIELD_OVERHEAD_BYTES
         self._check_head()
 
     def head_complete(self) -> None:
-        """What follows is the body."""
+        """Expect the body next."""
         self.phase = ReadPhase.BODY
         self._raw = 0
 
     def body(self, size: int) -> None:
-        """A piece of the body, as the parser hands it on."""
+        """Count `size` bytes of the body that the parser returned."""
         self._body += size
         self._raw = 0
 
     def complete(self) -> None:
-        """The request was read to its end."""
+        """Expect the next request: the current one was read completely."""
         self.phase = ReadPhase.IDLE
         self._raw = 0
 
     def fed(self, size: int) -> None:
-        """The parser was given so many bytes; raises `RequestMeterError` when they lead nowhere."""
+        """Count `size` bytes passed to the parser.
+
+        Raises `RequestMeterError` if too many bytes completed no head and gave no body.
+        """
         self._raw += size
         room = self.config.head_bytes + SLICE_BYTES
         if self.phase is not ReadPhase.BODY:
@@ -153,7 +158,7 @@ class RequestMeter:
             self.refuse(FRAMING_TOO_LARGE)
 
     def refuse(self, refusal: Refusal) -> None:
-        """Remember the first refusal and raise `RequestMeterError`."""
+        """Keep the first refusal and raise `RequestMeterError`."""
         self.refusal = self.refusal or refusal
         raise RequestMeterError
 

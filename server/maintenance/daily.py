@@ -1,8 +1,4 @@
-"""Daily housekeeping.
-
-Texts past their retention and files of retired versions are removed, and the database's planner
-looks at what the tables hold now.
-"""
+"""Daily housekeeping: removes expired texts and adapter files, and updates planner statistics."""
 
 from contextlib import AsyncExitStack
 
@@ -27,7 +23,7 @@ def start_housekeeping(
     clock: Clock,
     stack: AsyncExitStack,
 ) -> None:
-    """Do it now and every day, until `stack` ends."""
+    """Run housekeeping now and every day, until `stack` closes."""
 
     async def work() -> None:
         await purge(registry, clock)
@@ -37,7 +33,7 @@ def start_housekeeping(
     ticker = Ticker("housekeeping", EVERY_SECONDS, work)
 
     async def end() -> None:
-        retention.ending.set()  # the removal under way ends with its transaction
+        retention.ending.set()  # a running removal stops after its current transaction
         await ticker.finish()
 
     ticker.start()
@@ -53,7 +49,7 @@ async def purge(registry: Registry, clock: Clock) -> None:
 
 
 async def remove_old_texts(retention: Retention) -> None:
-    """Remove the texts that are due, if any ever are."""
+    """Remove expired texts if a retention is set, and report the age of the oldest text."""
     try:
         if retention.wanted:
             await retention.apply()
@@ -65,7 +61,7 @@ async def remove_old_texts(retention: Retention) -> None:
 
 
 async def renew_statistics(database: Database) -> None:
-    """Let the database's planner know the tables as they are now."""
+    """Update the statistics of the database's query planner."""
     try:
         await database.renew_statistics()
     except SQLAlchemyError as error:

@@ -1,8 +1,8 @@
-"""What is done when an answer had no finite logits: its version goes, the engine is started again.
+"""Reacts to answers with NaN logits: quarantines the version, then restarts the engine.
 
-The NaN is in the engine's cache, which nothing but a new engine process clears: vLLM 0.32 neither
-overwrites freed blocks nor has a call that zeroes them. The version is taken out of the routes
-first, so that the next start does not load it.
+The NaN stays in the engine's KV cache, which only a new engine process clears: vLLM 0.32 neither
+overwrites freed blocks nor has a call that zeroes them. The version is removed from the routes
+first, so that the next start does not load it. The restart can go once vLLM clears freed blocks.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ REASON = (
     "train again with a lower learning rate"
 )
 PATIENCE_SECONDS = 5.0
-"""How long the database may take; then the engine is ended all the same, for everybody else's
-sake, and the alarm is raised again if the version is asked again."""
+"""Seconds that the quarantine may take. After that the engine is killed anyway, because every other
+version is affected too; the alarm is raised again if the version answers again."""
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 def start_nan_quarantine(
     engine: Engine, registry: Registry, metrics: RegistryMetrics, stack: AsyncExitStack
 ) -> None:
-    """Wait for the alarm in the background, until `stack` ends."""
+    """Wait for the alarm in the background, until `stack` closes."""
     task = asyncio.create_task(act_on_alarm(engine, registry, metrics), name="nan quarantine")
 
     async def end() -> None:
@@ -43,7 +43,7 @@ def start_nan_quarantine(
 
 
 async def act_on_alarm(engine: Engine, registry: Registry, metrics: RegistryMetrics) -> None:
-    """Once the alarm is raised: quarantine who is to blame, then kill the engine."""
+    """Wait for the alarm, quarantine the versions that caused it, then kill the engine."""
     versions = await engine.nan_alarm.wait()
     log.error("answers_not_finite", versions=sorted(versions))
     for version in sorted(versions):
@@ -58,9 +58,9 @@ async def _quarantine(version: str, registry: Registry, metrics: RegistryMetrics
                 metrics.quarantined()
                 log.error("adapter_quarantined", version=version)
     except (AdaptersError, SQLAlchemyError, OSError) as error:  # TimeoutError is an OSError
-        log.error("adapter_not_quarantined", version=version, error=type(error).__name__)  # noqa: TRY400  (a traceback tells no more)
+        log.error("adapter_not_quarantined", version=version, error=type(error).__name__)  # noqa: TRY400  (a traceback adds nothing)
 
 
 async def count_earlier(registry: Registry, metrics: RegistryMetrics) -> None:
-    """Show the quarantines so far: each ends the process that would have shown it."""
+    """Add earlier quarantines to the metric: each one ends the process that counts it."""
     metrics.quarantined(await registry.count_events(ACTOR))

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 class RetentionOut(BaseModel):
-    """What lost its texts, or is about to: received before `before`. `runs` are run folders."""
+    """Counts of rows and run folders from before `before` whose texts are or will be removed."""
 
     before: datetime
     interactions: int
@@ -32,9 +32,10 @@ class RetentionOut(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """One server's. `runs` is the folder of its runs; several on one database do no harm.
+    """Applies the retention period. Several servers on one database may do so concurrently.
 
-    Once `ending` is set, what is under way ends soon; the next start goes on with it.
+    `runs` is the folder of this server's runs. Setting `ending` stops a running removal soon; the
+    next one continues it.
     """
 
     database: Database
@@ -46,11 +47,11 @@ class Retention:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is to be removed at all."""
+        """Whether a retention period is set."""
         return self.config.retention_days is not None
 
     async def due(self) -> RetentionOut:
-        """Count what is due. Raises `RetentionNotSetError`."""
+        """Count what `apply` would remove; raises `RetentionNotSetError`."""
         before = self._before()
         texts = await texts_due(self.database, before)
         return RetentionOut(
@@ -62,7 +63,14 @@ class Retention:
         )
 
     async def apply(self) -> RetentionOut:
-        """Remove what is due. Raises `RetentionNotSetError`, or what disk and database raise."""
+        """Remove expired texts.
+
+        Raises:
+            RetentionNotSetError: If no retention period is set.
+            OSError: If a run folder cannot be written.
+            SQLAlchemyError: If the database fails.
+
+        """
         before = self._before()
         texts = await remove_texts(
             self.database,
@@ -85,7 +93,7 @@ class Retention:
         return RetentionOut(before=before, oldest_text=await self._oldest(), **removed)
 
     async def report_oldest(self) -> None:
-        """Show how old the oldest text is, whether anything is ever removed or not."""
+        """Update the metric of the oldest text, which also exists without a retention period."""
         await self._oldest()
 
     async def _oldest(self) -> datetime | None:
@@ -100,10 +108,10 @@ class Retention:
 
 
 def too_short(retention_days: float | None, max_window_days: int) -> str | None:
-    """What to say where texts go before training has seen them; None where they do not."""
+    """Return a warning if texts are removed before training can use them, else None."""
     if retention_days is None or retention_days >= max_window_days:
         return None
     return (
         f"texts are removed after {retention_days:g} days (feedback.retention_days), training "
-        f"looks back {max_window_days} (retrain.max_window_days): it will find less"
+        f"looks back {max_window_days} (retrain.max_window_days): it will find fewer texts"
     )

@@ -1,1 +1,1 @@
-"""What `/metrics` exports."""
+"""The Prometheus metrics that `/metrics` exports."""

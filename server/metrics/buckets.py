@@ -1,4 +1,4 @@
-"""Labels and histogram buckets that several metrics share."""
+"""Labels and histogram buckets (seconds) that several metrics share."""
 
 FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

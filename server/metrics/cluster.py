@@ -1,4 +1,4 @@
-"""What `/metrics` shows of servers that share a database."""
+"""Metrics of the servers that share a database."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ STATES = ("ready", "starting", "draining")
 
 
 class ClusterMetrics(ClusterObserver):
-    """How this server keeps up with the others."""
+    """Live servers, the age of this server's routes, and pending route changes."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.servers = Gauge(
@@ -21,36 +21,36 @@ class ClusterMetrics(ClusterObserver):
         )
         self.age = Gauge(
             "pawl_route_age_seconds",
-            "Since the routes were last confirmed against the database",
+            "Seconds since the routes were last confirmed against the database",
             registry=registry,
         )
         self.failures = Counter(
             "pawl_route_refresh_failures",
-            "Looks for changed routes that the database did not answer",
+            "Reads of the routes that failed",
             registry=registry,
         )
         self.waiting = Gauge(
             "pawl_route_changes_waiting",
-            "Changes of a route that wait until every server has loaded a version",
+            "Route changes that wait until every server has loaded a version",
             registry=registry,
         )
         for state in STATES:
             self.servers.labels(state)
 
     def age_from(self, age_seconds: Callable[[], float]) -> None:
-        """Ask this for the age at each scrape."""
+        """Read the age in seconds from this function at each scrape."""
         self.age.set_function(age_seconds)
 
     def route_looked_up(self, *, found: bool) -> None:
-        """The database was asked for the routes."""
+        """Record a read of the routes and whether it succeeded."""
         if not found:
             self.failures.inc()
 
     def servers_seen(self, ready: int, starting: int, draining: int) -> None:
-        """The live servers, this one included."""
+        """Set the numbers of live servers by state, this one included."""
         for state, count in zip(STATES, (ready, starting, draining), strict=True):
             self.servers.labels(state).set(count)
 
     def change_waits(self, change: int) -> None:
-        """So many more changes wait."""
+        """Add `change` (may be negative) to the number of waiting route changes."""
         self.waiting.inc(change)

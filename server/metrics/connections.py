@@ -1,4 +1,4 @@
-"""What `/metrics` shows of the connections: how many are open, and which were closed by us."""
+"""Metrics of client connections: how many are open, and how many the server closed and why."""
 
 from collections.abc import Callable
 
@@ -14,15 +14,13 @@ REASONS = frozenset(
 
 
 class ConnectionMetrics(ConnectionObserver):
-    """Open connections, and refused or closed ones by reason."""
+    """Open connections, and those that the server refused or closed, by reason."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._open = Gauge(
-            "pawl_http_connections", "Connections that clients have open", registry=registry
-        )
+        self._open = Gauge("pawl_http_connections", "Open client connections", registry=registry)
         self._closed = Counter(
             "pawl_http_connections_closed",
-            "Connections that the server refused or closed for what their peers did, or did not",
+            "Connections that the server refused or closed, by reason",
             ["reason"],
             registry=registry,
         )
@@ -30,9 +28,9 @@ class ConnectionMetrics(ConnectionObserver):
             self._closed.labels(reason)
 
     def closed(self, reason: str) -> None:
-        """A connection was refused or closed."""
+        """Count a refused or closed connection."""
         self._closed.labels(reason).inc()
 
     def count_with(self, count: Callable[[], int]) -> None:
-        """Show what `count` says."""
+        """Read the number of open connections from `count` at each scrape."""
         self._open.set_function(count)

@@ -1,4 +1,4 @@
-"""What `/metrics` shows of ours, beside vLLM's own. No label ever names a user or holds a text."""
+"""All of Pawl's metrics, exported together with vLLM's. No label holds a user's id or text."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ from server.metrics.spool import SpoolMetrics
 
 
 class Metrics:
-    """All of ours, on a registry of their own: an app made twice in a process does not collide."""
+    """All metrics, on a registry per app, so that two apps in one process do not collide."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -36,7 +36,7 @@ class Metrics:
         self.process = ProcessMetrics(self._registry)
 
     def expect(self, channels: Iterable[str]) -> None:
-        """Show zeros for these channels from the start."""
+        """Export zeros for these channels from the start: a rate needs two samples."""
         self.recorder.expect()
         self.retention.expect()
         for channel in channels:
@@ -46,5 +46,5 @@ class Metrics:
             self.runs.expect(channel)
 
     def exposition(self) -> bytes:
-        """Ours, then what vLLM and the process itself put into the default registry."""
+        """Return Pawl's metrics and the default registry's (vLLM, process) as Prometheus text."""
         return generate_latest(self._registry) + generate_latest(REGISTRY)

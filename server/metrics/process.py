@@ -1,4 +1,4 @@
-"""What `/metrics` shows of the server as a process: how often it was started, how its engine is."""
+"""Metrics of the server process: restarts, and stalls of its engine."""
 
 from typing import Protocol
 
@@ -6,11 +6,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class Stalling(Protocol):
-    """What watches the engine."""
+    """Watches the engine for stalls."""
 
     @property
     def stalled_seconds(self) -> float:
-        """For how long there has been work for the engine, and no step."""
+        """Seconds for which the engine has had work and has made no step."""
         ...
 
 
@@ -20,19 +20,19 @@ class ProcessMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.restarts = Counter(
             "pawl_server_restarts",
-            "Times that the supervising parent has started the server again",
+            "Restarts of the server by its supervisor",
             registry=registry,
         )
         self.stalled = Gauge(
             "pawl_engine_stalled_seconds",
-            "For how long there has been work for the engine, and no step",
+            "Seconds for which the engine has had work and has made no step",
             registry=registry,
         )
 
     def restarted(self, times: int) -> None:
-        """The server is the one after so many others."""
+        """Add the restarts before this process."""
         self.restarts.inc(times)
 
     def watched(self, watch: Stalling) -> None:
-        """Show what `watch` sees from now on."""
+        """Read the stall time from `watch` at each scrape."""
         self.stalled.set_function(lambda: watch.stalled_seconds)

@@ -12,18 +12,18 @@ from server.metrics.buckets import BY_VERSION
 
 
 class RegistryMetrics(RegistryObserver):
-    """What the registry did."""
+    """Routes, loads, fallbacks, quarantines and unloads of adapter versions."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.epoch = Gauge(
-            "pawl_route_epoch", "Changes of the route so far", ["channel"], registry=registry
+            "pawl_route_epoch", "Number of changes of the route", ["channel"], registry=registry
         )
         self.live = Gauge(
             "pawl_live_version_info", "1 for the live version", BY_VERSION, registry=registry
         )
         self.swaps = Histogram(
             "pawl_swap_seconds",
-            "From the start of a load to the active route",
+            "Seconds from the start of a load to the active route",
             ["channel"],
             buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120),
             registry=registry,
@@ -32,7 +32,10 @@ class RegistryMetrics(RegistryObserver):
             "pawl_adapter_load_failures", "Adapters the engine refused", registry=registry
         )
         self.fallbacks = Counter(
-            "pawl_live_fallbacks", "Times live could not serve", ["channel"], registry=registry
+            "pawl_live_fallbacks",
+            "Times that the live version could not serve",
+            ["channel"],
+            registry=registry,
         )
         self.quarantines = Counter(
             "pawl_adapter_quarantines",
@@ -45,14 +48,14 @@ class RegistryMetrics(RegistryObserver):
         self._live: dict[str, str] = {}
 
     def expect(self, channel: str) -> None:
-        """Show zeros."""
+        """Export zeros from the start."""
         self.swaps.labels(channel)
         self.fallbacks.labels(channel)
         for in_time in ("true", "false"):
             self.drains.labels(in_time)
 
     def route_changed(self, channel: str, epoch: int, live: str) -> None:
-        """The channel's route is another one now."""
+        """Set the channel's epoch and live version."""
         self.epoch.labels(channel).set(epoch)
         before = self._live.get(channel)
         if before not in (None, live):
@@ -61,24 +64,24 @@ class RegistryMetrics(RegistryObserver):
         self._live[channel] = live
 
     def swapped(self, channel: str, seconds: float) -> None:
-        """A version became live."""
+        """Observe the duration of a swap."""
         self.swaps.labels(channel).observe(seconds)
 
     def load_failed(self, version: str) -> None:
-        """The engine refused a version."""
+        """Count a version that the engine could not load."""
         del version
         self.load_failures.inc()
 
     def fell_back(self, channel: str, version: str, serving: str) -> None:
-        """Live cannot serve; something else stands in."""
+        """Count a fallback: the live version cannot serve, another one does."""
         del version, serving
         self.fallbacks.labels(channel).inc()
 
     def quarantined(self, times: int = 1) -> None:
-        """So many versions were taken out of service."""
+        """Count quarantined versions."""
         self.quarantines.inc(times)
 
     def drained(self, version: str, *, in_time: bool) -> None:
-        """A version was unloaded."""
+        """Count an unloaded version."""
         del version
         self.drains.labels(str(in_time).lower()).inc()

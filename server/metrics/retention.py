@@ -1,4 +1,4 @@
-"""What `/metrics` shows of texts that are removed for their age."""
+"""Metrics of retention: removed texts, and the age of the oldest."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,7 +9,7 @@ KINDS = ("interactions", "feedback", "runs")
 
 
 class RetentionMetrics:
-    """Rows and runs whose texts were removed, and how old the oldest text is."""
+    """Rows and runs whose texts were removed, and when the oldest text was received."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.removed = Counter(
@@ -24,23 +24,23 @@ class RetentionMetrics:
             registry=registry,
         )
         self.failures = Counter(
-            "pawl_retention_failures", "Removals of texts that did not end", registry=registry
+            "pawl_retention_failures", "Removals of texts that failed", registry=registry
         )
 
     def expect(self) -> None:
-        """Show zeros."""
+        """Export zeros from the start."""
         for kind in KINDS:
             self.removed.labels(kind)
 
     def done(self, removed: Mapping[str, int]) -> None:
-        """So many lost their texts just now."""
+        """Count rows and runs whose texts were removed, by kind."""
         for kind, count in removed.items():
             self.removed.labels(kind).inc(count)
 
     def failed(self) -> None:
-        """The database or the disk did not let us."""
+        """Count a failed removal."""
         self.failures.inc()
 
     def show_oldest(self, moment: datetime | None) -> None:
-        """What is the oldest now."""
+        """Set when the oldest text was received; None if there is none."""
         self.oldest.set(0 if moment is None else moment.timestamp())

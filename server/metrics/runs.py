@@ -14,12 +14,12 @@ from retrain.rollout.decisions import Phase
 
 
 class RunMetrics(RunObserver):
-    """What weekly runs do."""
+    """Steps and results of weekly runs, gate decisions, and rollouts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.running = Gauge(
             "pawl_run_step",
-            "1 for the step that a run is at; none while nothing runs",
+            "1 for the current step of a run; absent while nothing runs",
             ["channel", "step"],
             registry=registry,
         )
@@ -29,31 +29,37 @@ class RunMetrics(RunObserver):
         )
         self.left_out = Gauge(
             "pawl_run_left_out",
-            "What the last snapshot left out",
+            "Judgements that the last snapshot left out, by filter",
             ["channel", "filter"],
             registry=registry,
         )
         self.decisions = Counter(
-            "pawl_gate_decisions", "What the gate said", ["channel", "outcome"], registry=registry
+            "pawl_gate_decisions",
+            "Decisions of the gate",
+            ["channel", "outcome"],
+            registry=registry,
         )
         self.success = Gauge(
             "pawl_run_last_success_timestamp_seconds",
-            "When a run last ended as it should",
+            "When a run last succeeded",
             ["channel"],
             registry=registry,
         )
         self.rollouts = Counter(
-            "pawl_rollouts", "Phases that rollouts came to", ["channel", "phase"], registry=registry
+            "pawl_rollouts",
+            "Phases that rollouts have entered",
+            ["channel", "phase"],
+            registry=registry,
         )
         self.evidence = Gauge(
             "pawl_rollout_evidence",
-            "E values of the canary or watch under way; the gate's thresholds are settings",
+            "E-values of the canary or watch in progress; the gate's thresholds are settings",
             ["channel", "claim"],
             registry=registry,
         )
 
     def expect(self, channel: str) -> None:
-        """Show zeros."""
+        """Export zeros from the start."""
         for state in ("promoted", "rolling_out", "rejected", "skipped", "failed", "cancelled"):
             self.runs.labels(channel, state)
         for outcome in ("promote", "reject"):
@@ -62,7 +68,7 @@ class RunMetrics(RunObserver):
             self.rollouts.labels(channel, phase.value)
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
-        """A run began a step or ended."""
+        """Set a run's step, or count its end."""
         running = state == "running"
         _replace(self.running, channel, {step or "": 1} if running else {})
         if not running:
@@ -71,31 +77,31 @@ class RunMetrics(RunObserver):
     def run_pairs(
         self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
     ) -> None:
-        """A snapshot was frozen."""
+        """Set the figures of a new snapshot."""
         _replace(self.pairs, channel, by_signal)
         _replace(self.left_out, channel, left_out)
 
     def gate_decided(self, channel: str, outcome: str) -> None:
-        """The gate spoke."""
+        """Count a decision of the gate."""
         self.decisions.labels(channel, outcome).inc()
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
-        """A run ended as it should."""
+        """Set when a run last succeeded."""
         self.success.labels(channel).set(at.timestamp())
 
     def rollout_moved(self, channel: str, phase: str) -> None:
-        """A rollout came to a phase."""
+        """Count a phase that a rollout entered."""
         self.rollouts.labels(channel, phase).inc()
 
     def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
-        """What users have shown in the trial under way."""
+        """Set the e-values of the trial in progress."""
         self.evidence.remove_by_labels({"channel": channel})
         for name, value in evidence.items():
             self.evidence.labels(channel, name).set(value)
 
 
 def _replace(gauge: Gauge, channel: str, values: Mapping[str, int]) -> None:
-    """Show these values of a channel and none from before."""
+    """Replace a channel's values."""
     gauge.remove_by_labels({"channel": channel})
     for name, value in values.items():
         gauge.labels(channel, name).set(value)

@@ -15,7 +15,7 @@ from server.metrics.buckets import BY_VERSION, DURATION_BUCKETS, FIRST_TOKEN_BUC
 
 
 class ServingMetrics:
-    """Requests, tokens and times, by version."""
+    """Requests, tokens and latencies, by version."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
@@ -25,30 +25,33 @@ class ServingMetrics:
             registry=registry,
         )
         self.tokens = Counter(
-            "pawl_tokens", "Tokens read and sampled", [*BY_VERSION, "direction"], registry=registry
+            "pawl_tokens",
+            "Prompt and completion tokens",
+            [*BY_VERSION, "direction"],
+            registry=registry,
         )
         self.first_token = Histogram(
             "pawl_time_to_first_token_seconds",
-            "From arrival to the first sampled token",
+            "Seconds from arrival to the first sampled token",
             BY_VERSION,
             buckets=FIRST_TOKEN_BUCKETS,
             registry=registry,
         )
         self.duration = Histogram(
             "pawl_request_duration_seconds",
-            "From arrival to the last sampled token",
+            "Seconds from arrival to the last sampled token",
             BY_VERSION,
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
         self.late_commits = Counter(
             "pawl_late_commits",
-            "Answers that left before their interaction was durable (law 3)",
+            "Answers that were sent before their interaction was durable",
             registry=registry,
         )
 
     def expect(self, channel: str) -> None:
-        """Show zeros for what a channel has not had yet: a rate needs two samples."""
+        """Export zeros from the start: a rate needs two samples."""
         for status in ("complete", "aborted", "failed"):
             self.requests.labels(channel, BASE, "live", "live", "chat", status)
         for direction in ("prompt", "completion"):
@@ -57,9 +60,10 @@ class ServingMetrics:
         self.duration.labels(channel, BASE)
 
     def answered(self, record: InteractionRecord) -> None:
-        """Count one request; its times only where users waited for it.
+        """Count one request; observe its latencies only if a user waited for it.
 
-        A comparison's sides are counted without their versions: their lengths would tell them.
+        The sides of a comparison are counted without their versions, because the token counts would
+        reveal which answer is whose.
         """
         version = visibility(record.comparison).version(record.version) or ""
         labels = (record.channel, version)
@@ -77,32 +81,32 @@ class ServingMetrics:
             self.duration.labels(*labels).observe(record.duration_seconds)
 
     def commit_was_late(self) -> None:
-        """Count an answer that could not wait for its commit."""
+        """Count an answer that was sent before its commit."""
         self.late_commits.inc()
 
 
 ShadowOutcome = Literal[
     "answered", "failed", "full", "expired", "gone", "refused", "overdue", "shutdown"
 ]
-"""What became of a request that the shadow was to answer too."""
+"""The outcome of a request that was sampled for a shadow answer."""
 
 
 class ShadowMetrics:
-    """What became of what shadows were to answer."""
+    """Sampled requests, by outcome of their shadow answers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.outcomes = Counter(
             "pawl_shadow",
-            "Live requests drawn for the shadow, by what became of them",
+            "Live requests sampled for the shadow, by outcome",
             ["channel", "outcome"],
             registry=registry,
         )
 
     def expect(self, channel: str) -> None:
-        """Show zeros."""
+        """Export zeros from the start."""
         for outcome in get_args(ShadowOutcome):
             self.outcomes.labels(channel, outcome)
 
     def ended(self, channel: str, outcome: ShadowOutcome) -> None:
-        """One of them is over."""
+        """Count an outcome."""
         self.outcomes.labels(channel, outcome).inc()

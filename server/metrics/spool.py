@@ -1,4 +1,4 @@
-"""What `/metrics` shows of the spool and of the database behind it."""
+"""Metrics of the spool and of the database that it buffers for."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from feedback.ports import SpoolObserver
 
 
 class SpoolMetrics(SpoolObserver):
-    """Metrics of the spool and of the database it stands in for."""
+    """Size of the spool, rows moved through it, and whether the database is up."""
 
     def __init__(
         self, registry: CollectorRegistry, monotonic: Callable[[], float] = time.monotonic
@@ -19,31 +19,31 @@ class SpoolMetrics(SpoolObserver):
         self._answered_at = monotonic()
         self._reads = self._writes = True
         self.rows = Gauge(
-            "pawl_spool_rows", "Rows that wait in the spool for the database", registry=registry
+            "pawl_spool_rows", "Rows in the spool that wait for the database", registry=registry
         )
-        self.bytes = Gauge("pawl_spool_bytes", "Bytes that the spool takes", registry=registry)
+        self.bytes = Gauge("pawl_spool_bytes", "Size of the spool in bytes", registry=registry)
         self.spooled_rows = Counter(
             "pawl_spooled_rows", "Rows made durable in the spool", registry=registry
         )
         self.forwarded_rows = Counter(
             "pawl_spool_drained_rows",
-            "Rows that came from the spool into the database",
+            "Rows that were moved from the spool into the database",
             registry=registry,
         )
         self.refused_rows = Counter(
             "pawl_spool_refused_rows",
-            "Rows of the spool that the database refused for good; kept aside",
+            "Rows of the spool that the database refused permanently; kept aside",
             ["reason"],
             registry=registry,
         )
         self.up = Gauge(
             "pawl_database_up",
-            "1 while the database answers and takes what it is given",
+            "1 while the database answers reads and writes",
             registry=registry,
         )
         self.silence = Gauge(
             "pawl_database_silence_seconds",
-            "Since the database last answered",
+            "Seconds since the database last answered",
             registry=registry,
         )
         self.silence.set_function(lambda: self._monotonic() - self._answered_at)
@@ -51,38 +51,38 @@ class SpoolMetrics(SpoolObserver):
             self.refused_rows.labels(reason.__name__)
 
     def spool_size(self, rows: int, size_bytes: int) -> None:
-        """Rows that wait in the spool now, and the bytes that they take."""
+        """Set the number of rows in the spool and its size in bytes."""
         self.rows.set(rows)
         self.bytes.set(size_bytes)
 
     def spooled(self, rows: int) -> None:
-        """New rows are durable in the spool."""
+        """Count rows stored in the spool."""
         self.spooled_rows.inc(rows)
 
     def forwarded(self, rows: int) -> None:
-        """Rows of the spool are durable in the database."""
+        """Count rows moved from the spool into the database."""
         self.forwarded_rows.inc(rows)
 
     def refused(self, reason: str) -> None:
-        """The database refused a row of the spool for good."""
+        """Count a row that the database refused permanently."""
         self.refused_rows.labels(reason).inc()
 
     def database_answered(self) -> None:
-        """The database took what it was given."""
+        """Record a successful write."""
         self._writes = True
-        self._tell()
+        self._update()
 
     def database_failed(self) -> None:
-        """The database took nothing, or not in time."""
+        """Record a write that failed or timed out."""
         self._writes = False
-        self._tell()
+        self._update()
 
     def probed(self, *, answers: bool) -> None:
-        """The database was asked whether it is there."""
+        """Record whether the database answered a probe."""
         self._reads = answers
-        self._tell()
+        self._update()
 
-    def _tell(self) -> None:
+    def _update(self) -> None:
         up = self._reads and self._writes
         self.up.set(up)
         if up:

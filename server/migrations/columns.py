@@ -3,5 +3,5 @@
 import sqlalchemy as sa
 
 Text = sa.String().with_variant(sa.String(collation="C"), "postgresql")
-"""For every column of text. Sorted byte by byte, as SQLite does and Python: what comes first must
-not depend on how somebody's PostgreSQL was set up."""
+"""The type of text columns. Sorted byte by byte, as in SQLite and Python, so that the order does
+not depend on the PostgreSQL cluster's collation."""

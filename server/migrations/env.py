@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `server.migrate` hands over."""
+"""Alembic's entry point; uses the connection that `server.database.migrate` passes."""
 
 from alembic import context
 from sqlmodel import SQLModel

@@ -1,1 +1,1 @@
-"""The server as a process, and the parent that restarts it."""
+"""The server's process, and the supervisor that restarts it."""

@@ -1,6 +1,6 @@
-"""The serving process: uvicorn, signals, and the end when the engine dies.
+"""The serving process: uvicorn, signal handling, and shutdown when the engine dies.
 
-`python -m server.process.serve` is what the supervising parent starts.
+The supervisor starts it as `python -m server.process.serve`.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 
 class PawlServer(uvicorn.Server):
-    """uvicorn, which on a signal first lets the app drain."""
+    """A uvicorn server that drains the app before it shuts down."""
 
     _loop: asyncio.AbstractEventLoop
     engine_died = False
@@ -62,7 +62,7 @@ class PawlServer(uvicorn.Server):
         self._watches: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app and listen; from then on it is watched."""
+        """Start the app, listen, and start the background watches."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if not self.started:
@@ -82,12 +82,12 @@ class PawlServer(uvicorn.Server):
         self._watches = [asyncio.create_task(one) for one in watches]
 
     def close(self) -> None:
-        """Watch no more."""
+        """Cancel the background watches."""
         for watch in self._watches:
             watch.cancel()
 
     async def _end_with_engine(self, services: Services, watch: EngineWatch) -> None:
-        """End the server when the engine dies. Streams get their error events first."""
+        """Shut down when the engine dies, after streams have got their error events."""
         await watch.wait_dead()
         log.error("engine_died")
         self.engine_died = True
@@ -95,21 +95,21 @@ class PawlServer(uvicorn.Server):
         services.drain.begin()
 
     async def _end_after_drain(self, services: Services) -> None:
-        """Listen until the last request is answered: what comes meanwhile is told 503."""
+        """Stop listening after the last request; new requests get a 503 until then."""
         await services.drain.finished()
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the drain; a second signal ends it at once, and a start that is under way too.
+        """Start the drain; a second signal skips it, and also aborts a startup in progress.
 
-        uvicorn's own handler would raise the signal again after the shutdown, and the exit status
-        would not be 0.
+        Replaces uvicorn's handler (`uvicorn.Server.handle_exit`), which raises the signal again
+        after shutdown, so that the exit status would not be 0.
         """
         del sig, frame
         services: Services | None = getattr(self._app.state, "services", None)
         if services is None:
             if self.should_exit:
-                os._exit(0)  # nothing was promised to anybody yet, and a model may load for minutes
+                os._exit(0)  # no request was accepted yet, and a model may take minutes to load
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(services.drain.begin)
@@ -122,18 +122,18 @@ def _engine_watch(services: Services) -> EngineWatch:
 
 
 def run(settings: Settings, supervision: Supervision | None = None) -> int:
-    """Serve until told to stop; returns the exit status.
+    """Serve until a signal or the engine's death; return the exit status.
 
-    What a server that ran before may hold for another moment (its port, its data folder), or what
-    may come back (the database), has a status of its own after a restart: the supervising parent
-    tries again then. For a first start it is a wrong setting like any other.
+    After a restart, `NotFreeError` (the previous server still holds its port or data folder, or the
+    database is unavailable) gives `EXIT_BUSY`, so that the supervisor tries again. At a first start
+    it gives `EXIT_SETUP` like any other wrong setting.
     """
     configure_logs()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # upstream has no annotation
     try:
         return uvloop.run(_serve(settings, supervision))
     except NotFreeError as error:
-        log.error("cannot_start", reason=str(error))  # noqa: TRY400  (the reason says it all)
+        log.error("cannot_start", reason=str(error))  # noqa: TRY400  (the reason is complete)
         again = supervision is not None and supervision.restarts > 0
         return EXIT_BUSY if again else EXIT_SETUP
     except (SetupError, EngineStartError) as error:
@@ -149,7 +149,7 @@ async def _serve(settings: Settings, supervision: Supervision | None) -> int:
     connections = OpenConnections(settings.server.http)
     config = uvicorn_config(app, settings.server.http, connections)
     server = PawlServer(config, app, supervision, connections)
-    failed = await _until_told(server, listener, app)
+    failed = await _serve_until_exit(server, listener, app)
     server.close()
     if failed is not None:
         raise failed
@@ -157,24 +157,24 @@ async def _serve(settings: Settings, supervision: Supervision | None) -> int:
 
 
 def uvicorn_config(app: FastAPI, http: HttpConfig, connections: OpenConnections) -> uvicorn.Config:
-    """How uvicorn serves the app: bounded, and believing no proxy's word about a client."""
+    """Return uvicorn's configuration: with connection limits, and without proxy headers."""
     return uvicorn.Config(
         app,
         http=bounded_protocol(connections),
-        ws="none",  # its protocol would have none of our bounds, and no route speaks it
+        ws="none",  # no route uses WebSockets, and uvicorn's protocol for them has no limits
         proxy_headers=False,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=LAST_EVENTS_SECONDS,  # it begins when the drain is over
+        timeout_graceful_shutdown=LAST_EVENTS_SECONDS,  # counts from the end of the drain
         timeout_keep_alive=math.ceil(http.keep_alive_seconds),
         server_header=False,
     )
 
 
-async def _until_told(
+async def _serve_until_exit(
     server: PawlServer, listener: socket.socket, app: FastAPI
 ) -> Exception | None:
-    """Serve; returns why the app did not start, which uvicorn turns into an exit of its own."""
+    """Serve; return the error of a failed startup, which uvicorn replaces by `SystemExit`."""
     try:
         await server.serve(sockets=[listener])
     except SystemExit:
@@ -219,7 +219,7 @@ def settings_from(
     data_dir: Path | None = None,
     engine: str | None = None,
 ) -> Settings:
-    """The settings with the command line's options over them."""
+    """Read the settings; command line options override them."""
     settings = Settings()
     update: dict[str, Any] = settings.model_dump()
     for section, field, value in (
@@ -245,7 +245,7 @@ def main(
         Supervision | None, typer.Option(hidden=True, parser=Supervision.parse)
     ] = None,
 ) -> None:
-    """Serve, without supervision; with it, end when the parent ends."""
+    """Serve; with `--supervision`, exit when the parent exits."""
     keep_private()
     if supervision is not None:
         die_with(supervision.parent)

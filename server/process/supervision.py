@@ -1,4 +1,4 @@
-"""What the supervising parent tells its child, as an option of the child's command line."""
+"""Options that the supervisor passes to its child on the command line."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -6,22 +6,22 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """The child dies with the process `parent` and beats to the pipe `heartbeat`.
-
-    It is the one after `restarts` others.
-    """
+    """Options of a supervised child."""
 
     parent: int
+    """The supervisor's pid; the child dies with it."""
     heartbeat: int
+    """File descriptor of the pipe to write heartbeats to."""
     restarts: int
+    """How often the child has been restarted."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The supervision that `option` wrote; raises `ValueError`."""
+        """Parse the value that `option` wrote; raises `ValueError`."""
         parent, heartbeat, restarts = map(int, text.split(":"))
         return cls(parent, heartbeat, restarts)
 
     @property
     def option(self) -> str:
-        """The option that tells it."""
+        """The command line option."""
         return f"--supervision={self.parent}:{self.heartbeat}:{self.restarts}"

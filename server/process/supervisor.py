@@ -1,8 +1,8 @@
-"""The supervising parent: starts the server, and starts it again when it dies or hangs.
+"""The supervisor: starts the server, and restarts it when it dies or hangs.
 
-The server ends by itself with `EXIT_ENGINE_DEAD` when its engine dies. It and the engine die with
-their parent (`server.engine.parent_death`), so kill -9 of any of them leaves no orphan. Once it
-serves, the server's event loop beats (`server.heartbeat`); one that stops beating is killed.
+The server exits with `EXIT_ENGINE_DEAD` when its engine dies. Server and engine die with their
+parent (`common.parent_death`), so kill -9 of any of them leaves no orphan. A serving process sends
+heartbeats from its event loop (`server.process.parent_link`); if they stop, it is killed.
 """
 
 import os
@@ -23,6 +23,7 @@ from server.process.parent_link import Heartbeat
 from server.process.supervision import Supervision
 
 LOOK_SECONDS = 0.25
+"""Seconds that one wait for heartbeats lasts."""
 _GAP_SECONDS = 2.0
 _ENDED_BY_US = (0, -signal.SIGTERM, -signal.SIGINT)
 
@@ -30,16 +31,16 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Keeps one child process running until it is told to stop.
+    """Keeps one child process running until a signal stops it.
 
-    The child is started as a process group of its own, so that the terminal's Ctrl-C comes to it
-    once, through us, and never to its engine.
+    The child gets its own process group, so that the terminal's Ctrl-C reaches it only once,
+    through the supervisor, and never reaches its engine.
 
     Args:
         command: The child's command line; `--supervision` is added to it.
         backoff: The pauses between a death and the next start.
-        hang_seconds: A child that serves and does not beat for so long is killed.
-        monotonic: The clock.
+        hang_seconds: Seconds without a heartbeat after which a serving child is killed.
+        monotonic: Returns seconds of a monotonic clock.
 
     """
 
@@ -60,7 +61,7 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> int:
-        """Run until the child ends well or a signal stops us; returns the exit status."""
+        """Run until the child exits with 0 or a signal arrives; return the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         deaths = 0
@@ -69,15 +70,15 @@ class Supervisor:
             if self._stopping:
                 return 0 if code in _ENDED_BY_US else _shell_status(code)
             if code == 0 or (code == EXIT_SETUP and served_seconds is None):
-                return code  # settings with which it cannot start: starting again would not help
+                return code  # wrong settings: a restart would fail too
             deaths = self._backoff.deaths(deaths, served_seconds or 0.0)
             self._restarts += 1
-            self._tell(code, served_seconds or 0.0, deaths)
+            self._log_death(code, served_seconds or 0.0, deaths)
             self._wait(self._backoff.pause(deaths))
         return 0
 
     def _run_once(self) -> tuple[int, float | None]:
-        """Start the child and wait for its end; its status, and how long it served if it did."""
+        """Run the child once; return its exit status and the seconds it served (None: never)."""
         pulse = Heartbeat()
         supervision = Supervision(os.getpid(), pulse.writer, self._restarts)
         self._child = subprocess.Popen(  # noqa: S603  (our own command line)
@@ -88,7 +89,7 @@ class Supervisor:
             self._child.send_signal(signal.SIGTERM)
         try:
             served_from = self._watch(self._child, pulse)
-            pulse.listen(0)  # the last beats of a child that ended at once
+            pulse.listen(0)  # the remaining heartbeats of a child that exited at once
             if served_from is None and pulse.beats:
                 served_from = self._monotonic()
         finally:
@@ -97,7 +98,7 @@ class Supervisor:
         return code, None if served_from is None else self._monotonic() - served_from
 
     def _watch(self, child: "subprocess.Popen[bytes]", pulse: Heartbeat) -> float | None:
-        """Listen until the child has ended or was killed; when it began to serve."""
+        """Watch the child until its end, killing it if it hangs; return when it began to serve."""
         watchdog = Watchdog(self._hang_seconds, self._hang_seconds, _GAP_SECONDS)
         served_from = None
         while child.poll() is None and pulse.listen(LOOK_SECONDS):
@@ -111,7 +112,7 @@ class Supervisor:
                 child.kill()
         return served_from
 
-    def _tell(self, code: int, served_seconds: float, deaths: int) -> None:
+    def _log_death(self, code: int, served_seconds: float, deaths: int) -> None:
         log.error(
             "server_died",
             exit_code=code,
@@ -133,23 +134,23 @@ class Supervisor:
 
 
 def _reap_others(child: int) -> None:
-    """Collect the dead that are not our child: a container's first process inherits them."""
+    """Reap other exited processes: as pid 1 of a container the supervisor inherits orphans."""
     anyone = os.WEXITED | os.WNOHANG | os.WNOWAIT
     while (dead := os.waitid(os.P_ALL, 0, anyone)) is not None and dead.si_pid != child:
         os.waitpid(dead.si_pid, 0)
 
 
 def _shell_status(code: int) -> int:
-    """The exit status of a child that did not end well, as shells say it."""
+    """Return the exit status in the shells' convention: 128 + n for a child killed by signal n."""
     return code if code > 0 else 128 - code
 
 
 def supervisor(command: Sequence[str], config: ServerConfig) -> Supervisor:
-    """A supervisor with the settings' times."""
+    """Return a supervisor that uses the settings' times."""
     backoff = Backoff(config.restart_seconds, config.proven_seconds)
     return Supervisor(command, backoff=backoff, hang_seconds=config.hang_seconds)
 
 
 def server_command(arguments: Sequence[str]) -> list[str]:
-    """The command line of the child: the same settings, without supervision."""
+    """Return the child's command line, without the supervision option."""
     return [sys.executable, "-m", "server.process.serve", *arguments]

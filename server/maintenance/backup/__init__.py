@@ -1,1 +1,1 @@
-"""`pawl backup` and `pawl restore`: database and adapters' files in one portable folder."""
+"""`pawl backup` and `pawl restore`: the database and adapter files in one portable folder."""

@@ -1,4 +1,4 @@
-"""Writes the rows of a backup into an empty database, all in one transaction."""
+"""Writes the rows of a backup into an empty database, in one transaction."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,16 +31,17 @@ from server.maintenance.backup.manifest import Kind, TableRecord
 from server.maintenance.backup.snapshot import revision_of, tables_of
 
 BATCH = 1000
+"""Rows of one INSERT (SQLite)."""
 Row = Sequence[Any]
 
 
 @contextmanager
 def writing(url: str) -> Iterator[Connection]:
-    """A transaction that is durable once the block has ended; raises `BackupError`."""
+    """Open a write transaction that commits durably at the block's end; raises `BackupError`."""
     engine = _engine(database_address(url))
     try:
         with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":  # before a server's first write, or after
+            if connection.dialect.name == "postgresql":  # no server's write interleaves
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
             yield connection
     except SQLAlchemyError as error:
@@ -52,7 +53,7 @@ def writing(url: str) -> Iterator[Connection]:
 
 
 def check_empty(connection: Connection, revision: str) -> None:
-    """Raise `BackupError` unless nothing would be lost or mixed."""
+    """Raise `BackupError` if any table has rows, or the tables are of another revision."""
     for name, found in tables_of(connection).items():
         if connection.execute(select(1).select_from(found).limit(1)).first() is not None:
             raise BackupError(
@@ -67,7 +68,7 @@ def check_empty(connection: Connection, revision: str) -> None:
 
 
 def fill(connection: Connection, record: TableRecord, rows: Iterator[Row]) -> int:
-    """Write the rows of one table; how many they were."""
+    """Write the rows of one table; return their number."""
     if connection.dialect.name == "postgresql":
         return _copy(connection, record, rows)
     return _insert(connection, record, rows)
@@ -83,7 +84,7 @@ def _insert(connection: Connection, record: TableRecord, rows: Iterator[Row]) ->
 
 
 def _clause(record: TableRecord) -> TableClause:
-    """The table with types that write what was read: the text of JSON columns as it is."""
+    """Return the table with types that write values unchanged, such as JSON columns as text."""
     return table(record.name, *(column(one.name, _TYPES[one.kind]()) for one in record.columns))
 
 
@@ -128,7 +129,7 @@ def _engine(address: URL) -> Engine:
 def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver would begin too late
+        connection.isolation_level = None  # the driver begins only at the first write
         for pragma in ("foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
 

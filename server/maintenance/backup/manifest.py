@@ -1,4 +1,4 @@
-"""`backup.json`: what a backup holds. It is written last: without it there is no backup."""
+"""`backup.json`, the table of contents of a backup. Written last: it marks a complete backup."""
 
 from typing import Literal
 
@@ -10,11 +10,11 @@ MANIFEST = "backup.json"
 ADAPTERS = "adapters"
 
 Kind = Literal["plain", "time", "bytes", "json"]
-"""How a column's values are written; see `rows`."""
+"""How a column's values are serialised; see `server.maintenance.backup.rows`."""
 
 
 class Column(BaseModel):
-    """One column of a table's lines, in order."""
+    """One column of a table."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,7 +23,7 @@ class Column(BaseModel):
 
 
 class TableRecord(BaseModel):
-    """One table: gzipped JSON lines in `file`, whose hash (sha256, hex) and size these are."""
+    """One table: gzipped JSON lines in `file`; `sha256` (hex) and `size_bytes` are the file's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +36,7 @@ class TableRecord(BaseModel):
 
 
 class VersionRecord(BaseModel):
-    """An adapter version of the database; `present` unless it has ended and its files are gone."""
+    """An adapter version; not `present` if it has ended and its files were removed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,9 +49,10 @@ class VersionRecord(BaseModel):
 
 
 class BackupManifest(BaseModel):
-    """What was there at `began_at`. Tables are in the order in which they can be filled.
+    """The content of a backup: the database's state at `began_at`.
 
-    `spooled_rows` waited in this server's spool as it ended, and are not in it.
+    Tables are listed parents first, the order in which they can be filled. `spooled_rows` is the
+    number of rows in this server's spool, which the backup does not contain.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +68,7 @@ class BackupManifest(BaseModel):
 
     @property
     def size_bytes(self) -> int:
-        """All of its files but itself."""
+        """Size of all files except the manifest."""
         kept = sum(version.size_bytes for version in self.versions if version.present)
         return kept + sum(table.size_bytes for table in self.tables)
 

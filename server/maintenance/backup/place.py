@@ -1,4 +1,4 @@
-"""Where a backup lies: a folder, or an address that fsspec knows."""
+"""The location of a backup: a local folder, or an address that fsspec supports."""
 
 import gzip
 import os
@@ -19,12 +19,13 @@ from server.maintenance.backup.errors import BackupError
 from server.maintenance.backup.manifest import MANIFEST
 
 CHUNK = 1024 * 1024
+"""Bytes that are read at once."""
 LEVEL = 1
-"""Of gzip: most of the gain for little of the time."""
+"""gzip's compression level: most of the gain for a small part of the time."""
 
 
 class Place:
-    """A folder of files; `system` is fsspec's, `local` says that it is this machine's disk."""
+    """A folder in the fsspec file system `system`; `local` if it is on this machine's disk."""
 
     def __init__(self, system: Any, root: str, *, local: bool) -> None:
         self.system = system
@@ -33,9 +34,9 @@ class Place:
 
     @classmethod
     def at(cls, place: str, config: AdaptersConfig) -> Self:
-        """Open `place`; raises `BackupError`.
+        """Open a folder or address; raises `BackupError`.
 
-        `adapters.store_options` hold for addresses of the same kind as `adapters.store`.
+        `adapters.store_options` apply if the address has the protocol of `adapters.store`.
         """
         address = place if is_address(place) else f"file://{Path(place).expanduser().absolute()}"
         same = config.store is not None and protocol_of(config.store) == protocol_of(address)
@@ -49,27 +50,27 @@ class Place:
         return cls(system, root, local=protocol_of(address) == "file")
 
     def path(self, name: str) -> str:
-        """Where a file of that name lies in the file system."""
+        """Return the path of a file in the file system."""
         return f"{self.root}/{name}"
 
     def size(self, name: str) -> int | None:
-        """How many bytes the file has; None where there is none."""
+        """Return the size of a file in bytes; None if it is missing."""
         return size_of(self.system, self.path(name))
 
     def read(self, name: str, limit: int) -> bytes:
-        """A small file's content, at most `limit` bytes; raises FileNotFoundError."""
+        """Read the first `limit` bytes of a file; raises FileNotFoundError."""
         content: bytes = self.system.cat_file(self.path(name), start=0, end=limit)
         return content
 
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
-        """A file to read from; raises FileNotFoundError."""
+        """Open a file for reading; raises FileNotFoundError."""
         with self.system.open(self.path(name), "rb") as file:
             yield file
 
 
 class Written:
-    """What went through on the way to a file: its hash and size."""
+    """A file wrapper that computes the hash and size of what is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -77,22 +78,22 @@ class Written:
         self.size_bytes = 0
 
     def write(self, data: bytes) -> int:
-        """Pass `data` on."""
+        """Write `data`."""
         self._digest.update(data)
         self.size_bytes += len(data)
         return self._file.write(data)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: there is no buffer."""
 
     @property
     def sha256(self) -> str:
-        """In hex."""
+        """The hash of what was written, in hex."""
         return self._digest.hexdigest()
 
 
 class Draft:
-    """A backup that is being written; nobody takes it for one until `finish`."""
+    """A backup in progress; it counts as a backup only after `finish`."""
 
     def __init__(self, final: Place) -> None:
         self._final = final
@@ -102,7 +103,7 @@ class Draft:
 
     @contextmanager
     def packed(self, name: str) -> Iterator[tuple[gzip.GzipFile, Written]]:
-        """A gzipped file to write to, and what of it has been written once the block ends."""
+        """Open a gzipped file for writing; the second value has its hash and size afterwards."""
         self._names.append(name)
         with self._place.system.open(self._place.path(name), "wb") as file:
             written = Written(file)
@@ -111,12 +112,12 @@ class Draft:
                 yield packed, written
 
     def put(self, source: Path, name: str) -> None:
-        """Copy a file of this machine."""
+        """Copy a local file into the backup."""
         self._names.append(name)
         self._place.system.put_file(str(source), self._place.path(name))
 
     def finish(self, manifest: bytes) -> None:
-        """Write the manifest, and let the backup be seen whole."""
+        """Write the manifest and, on a local disk, move the backup to its final path."""
         self._place.system.pipe_file(self._place.path(MANIFEST), manifest)
         if self._place.local:
             folder, final = Path(self._place.root), Path(self._final.root)
@@ -126,7 +127,7 @@ class Draft:
             sync(final.parent)
 
     def discard(self) -> None:
-        """Remove what was written, and nothing else."""
+        """Remove the files of this draft."""
         if self._place.local:
             shutil.rmtree(self._place.root, ignore_errors=True)
             return
@@ -137,9 +138,9 @@ class Draft:
 
 @contextmanager
 def new_backup(place: Place) -> Iterator[Draft]:
-    """A draft for `place`, discarded if the block fails; raises `BackupError`.
+    """Open a draft for `place`, which is discarded if the block raises; raises `BackupError`.
 
-    It holds what people wrote: on this machine only its owner reads it.
+    Local files are readable by their owner only, because they hold users' texts.
     """
     with failing():
         if place.size(MANIFEST) is not None or (place.local and Path(place.root).exists()):
@@ -157,7 +158,7 @@ def new_backup(place: Place) -> Iterator[Draft]:
 
 @contextmanager
 def failing() -> Iterator[None]:
-    """Turn what disks and far places raise into `BackupError`, which names no address or key."""
+    """Turn errors of disks and remote stores into `BackupError`, without addresses or keys."""
     try:
         yield
     except ServerError:
@@ -169,6 +170,6 @@ def failing() -> Iterator[None]:
         raise BackupError(f"a file could not be read or written ({cause})") from error
     except Exception as error:
         raise BackupError(
-            f"the place of the backup cannot be reached ({type(error).__name__}): look at it and "
-            "at its credentials"
+            f"the place of the backup cannot be reached ({type(error).__name__}): check its "
+            "address and credentials"
         ) from error

@@ -1,7 +1,7 @@
-"""`pawl restore`: the files of the versions, then the database in one transaction.
+"""`pawl restore`: restores the adapter files, then the database in one transaction.
 
-Everything is hashed before anything is written, and only an empty database is written to: nothing
-is ever replaced. A restore that was cut off is made again.
+All hashes are checked before anything is written, and the database must be empty, so nothing is
+ever overwritten. An interrupted restore can be repeated.
 """
 
 import asyncio
@@ -48,13 +48,23 @@ from server.settings import Settings
 from server.startup.data_lock import DataLock
 
 MANIFEST_BYTES = 64 * 1024 * 1024
+"""Maximum size of a manifest in bytes."""
 _OWNER_ONLY = 0o600
 
 
 def restore_backup(settings: Settings, source: str, progress: Progress) -> BackupManifest:
-    """Restore into the database and the store of `settings`; raises `BackupError`.
+    """Restore a backup into the database and the adapter store of `settings`.
 
-    The database must be empty or not there. A backup of an older revision is migrated.
+    A backup of an older revision is migrated.
+
+    Args:
+        settings: The settings; their database must be empty or missing.
+        source: Folder or address of the backup.
+        progress: Called with a name, the number of rows or files done, and their total.
+
+    Raises:
+        BackupError: If the backup is damaged or newer than this code, or the database not empty.
+
     """
     place = Place.at(source, settings.adapters)
     lock = DataLock(settings.data_dir).acquire()
@@ -72,7 +82,7 @@ def restore_backup(settings: Settings, source: str, progress: Progress) -> Backu
 
 
 def read_manifest(place: Place) -> BackupManifest:
-    """What the backup says it holds; raises `BackupError` for one that is none or is newer."""
+    """Read the manifest; raises `BackupError` if it is missing, damaged or of a newer Pawl."""
     try:
         manifest = parse(place.read(MANIFEST, MANIFEST_BYTES))
     except FileNotFoundError as error:
@@ -90,7 +100,7 @@ def read_manifest(place: Place) -> BackupManifest:
 
 
 def _check_files(place: Place, manifest: BackupManifest, progress: Progress) -> None:
-    """Hash everything; raises `BackupError`."""
+    """Check the hash of every file; raises `BackupError`."""
     present = [version for version in manifest.versions if version.present]
     total, done = len(manifest.tables) + len(present), 0
     for table in manifest.tables:
@@ -103,7 +113,7 @@ def _check_files(place: Place, manifest: BackupManifest, progress: Progress) -> 
 
 
 def _hashed(place: Place, name: str, size: int) -> str | None:
-    """A file's sha256 in hex; None where it is missing or has another size."""
+    """Return a file's sha256 in hex; None if it is missing or has another size."""
     if place.size(name) != size:
         return None
     digest = sha256()
@@ -121,7 +131,7 @@ def _check_version(place: Place, version: VersionRecord) -> None:
 
 
 def _version_manifest(place: Place, version: VersionRecord) -> Manifest:
-    """The version's own manifest, once it is seen to be what the database names."""
+    """Return the version's own manifest, if its digest is the one in the database."""
     try:
         raw = place.read(_path(version, MANIFEST_FILE), MANIFEST_LIMIT_BYTES)
         manifest = parse_manifest(raw, version.name)
@@ -138,7 +148,7 @@ def _path(version: VersionRecord, name: str) -> str:
 
 
 def _prepare(url: str, revision: str) -> None:
-    """Make the tables as they were; raises `BackupError` where there is something already."""
+    """Create the tables of the backup's revision; raises `BackupError` if there is data."""
     with writing(url) as connection:
         check_empty(connection, revision)
     asyncio.run(upgrade(url, revision))
@@ -192,7 +202,7 @@ def _rows(lines: BufferedReader, record: TableRecord, progress: Progress) -> Ite
 
 @contextmanager
 def _understood(record: TableRecord) -> Iterator[None]:
-    """Say which table the database or the decoder would not take."""
+    """Turn errors of the database and the decoder into a `BackupError` that names the table."""
     errors: tuple[type[Any], ...] = (PostgresError, ValueError, EOFError)
     try:
         yield

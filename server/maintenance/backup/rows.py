@@ -1,7 +1,7 @@
-"""Rows of a table as lines of JSON that mean the same on every database. Pure.
+"""Serialises rows as JSON lines that do not depend on the database. Pure functions.
 
-A line is an array in the order of the columns. A time is ISO 8601 in UTC, bytes are base64, and a
-JSON column is its own text, so that nothing of it is changed by being read and written again.
+A line is an array in the order of the columns. Times are ISO 8601 in UTC and bytes are base64. JSON
+columns are kept as text, so that a round trip does not change them.
 """
 
 from base64 import b64decode, b64encode
@@ -20,7 +20,7 @@ Decode = Callable[[bytes], list[Any]]
 
 
 def kind_of(type_: TypeEngine[Any]) -> Kind:
-    """How values of a column of this type are written."""
+    """Return how values of a column of this type are serialised."""
     if isinstance(type_, DateTime):
         return "time"
     if isinstance(type_, LargeBinary):
@@ -29,7 +29,7 @@ def kind_of(type_: TypeEngine[Any]) -> Kind:
 
 
 def encoder(kinds: Sequence[Kind]) -> Encode:
-    """Gives a row's line, with its newline."""
+    """Return a function from a row to its line, newline included."""
     special = [(place, _ENCODE[kind]) for place, kind in enumerate(kinds) if kind in _ENCODE]
 
     def encode(row: Sequence[Any]) -> bytes:
@@ -43,9 +43,9 @@ def encoder(kinds: Sequence[Kind]) -> Encode:
 
 
 def decoder(kinds: Sequence[Kind]) -> Decode:
-    """Gives a line's row: aware times, bytes, and the text of JSON columns.
+    """Return a function from a line to its row: aware times, bytes, and JSON columns as text.
 
-    It raises ValueError for what is no such line.
+    The function raises ValueError for an invalid line.
     """
     special = [(place, _DECODE[kind]) for place, kind in enumerate(kinds) if kind in _DECODE]
 
@@ -62,7 +62,7 @@ def decoder(kinds: Sequence[Kind]) -> Decode:
 
 
 def _utc(moment: datetime) -> str:
-    """SQLite keeps UTC without saying so."""
+    """Format a time in UTC; SQLite returns naive times, which are in UTC."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return aware.isoformat()
 

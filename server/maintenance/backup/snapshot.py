@@ -1,7 +1,7 @@
-"""Reads a whole database as it was at one moment, while others write to it.
+"""Reads a consistent snapshot of a database while others write to it.
 
-It goes past a running server: a reader of its own changes nothing and takes no time of the server's
-event loop. SQLite is opened read-only, so that this connection can neither write nor checkpoint.
+It connects to the database directly instead of asking a running server, so it takes no time of the
+server's event loop. SQLite is opened read-only: this connection can neither write nor checkpoint.
 """
 
 import sqlite3
@@ -34,12 +34,14 @@ from server.maintenance.backup.rows import kind_of
 
 REVISIONS = "alembic_version"
 BATCH = 1000
+"""Rows that are fetched at once."""
 BUSY_SECONDS = 30
+"""Seconds that SQLite waits for another process's lock."""
 
 
 @contextmanager
 def snapshot(url: str) -> Iterator[Connection]:
-    """A connection all of whose queries see the same moment; raises `BackupError`."""
+    """Open a connection whose queries all see the same snapshot; raises `BackupError`."""
     address = database_address(url)
     if address.get_backend_name() == "sqlite":
         engine = _sqlite(address)
@@ -55,16 +57,16 @@ def snapshot(url: str) -> Iterator[Connection]:
             yield _frozen(connection)
     except SQLAlchemyError as error:
         raise BackupError(
-            f"the database cannot be read ({type(error).__name__}): see that it answers"
+            f"the database cannot be read ({type(error).__name__}): check that it runs"
         ) from error
     finally:
         engine.dispose()
 
 
 def tables_of(connection: Connection) -> dict[str, Table]:
-    """The tables as they are, in the order in which they can be filled; Alembic's own is left out.
+    """Return the database's tables, parents first, without Alembic's own.
 
-    They are looked at, not taken from the code, which may be newer.
+    They are read from the database, because the code's models may be newer.
     """
     metadata = MetaData()
     metadata.reflect(connection)
@@ -72,7 +74,7 @@ def tables_of(connection: Connection) -> dict[str, Table]:
 
 
 def revision_of(connection: Connection) -> str | None:
-    """The newest migration that was run; None on a database that has none."""
+    """Return the revision of the database; None if it has none."""
     if not connection.dialect.has_table(connection, REVISIONS):
         return None
     found = connection.exec_driver_sql(f"SELECT version_num FROM {REVISIONS}").scalar()  # noqa: S608
@@ -80,17 +82,17 @@ def revision_of(connection: Connection) -> str | None:
 
 
 def columns_of(table: Table) -> list[Column]:
-    """The columns as a backup writes them."""
+    """Return the columns of a table for the manifest."""
     return [Column(name=column.name, kind=kind_of(column.type)) for column in table.columns]
 
 
 def count(connection: Connection, table: Table) -> int:
-    """How many rows there are."""
+    """Return the number of rows."""
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
 def rows_of(connection: Connection, table: Table) -> Iterator[tuple[object, ...]]:
-    """Stream the rows; JSON columns as their text."""
+    """Stream the rows, with JSON columns as text."""
     found = connection.execution_options(yield_per=BATCH).execute(_select(table))
     for batch in found.partitions():
         for row in batch:
@@ -121,7 +123,7 @@ def _sqlite(address: URL) -> Engine:
 
 
 def _frozen(connection: Connection) -> Connection:
-    """From the first query on, nothing that others commit is seen."""
+    """Start a transaction that does not see later commits."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN")
         connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")

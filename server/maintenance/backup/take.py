@@ -1,7 +1,7 @@
-"""`pawl backup`: the database as it is at one moment, then the files of the versions it names.
+"""`pawl backup`: copies a snapshot of the database, then the files of its adapter versions.
 
-In this order every version of the copy has its files: versions never change, and the files of one
-that ends now are kept for `adapters.grace_days`.
+In this order every version in the snapshot has its files: versions are immutable, and the files of
+a version that ends meanwhile are kept for `adapters.grace_days`.
 """
 
 import tempfile
@@ -37,14 +37,15 @@ from server.maintenance.backup.snapshot import (
 from server.settings import Settings
 
 EPHEMERAL = frozenset({"server", "load_request"})
-"""Tables of what holds for the servers that run now: a restored one has none of them."""
+"""Tables about running servers, which a backup leaves out."""
 
 REPORT_ROWS = 1000
+"""Rows between two reports of progress."""
 _SPOOLED = ("interaction", "feedback")
 
 
 Progress = Callable[[str, int, int], None]
-"""Hears of what, how many rows or files are done, and of how many."""
+"""Called with a name, the number of rows or files done, and their total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,19 @@ class _Dumped:
 def take_backup(
     settings: Settings, destination: str, clock: Clock, progress: Progress
 ) -> BackupManifest:
-    """Make a backup at `destination`, which appears whole or not at all; raises `BackupError`.
+    """Make a backup at `destination`, complete or not at all; a server may run meanwhile.
 
-    What was acknowledged before it began is in it. A server may work on the data meanwhile.
+    The backup contains everything that was acknowledged before it began, except spooled rows.
+
+    Args:
+        settings: The settings of the server.
+        destination: A new folder, or an address that fsspec supports.
+        clock: Returns the current time.
+        progress: Called with a name, the number of rows or files done, and their total.
+
+    Raises:
+        BackupError: If the database or a file cannot be read, or the destination exists.
+
     """
     place = Place.at(destination, settings.adapters)
     with new_backup(place) as draft, _artifacts(settings) as artifacts:
@@ -80,7 +91,7 @@ def take_backup(
 
 
 def _spooled(spool: Path) -> int:
-    """Rows that this server keeps for a database that was away: they will be in the next backup."""
+    """Return the number of spooled rows, which are in no backup until the spool is drained."""
     if not spool.exists():
         return 0
     with snapshot(sqlite_url(spool)) as connection:
@@ -90,7 +101,7 @@ def _spooled(spool: Path) -> int:
 
 @contextmanager
 def _artifacts(settings: Settings) -> Iterator[Artifacts]:
-    """The store to read from; what comes from afar goes by way of a folder of our own."""
+    """Open the adapter store; a remote store downloads into a temporary folder."""
     store = settings.adapters.store
     if store is None or not is_address(store):
         yield open_artifacts(settings.adapters, settings.data_dir / "adapters", "backup")
@@ -139,7 +150,7 @@ def _dump_table(
 
 
 def _versions(connection: Connection, table: Table) -> list[Version]:
-    """The versions as far as their files need it."""
+    """Read the columns of the versions that their files need."""
     wanted = ("name", "channel", "state", "folder", "digest", "size_bytes")
     query = select(*(table.c[name] for name in wanted)).order_by(table.c.name)
     return [Version(**dict(row)) for row in connection.execute(query).mappings()]
@@ -166,7 +177,7 @@ def _copy_versions(
 
 
 def _copied(version: Version, artifacts: Artifacts, draft: Draft) -> bool:
-    """Whether the files are in the backup now; those of a version that has ended may be gone."""
+    """Copy a version's files; return False if it has ended and its files were removed."""
     try:
         artifacts.verify(version)
         for name in (*FILES, MANIFEST_FILE):
