@@ -1,1 +1,1 @@
-"""The writer of the log: one writer, group commit."""
+"""The log's writer: one per process, with group commit and a fallback to the spool."""

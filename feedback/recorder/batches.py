@@ -1,4 +1,4 @@
-"""Rows go to the database in groups: one transaction each; a refused row fails alone."""
+"""Group commit: a batch of rows in one transaction; a row that the database refuses fails alone."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -25,9 +25,10 @@ async def written(
     write: Callable[[Sequence[Row]], Awaitable[Sequence[Result]]],
     refuse: Callable[[Row, Exception], Result],
 ) -> list[Result]:
-    """What `write` makes of the rows; where it refuses a group, of its halves, down to the row.
+    """Write the rows with `write`; bisect a batch that fails, down to the row that is to blame.
 
-    A row that is refused alone is given to `refuse`. Raises what `is_outage` calls one.
+    Returns the results in order; that of a refused row is from `refuse`. Raises the errors for
+    which `is_outage` is true.
     """
     try:
         return list(await write(rows))
@@ -42,18 +43,18 @@ async def written(
 
 
 async def in_one_transaction(database: Database, rows: Sequence[Record]) -> list[Outcome]:
-    """Write the rows, interactions before feedback: outcomes in that order.
+    """Write the rows in one transaction; return the outcomes, interactions before feedback.
 
-    Raises what the database raises; an IntegrityError only when it comes twice.
+    Raises the database's errors. After an `IntegrityError` the transaction is tried once more.
     """
     try:
         return await database.transaction(lambda connection: _write(connection, rows))
-    except IntegrityError:  # another server may have written a row since it was looked for
+    except IntegrityError:  # another server may have inserted the same row after the lookup
         return await database.transaction(lambda connection: _write(connection, rows))
 
 
 def reduced(rows: Iterable[Record]) -> list[InteractionRecord]:
-    """What can be kept of the server's own answers among refused rows (`without_texts`)."""
+    """Return the server's own answers among refused rows, without texts (`without_texts`)."""
     return [
         without_texts(row, RowRejectedError.__name__)
         for row in rows
@@ -61,8 +62,8 @@ def reduced(rows: Iterable[Record]) -> list[InteractionRecord]:
     ]
 
 
-def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
-    """Interactions and feedback, each in their order."""
+def split_by_kind(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
+    """Split rows into interactions and feedback, in order."""
     return (
         [row for row in rows if isinstance(row, InteractionRecord)],
         [row for row in rows if isinstance(row, FeedbackRecord)],
@@ -72,7 +73,7 @@ def parted(rows: Sequence[Record]) -> tuple[list[InteractionRecord], list[Feedba
 def observe_new_feedback(
     observer: RecorderObserver, rows: Sequence[Record], outcomes: Sequence[Outcome | Exception]
 ) -> None:
-    """Count the judgements, and the retractions, that were not known before."""
+    """Report new judgements and new retractions to the observer."""
     for row, outcome in zip(rows, outcomes, strict=True):
         if not (isinstance(row, FeedbackRecord) and isinstance(outcome, Stored) and outcome.new):
             continue
@@ -83,7 +84,7 @@ def observe_new_feedback(
 
 
 def _write(connection: Connection, rows: Sequence[Record]) -> list[Outcome]:
-    asked, judged = parted(rows)
+    asked, judged = split_by_kind(rows)
     outcomes = write_interactions(connection, asked)
     names = {
         record.id: outcome.id
@@ -94,6 +95,6 @@ def _write(connection: Connection, rows: Sequence[Record]) -> list[Outcome]:
 
 
 def _renamed(record: FeedbackRecord, names: dict[str, str]) -> FeedbackRecord:
-    """Feedback on the interaction as the database knows it."""
+    """Return the record with the id under which the database has its interaction."""
     name = names.get(record.interaction_id)
     return record if name is None else replace(record, interaction_id=name)

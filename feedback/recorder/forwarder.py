@@ -1,7 +1,7 @@
-"""Brings what the spool holds to the database, oldest first, and says when the spool is needed.
+"""Forwards the spool's rows to the database, oldest first, and decides when the spool is used.
 
-Each group is written to the database first and then removed from the spool. A crash between the two
-writes it again, which changes nothing: rows are known by their ids.
+Each batch is first written to the database and then deleted from the spool. After a crash between
+the two it is written again, which is idempotent because rows are identified by their ids.
 """
 
 import asyncio
@@ -20,23 +20,25 @@ from feedback.recorder.batches import (
     Record,
     in_one_transaction,
     observe_new_feedback,
-    parted,
     reduced,
+    split_by_kind,
     written,
 )
 from feedback.spool.spool import Refused, Spool, SpooledGroup
 from feedback.storage.write_plan import Outcome, Stored
 
-GIVE_WAY_SECONDS = 0.2
-GIVE_WAY_GROUPS = 2
+BACKPRESSURE_SECONDS = 0.2
+"""Longest wait of the recorder, in seconds, after each batch that it wrote to the spool."""
+BACKPRESSURE_GROUPS = 2
+"""Batches to forward for each batch written to the spool, so that the spool shrinks under load."""
 
 _log = structlog.get_logger()
 
 
 class Forwarder:
-    """Owns the spool. `behind` says that new rows must go there too, so that order is kept.
+    """Owns the spool. While `behind` is true, new rows must go to the spool too, to keep the order.
 
-    Whoever writes rows holds `order` while it looks at `behind` and writes.
+    A writer must hold the lock `order` while it reads `behind` and writes its rows.
     """
 
     def __init__(
@@ -57,26 +59,26 @@ class Forwarder:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._moved = asyncio.Condition()
-        self._groups = 0  # forwarded one after the other, without a failure
+        self._groups = 0  # batches forwarded since the last failure
         self.order = asyncio.Lock()
         self.behind = False
 
     async def start(self) -> None:
-        """See what a former process has left, and begin to forward it."""
+        """Open the spool that an earlier process may have left, and start to forward it."""
         try:
             await self._spool.open()
-        except SpoolUnavailableError as error:  # that stops no start: it is tried again
+        except SpoolUnavailableError as error:  # does not prevent the start: it is retried
             self._failed(error)
         if self._spool.rows:
             self.behind = True
             _log.warning("spool_left_over", rows=self._spool.rows)
-        self._tell_size()
+        self._report_size()
         if self.behind or not self._spool.opened:
             self._wake.set()
         self._task = asyncio.create_task(self._forward(), name="forwarder")
 
     async def close(self) -> None:
-        """Stop; what the spool still holds is forwarded at the next start."""
+        """Stop; the rows left in the spool are forwarded after the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -84,39 +86,40 @@ class Forwarder:
         await self._spool.close()
 
     def switch_to_spool(self, error: BaseException) -> None:
-        """The database took a group not, or not in time: rows go to the spool from now on."""
+        """Switch to the spool: the database failed to commit a batch within `database_seconds`."""
         _log.error("database_away", error=type(error).__name__)
         self.behind = True
         self._observer.database_failed()
         self._wake.set()
 
     async def apply_backpressure(self) -> None:
-        """Wait, for a moment at most, until more has left the spool than a group put into it.
+        """Delay the recorder until `BACKPRESSURE_GROUPS` batches were forwarded.
 
-        Else, under a load that the spool takes faster than it is forwarded, a short outage would
-        fill it. While the database takes nothing there is nothing to wait for.
+        Waits at most `BACKPRESSURE_SECONDS`, and not at all while the database is unavailable.
+        Without this, a load that is spooled faster than it is forwarded would fill the spool even
+        after a short outage.
         """
-        wanted = self._groups + GIVE_WAY_GROUPS
+        wanted = self._groups + BACKPRESSURE_GROUPS
         if not (self.behind and self._groups):
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(GIVE_WAY_SECONDS), self._moved:
+            async with asyncio.timeout(BACKPRESSURE_SECONDS), self._moved:
                 await self._moved.wait_for(lambda: not 0 < self._groups < wanted)
 
     async def spool(self, rows: Sequence[Record]) -> list[Outcome]:
-        """Make the rows durable in the spool; outcomes: interactions' first, then feedback's."""
-        asked, judged = parted(rows)
+        """Write the rows durably to the spool; return outcomes, interactions before feedback."""
+        asked, judged = split_by_kind(rows)
         outcomes = await self._spool.write(asked, judged)
         self._observer.spooled(sum(isinstance(one, Stored) and one.new for one in outcomes))
-        self._tell_size()
+        self._report_size()
         return outcomes
 
     async def quarantine(self, rows: Sequence[Record]) -> None:
-        """Keep rows that the database refused for good in the spool's file, for somebody to see."""
+        """Store rows that the database refused for good in the spool's file, for inspection."""
         refused = [Refused(row, RowRejectedError.__name__) for row in rows]
         try:
             await self._spool.quarantine(refused, self._clock())
-        except SpoolUnavailableError as error:  # the rows are lost: no other place takes them
+        except SpoolUnavailableError as error:  # the rows are lost: nothing else can store them
             self._failed(error)
         for row in refused:
             self._observer.refused(row.reason)
@@ -129,7 +132,7 @@ class Forwarder:
                 moved = await self._step()
                 pause = first
                 await self._count_groups(self._groups + moved if self.behind else 0)
-            except Exception as error:  # noqa: BLE001 - whatever it is: try again
+            except Exception as error:  # noqa: BLE001 - retry after any error
                 self._failed(error)
                 await self._count_groups(0)
                 await asyncio.sleep(pause)
@@ -143,7 +146,7 @@ class Forwarder:
             self._moved.notify_all()
 
     async def _step(self) -> int:
-        """Forward one group, and catch up when that was the last; how many groups were moved."""
+        """Forward one batch; leave the spool if it was the last. Return how many were forwarded."""
         group = await self._spool.oldest(self._config.group_max)
         if not group.rows:
             await self._database.transaction(_nothing)
@@ -157,11 +160,11 @@ class Forwarder:
         return 1 if group.rows else 0
 
     async def _forwarded_last(self, group: SpooledGroup) -> bool:
-        """Forward the last group with nobody putting another behind it; whether it was the last.
+        """Forward the last batch while no rows can be added; return whether it was the last.
 
-        Else a steady load would put one there each time, and the spool stay in use for as long as
-        the load lasts. New rows wait meanwhile, so it is only done where the database has just
-        taken a group, and not for longer than one of theirs may take.
+        Otherwise a steady load would add a batch each time, and the spool would be used as long as
+        the load lasts. As new rows wait meanwhile, this is only done if the database has just
+        committed a batch, and within `database_seconds`.
         """
         if not self._groups:
             return False
@@ -173,13 +176,16 @@ class Forwarder:
         return True
 
     def _catch_up(self) -> None:
-        """Let new rows go to the database again, if none wait for it any more; holds `order`."""
+        """Switch back to the database if the spool is empty; the caller holds `order`."""
         if self.behind and not self._spool.rows:
             self.behind = False
             _log.info("database_caught_up")
 
     async def _forward_group(self, group: SpooledGroup, seconds: float | None = None) -> None:
-        """Raises `TimeoutError` when the database takes longer than `seconds`; None: no bound."""
+        """Write the batch to the database, then delete it from the spool.
+
+        Raises `TimeoutError` after `seconds`, if given.
+        """
         async with asyncio.timeout(seconds):
             outcomes = await written(group.rows, self._write, _refused)
             await self._write_reduced(group.rows, outcomes)
@@ -190,12 +196,12 @@ class Forwarder:
             if not isinstance(outcome, Stored)
         ]
         await self._spool.forget(group, refused, self._clock())
-        self._tell(group, outcomes, refused)
+        self._report(group, outcomes, refused)
 
     async def _write_reduced(
         self, rows: Sequence[Record], outcomes: Sequence[Outcome | Exception]
     ) -> None:
-        """Keep of our own answers that the database refused that they were given."""
+        """Write the server's own answers that the database refused without their texts."""
         pairs = zip(rows, outcomes, strict=True)
         kept = reduced(row for row, outcome in pairs if isinstance(outcome, RowRejectedError))
         if kept:
@@ -205,20 +211,20 @@ class Forwarder:
         """Write the rows to the database."""
         return await in_one_transaction(self._database, rows)
 
-    def _tell(
+    def _report(
         self,
         group: SpooledGroup,
         outcomes: Sequence[Outcome | Exception],
         refused: Sequence[Refused],
     ) -> None:
-        self._tell_size()
+        self._report_size()
         self._observer.forwarded(len(outcomes) - len(refused))
         for row in refused:
             _log.error("spooled_row_refused", row=type(row.record).__name__, reason=row.reason)
             self._observer.refused(row.reason)
         observe_new_feedback(self._recorded, group.rows, outcomes)
 
-    def _tell_size(self) -> None:
+    def _report_size(self) -> None:
         self._observer.spool_size(self._spool.rows, self._spool.bytes)
 
     def _failed(self, error: Exception) -> None:

@@ -1,9 +1,9 @@
-"""The way into the log: rows wait in a bounded queue, one task writes them in groups.
+"""The log's writer: rows wait in a bounded queue, and one task writes them in batches.
 
-A group shares one transaction and so one sync; a row's future ends when its group is durable: in
-the database or, while that is away or has not caught up, in the spool. What neither takes waits in
-the queue, but for rows whose senders wait: they are refused at once. A row that is refused for what
-it is fails alone.
+A batch is one transaction. A row's future completes when its batch is durable: in the database or,
+while that is unavailable or behind, in the spool. If neither accepts a batch, the server's own
+answers wait in the queue, while rows whose senders wait (feedback, reports) are refused at once. A
+row that the database refuses fails alone.
 """
 
 import asyncio
@@ -46,12 +46,12 @@ class _Waiting:
 
     @property
     def ours(self) -> bool:
-        """Whether the server itself answered it: it is written whoever waits for that."""
+        """Whether the server itself gave the answer: it is written even if nobody waits for it."""
         return isinstance(self.row, InteractionRecord) and self.row.mode != EXTERNAL
 
     @property
     def withdrawn(self) -> bool:
-        """Whether its sender gave up, or was refused."""
+        """Whether its sender has cancelled it, or was refused."""
         return self.future.done() and not self.ours
 
 
@@ -68,7 +68,7 @@ class Recorder:
         observer: RecorderObserver,
         forwarder: Forwarder | None = None,
     ) -> None:
-        """Without a `forwarder` there is no spool: rows wait in the queue for the database."""
+        """Without a `forwarder` there is no spool: rows wait for the database in the queue."""
         self._database = database
         self._config = config
         self._observer = observer
@@ -81,24 +81,24 @@ class Recorder:
 
     @property
     def depth(self) -> int:
-        """Rows that wait or are being written."""
+        """Rows in the queue, including those being written."""
         return len(self._queue) + len(self._writing)
 
     @property
     def behind(self) -> bool:
-        """Whether rows that are durable may not be in the database yet."""
+        """Whether durable rows may still be in the spool only."""
         return self._forwarder is not None and self._forwarder.behind
 
     async def start(self) -> None:
-        """Begin to write."""
+        """Start the writer."""
         if self._task is None:
             self._open = True
             self._task = asyncio.create_task(self._write(), name="recorder")
 
     async def close(self) -> None:
-        """Take no more rows and write those that wait, for at most `close_seconds`.
+        """Accept no more rows and write the queue, for at most `close_seconds`.
 
-        What is then still unwritten fails with `StoreUnavailableError`, and is counted.
+        Rows that are still unwritten then fail with `StoreUnavailableError` and are counted.
         """
         self._open = False
         self._wake.set()
@@ -117,23 +117,23 @@ class Recorder:
     def record(self, record: InteractionRecord) -> asyncio.Future[Any]:
         """Queue an interaction. Never blocks and never raises.
 
-        The future ends with `upserts.Stored` when the row is durable. It fails with
-        `RecorderFullError`, `RecorderClosedError` or `RowRejectedError`, which need not be read.
+        The future returns a `Stored` once the row is durable. It fails with `RecorderFullError`,
+        `RecorderClosedError` or `RowRejectedError`; the exception need not be retrieved.
         """
         return self._enqueue(record)
 
     def store(self, record: FeedbackRecord) -> asyncio.Future[Stored]:
-        """Queue a judgement; as `record`.
+        """Queue a judgement, as `record` does.
 
-        It also fails with `ConflictError` for an id that is taken, and with `InvalidInputError` for
-        what does not fit the answers in the log. Cancelling the future withdraws the row, unless it
-        is being written already.
+        The future also fails with `ConflictError` if the id is used, and with `InvalidInputError`
+        if the judgement does not match the answers in the log. Cancelling it withdraws the row,
+        unless it is being written already.
         """
         return self._enqueue(record)
 
     def _enqueue(self, row: InteractionRecord | FeedbackRecord) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_mark_as_read)
+        future.add_done_callback(_retrieve_exception)
         waiting = _Waiting(row, future)
         if not self._open:
             self._fail([waiting], RecorderClosedError())
@@ -161,7 +161,7 @@ class Recorder:
             self._wake.clear()
 
     async def _settle(self, group: list[_Waiting]) -> None:
-        """Write the group, waiting as long as it takes for a place that takes it."""
+        """Write the batch; retry until the database or the spool accepts it."""
         pause = self._config.retry_seconds
         while True:
             wanted = [waiting for waiting in group if not waiting.withdrawn]
@@ -169,30 +169,30 @@ class Recorder:
                 settled = await written(wanted, self._write_group, _refused) if wanted else []
                 self._resolve(settled)
                 await self._keep_refused(settled)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not stop the writer
+            except Exception as error:  # noqa: BLE001 - no error may stop the writer
                 self._observer.retried(len(wanted))
                 _log.warning("recorder_retries", rows=len(wanted), error=type(error).__name__)
             else:
                 return
             if self._forwarder is not None:
-                self._refuse_those_who_wait(group)
+                self._refuse_waiting_senders(group)
             await asyncio.sleep(pause)
             pause = min(2 * pause, self._config.retry_seconds_max)
 
     async def _keep_refused(self, settled: Sequence[_Settled]) -> None:
-        """Keep refused rows aside, and of our own answers that they were given."""
+        """Quarantine refused rows, and write the server's own answers without their texts."""
         rows = [waiting.row for waiting, outcome in settled if _is_refusal(outcome)]
         if self._forwarder is not None and rows:
             await self._forwarder.quarantine(rows)
-        kept = [self._waiting_for(row) for row in reduced(rows)]
+        kept = [self._entry(row) for row in reduced(rows)]
         if kept:
             await written(kept, self._write_group, _refused)
 
-    def _waiting_for(self, row: Record) -> _Waiting:
+    def _entry(self, row: Record) -> _Waiting:
         return _Waiting(row, asyncio.get_running_loop().create_future())
 
     async def _write_group(self, group: Sequence[_Waiting]) -> list[_Settled]:
-        """Write to the database or, while that is away or has not caught up, into the spool."""
+        """Write to the database or, while that is unavailable or behind, to the spool."""
         if self._forwarder is None:
             return await self._to_database(group)
         async with self._forwarder.order:
@@ -203,7 +203,7 @@ class Recorder:
                 except Exception as error:
                     if not is_outage(error):
                         raise
-                    # It may be committed all the same, and is then known when it comes again.
+                    # The commit may have succeeded; writing the rows again is idempotent.
                     self._forwarder.switch_to_spool(error)
             group = _in_order(group)
             outcomes = await self._forwarder.spool([waiting.row for waiting in group])
@@ -218,8 +218,8 @@ class Recorder:
         observe_new_feedback(self._observer, rows, outcomes)
         return list(zip(group, outcomes, strict=True))
 
-    def _refuse_those_who_wait(self, group: Sequence[_Waiting]) -> None:
-        """Tell them at once that their rows are durable nowhere."""
+    def _refuse_waiting_senders(self, group: Sequence[_Waiting]) -> None:
+        """Fail the rows whose senders wait: they could not be made durable."""
         rows = [*group, *self._queue]
         refused = [one for one in rows if not (one.ours or one.future.done())]
         self._fail(refused, StoreUnavailableError())
@@ -228,7 +228,7 @@ class Recorder:
     def _resolve(self, outcomes: Sequence[_Settled]) -> None:
         for waiting, outcome in outcomes:
             if isinstance(outcome, Stored):
-                if not waiting.future.done():  # whoever waited may have cancelled it
+                if not waiting.future.done():  # its sender may have cancelled it
                     waiting.future.set_result(outcome)
             elif isinstance(outcome, RowRejectedError):
                 self._fail([waiting], outcome)
@@ -243,7 +243,7 @@ class Recorder:
 
 
 def _in_order(group: Sequence[_Waiting]) -> list[_Waiting]:
-    """Interactions before feedback: judgements are checked against them."""
+    """Sort interactions before feedback, because judgements are checked against them."""
     return sorted(group, key=lambda waiting: isinstance(waiting.row, FeedbackRecord))
 
 
@@ -261,6 +261,6 @@ def _fail_future(future: asyncio.Future[Any], error: Exception) -> None:
         future.set_exception(error)
 
 
-def _mark_as_read(future: asyncio.Future[Any]) -> None:
+def _retrieve_exception(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()

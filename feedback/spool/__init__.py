@@ -1,1 +1,1 @@
-"""A local SQLite file for what the database could not take yet."""
+"""A local SQLite file that buffers rows while the database is unavailable."""

@@ -1,4 +1,4 @@
-"""The spool's file: one SQLite connection, bounded in size, and set aside where it is damaged."""
+"""The spool's file: one SQLite connection, limited in size; a damaged file is renamed."""
 
 import sqlite3
 import time
@@ -17,22 +17,22 @@ Result = TypeVar("Result")
 
 PAGE_BYTES = 4096
 BUSY_TIMEOUT_MS = 200
-"""Nobody else writes to it; somebody may look."""
+"""Milliseconds to wait for a lock: no other process writes, but one may read."""
 LEAST_BYTES = 64 * PAGE_BYTES
-"""The empty tables fit into so much."""
+"""Smallest allowed size, in bytes: enough for the empty tables."""
 
 _log = structlog.get_logger()
 
 
 class SpoolSize(NamedTuple):
-    """Rows that wait, and bytes in use."""
+    """Rows in the spool, and bytes in use."""
 
     rows: int
     bytes: int
 
 
 class SpoolFile:
-    """Belongs to one thread."""
+    """The SQLite file. Use it from one thread only."""
 
     def __init__(self, path: Path, bytes_max: int) -> None:
         self._path = path
@@ -41,13 +41,13 @@ class SpoolFile:
         self._ready = False
 
     def check(self) -> None:
-        """Set the file aside if it is none of SQLite's, or damaged: the spool begins anew."""
+        """Rename a damaged file, or one that is not SQLite's, so that a new spool is created."""
         self.close()
-        if self._path.exists() and not _sound(self._path):
+        if self._path.exists() and not _is_intact(self._path):
             self._set_aside()
 
     def transact(self, work: Callable[[Connection], Result]) -> tuple[Result, SpoolSize]:
-        """Do `work` in a transaction; what it gives, and the size after it."""
+        """Run `work` in a transaction; return its result and the size afterwards."""
         try:
             with self._engine.begin() as connection:
                 if not self._ready:
@@ -55,7 +55,7 @@ class SpoolFile:
                 result = work(connection)
                 size = SpoolSize(count_rows(connection), _bytes_used(connection))
         except DBAPIError as error:
-            self.close()  # a connection that failed may go on failing
+            self.close()  # a failed connection may keep failing
             if type(error) is DatabaseError:
                 self.check()
             raise
@@ -63,7 +63,7 @@ class SpoolFile:
         return result, size
 
     def shrink(self) -> None:
-        """Give the space of removed rows back to the disk."""
+        """Return the space of deleted rows to the file system."""
         with closing(self._engine.raw_connection()) as connection:  # outside of a transaction
             cursor = connection.cursor()
             # As a script: the driver's `execute` takes one step, and each step frees one page.
@@ -113,12 +113,12 @@ class SpoolFile:
 
 
 def is_full(error: DBAPIError) -> bool:
-    """Whether the file may not grow any more, or the disk has no room."""
+    """Return whether the file has reached its largest size, or the disk is full."""
     return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
-def _sound(path: Path) -> bool:
-    """Whether SQLite finds no damage. Raises what tells nothing of it: locked, full, forbidden."""
+def _is_intact(path: Path) -> bool:
+    """Return whether SQLite finds no damage. Raises other errors: locked, full, forbidden."""
     try:
         with closing(sqlite3.connect(path)) as connection:
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -1,4 +1,4 @@
-"""From rows of the spool back to records, and to the plain JSON of what is kept aside."""
+"""Converts rows of the spool back to records, and refused records to plain JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
@@ -16,13 +16,13 @@ from feedback.storage.rows import choice_rows, feedback_row, interaction_row
 _NO_COLUMNS = {"choices", "prompt_token_ids", "served"}
 _ASKED = {field.name for field in fields(InteractionRecord)} - _NO_COLUMNS - {"prompt_tokens"}
 _JUDGED = {field.name for field in fields(FeedbackRecord)} - {"subjects"}
-"""Columns that records have, too; the others are made of these, or of later."""
+"""Columns that are also fields of the records; the others are derived or set later."""
 
 
 def interaction_record(
     row: Mapping[str, Any], choices: Sequence[Mapping[str, Any]]
 ) -> InteractionRecord:
-    """The record that `rows.interaction_row` and `rows.choice_rows` made these of."""
+    """Invert `storage.rows.interaction_row` and `choice_rows`."""
     prompt = row["prompt_token_ids"]
     ids_removed = row["texts_removed_at"] is not None
     return InteractionRecord(
@@ -34,7 +34,7 @@ def interaction_record(
 
 
 def feedback_record(row: Mapping[str, Any], subjects: Sequence[Sequence[Any]]) -> FeedbackRecord:
-    """The record that `rows.feedback_row` made this of; `subjects` as `plain_subjects` gives."""
+    """Invert `storage.rows.feedback_row`; `subjects` are those of `plain_subjects`."""
     return FeedbackRecord(
         **{name: row[name] for name in _JUDGED},
         subjects=[
@@ -44,18 +44,18 @@ def feedback_record(row: Mapping[str, Any], subjects: Sequence[Sequence[Any]]) -
 
 
 def plain_subjects(record: FeedbackRecord) -> list[list[Any]]:
-    """What the table of feedback has no column for, as JSON."""
+    """Return the subjects, for which the feedback table has no column, as JSON."""
     return [[one.field, one.id, one.choice, one.named] for one in record.subjects]
 
 
 def plain(record: InteractionRecord | FeedbackRecord) -> dict[str, Any]:
-    """Everything that a record says, as JSON."""
+    """Return all fields of a record as JSON."""
     if isinstance(record, FeedbackRecord):
         row = {**feedback_row(record), "subjects": plain_subjects(record)}
     else:
         try:
             row = {**interaction_row(record), "choices": choice_rows(record)}
-        except OverflowError:  # token ids that no row can hold
+        except OverflowError:  # token ids beyond 32 bits
             row = asdict(record)
     return {name: _json(value) for name, value in row.items()}
 

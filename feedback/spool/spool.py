@@ -1,8 +1,8 @@
-"""The spool: a local SQLite file that takes what the database cannot take now.
+"""The spool: a local SQLite file that buffers rows while the database is unavailable.
 
-It has the log's own tables, written by the log's own functions, and syncs each commit (FULL). Rows
-leave it once they are in the database. What the database refused for good is kept aside in the
-table `refused`, as JSON, for somebody to look at.
+It has the same tables as the log, written by the same functions, and syncs each commit
+(`synchronous=FULL`). Rows are deleted once they are in the database. Rows that the database refused
+for good are kept as JSON in the table `refused`, for inspection.
 """
 
 import asyncio
@@ -32,30 +32,30 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class SpooledGroup:
-    """The oldest rows of the spool, in the order in which they are to be written."""
+    """The oldest rows of the spool, in the order in which to write them."""
 
     interactions: list[InteractionRecord] = field(default_factory=list)
     feedback: list[FeedbackRecord] = field(default_factory=list)
 
     @property
     def rows(self) -> list[InteractionRecord | FeedbackRecord]:
-        """All of them, interactions first."""
+        """All rows, interactions first."""
         return [*self.interactions, *self.feedback]
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that the database will never take, and the class of the reason."""
+    """A row that the database refused for good, and the class name of the error."""
 
     record: InteractionRecord | FeedbackRecord
     reason: str
 
 
 class Spool:
-    """Reads and writes the file in a thread of its own.
+    """Reads and writes the file in its own thread.
 
-    Methods raise `SpoolUnavailableError`, or what SQLite raises for a row that it refuses. The file
-    is made when the first row comes, and grows to `bytes_max` at the most.
+    Methods raise `SpoolUnavailableError`, or SQLite's error for a row that it refuses. The file is
+    created with the first row and grows up to `bytes_max`.
     """
 
     def __init__(self, path: Path, bytes_max: int) -> None:
@@ -65,21 +65,21 @@ class Spool:
         self._rewritten: set[str] = set()  # interactions written since `oldest`
         self._opened = False
         self.rows = 0
-        """Rows that wait for the database."""
+        """Rows to forward to the database."""
         self.bytes = 0
-        """What the file holds, without its free pages."""
+        """Bytes in use, without free pages."""
 
     @property
     def opened(self) -> bool:
-        """Whether it is known what a former process has left."""
+        """Whether the rows that an earlier process left have been counted."""
         return self._opened
 
     async def open(self) -> None:
-        """Count what was left; a damaged file is set aside under another name."""
+        """Count the rows that an earlier process left; a damaged file is renamed."""
         await self._in_thread(self._open)
 
     async def close(self) -> None:
-        """Close the file, once what is being written has ended."""
+        """Close the file after the write in progress."""
         await asyncio.to_thread(self._thread.shutdown)
         self._file.close()
 
@@ -90,22 +90,22 @@ class Spool:
         return await self._in_thread(lambda: self._write(interactions, feedback))
 
     async def oldest(self, count: int) -> SpooledGroup:
-        """The `count` rows that came first, or fewer."""
+        """Return up to `count` of the oldest rows."""
         return await self._in_thread(lambda: self._oldest(count))
 
     async def forget(self, group: SpooledGroup, refused: Sequence[Refused], at: datetime) -> None:
-        """Remove what the database has now; what it refused is kept aside.
+        """Delete the rows of `group`, and move those in `refused` to the table `refused`.
 
-        An interaction that was written again since `oldest` stays: its turn comes once more.
+        An interaction that was written again since `oldest` is kept and forwarded again.
         """
         await self._in_thread(lambda: self._forget(group, refused, at))
 
     async def quarantine(self, refused: Sequence[Refused], at: datetime) -> None:
-        """Keep rows that never were in the spool, and that the database will never take."""
-        await self._in_thread(lambda: self._keep_aside(refused, at))
+        """Store rows that the database refused for good and that were not in the spool."""
+        await self._in_thread(lambda: self._quarantine(refused, at))
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _translated, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _run, work)
 
     def _open(self) -> None:
         if not self._opened and self._path.exists():
@@ -135,7 +135,9 @@ class Spool:
         gone = self._unchanged(group.interactions)
 
         def work(connection: Connection, kept: Sequence[Refused]) -> None:
-            delete_rows(connection, gone, group.feedback)  # first: a full file has no room else
+            delete_rows(
+                connection, gone, group.feedback
+            )  # first, because a full file has no room otherwise
             for row in kept:
                 quarantine(connection, row.record, row.reason, at)
 
@@ -149,7 +151,7 @@ class Spool:
         if not self.rows:
             self._file.shrink()
 
-    def _keep_aside(self, refused: Sequence[Refused], at: datetime) -> None:
+    def _quarantine(self, refused: Sequence[Refused], at: datetime) -> None:
         def work(connection: Connection) -> None:
             for row in refused:
                 quarantine(connection, row.record, row.reason, at)
@@ -167,8 +169,8 @@ class Spool:
         return result
 
 
-def _translated(work: Callable[[], Result]) -> Result:
-    """Say of the spool's own outages that they are the spool's."""
+def _run(work: Callable[[], Result]) -> Result:
+    """Run `work`; convert outages of the file to `SpoolUnavailableError`."""
     try:
         return work()
     except Exception as error:
@@ -178,7 +180,7 @@ def _translated(work: Callable[[], Result]) -> Result:
 
 
 def _private_folder(folder: Path) -> None:
-    """Make the folder, readable by its owner only, and sync its name."""
+    """Create the folder with mode 0700, synced to disk."""
     if folder.exists():
         return
     folder.mkdir(mode=0o700, parents=True)

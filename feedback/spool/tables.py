@@ -1,4 +1,4 @@
-"""The spool's tables and queries. They run in the caller's transaction and commit nothing."""
+"""The spool's tables and queries, which run in the caller's transaction."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ SUBJECTS = Table(
     Column("id", String, primary_key=True),
     Column("subjects", JSON, nullable=False),
 )
-"""Which answers a judgement names, and how: checked once the database is there."""
+"""The answers that a judgement names; they are checked when it is written to the database."""
 REFUSED = Table(
     "refused",
     _OWN,
@@ -49,14 +49,14 @@ REFUSED = Table(
     Column("reason", String, nullable=False),
     Column("content", JSON, nullable=False),
 )
-"""What the database will never take."""
+"""Rows that the database refused for good."""
 WAITING = Table(
     "waiting",
     _OWN,
     Column("one", Integer, primary_key=True),
     Column("amount", Integer, nullable=False),
 )
-"""How many rows wait, in its only row; triggers keep it, for counting them reads all of them."""
+"""The number of rows in the spool, in a single row kept by triggers; `COUNT(*)` would scan all."""
 
 _TABLES: Mapping[str, Table] = SQLModel.metadata.tables
 INTERACTION = _TABLES[str(Interaction.__tablename__)]
@@ -67,7 +67,7 @@ _ORDERED = (INTERACTION, FEEDBACK)
 
 
 def create_tables(connection: Connection) -> None:
-    """Make the tables that are missing, and the columns that an older Pawl did not have."""
+    """Create missing tables, and add columns that an older version of Pawl did not have."""
     SQLModel.metadata.create_all(connection, tables=list(_LOG))
     _OWN.create_all(connection)
     for table in _ORDERED:
@@ -89,12 +89,12 @@ def create_tables(connection: Connection) -> None:
 
 
 def count_rows(connection: Connection) -> int:
-    """How many rows wait."""
+    """Return the number of rows in the spool."""
     return int(connection.execute(select(WAITING.c.amount)).scalar_one())
 
 
 def _count_once(connection: Connection) -> None:
-    """Count the rows of a file that an older Pawl has left."""
+    """Count the rows of a file that an older version of Pawl has left."""
     if connection.execute(select(WAITING.c.amount)).first() is None:
         queries = (select(func.count()).select_from(table) for table in _ORDERED)
         rows = sum(connection.execute(query).scalar_one() for query in queries)
@@ -106,7 +106,7 @@ def write_rows(
     interactions: Sequence[InteractionRecord],
     feedback: Sequence[FeedbackRecord],
 ) -> list[Outcome]:
-    """Write them as the log does; an outcome for each, in order."""
+    """Write the rows as the log does; return an outcome for each, in order."""
     outcomes = write_interactions(connection, interactions)
     judged = write_feedback(connection, feedback)
     named = [
@@ -137,7 +137,7 @@ def read_oldest(
 def delete_rows(
     connection: Connection, interactions: Collection[str], feedback: Iterable[FeedbackRecord]
 ) -> None:
-    """Remove these rows."""
+    """Delete these rows."""
     if interactions:
         connection.execute(delete(CHOICE).where(CHOICE.c.interaction_id.in_(interactions)))
         connection.execute(delete(INTERACTION).where(INTERACTION.c.id.in_(interactions)))
@@ -153,7 +153,7 @@ def quarantine(
     reason: str,
     at: datetime,
 ) -> None:
-    """Keep a row that the database refused, as JSON."""
+    """Store a row that the database refused, as JSON."""
     kind = "feedback" if isinstance(record, FeedbackRecord) else "interaction"
     row = {"refused_at": at, "kind": kind, "tenant": record.tenant, "id": record.id}
     connection.execute(insert(REFUSED).values(**row, reason=reason, content=plain(record)))

@@ -1,1 +1,1 @@
-"""How records become rows, and what a database error means."""
+"""Conversion of records to rows, the plan of a batch's writes, and classes of database errors."""

@@ -1,4 +1,4 @@
-"""Whether an error is the database's fault, so that the same row may succeed later. Pure."""
+"""Tells outages of the database, after which a row may succeed later, from refused rows. Pure."""
 
 from sqlalchemy.exc import (
     DatabaseError,
@@ -13,16 +13,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from feedback.errors import SpoolUnavailableError
 
 _ROW_TOO_LARGE = "54"
-"""PostgreSQL's class of limits that a row itself exceeds: an operational error by name only."""
+"""PostgreSQL's error class \"program limit exceeded\": the row is to blame, although the driver
+raises an `OperationalError`."""
 _SCHEMA_OR_RIGHTS = frozenset({"42P01", "42703", "42501", "3F000"})
-"""PostgreSQL: no such table, column or schema, or no right to it."""
+"""PostgreSQL's codes for a missing table, column or schema, or a missing privilege."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the database is to blame and the same row may succeed later.
+    """Return whether the database is to blame, so that the same row may succeed later.
 
-    Down, locked, full, damaged, too slow (`TimeoutError`), or without the tables: no row is at
-    fault for any of these.
+    That is so if it is down, locked, full, damaged, too slow (`TimeoutError`) or lacks the tables.
     """
     if isinstance(error, DBAPIError):
         return _is_databases_fault(error)

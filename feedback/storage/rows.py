@@ -1,4 +1,4 @@
-"""From records to rows of the tables: plain dicts, for Core inserts."""
+"""Converts records to rows: plain dicts for SQLAlchemy Core inserts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def interaction_row(record: InteractionRecord) -> Row:
-    """The row of `models.Interaction`. Raises OverflowError for token ids beyond 32 bits."""
+    """Return the row of `models.Interaction`. Raises OverflowError for token ids beyond 32 bits."""
     prompt = record.prompt_token_ids
     return {
         "id": record.id,
@@ -48,7 +48,7 @@ def interaction_row(record: InteractionRecord) -> Row:
 
 
 def choice_rows(record: InteractionRecord) -> list[Row]:
-    """The rows of `models.Choice` of one interaction."""
+    """Return the rows of `models.Choice` of one interaction."""
     messages = served_messages(record.served)
     return [
         _choice_row(record.id, choice, messages.get(choice.index, choice.message))
@@ -57,7 +57,7 @@ def choice_rows(record: InteractionRecord) -> list[Row]:
 
 
 def feedback_row(record: FeedbackRecord) -> Row:
-    """The row of `models.Feedback`."""
+    """Return the row of `models.Feedback`."""
     return {
         "tenant": record.tenant,
         "id": record.id,

@@ -1,7 +1,7 @@
-"""Which rows of a group are written, given what the log holds already: pure decisions.
+"""Decides which rows of a batch are written, given the rows that exist. Pure.
 
-What the server answered itself is never overwritten by what an application reports, in whatever
-order the two arrive. One run id of a tenant is one interaction. Feedback is written once for an id.
+An application's report never overwrites an answer of the server, in whatever order they arrive. A
+tenant's run id identifies one interaction. Feedback with the same id is written once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,9 @@ EXTERNAL = "external"
 
 
 class Stored(NamedTuple):
-    """The id under which a row is in the log, and whether it was put there just now.
+    """The id under which a row is stored, and whether it is new.
 
-    `version` is what answered, where new feedback is on an interaction that the log has.
+    For new feedback, `version` is the version that gave the answer, if the log has it.
     """
 
     id: str
@@ -31,7 +31,7 @@ Outcome = Stored | ConflictError | InvalidInputError
 
 
 class KnownInteraction(NamedTuple):
-    """What the log holds of an interaction, as far as upserts need it."""
+    """The columns of a stored interaction that the plan needs."""
 
     id: str
     tenant: str
@@ -42,7 +42,7 @@ class KnownInteraction(NamedTuple):
 
 @dataclass(slots=True)
 class InteractionPlan:
-    """`write`: records by id, of which `replaced` are in the log already; outcomes in order."""
+    """The records to write by id; `replaced` are the ids that exist; outcomes are in order."""
 
     write: dict[str, InteractionRecord] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
@@ -52,7 +52,7 @@ class InteractionPlan:
 def plan_interactions(
     records: Sequence[InteractionRecord], known: Iterable[KnownInteraction]
 ) -> InteractionPlan:
-    """Decide for each record, in order, with what was known before and what goes before it."""
+    """Decide for each record, in order, given the stored rows and the earlier records."""
     plan = InteractionPlan()
     held = {interaction.id: interaction for interaction in known}
     runs = {(row.tenant, row.run_id): row.id for row in held.values() if row.run_id is not None}
@@ -76,9 +76,9 @@ def plan_feedback(
     digests: Mapping[tuple[str, str], str],
     answers: Mapping[str, StoredAnswers],
 ) -> tuple[list[FeedbackRecord], list[Outcome]]:
-    """New rows, and an outcome for each record, in order.
+    """Return the new rows, and an outcome for each record, in order.
 
-    `digests` are those stored, by tenant and id; `answers` what the log has of the subjects.
+    `digests` are the stored ones by tenant and id; `answers` are the stored subjects.
     """
     seen = dict(digests)
     new: list[FeedbackRecord] = []
@@ -112,7 +112,7 @@ def _settled(
     held: Mapping[str, KnownInteraction],
     runs: Mapping[tuple[str, str], str],
 ) -> InteractionRecord:
-    """The record under the id, the run id and the arrival that the log has for it already."""
+    """Return the record with the id, the run id and the time of arrival that the log has for it."""
     run = "" if record.run_id is None else runs.get((record.tenant, record.run_id), "")
     own = held.get(record.id)
     if own is None and record.mode == EXTERNAL:
