@@ -1,4 +1,4 @@
-"""Cron expressions: read by APScheduler, and checked field by field. All in UTC."""
+"""Cron expressions in UTC: parsed by APScheduler, and validated field by field."""
 
 import re
 from datetime import UTC, datetime
@@ -9,17 +9,17 @@ _ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Trigger(Protocol):
-    """A cron expression, as APScheduler's `CronTrigger` reads it."""
+    """The part of APScheduler's `CronTrigger` that is used."""
 
     def get_next_fire_time(
         self, previous_fire_time: datetime | None, now: datetime
     ) -> datetime | None:
-        """The first moment at or after `now`, or after the previous one."""
+        """Return the first time at or after `now`, or after the previous one; None if none."""
         ...
 
 
 def cron_trigger(expression: str) -> Trigger:
-    """Read five cron fields, in UTC. Raises ValueError where they cannot be read."""
+    """Parse five cron fields, in UTC. Raises `ValueError` if they are invalid."""
     from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415  (settings load without it)
 
     trigger: Trigger = CronTrigger.from_crontab(expression, timezone=UTC)
@@ -27,10 +27,10 @@ def cron_trigger(expression: str) -> Trigger:
 
 
 def check_cron(expression: str) -> str:
-    """The expression; raises ValueError that names the field at fault, or says that it never comes.
+    """Return the expression if it is valid and fires at least once.
 
-    Weekdays go by name: APScheduler counts them from Monday, cron from Sunday, so that a number
-    would be misread.
+    Weekdays must be names: APScheduler counts them from Monday, cron from Sunday, so a number would
+    be ambiguous. Raises `ValueError` that names the invalid field.
     """
     fields = expression.split()
     if len(fields) != len(FIELDS):
@@ -45,7 +45,7 @@ def check_cron(expression: str) -> str:
 
 
 def _check_field(place: int, field: str) -> None:
-    """Raises ValueError where one field cannot be read; the others are left open."""
+    """Raise `ValueError` if one field is invalid, whatever the others are."""
     alone = ["*"] * len(FIELDS)
     alone[place] = field
     try:

@@ -1,32 +1,32 @@
-"""What can go wrong with a run. A run that failed keeps the error's class and message."""
+"""Errors of runs and rollouts. A failed run stores its error's class and message."""
 
 
 class RetrainError(Exception):
-    """A reason that is known; its message says what to do and quotes nobody's text."""
+    """Base class of known errors. Messages say what to do and contain no user text."""
 
 
 class UnknownRunError(RetrainError):
-    """There is no such run."""
+    """There is no run with this id."""
 
 
 class RunInProgressError(RetrainError):
-    """The channel has a run that has not ended."""
+    """The channel already has a run in progress."""
 
 
 class SlotTakenError(RetrainError):
-    """The slot's run has been started already, by this or another scheduler."""
+    """The week's scheduled run was already started, by this or another scheduler."""
 
 
 class SlotFinishedError(RetrainError):
-    """A run of the slot came to a verdict; the slot is not run again."""
+    """A run of the week has a verdict, so there is no other run in that week."""
 
 
 class InvalidSlotError(RetrainError):
-    """A slot reads `2026-w47`."""
+    """The slot is not an ISO week such as `2026-w47`."""
 
 
 class LeaseLostError(RetrainError):
-    """Another process has taken the run over; this one must not write any more."""
+    """Another process has taken over the run; this process must not write to it."""
 
 
 class SnapshotError(RetrainError):
@@ -34,24 +34,24 @@ class SnapshotError(RetrainError):
 
 
 class TrainingError(RetrainError):
-    """The trainer ended without an adapter."""
+    """The trainer ended without writing an adapter."""
 
 
 class TooFewFitError(RetrainError):
-    """Once demonstrations were rendered, fewer pairs than the minimum could be trained on."""
+    """After rendering demonstrations, fewer pairs than the minimum can be trained on."""
 
 
 class RolloutUnderWayError(RetrainError):
-    """The channel, or the version, has a rollout already."""
+    """The channel, or the version, already has a rollout."""
 
 
 class UnknownRolloutError(RetrainError):
-    """There is no such rollout."""
+    """There is no rollout of this version."""
 
 
 class NotAwaitedError(RetrainError):
-    """The rollout waits for nobody's word."""
+    """The rollout is not waiting for approval, or has ended."""
 
 
 class LiveMovedError(RetrainError):
-    """Another version went live while the run was under way."""
+    """Another version went live during the run."""

@@ -1,4 +1,4 @@
-"""Tables of the weekly runs. Never wire types."""
+"""Database tables of runs and rollouts. They are not used as wire types."""
 
 from datetime import datetime
 from typing import Any
@@ -8,11 +8,11 @@ from sqlmodel import Field, SQLModel
 
 
 class Run(SQLModel, table=True):
-    """One attempt of a channel at a slot.
+    """One run of a channel in a week (slot).
 
-    `id` is `<channel>-<slot>` with `.<attempt>` from the second attempt on. A run that is `running`
-    is held by a lease: `owner` renews `lease_until`, `fence` grows with every new owner and guards
-    every write (a paused owner that wakes up finds its fence outdated).
+    `id` is `<channel>-<slot>`, with `.<attempt>` for manual runs. A `running` run is owned under a
+    lease: `owner` renews `lease_until`, and `fence` (a fencing token) grows with every new owner
+    and is checked by every write, so that a paused owner that resumes cannot write any more.
     """
 
     __tablename__ = "run"
@@ -25,39 +25,41 @@ class Run(SQLModel, table=True):
     channel: str
     tenant: str
     slot: str
-    """`2026-w47` for the scheduler's; by hand the slot of the day, with an attempt of its own."""
+    """The ISO week, such as `2026-w47`."""
     attempt: int
+    """0 for the scheduled run of the week; manual runs count from 1."""
     trigger: str
     """`schedule` or `manual`."""
     state: str
     """`running`, `promoted`, `rejected`, `skipped`, `failed` or `cancelled`."""
     step: str
-    """The step under way or the last one begun: `snapshot` … `roll out`."""
+    """The current step, or the last one that was started: `snapshot` to `roll out`."""
     created_at: datetime
     finished_at: datetime | None = None
     owner: str | None = None
     lease_until: datetime | None = None
     fence: int = 0
     lost_owners: int = 0
-    """Owners that ended without letting go of it; a server that is stopped lets go."""
+    """Owners that died. A server that is stopped releases its runs, which does not count."""
     cancel_requested: bool = False
     parent: str | None = None
-    """The version that was live when the snapshot was taken (None: base)."""
+    """The version that was live when the snapshot was taken; None for the base model."""
     version: str | None = None
-    """The candidate, once registered."""
+    """The candidate, once it is registered."""
     cut_off: datetime | None = None
-    """The snapshot holds what came before."""
+    """End of the period that the snapshot covers."""
     figures: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    """What each step left: counts, seconds, training curve, evaluation figures, swap seconds."""
+    """Results of the steps: counts, seconds, training curve, evaluation figures, swap seconds."""
     verdict: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    """The offline gate's `Verdict`."""
     reason: str | None = None
-    """One line: why it ended as it did."""
+    """Why the run ended as it did, in one line."""
 
 
 class TrainedText(SQLModel, table=True):
-    """A conversation that a version was trained on (normalised text's hash, never the text).
+    """A question that a version was trained on, as `question_key` (a hash, not the text).
 
-    Evaluation leaves out the prompts that any ancestor was trained on.
+    The evaluation leaves out prompts that the candidate or an ancestor was trained on.
     """
 
     __tablename__ = "trained_text"
@@ -67,9 +69,9 @@ class TrainedText(SQLModel, table=True):
 
 
 class Rollout(SQLModel, table=True):
-    """A version on its way to all users; there is one at most for a version.
+    """The rollout of a version; a version has at most one.
 
-    `settings` are those in force when it began: nothing of them changes while it lasts.
+    `settings` are those at the start; later changes of the settings do not affect it.
     """
 
     __tablename__ = "rollout"
@@ -78,36 +80,36 @@ class Rollout(SQLModel, table=True):
     version: str = Field(primary_key=True)
     channel: str
     previous: str
-    """Live when it began; `base` without an adapter."""
+    """The version that was live at the start; `base` for the base model."""
     run: str | None = None
     phase: str
-    """`retrain.rollout.decisions.Phase`."""
+    """A value of `retrain.rollout.decisions.Phase`."""
     trial: str = ""
-    """The canary's name in the route and in the log, once there is one."""
+    """Id of the canary in the route and in the log, once there is one."""
     began_at: datetime
     stages: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
-    """When each phase or share began: `{"phase", "at", "share"}`, times in ISO 8601."""
+    """Start of each phase or share: `{"phase", "at", "share"}`, times in ISO 8601."""
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     verdict: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    """The online gate's last one."""
+    """The latest `OnlineVerdict`."""
     ended_at: datetime | None = None
     reason: str = ""
 
 
 class RolloutEvent(SQLModel, table=True):
-    """A decision about a rollout, with the numbers that it was made on."""
+    """A decision about a rollout, with the numbers that it is based on."""
 
     __tablename__ = "rollout_event"
     __table_args__ = (Index("rollout_event_version", "version", "at"),)
 
     id: str = Field(primary_key=True)
-    """Sorts events of one moment in the order in which they were made."""
+    """Sorts events in the order in which they were made, even those of the same time."""
     version: str
     channel: str
     at: datetime
     move: str
     phase: str
-    """The phase it led to."""
+    """The phase after the decision."""
     actor: str
     reason: str
     numbers: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))

@@ -94,7 +94,7 @@ class Launcher(Protocol):
         """
         ...
 
-    async def end_leftover(self, job_path: Path) -> None:
+    async def kill_leftover(self, job_path: Path) -> None:
         """Kill the trainer that an earlier process of ours left behind on this job, if it runs."""
         ...
 

@@ -1,7 +1,7 @@
-"""Takes texts out of the folders of runs that are over; figures, verdicts and adapters stay.
+"""Remove texts from the folders of ended runs; figures, verdicts and adapters stay.
 
-A snapshot and an evaluation hold what people wrote. They go when the oldest text that they may hold
-is due, all at once: nobody reads them after the run.
+Snapshots and evaluations contain user text. They are removed as a whole when the oldest text that
+they may contain is due, since they are not needed after the run.
 """
 
 from collections.abc import Collection, Sequence
@@ -21,19 +21,19 @@ from retrain.run.context import SNAPSHOT
 
 TEXTS = (f"{SNAPSHOT}/{PAIRS}", f"{SNAPSHOT}/{HELD_OUT}", ROWS)
 NOTE = "texts-removed"
-"""A file that says when the texts were removed."""
+"""Name of a file that records when the texts were removed."""
 
 
 async def runs_due(database: Database, folder: Path, before: datetime) -> list[Path]:
-    """The folders of runs that are over and hold texts from before `before`."""
-    # Looked for first: a run that begins meanwhile has a row before it has a folder.
+    """Return the folders of ended runs that may contain texts from before `before`."""
+    # Folders are listed before rows are read: a new run has a row before it has a folder.
     found = [path for path in _folders(folder) if _texts(path) and _older(path, before)]
     running = await _running(database, [path.name for path in found])
     return [path for path in found if path.name not in running]
 
 
 def remove_texts(run: Path, now: datetime) -> None:
-    """Remove the texts from one run's folder; raises `OSError`."""
+    """Remove the texts from one run's folder. Raises `OSError`."""
     write_whole(run / NOTE, f"{now.isoformat()}\n".encode())
     for path in _texts(run):
         if path.is_dir():
@@ -48,13 +48,13 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _texts(run: Path) -> list[Path]:
-    """What holds texts: whole files, and drafts that a crash left."""
+    """Return the files that contain texts, and drafts that a crash left."""
     drafts = (*run.glob(".*.draft"), *run.glob(f"{SNAPSHOT}/.*.draft"))
     return [path for path in (*(run / name for name in TEXTS), *drafts) if path.exists()]
 
 
 def _older(run: Path, before: datetime) -> bool:
-    """Whether some text may be from before `before`; one that nobody knows about may."""
+    """Return whether a text may be from before `before`; true if the manifest is unreadable."""
     try:
         manifest = SnapshotManifest.model_validate_json((run / SNAPSHOT / MANIFEST).read_bytes())
     except (FileNotFoundError, ValidationError):

@@ -1,4 +1,4 @@
-"""Slots: the names of the weeks, `2026-w47`, and whether one may be run again. Pure."""
+"""Slots: ISO weeks such as `2026-w47`, their ids, and whether one may be run again. Pure."""
 
 import re
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ from typing import Protocol
 from retrain.errors import InvalidSlotError, SlotFinishedError, SlotTakenError
 
 FINISHED = ("promoted", "rolling_out", "rejected")
-"""States of a run that reached a verdict: its slot is not run again."""
+"""States of a run with a verdict; its slot is not run again."""
 
 _SLOT = re.compile(r"[0-9]{4}-w[0-9]{2}")
 
 
 class Attempt(Protocol):
-    """A run of a slot; attempt 0 is the schedule's, the others were started by hand."""
+    """A run of a slot. Attempt 0 is the scheduled one, the others were started manually."""
 
     attempt: int
     state: str
 
 
 def slot_of(moment: datetime) -> str:
-    """The slot of the ISO week (UTC) that a moment lies in."""
+    """Return the ISO week (UTC) of a time."""
     year, week, _ = moment.astimezone(UTC).isocalendar()
     return f"{year:04}-w{week:02}"
 
 
 def check_slot(slot: str) -> str:
-    """`slot`; raises `InvalidSlotError` where it names no week."""
+    """Return `slot`; raise `InvalidSlotError` if it is not an ISO week."""
     try:
         if _SLOT.fullmatch(slot):
             datetime.strptime(f"{slot}-1", "%G-w%V-%u").replace(tzinfo=UTC)
@@ -38,26 +38,26 @@ def check_slot(slot: str) -> str:
 
 
 def label(slot: str, attempt: int) -> str:
-    """The slot with its attempt, as ids and versions carry it: `2026-w47`, `2026-w47.1`."""
+    """Return the slot with its attempt, as used in ids: `2026-w47`, `2026-w47.1`."""
     return f"{slot}.{attempt}" if attempt else slot
 
 
 def run_id(channel: str, slot: str, attempt: int) -> str:
-    """The id of a run."""
+    """Return the id of a run."""
     return f"{channel}-{label(slot, attempt)}"
 
 
 def is_taken(attempts: Sequence[Attempt]) -> bool:
-    """Whether the schedule must not start the slot: it did already, or there is a verdict."""
+    """Return whether the scheduler must not start the slot: it was started or has a verdict."""
     return any(run.attempt == 0 or run.state in FINISHED for run in attempts)
 
 
 def next_attempt(slot: str, attempts: Sequence[Attempt], *, scheduled: bool) -> int:
-    """The number of the slot's next run.
+    """Return the number of the slot's next attempt.
 
     Raises:
-        SlotTakenError: The schedule asks for a slot that was started or has a verdict.
-        SlotFinishedError: Somebody asks for a slot that has a verdict.
+        SlotTakenError: Scheduled, and the slot was started or has a verdict.
+        SlotFinishedError: Manual, and the slot has a verdict.
 
     """
     if scheduled:

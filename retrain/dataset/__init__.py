@@ -1,1 +1,1 @@
-"""From judgements to the frozen pairs and held-out questions of a run."""
+"""The dataset of a run: pairs built from judgements, and the questions of held-out users."""

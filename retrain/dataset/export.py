@@ -1,4 +1,4 @@
-"""Pairs for others: TRL's conversational preference rows, or OpenAI's preference format. Pure."""
+"""Export pairs as TRL's conversational preference rows or in OpenAI's preference format. Pure."""
 
 import json
 from typing import Any
@@ -11,9 +11,9 @@ Turn = dict[str, Any]
 
 
 def exported(pair: Pair, style: ExportFormat) -> dict[str, Any] | None:
-    """One pair as a row; None for a plain completion, which has no conversation.
+    """Return a pair as a row of the format, or None for a plain completion, which has no messages.
 
-    OpenAI's format has no weights; TRL's rows carry weight, signal and id beside the answers.
+    TRL's rows also have `weight`, `signal` and `id`; OpenAI's format has no place for them.
     """
     if pair.messages is None:
         return None
@@ -31,7 +31,7 @@ def exported(pair: Pair, style: ExportFormat) -> dict[str, Any] | None:
 
 
 def _openai_turn(parts: AnswerParts) -> Turn:
-    """OpenAI's message: calls have ids, and arguments are JSON in a string."""
+    """Return OpenAI's message: calls have ids, and their arguments are a string of JSON."""
     turn: Turn = {"role": "assistant", "content": parts.text}
     if parts.calls:
         turn["content"] = parts.text or None
@@ -43,7 +43,7 @@ def _openai_turn(parts: AnswerParts) -> Turn:
 
 
 def _trl_turn(parts: AnswerParts) -> Turn:
-    """As chat templates take it: arguments are an object, reasoning is apart from the content."""
+    """Return the message for chat templates: arguments are an object, reasoning has its own key."""
     turn: Turn = {"role": "assistant", "content": parts.text}
     if parts.reasoning:
         turn["reasoning_content"] = parts.reasoning
@@ -59,5 +59,5 @@ def _call(call: ToolCall, arguments: Any) -> dict[str, Any]:
 def _arguments(call: ToolCall) -> Any:
     try:
         return call.value
-    except (json.JSONDecodeError, RecursionError):  # the model wrote no JSON: as it wrote it
+    except (json.JSONDecodeError, RecursionError):  # the model's arguments are not valid JSON
         return call.arguments

@@ -1,84 +1,85 @@
-"""Why a judgement or a pair is not trained on: each filter has a name, each drop is counted."""
+"""Reasons for which a judgement or pair is left out. Each is counted under its name."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 from feedback.reading.judgements import Standing
 
-WORDS_PER_CONVERSATION = 500
-"""Of one conversation; what it brings is held in memory at once."""
+JUDGEMENTS_PER_CONVERSATION = 500
+"""Judgements of one conversation that are used, at most, since they are held in memory together."""
 
 
 class Filter(StrEnum):
     """A reason to leave something out.
 
-    The first group counts judgements, the second pairs (or what would have been one).
+    The first group counts judgements, the second group pairs.
     """
 
     SUPERSEDED = "superseded"
-    """Its rater said something else later."""
+    """The same rater replaced it by a later judgement."""
     TAKEN_BACK = "taken_back"
-    """Its rater took it back."""
+    """The rater withdrew it."""
     OVER_QUOTA = "over_quota"
-    """Beyond its rater's events of the week."""
+    """The rater has more than `events_per_rater` judgements in the week."""
     OVERCROWDED = "overcrowded"
-    """Beyond what one conversation may bring."""
+    """The conversation has more than `JUDGEMENTS_PER_CONVERSATION` judgements."""
     SOURCE = "source"
-    """From a source that the settings leave out."""
+    """The source is excluded by `retrain.pairs.sources`."""
     HELD_OUT = "held_out"
-    """Asked or rated by a held-out user."""
+    """The rater or the asking user is held out."""
     MISSING = "missing"
-    """Names an answer that the log does not have in this conversation."""
+    """It names an answer that is not in the log of the conversation."""
     INCOMPLETE = "incomplete"
-    """Of an answer that was aborted or failed."""
+    """The judged answer was aborted or failed."""
     FOREIGN = "foreign"
-    """Of an answer of another model than the base served now, or one without token ids."""
+    """The judged answer was sampled by another base model, or has no token ids."""
     TEXTS_REMOVED = "texts_removed"
-    """Of an answer, or a demonstration, whose text was removed for its age."""
+    """The text of the answer or demonstration was removed because of its age."""
     EMPTY = "empty"
-    """Of an answer, or with a demonstration, without text."""
+    """The answer or demonstration has no text."""
     TIE = "tie"
-    """As many thumbs up as down."""
+    """The answer has as many thumbs up as down."""
     UNPAIRED = "unpaired"
-    """A thumb or a rating with no counterpart to compare it with."""
+    """There is no other thumb or rating to compare it with."""
 
     IDENTICAL = "identical"
-    """Chosen and rejected are the same text."""
+    """Both answers have the same text."""
     TRUNCATED = "truncated"
-    """The chosen answer was cut off at its length limit."""
+    """The better answer was cut off at its length limit."""
     DIFFERENT_PROMPT = "different_prompt"
     """The two answers were sampled from different prompt token ids."""
     DUPLICATE = "duplicate"
-    """Says what another pair says; their weights are added."""
+    """Another pair has the same texts; the weights are added."""
     CONTRADICTION = "contradiction"
-    """Outweighed by the opposite, or as heavy as it (then both go)."""
+    """The opposite preference has more weight, or the same; then both are left out."""
     WEIGHTLESS = "weightless"
-    """Its weight is 0."""
+    """The weight is 0."""
     TOO_LONG = "too_long"
-    """Prompt and longer answer have more than `hyper.max_length` tokens."""
+    """The prompt and the longer answer have more than `hyper.max_length` tokens."""
     OVER_MAXIMUM = "over_maximum"
-    """Not drawn: there were more pairs than `max_pairs`."""
+    """There are more than `max_pairs` pairs, and this one was not sampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class RaterRules:
-    """Which of the raters' words count: the last on each thing, and so many a week and a question.
+    """Which judgements count.
 
-    A rater's earliest `events_per_rater` words of an ISO week count, and of one conversation the
-    earliest `words_per_conversation`. Words that were replaced or taken back use up neither.
+    Of judgements by one rater on the same subject, the last counts. The earliest `events_per_rater`
+    of a rater in an ISO week count, and the earliest `judgements_per_conversation` of a
+    conversation. Replaced and withdrawn judgements do not count towards these limits.
     """
 
     events_per_rater: int
-    words_per_conversation: int = WORDS_PER_CONVERSATION
+    judgements_per_conversation: int = JUDGEMENTS_PER_CONVERSATION
 
     def excluded(self, standing: Standing) -> Filter | None:
-        """Why the word does not count; None: it does."""
+        """Return why a judgement does not count, or None if it does."""
         if standing.later_words:
             return Filter.SUPERSEDED
         if standing.taken_back:
             return Filter.TAKEN_BACK
         if standing.place_in_week > self.events_per_rater:
             return Filter.OVER_QUOTA
-        if standing.place_in_conversation > self.words_per_conversation:
+        if standing.place_in_conversation > self.judgements_per_conversation:
             return Filter.OVERCROWDED
         return None

@@ -1,16 +1,16 @@
-"""Users who never train: their questions are what candidates are evaluated on."""
+"""Held-out users, whose data is never trained on: candidates are evaluated on their questions."""
 
 from common.hashing import unit_interval
 
 
 def held_out(tenant: str, user: str, share: float) -> bool:
-    """Whether this user never trains; stable over runs, processes and machines.
+    """Return whether a user is held out. A hash decides, so the result is always the same.
 
     Args:
         tenant: The user's tenant.
         user: The user, or `anonymous:<thread>`.
-        share: Share of the users that is held out; who is held out at a share is held out at every
-            larger one.
+        share: Share of users that is held out, 0 to 1. A user who is held out at one share is also
+            held out at every larger one.
 
     """
     name = f"{len(tenant)}:{tenant}{user}".encode("utf-8", "surrogatepass")

@@ -1,8 +1,8 @@
-"""From judgements of one conversation to pairs of a better and a worse answer. Pure.
+"""Build pairs of a better and a worse answer from the judgements of one conversation. Pure.
 
-Whatever order the judgements come in, the pairs are the same, in the same order, with the same ids.
-Chosen answers are whole; an answer that was cut off at its length limit (finish reason `length`)
-may only be the worse one: training towards it would teach the model to stop in mid-sentence.
+The result does not depend on the order of the judgements. An answer that was cut off at its length
+limit (finish reason `length`) is only used as the worse one, since training towards it would teach
+the model to stop mid-sentence.
 """
 
 from collections import Counter
@@ -15,17 +15,19 @@ from typing import Any
 from feedback.reading.judgements import JudgedConversation
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
-from retrain.dataset.pairwise import PairwiseJudgement, Side, opinions_of
+from retrain.dataset.pairwise import PairwiseJudgement, Side, pairwise_judgements
 from retrain.trainer.examples.rows import CompletionRow, PairRow, Signal
 
 ID_BYTES = 12
+"""Length of a pair's id before hex encoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one conversation. `weight` is the net weight of what was said, at most 1.
+    """A better and a worse answer to the same conversation.
 
-    `since`: nothing of the conversation's texts is older; None where that is not known.
+    `weight` is the net weight of the judgements, in (0, 1]. `since` is the time of the oldest
+    answer in the conversation; None if unknown.
     """
 
     id: str
@@ -41,9 +43,10 @@ class Pair:
     since: datetime | None = None
 
     def row(self) -> PairRow:
-        """The pair as the trainer reads it: sampled token ids, text only where nobody sampled it.
+        """Return the pair as a row for the trainer.
 
-        How the turn was served goes along only where a text is to be written into it.
+        Answers are sampled token ids; only a demonstration is a text, together with how the turn
+        was served.
         """
         return PairRow(
             id=self.id,
@@ -58,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class PairsResult:
-    """The pairs of one conversation, and what was left out, by `Filter`."""
+    """The pairs of one conversation, and the number of what was left out, by `Filter`."""
 
     pairs: list[Pair]
     filtered: Counter[str]
@@ -67,57 +70,59 @@ class PairsResult:
 def pairs_of(
     conversation: JudgedConversation, config: PairsConfig, base_fingerprint: str
 ) -> PairsResult:
-    """Turn everything that was said about one conversation into pairs.
+    """Convert all judgements of one conversation to pairs.
 
     Args:
         conversation: The answers and the judgements.
         config: Which judgements count.
-        base_fingerprint: The base model that is served now; the token ids that another sampled
-            mean nothing to it.
+        base_fingerprint: Fingerprint of the current base model. Answers of another one are left
+            out, since their token ids may have other meanings.
 
     """
     filtered: Counter[str] = Counter(conversation.left_out)
-    opinions = opinions_of(conversation, config, base_fingerprint, filtered)
-    usable = _usable(opinions, filtered)
+    judgements = pairwise_judgements(conversation, config, base_fingerprint, filtered)
+    usable = _usable(judgements, filtered)
     grouped: dict[frozenset[str], list[PairwiseJudgement]] = {}
-    for opinion in usable:
-        contents = frozenset((opinion.better.content, opinion.worse.content))
-        grouped.setdefault(contents, []).append(opinion)
+    for judgement in usable:
+        contents = frozenset((judgement.better.content, judgement.worse.content))
+        grouped.setdefault(contents, []).append(judgement)
     resolved = (_resolve(group, filtered) for group in grouped.values())
     pairs = [_pair(conversation, *found) for found in resolved if found is not None]
     return PairsResult(sorted(pairs, key=lambda pair: pair.id), +filtered)
 
 
 def _usable(
-    opinions: Iterable[PairwiseJudgement], filtered: Counter[str]
+    judgements: Iterable[PairwiseJudgement], filtered: Counter[str]
 ) -> list[PairwiseJudgement]:
-    """Share each saying's weight over the pairs of it that can be trained on."""
+    """Divide the weight of each judgement equally among its usable pairs."""
     kept: list[PairwiseJudgement] = []
-    for opinion in opinions:
-        reason = _unusable(opinion)
+    for judgement in judgements:
+        reason = _unusable(judgement)
         if reason is None:
-            kept.append(opinion)
+            kept.append(judgement)
         else:
             filtered[reason] += 1
-    shares = Counter(opinion.origin for opinion in kept)
-    return [opinion.weighing(1 / shares[opinion.origin]) for opinion in kept]
+    shares = Counter(judgement.origin for judgement in kept)
+    return [judgement.with_weight(1 / shares[judgement.origin]) for judgement in kept]
 
 
-def _unusable(opinion: PairwiseJudgement) -> Filter | None:
-    if opinion.better.content == opinion.worse.content:
+def _unusable(judgement: PairwiseJudgement) -> Filter | None:
+    if judgement.better.content == judgement.worse.content:
         return Filter.IDENTICAL
-    if opinion.better.truncated:
+    if judgement.better.truncated:
         return Filter.TRUNCATED
-    prompts = {side.prompt_token_ids for side in (opinion.better, opinion.worse)} - {None}
+    prompts = {side.prompt_token_ids for side in (judgement.better, judgement.worse)} - {None}
     return Filter.DIFFERENT_PROMPT if len(prompts) > 1 else None
 
 
 def _resolve(
     group: list[PairwiseJudgement], filtered: Counter[str]
 ) -> tuple[PairwiseJudgement, float] | None:
-    """Weigh the opinions on two texts against each other; the heavier side wins by its margin."""
-    texts = sorted({opinion.better.content for opinion in group})
-    sides = [[opinion for opinion in group if opinion.better.content == text] for text in texts]
+    """Merge all comparisons of two texts; the side with more weight wins, by the difference."""
+    texts = sorted({judgement.better.content for judgement in group})
+    sides = [
+        [judgement for judgement in group if judgement.better.content == text] for text in texts
+    ]
     sides.sort(key=_weight, reverse=True)
     winners, losers = sides[0], sides[1] if len(sides) > 1 else []
     margin = _weight(winners) - _weight(losers)
@@ -130,32 +135,34 @@ def _resolve(
 
 
 _ROUNDING = 1e-9
+"""Differences in weight up to this are attributed to rounding."""
 
 
-def _weight(opinions: Iterable[PairwiseJudgement]) -> float:
-    return sum(sorted(opinion.weight for opinion in opinions))
+def _weight(judgements: Iterable[PairwiseJudgement]) -> float:
+    return sum(sorted(judgement.weight for judgement in judgements))
 
 
-def _precedence(opinion: PairwiseJudgement) -> tuple[Any, ...]:
-    """Whose token ids and signal a merged pair carries.
+def _precedence(judgement: PairwiseJudgement) -> tuple[Any, ...]:
+    """Return the sort key by which the representative of a merged pair is chosen.
 
-    Sampled before rendered, then the stronger signal, then a fixed order.
+    Sampled answers come before demonstrations, then stronger signals, then a fixed order.
     """
     return (
-        opinion.better.token_ids is None,
-        SIGNALS.index(opinion.signal),
-        opinion.origin,
-        opinion.better.key,
-        opinion.worse.key,
+        judgement.better.token_ids is None,
+        SIGNALS.index(judgement.signal),
+        judgement.origin,
+        judgement.better.key,
+        judgement.worse.key,
     )
 
 
 SIGNALS: tuple[Signal, ...] = ("preference", "ranking", "demonstration", "thumbs")
+"""All signals, the strongest first."""
 
 
-def _pair(conversation: JudgedConversation, opinion: PairwiseJudgement, weight: float) -> Pair:
-    prompt = opinion.worse.prompt_token_ids or opinion.better.prompt_token_ids or ()
-    texts = (opinion.better.content, opinion.worse.content)
+def _pair(conversation: JudgedConversation, judgement: PairwiseJudgement, weight: float) -> Pair:
+    prompt = judgement.worse.prompt_token_ids or judgement.better.prompt_token_ids or ()
+    texts = (judgement.better.content, judgement.worse.content)
     return Pair(
         id=_identifier(conversation.tenant, conversation.conversation, *texts),
         tenant=conversation.tenant,
@@ -163,16 +170,16 @@ def _pair(conversation: JudgedConversation, opinion: PairwiseJudgement, weight: 
         messages=conversation.messages,
         tools=conversation.tools,
         prompt_token_ids=prompt,
-        chosen=opinion.better,
-        rejected=opinion.worse,
-        signal=opinion.signal,
+        chosen=judgement.better,
+        rejected=judgement.worse,
+        signal=judgement.signal,
         weight=weight,
         since=min((answer.received_at for answer in conversation.answers), default=None),
     )
 
 
 def _identifier(*parts: str) -> str:
-    """A stable name. Lengths go in, so that no two lists of parts give the same bytes."""
+    """Return a hash of the parts; hashing their lengths too keeps different lists apart."""
     digest = blake2b(digest_size=ID_BYTES)
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""What was said about one conversation, as opinions: this text is better than that one. Pure."""
+"""Convert all kinds of judgements to pairwise ones: answer A is better than answer B. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,14 +18,15 @@ from retrain.trainer.examples.rows import ServedTurn, Signal
 Key = tuple[str, int]
 """An answer: interaction id and choice."""
 Rater = tuple[str, bool, str]
-"""Source, whether nobody is named, and the name."""
+"""Source, whether the rater is anonymous, and the rater's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One answer of a pair; a demonstration has neither token ids nor a prompt of its own.
+    """One answer of a pair.
 
-    `parts` are what the answer says and calls, `turn` how a demonstration's original was served.
+    A demonstration has neither token ids nor a prompt; its `turn` tells how the answer that it
+    replaces was served. `parts` are the answer's text and tool calls.
     """
 
     key: Key
@@ -38,7 +39,7 @@ class Side:
 
     @property
     def content(self) -> str:
-        """Equal for answers that say the same and call the same tools with the same arguments."""
+        """A string that is equal for answers with the same text and the same tool calls."""
         if not self.parts.calls:
             return self.parts.text
         calls = [[name, arguments.decode()] for name, arguments in self.parts.key[1]]
@@ -47,7 +48,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class PairwiseJudgement:
-    """`better` is better than `worse`. Opinions of one `origin` (a saying) weigh 1 together."""
+    """One answer is better than another.
+
+    All pairwise judgements with the same `origin` (one judgement of a rater) have weight 1 in
+    total.
+    """
 
     better: Side
     worse: Side
@@ -55,34 +60,36 @@ class PairwiseJudgement:
     origin: str
     weight: float = 1.0
 
-    def weighing(self, weight: float) -> "PairwiseJudgement":
-        """The same opinion with another weight."""
+    def with_weight(self, weight: float) -> "PairwiseJudgement":
+        """Return a copy with another weight."""
         return replace(self, weight=weight)
 
 
-def opinions_of(
+def pairwise_judgements(
     conversation: JudgedConversation,
     config: PairsConfig,
     base_fingerprint: str,
     filtered: Counter[str],
 ) -> list[PairwiseJudgement]:
-    """Everything that compares two answers; what cannot be used is counted in `filtered`."""
+    """Return all pairwise judgements of a conversation; unusable ones are counted in `filtered`."""
     answers = {(answer.interaction_id, answer.choice): answer for answer in conversation.answers}
-    desk = _Context(conversation, config, base_fingerprint, answers, filtered)
-    judgements = sorted(conversation.judgements, key=lambda word: (word.received_at, word.id))
-    heard = [word for word in judgements if desk.hears(word)]
+    context = _Context(conversation, config, base_fingerprint, answers, filtered)
+    judgements = sorted(
+        conversation.judgements, key=lambda judgement: (judgement.received_at, judgement.id)
+    )
+    accepted = [judgement for judgement in judgements if context.accepts(judgement)]
     return [
-        *_preferences(desk, heard),
-        *_rankings(desk, heard),
-        *_demonstrations(desk, heard),
-        *_thumbs(desk, heard),
-        *_ratings(desk, heard),
+        *_preferences(context, accepted),
+        *_rankings(context, accepted),
+        *_demonstrations(context, accepted),
+        *_thumbs(context, accepted),
+        *_ratings(context, accepted),
     ]
 
 
 @dataclass(slots=True)
 class _Context:
-    """Decides which judgements are heard and which answers may stand in a pair."""
+    """Decides which judgements count and which answers may be part of a pair."""
 
     conversation: JudgedConversation
     config: PairsConfig
@@ -92,21 +99,21 @@ class _Context:
 
     @property
     def tenant(self) -> str:
-        """Whose conversation it is."""
+        """The conversation's tenant."""
         return self.conversation.tenant
 
-    def hears(self, word: Judgement) -> bool:
+    def accepts(self, judgement: Judgement) -> bool:
         reason = None
-        if word.source not in self.config.sources:
+        if judgement.source not in self.config.sources:
             reason = Filter.SOURCE
-        elif held_out(self.tenant, word.rater, self.config.held_out_share):
+        elif held_out(self.tenant, judgement.rater, self.config.held_out_share):
             reason = Filter.HELD_OUT
         if reason is not None:
             self.filtered[reason] += 1
         return reason is None
 
     def side(self, key: Key) -> Side | None:
-        """The answer as a side of a pair; None, and counted, where it may not be one."""
+        """Return the answer as a side of a pair; if it is unusable, count it and return None."""
         answer = self.answers.get(key)
         reason = Filter.MISSING if answer is None else self._flaw(answer)
         if answer is None or reason is not None:
@@ -121,11 +128,11 @@ class _Context:
             parts=answer.parts,
         )
 
-    def demonstration(self, word: Judgement, text: str) -> Side:
-        """The better text as a side; how its original was served goes along."""
-        key = _judged(word)
+    def demonstration(self, judgement: Judgement, text: str) -> Side:
+        """Return a demonstration as a side of a pair."""
+        key = _judged(judgement)
         asked = {"messages": self.conversation.messages}
-        request = self.conversation.requests.get(word.interaction_id, asked)
+        request = self.conversation.requests.get(judgement.interaction_id, asked)
         turn = served_turn(request, self.answers[key])
         return Side(key, text, None, None, parts=AnswerParts(text), turn=turn)
 
@@ -145,64 +152,72 @@ class _Context:
         return None if answer.text.strip() or answer.parts.calls else Filter.EMPTY
 
 
-def _of(metric: str, words: Sequence[Judgement]) -> Iterator[Judgement]:
-    return (word for word in words if word.metric_name == metric)
+def _of(metric: str, judgements: Sequence[Judgement]) -> Iterator[Judgement]:
+    return (judgement for judgement in judgements if judgement.metric_name == metric)
 
 
-def _judged(word: Judgement) -> Key:
-    return (word.interaction_id, word.choice)
+def _judged(judgement: Judgement) -> Key:
+    return (judgement.interaction_id, judgement.choice)
 
 
-def _rater(word: Judgement) -> Rater:
-    """Who spoke. A user who calls himself `anonymous:…` is not the one without a name.
+def _rater(judgement: Judgement) -> Rater:
+    """Return the rater's identity.
 
-    Nor is a program that names no rater the user whose request it judged.
+    It includes the source and whether the rater is anonymous, so that a user named `anonymous:…` is
+    not taken for an anonymous one, nor a program without a rater's name for the asking user.
     """
-    return (word.source, word.anonymous, word.rater)
+    return (judgement.source, judgement.anonymous, judgement.rater)
 
 
-def _last_words(desk: _Context, metric: str, words: Sequence[Judgement]) -> Iterable[Judgement]:
-    """A rater's last word on a set of answers counts, whichever of them it was said of."""
+def _last_judgements(
+    context: _Context, metric: str, judgements: Sequence[Judgement]
+) -> Iterable[Judgement]:
+    """Return each rater's last judgement on each set of answers, whichever of them it refers to."""
     last: dict[tuple[Rater, frozenset[Key]], Judgement] = {}
-    for word in _of(metric, words):
-        subject = (_rater(word), frozenset((_judged(word), *mentioned(metric, word.value))))
-        desk.filtered[Filter.SUPERSEDED] += subject in last
-        last[subject] = word
+    for judgement in _of(metric, judgements):
+        subject = (
+            _rater(judgement),
+            frozenset((_judged(judgement), *mentioned(metric, judgement.value))),
+        )
+        context.filtered[Filter.SUPERSEDED] += subject in last
+        last[subject] = judgement
     return last.values()
 
 
-def _preferences(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """One pair each."""
-    for word in _last_words(desk, "preference", words):
-        better = desk.side(_judged(word))
-        worse = better and desk.side(mentioned("preference", word.value)[0])
+def _preferences(context: _Context, judgements: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
+    """Yield one pairwise judgement per preference."""
+    for judgement in _last_judgements(context, "preference", judgements):
+        better = context.side(_judged(judgement))
+        worse = better and context.side(mentioned("preference", judgement.value)[0])
         if better and worse:
-            yield PairwiseJudgement(better, worse, "preference", word.id)
+            yield PairwiseJudgement(better, worse, "preference", judgement.id)
 
 
-def _rankings(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """All ordered pairs of each ranking."""
-    for word in _last_words(desk, "ranking", words):
-        sides = [desk.side(key) for key in mentioned("ranking", word.value)]
+def _rankings(context: _Context, judgements: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
+    """Yield all ordered pairs of each ranking."""
+    for judgement in _last_judgements(context, "ranking", judgements):
+        sides = [context.side(key) for key in mentioned("ranking", judgement.value)]
         for better, worse in combinations([side for side in sides if side], 2):
-            yield PairwiseJudgement(better, worse, "ranking", word.id)
+            yield PairwiseJudgement(better, worse, "ranking", judgement.id)
 
 
-def _demonstrations(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """What the rater would have answered is better than what was answered."""
-    for word in _of("demonstration", words):
-        if word.value is None:
-            desk.filtered[Filter.TEXTS_REMOVED] += 1
-        elif not str(word.value).strip():
-            desk.filtered[Filter.EMPTY] += 1
-        elif original := desk.side(_judged(word)):
-            shown = desk.demonstration(word, str(word.value))
-            yield PairwiseJudgement(shown, original, "demonstration", word.id)
+def _demonstrations(
+    context: _Context, judgements: Sequence[Judgement]
+) -> Iterator[PairwiseJudgement]:
+    """Yield one per demonstration: the rater's text is better than the answer."""
+    for judgement in _of("demonstration", judgements):
+        if judgement.value is None:
+            context.filtered[Filter.TEXTS_REMOVED] += 1
+        elif not str(judgement.value).strip():
+            context.filtered[Filter.EMPTY] += 1
+        elif original := context.side(_judged(judgement)):
+            shown = context.demonstration(judgement, str(judgement.value))
+            yield PairwiseJudgement(shown, original, "demonstration", judgement.id)
 
 
 @dataclass(slots=True)
 class _Votes:
-    """The thumbs of all raters on one text: one vote a rater, the last one."""
+    """The thumbs of all raters on one text; the last one of each rater counts."""
 
     side: Side
     by_rater: dict[Rater, bool] = field(default_factory=dict)
@@ -213,60 +228,65 @@ class _Votes:
 
     @property
     def order(self) -> tuple[int, bytes]:
-        """The clearest first; equally clear ones by hash, as good as by chance."""
+        """Sort key: the largest majority first, equal ones in pseudo-random order."""
         text = self.side.content.encode("utf-8", "surrogatepass")
         return -abs(self.net), blake2b(text, digest_size=8).digest()
 
 
-def _thumbs(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """Texts with more thumbs up against texts with more thumbs down, over all raters."""
-    votes = _count_votes(desk, words)
-    desk.filtered[Filter.TIE] += sum(vote.net == 0 for vote in votes)
+def _thumbs(context: _Context, judgements: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
+    """Yield pairs of a text with more thumbs up and a text with more thumbs down."""
+    votes = _count_votes(context, judgements)
+    context.filtered[Filter.TIE] += sum(vote.net == 0 for vote in votes)
     ups = sorted((vote for vote in votes if vote.net > 0), key=lambda vote: vote.order)
     downs = sorted((vote for vote in votes if vote.net < 0), key=lambda vote: vote.order)
     cut_off = [vote for vote in ups if vote.side.truncated]
     whole = [vote for vote in ups if not vote.side.truncated]
-    desk.filtered[Filter.TRUNCATED] += len(cut_off)
-    paired = list(zip(whole, downs, strict=False))[: desk.config.thumb_pairs_per_conversation]
-    desk.filtered[Filter.UNPAIRED] += len(whole) + len(downs) - 2 * len(paired)
+    context.filtered[Filter.TRUNCATED] += len(cut_off)
+    paired = list(zip(whole, downs, strict=False))[: context.config.thumb_pairs_per_conversation]
+    context.filtered[Filter.UNPAIRED] += len(whole) + len(downs) - 2 * len(paired)
     for up, down in paired:
         origin = f"thumbs:{up.side.key}:{down.side.key}"
         yield PairwiseJudgement(up.side, down.side, "thumbs", origin)
 
 
-def _count_votes(desk: _Context, words: Sequence[Judgement]) -> list[_Votes]:
+def _count_votes(context: _Context, judgements: Sequence[Judgement]) -> list[_Votes]:
     votes: dict[str, _Votes] = {}
-    for word in _of("thumbs", words):
-        side = desk.side(_judged(word))
+    for judgement in _of("thumbs", judgements):
+        side = context.side(_judged(judgement))
         if side is None:
             continue
         vote = votes.setdefault(side.content, _Votes(side))
         if (side.truncated, side.key) < (vote.side.truncated, vote.side.key):
             vote.side = side
-        desk.filtered[Filter.SUPERSEDED] += _rater(word) in vote.by_rater
-        vote.by_rater[_rater(word)] = bool(word.value)
+        context.filtered[Filter.SUPERSEDED] += _rater(judgement) in vote.by_rater
+        vote.by_rater[_rater(judgement)] = bool(judgement.value)
     return list(votes.values())
 
 
-def _ratings(desk: _Context, words: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """Two ratings of one rater that lie far apart; a rater's scale is nobody else's."""
+def _ratings(context: _Context, judgements: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
+    """Yield pairs of answers whose ratings by the same rater differ by at least the margin.
+
+    Ratings of different raters are not compared, since their scales differ.
+    """
     by_rater: dict[Rater, list[tuple[int, Side, Judgement]]] = {}
-    for word in _of("rating", words):
-        if side := desk.side(_judged(word)):
-            by_rater.setdefault(_rater(word), []).append((int(word.value), side, word))
+    for judgement in _of("rating", judgements):
+        if side := context.side(_judged(judgement)):
+            by_rater.setdefault(_rater(judgement), []).append(
+                (int(judgement.value), side, judgement)
+            )
     for rated in by_rater.values():
-        yield from _apart(desk, rated)
+        yield from _apart(context, rated)
 
 
 def _apart(
-    desk: _Context, rated: Sequence[tuple[int, Side, Judgement]]
+    context: _Context, rated: Sequence[tuple[int, Side, Judgement]]
 ) -> Iterator[PairwiseJudgement]:
-    """One rater's ratings are one ranking with gaps: it weighs 1, whatever its length."""
+    """Yield the pairs of one rater's ratings; like one ranking, they have weight 1 in total."""
     ordered = sorted(rated, key=lambda entry: (-entry[0], entry[1].key))
     used: set[Key] = set()
-    origin = f"ratings:{min(word.id for _, _, word in rated)}"
+    origin = f"ratings:{min(judgement.id for _, _, judgement in rated)}"
     for (high, better, _), (low, worse, _) in combinations(ordered, 2):
-        if high - low >= desk.config.rating_margin:
+        if high - low >= context.config.rating_margin:
             used |= {better.key, worse.key}
             yield PairwiseJudgement(better, worse, "ranking", origin)
-    desk.filtered[Filter.UNPAIRED] += len({side.key for _, side, _ in rated} - used)
+    context.filtered[Filter.UNPAIRED] += len({side.key for _, side, _ in rated} - used)

@@ -1,4 +1,4 @@
-"""Held-out prompts: which questions are asked, and which of them count as the same."""
+"""Held-out prompts: select the questions of an evaluation, and recognise equal ones."""
 
 import hashlib
 import heapq
@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 KEY_BYTES = 16
+"""Length of a question's key before hex encoding."""
 
 
 class HeldOutPrompt(BaseModel):
@@ -26,10 +27,11 @@ class HeldOutPrompt(BaseModel):
 
 
 class Selection(BaseModel):
-    """The prompts of one evaluation, and what was left out.
+    """The prompts of one evaluation.
 
-    `available` counts the different questions that could have been asked; `dropped_*` count
-    requests, not questions. `dropped_unusable` are requests that are no chat.
+    `available` is the number of distinct questions to choose from. `dropped_*` count requests that
+    were left out: an ancestor was trained on the question, the question occurred before, or the
+    request is not a chat.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,9 +44,9 @@ class Selection(BaseModel):
 
 
 def normalise(text: str) -> str:
-    """Fold case, width and accents' spellings, drop punctuation and collapse white space.
+    """Apply Unicode NFKC and case folding, drop punctuation and collapse white space.
 
-    Two texts that come out equal are the same question asked again.
+    Texts with equal results count as the same question.
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     kept = (" " if unicodedata.category(mark).startswith("P") else mark for mark in folded)
@@ -52,10 +54,10 @@ def normalise(text: str) -> str:
 
 
 def question_key(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Hex digest that names a question: the normalised texts of all of the user's turns, in order.
+    """Return the key of a question: a hash of the normalised texts of all user messages, in hex.
 
-    System prompts and the model's own turns are left out: a question stays the same question when
-    the instructions around it change, and sampled turns differ every time.
+    System and assistant messages are left out, because instructions change and sampled answers
+    differ each time.
     """
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for message in messages:
@@ -67,10 +69,10 @@ def question_key(messages: Sequence[Mapping[str, Any]]) -> str:
 def select_prompts(
     held_out: Iterable[HeldOutPrompt], trained_keys: Set[str], n: int, seed: int
 ) -> Selection:
-    """Draw `n` different questions that no ancestor was trained on.
+    """Sample `n` distinct questions that no ancestor was trained on.
 
-    The draw depends on the questions and the seed, not on the order of arrival. Memory holds `n`
-    requests and one key a question, however long the log.
+    The sample depends on the questions and the seed, not on their order. Memory holds `n` requests
+    and one key per distinct question.
     """
     drawn = _Draw(n, seed)
     trained = unusable = 0
@@ -91,7 +93,7 @@ def select_prompts(
 
 
 class _Draw:
-    """Keeps the `n` questions with the lowest seeded hash, each by its lowest interaction id."""
+    """Keeps the `n` questions with the lowest seeded hash, each with its lowest interaction id."""
 
     def __init__(self, n: int, seed: int) -> None:
         self.n, self.seed = n, seed
@@ -132,7 +134,7 @@ def _is_chat(request: Mapping[str, Any]) -> bool:
 
 
 def _text(content: object) -> str:
-    """The text of a message, whether plain or in parts; other parts (images) count as nothing."""
+    """Return the text of a message's content, a string or parts; other parts are ignored."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

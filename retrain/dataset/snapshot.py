@@ -1,9 +1,9 @@
-"""The frozen inputs of a run: its pairs, its held-out questions, and a manifest of both.
+"""The snapshot: the frozen inputs of a run.
 
-A snapshot is a folder that appears whole: `pairs.jsonl` (the trainer's rows), `held_out.jsonl`
-(requests of held-out users), `questions.txt` (the keys of the questions trained on, never their
-text) and `manifest.json` with counts, hashes and settings. Writing streams; memory holds one number
-for each pair that may be kept.
+A snapshot is a folder, created atomically: `pairs.jsonl` (the trainer's rows), `held_out.jsonl`
+(requests of held-out users), `questions.txt` (the keys of the questions trained on, not their text)
+and `manifest.json` with counts, hashes and settings. Data is streamed; memory holds one number per
+pair, at most `max_pairs`.
 """
 
 import asyncio
@@ -42,10 +42,11 @@ _NO_KEY = b"-"
 
 
 class About(BaseModel):
-    """What a snapshot is for, and which part of the log it holds.
+    """What a snapshot is for, and which part of the log it covers.
 
-    Feedback after `since` until `cut_off`; questions after `asked_since`. `parent` None: base.
-    `base_fingerprint` is empty in snapshots of earlier releases.
+    It has feedback from `since` and questions from `asked_since`, both up to `cut_off`. `parent` is
+    the live version, None for the base model. `base_fingerprint` is empty in snapshots of earlier
+    releases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,11 +63,18 @@ class About(BaseModel):
 
 
 class SnapshotManifest(BaseModel):
-    """What a snapshot holds. `held_out` counts requests, `questions` different ones among them.
+    """The content of a snapshot, in numbers.
 
-    `pairs` can be trained on, as far as that is known before demonstrations are rendered. `misfits`
-    counts pairs that cannot be, by reason; the longest of those too long has `longest` tokens.
-    `oldest_text`: none of its texts is older.
+    Attributes:
+        pairs: Pairs that can be trained on, before demonstrations are rendered.
+        left_out: Number of judgements and pairs that were left out, by filter.
+        held_out: Number of requests of held-out users.
+        questions: Number of distinct questions among them.
+        files: Size and hash of each file.
+        oldest_text: Time of the oldest text.
+        misfits: Number of pairs that cannot be trained on, by reason.
+        longest: Tokens of the longest pair that is too long, else 0.
+
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,20 +93,20 @@ class SnapshotManifest(BaseModel):
 
 
 class Log(Protocol):
-    """The log, as a snapshot reads it; see `PairLog`."""
+    """The part of the log that a snapshot reads; implemented by `PairLog`."""
 
     def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
-        """Each conversation's pairs, and what was left out of it."""
+        """Yield the pairs of each conversation, and what was left out of it."""
         ...
 
     def prompts(self) -> AsyncIterator[AskedPrompt]:
-        """The requests of held-out users."""
+        """Yield the requests of held-out users."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PairLog:
-    """Reads the log in the database."""
+    """Reads pairs and prompts from the log in the database."""
 
     database: Database
     about: About
@@ -127,13 +135,13 @@ class PairLog:
 
 
 def window_start(last_cut_off: datetime | None, now: datetime, max_days: int) -> datetime:
-    """Where a run's feedback begins: after the last promoted run's, at most `max_days` ago."""
+    """Return the start of a run's feedback: the last promoted run's end, at most `max_days` ago."""
     earliest = now - timedelta(days=max_days)
     return earliest if last_cut_off is None else max(last_cut_off, earliest)
 
 
 async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) -> SnapshotManifest:
-    """Write the snapshot into `folder`, replacing what is there; returns its manifest."""
+    """Write the snapshot to `folder`, replacing an earlier one; return its manifest."""
     with new_folder(folder) as draft:
         spill = await _spill(draft / "spill", log, config)
         drawn = await asyncio.to_thread(_draw, draft, spill)
@@ -156,7 +164,7 @@ async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) ->
 
 
 def why_too_few(manifest: SnapshotManifest, config: RetrainConfig) -> str | None:
-    """Why a run on this snapshot would not train, in one line; None where it has enough pairs."""
+    """Return why a run on this snapshot would not train, in one line; None if it would."""
     if manifest.pairs >= config.minimum_pairs:
         return None
     return too_few(
@@ -171,7 +179,7 @@ def why_too_few(manifest: SnapshotManifest, config: RetrainConfig) -> str | None
 def open_snapshot(folder: Path) -> SnapshotManifest:
     """Read the manifest and check every file against it.
 
-    Raises `SnapshotError` where something is missing or was changed.
+    Raises `SnapshotError` if a file is missing or was changed.
     """
     try:
         manifest = SnapshotManifest.model_validate_json((folder / MANIFEST).read_bytes())
@@ -186,20 +194,20 @@ def open_snapshot(folder: Path) -> SnapshotManifest:
 
 
 def read_held_out(folder: Path) -> Iterator[HeldOutPrompt]:
-    """The requests of held-out users, one after the other."""
+    """Yield the requests of held-out users."""
     with (folder / HELD_OUT).open("rb") as lines:
         for line in lines:
             yield HeldOutPrompt.model_validate_json(line)
 
 
 def read_question_keys(folder: Path) -> set[str]:
-    """The keys of the questions that are trained on."""
+    """Return the keys of the questions that are trained on."""
     return set((folder / QUESTIONS).read_text("ascii").split())
 
 
 @dataclass(slots=True)
 class _Spill:
-    """The pairs that fit on disk, and the priority that those to be kept do not exceed."""
+    """All usable pairs, written to disk, and the largest priority among those to be kept."""
 
     path: Path
     threshold: int = 0
@@ -225,9 +233,9 @@ class _Drawn:
 
 
 async def _spill(path: Path, log: Log, config: RetrainConfig) -> _Spill:
-    """Write every pair that fits with its seeded priority.
+    """Write every usable pair with a pseudo-random priority.
 
-    The lowest `max_pairs` priorities are a uniform sample.
+    The pairs with the `max_pairs` lowest priorities are a uniform sample.
     """
     spill = _Spill(path)
     lowest: list[int] = []
@@ -247,7 +255,7 @@ async def _spill(path: Path, log: Log, config: RetrainConfig) -> _Spill:
 
 
 def _fits(spill: _Spill, row: PairRow, max_length: int) -> bool:
-    """Whether the trainer can use the pair; counts one that it cannot."""
+    """Return whether the trainer can use the pair; count it if not."""
     found = fit_of_row(row, max_length)
     if found.misfit is None:
         return True
@@ -280,7 +288,7 @@ def _spilled(priority: int, pair: Pair, row: PairRow) -> bytes:
 
 
 def _draw(draft: Path, spill: _Spill) -> _Drawn:
-    """Keep the sample, and remove the rest."""
+    """Write the sampled pairs to their final file, and remove the spill file."""
     by_signal: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
     keys: set[bytes] = set()
@@ -326,5 +334,5 @@ def _held_out_prompt(asked: AskedPrompt) -> HeldOutPrompt:
 
 
 def _settings(config: RetrainConfig) -> dict[str, Any]:
-    """The settings that decide what is in a snapshot and what is done with it; no secrets."""
+    """Return the settings to record, without those that may hold secrets."""
     return config.model_dump(mode="json", exclude={"judge", "trainer"})

@@ -1,4 +1,4 @@
-"""How a demonstration's original was asked for: what the trainer must know to replace it. Pure."""
+"""How the answer that a demonstration replaces was requested, for rendering it. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from retrain.trainer.examples.rows import ServedTurn
 
 
 def served_turn(request: Mapping[str, Any], answer: LoggedAnswer) -> ServedTurn | None:
-    """The turn that `answer` was served in; None for a plain completion, which has none."""
+    """Return how `answer` was requested and served; None for a plain completion."""
     if not isinstance(request.get("messages"), list):
         return None
     parts = answer.parts
@@ -22,7 +22,7 @@ def served_turn(request: Mapping[str, Any], answer: LoggedAnswer) -> ServedTurn 
 
 
 def _template_arguments(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request gives the chat template, as vLLM's `build_chat_params` does."""
+    """Return the chat template's arguments in a request, as vLLM's `build_chat_params` does."""
     given = request.get("chat_template_kwargs")
     effort = request.get("reasoning_effort")
     arguments = {} if effort is None else {"enable_thinking": effort != "none"}

@@ -1,4 +1,4 @@
-"""What judges, suites and metrics are given: a question, and answers with text and calls apart."""
+"""Input of judges, suites and metrics: a question, and answers as text and tool calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Conversation = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked: the conversation in OpenAI's form, and the tools that were offered."""
+    """A question: the conversation in OpenAI's format, and the tools that may be called."""
 
     messages: Conversation
     tools: Sequence[Mapping[str, Any]] = ()
@@ -26,10 +26,10 @@ class JudgedAnswer:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for answers between which there is nothing to judge."""
+        """A key that is equal for answers that need no comparison, since they are the same."""
         return self.parts.key, self.finish_reason
 
 
 def judged_answer(answer: JudgedAnswer | str) -> JudgedAnswer:
-    """An answer, also where it is given as a text."""
+    """Return the answer; a string is an answer with that text and no calls."""
     return JudgedAnswer(AnswerParts(answer)) if isinstance(answer, str) else answer

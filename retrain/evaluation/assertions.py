@@ -1,4 +1,4 @@
-r"""Assertion suites: prompts whose answers must have, or must not have, something plain to check.
+r"""Assertion suites: prompts whose answers are checked for text, patterns, schemas and tool calls.
 
 A suite is a TOML or JSON file::
 
@@ -44,7 +44,7 @@ NOT_SUPPORTED = ("patternProperties", "$dynamicRef", "$id")
 
 
 class SuiteError(Exception):
-    """A suite cannot be read. The message names the file, the case and the field."""
+    """A suite is invalid. The message names the file, the case and the field."""
 
 
 def _compiles(pattern: str) -> str:
@@ -94,7 +94,7 @@ Schema = Annotated[dict[str, Any], AfterValidator(_is_usable_schema)]
 
 
 class ExpectedCall(BaseModel):
-    """A call that an answer must make; `arguments` is a JSON schema that its arguments satisfy."""
+    """A call that an answer must make. Its arguments must satisfy the JSON schema `arguments`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -103,14 +103,24 @@ class ExpectedCall(BaseModel):
 
 
 class Case(BaseModel):
-    """One prompt and what its answer must satisfy; an answer passes if nothing fails.
+    """One prompt and the assertions on its answer, all of which must hold.
 
-    `contains` and `not_contains` ignore case. `regex` is searched for anywhere. Both look at the
-    text and at the calls, each as a line of its own (`[tool call] "price" {"flower": "rose"}`).
-    `json_schema` demands that the whole text is JSON that satisfies it. `max_words` counts words by
-    white space. `calls` are all the calls that the answer must make, in any order; an empty list
-    forbids calls. The answer is sampled at `temperature`, with at most `max_tokens` tokens, and may
-    call `tools` as `tool_choice` says.
+    Attributes:
+        name: Name of the case, unique in the suite.
+        prompt: The question. Give either this or `messages`.
+        messages: A conversation in OpenAI's format.
+        contains: Texts that must occur, ignoring case. These assertions and `regex` see the text
+            and each tool call as a line (`[tool call] "price" {"flower": "rose"}`).
+        not_contains: Texts that must not occur, ignoring case.
+        regex: Patterns that must match somewhere.
+        json_schema: The whole text must be JSON that satisfies this schema.
+        max_words: Most words, separated by white space.
+        calls: All calls that the answer must make, in any order; an empty list forbids calls.
+        tools: Tools that the answer may call.
+        tool_choice: OpenAI's parameter.
+        temperature: Sampling temperature.
+        max_tokens: Most tokens of the answer.
+
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -145,7 +155,7 @@ class Case(BaseModel):
         return self
 
     def request(self) -> dict[str, Any]:
-        """The body of a chat completion that asks this case's question."""
+        """Return the body of the chat completion for this case."""
         messages = self.messages or [{"role": "user", "content": self.prompt}]
         request: dict[str, Any] = {
             "messages": messages,
@@ -158,7 +168,7 @@ class Case(BaseModel):
 
 
 class Suite(BaseModel):
-    """The cases of one file; their names differ."""
+    """The cases of one file, with distinct names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -177,7 +187,7 @@ def load_suite(path: Path) -> Suite:
     """Read a suite from a `.toml` or `.json` file.
 
     Raises:
-        SuiteError: The file is missing, of another kind, or malformed; the message says where.
+        SuiteError: The file is missing, malformed or neither TOML nor JSON.
 
     """
     parsers: Mapping[str, Callable[[bytes], object]] = {
@@ -198,7 +208,7 @@ def load_suite(path: Path) -> Suite:
 
 
 def check(case: Case, answer: AnswerParts | str) -> list[str]:
-    """What is wrong with an answer, one line a failed assertion; it never quotes the answer."""
+    """Return one line per failed assertion. The lines do not quote the answer."""
     parts = AnswerParts(answer) if isinstance(answer, str) else answer
     whole = parts.rendered()
     return [
@@ -211,7 +221,7 @@ def check(case: Case, answer: AnswerParts | str) -> list[str]:
 
 
 def _field_errors(error: FieldError) -> Iterator[str]:
-    """`cases[3].regex[0]: …`, one line a field."""
+    """Yield one line per invalid field, such as `cases[3].regex[0]: …`."""
     for detail in error.errors():
         steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"])
         field = "".join(steps).removeprefix(".")
@@ -225,7 +235,7 @@ def _check_texts(case: Case, answer: str) -> Iterator[str]:
             yield f"contains: {text!r} is missing"
     for text in case.not_contains:
         if text.casefold() in folded:
-            yield f"not_contains: {text!r} is there"
+            yield f"not_contains: {text!r} was found"
 
 
 def _check_patterns(case: Case, answer: str) -> Iterator[str]:

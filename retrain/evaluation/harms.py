@@ -1,4 +1,4 @@
-"""Harm metrics: whether one answer is harmful, whatever it is compared with."""
+"""Harm metrics: user-supplied functions that rate how harmful a single answer is."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,10 +8,10 @@ from retrain.evaluation.judges import JudgeError, load_object, require_arguments
 from retrain.evaluation.user_calls import CallError, call
 
 HarmMetric = Callable[[Conversation, str], float | Awaitable[float]]
-"""Takes a conversation and an answer, async or not; 0 is harmless and 1 harmful."""
+"""Takes a conversation and an answer; returns 0 (harmless) to 1 (harmful). May be async."""
 
 CALL_SECONDS = 30.0
-"""A metric has so long for one answer: while a rollout waits for it, nothing is rolled back."""
+"""Seconds a metric may take per answer. Short, since a rollout cannot be rolled back meanwhile."""
 RANGE = "a harm metric must return a number from 0 (harmless) to 1 (harmful)"
 
 
@@ -19,12 +19,12 @@ def load_harm_metric(spec: str) -> HarmMetric:
     """Import a metric by `module:function`.
 
     Raises:
-        JudgeError: There is no such function, or it takes other arguments.
+        JudgeError: There is no such function, or it does not take these arguments.
 
     """
     found = load_object(spec)
     if not callable(found):
-        raise JudgeError(f"{spec} is no function of a conversation and an answer")
+        raise JudgeError(f"{spec} is not a function of a conversation and an answer")
     require_arguments(spec, found, "conversation", "answer")
     return found
 
@@ -32,10 +32,11 @@ def load_harm_metric(spec: str) -> HarmMetric:
 async def measure_harm(
     metric: HarmMetric, conversation: Conversation, answer: str, *, seconds: float = CALL_SECONDS
 ) -> float:
-    """Ask a metric about one answer; a blocking one runs in a thread, for `seconds` at most.
+    """Return a metric's value for one answer, 0 to 1. A blocking metric runs in a thread.
 
     Raises:
-        JudgeError: The metric raised, hung, or returned no number from 0 to 1.
+        JudgeError: The metric raised an error, took longer than `seconds`, or did not return a
+            number from 0 to 1.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""JSON schemas of others, applied within bounds: patterns have a deadline, nothing is fetched."""
+"""Validate against untrusted JSON schemas: patterns have a deadline, references are not fetched."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,33 +11,33 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 REGEX_SECONDS = 0.25
-"""A pattern that backtracks without end is cut off here, and the assertion fails."""
+"""Seconds a regular expression may take, since backtracking can take exponential time."""
 
 
 def found(pattern: str, text: str) -> bool:
-    """Search with a deadline: the standard library's engine has none, and cannot be interrupted.
+    """Return whether a pattern matches somewhere in a text. Raises `TimeoutError`.
 
-    Raises TimeoutError.
+    Uses the `regex` package, since the standard library's `re` has no timeout.
     """
     return regex.search(pattern, text, timeout=REGEX_SECONDS, concurrent=True) is not None
 
 
 def violations(schema: Mapping[str, Any], value: object) -> Iterator[str]:
-    """The keywords of a schema that a value does not satisfy.
+    """Yield the keywords of a schema that a value violates.
 
-    Raises TimeoutError (a pattern took too long) and RecursionError (nested too deeply).
+    Raises `TimeoutError` (a pattern took too long) and `RecursionError` (nested too deeply).
     """
     for error in _Validator(schema, registry=Registry()).iter_errors(value):
         yield str(error.validator)
 
 
 def satisfies(schema: Mapping[str, Any], value: object) -> bool:
-    """Whether a value fits a schema that may be of anybody's making; one that is none fits all."""
+    """Return whether a value satisfies an untrusted schema; true if the schema is invalid."""
     try:
         Draft202012Validator.check_schema(schema)
         return next(violations(schema, value), None) is None
     except (SchemaError, Unresolvable, TimeoutError, RecursionError, regex.error):
-        return True  # nothing is shown against the value
+        return True  # the schema cannot be applied, so it proves nothing against the value
 
 
 def _bounded_pattern(

@@ -1,4 +1,4 @@
-"""What the judge model is shown: the question and two answers, none of which can speak to it."""
+"""The prompt of the judge model, protected against prompt injection by the answers."""
 
 import hashlib
 import json
@@ -34,10 +34,10 @@ def judge_messages(
     *,
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, str]]:
-    """The judge's prompt, the same for both answers but for their place.
+    """Return the messages for the judge model.
 
-    The texts stand between lines with a code made from all of them: no answer can carry it, since
-    none knows the others, so none can end its own section and speak as somebody else.
+    Each text is enclosed by marker lines with a code that is a hash of all texts. An answer cannot
+    contain the code, since it would have to know the other texts, so it cannot end its own section.
     """
     sections = {"conversation": _json([dict(turn) for turn in conversation])}
     if tools:
@@ -57,7 +57,7 @@ def judge_messages(
 
 
 def _sections(name: str, answer: JudgedAnswer) -> dict[str, str]:
-    """An answer's text, and its calls and its end where there is something to say of them."""
+    """Return the sections of an answer: its text, its calls if any, and whether it was cut off."""
     sections = {name: answer.parts.text}
     if answer.parts.calls:
         calls = [{"name": one.name, "arguments": _arguments(one)} for one in answer.parts.calls]

@@ -1,10 +1,11 @@
-"""Judges: which of two answers to one conversation is better.
+"""Judges compare two answers to the same conversation.
 
-A judge is a Python callable, or a model behind any OpenAI-compatible endpoint with a rubric. Every
-pair is judged both ways round, so that a judge's liking for a position cancels out.
+A judge is a Python callable, or a model with a rubric behind an OpenAI-compatible endpoint
+(LLM-as-a-judge, arXiv:2306.05685). Every pair is judged in both orders, so that a judge's position
+bias cancels out.
 
-An answer is text and tool calls. A judge that has `compare_answers` is given both apart; one that
-takes texts gets each call as a line of its own (`AnswerParts.rendered`).
+An answer consists of text and tool calls. A judge with `compare_answers` gets them separately; any
+other judge gets each call as a line of text (`AnswerParts.rendered`).
 """
 
 import asyncio
@@ -28,15 +29,15 @@ CompareAnswers = Callable[[Question, JudgedAnswer, JudgedAnswer], float | Awaita
 
 TIE = 0.5
 CALL_SECONDS = 300.0
-"""A judge of the user's own has so long for one verdict: time for several models and retries."""
+"""Seconds a user-supplied judge may take per call: enough for several models and retries."""
 
 
 class JudgeError(Exception):
-    """A judge gave no usable verdict. The message never quotes what was judged."""
+    """A judge gave no usable verdict. The message does not quote what was judged."""
 
 
 class JudgeUnavailableError(JudgeError):
-    """The judge could not be reached, was busy or garbled its verdict: asking again may help."""
+    """The judge was unreachable or overloaded, or its reply malformed; a retry may succeed."""
 
 
 @runtime_checkable
@@ -44,9 +45,9 @@ class Judge(Protocol):
     """Compares two answers."""
 
     async def compare(self, conversation: Conversation, a: str, b: str) -> float:
-        """1 if `a` is the better answer to the conversation, 0 if `b` is, 0.5 for a tie.
+        """Return 1 if `a` is the better answer to the conversation, 0 if `b` is, 0.5 for a tie.
 
-        Values between say how sure the judge is.
+        Values in between express how certain the judge is.
 
         Raises:
             JudgeError: There is no verdict.
@@ -57,10 +58,10 @@ class Judge(Protocol):
 
 @runtime_checkable
 class AnswerJudge(Judge, Protocol):
-    """A judge that wants text, calls and finish reason apart, and the tools that were offered."""
+    """A judge that takes text, calls, finish reason and offered tools separately."""
 
     async def compare_answers(self, question: Question, a: JudgedAnswer, b: JudgedAnswer) -> float:
-        """As `Judge.compare`, which is not asked then."""
+        """Compare as `Judge.compare` does; called instead of it."""
         ...
 
 
@@ -71,10 +72,11 @@ class _Reply(BaseModel):
 
 
 SCORES: Mapping[str, float] = {"A": 1.0, "B": 0.0, "tie": TIE}
+"""The score of A over B for each verdict."""
 
 
 class OpenAIJudge:
-    """Asks a model for a verdict in a fixed JSON form."""
+    """Asks a model for a verdict, with `response_format` json_schema."""
 
     def __init__(
         self, endpoint: JudgeEndpoint, client: httpx.AsyncClient, *, sleep: Sleep = asyncio.sleep
@@ -84,7 +86,7 @@ class OpenAIJudge:
         self._sleep = sleep
 
     async def compare(self, conversation: Conversation, a: str, b: str) -> float:
-        """See `Judge`; a busy endpoint or a garbled verdict is asked again, with growing pauses."""
+        """See `Judge`. Overload and malformed verdicts are retried with growing pauses."""
         answers = (JudgedAnswer(AnswerParts(text)) for text in (a, b))
         return await self.compare_answers(Question(conversation), *answers)
 
@@ -118,10 +120,10 @@ class OpenAIJudge:
 
 
 class CallableJudge:
-    """A Python function as a judge; a blocking one runs in a thread, for `seconds` at most.
+    """A Python function as a judge. A blocking one runs in a thread, for `seconds` at most.
 
-    `answers` is one that takes a `Question` and two `JudgedAnswer`; without it `function` is given
-    the answers as texts.
+    `answers` is the judge's `compare_answers`, if it has one; otherwise `function` gets the answers
+    as texts.
     """
 
     def __init__(
@@ -136,7 +138,7 @@ class CallableJudge:
         self._seconds = seconds
 
     async def compare(self, conversation: Conversation, a: str, b: str) -> float:
-        """See `Judge`; whatever the function raises comes out as a JudgeError."""
+        """See `Judge`. Every error of the function is raised as a `JudgeError`."""
         return await self._call(self._function, conversation, a, b)
 
     async def compare_answers(self, question: Question, a: JudgedAnswer, b: JudgedAnswer) -> float:
@@ -157,15 +159,16 @@ class CallableJudge:
 
 
 def load_judge(spec: str | JudgeEndpoint, client: httpx.AsyncClient) -> Judge:
-    """Make a judge from the settings.
+    """Create the judge that the settings name.
 
     Args:
-        spec: An endpoint, or `module:name` of a Judge, of a factory without arguments that returns
-            one (a class, say), or of a function `compare(conversation, a, b)`, async or not.
-        client: For the endpoint; the caller closes it.
+        spec: An endpoint, or `module:name` of a `Judge`, of a factory without arguments that
+            returns one (such as a class), or of a function `compare(conversation, a, b)`, async or
+            not.
+        client: HTTP client for the endpoint. The caller closes it.
 
     Raises:
-        JudgeError: There is no such thing, or it cannot judge.
+        JudgeError: The object does not exist or is not a judge.
 
     """
     if isinstance(spec, JudgeEndpoint):
@@ -176,16 +179,16 @@ def load_judge(spec: str | JudgeEndpoint, client: httpx.AsyncClient) -> Judge:
 
 
 def _answers_of(compare: Compare) -> CompareAnswers | None:
-    """The other method of a judge that has both; None for a function, or one that takes texts."""
+    """Return `compare_answers` of the judge whose method `compare` is, if it has one."""
     judge = getattr(compare, "__self__", None)
     return judge.compare_answers if isinstance(judge, AnswerJudge) else None
 
 
 def find_judge(spec: str) -> Callable[..., Any]:
-    """What `module:name` names: a comparison, or a factory of a judge, which is not called.
+    """Return what `module:name` names: a comparison, or a factory of a judge, without calling it.
 
     Raises:
-        JudgeError: There is no such thing, or it cannot compare two answers.
+        JudgeError: The object does not exist or cannot compare two answers.
 
     """
     found = load_object(spec)
@@ -199,20 +202,20 @@ def find_judge(spec: str) -> Callable[..., Any]:
 
 
 def _made(spec: str, factory: Callable[[], Any]) -> Compare:
-    """The comparison of the judge that a factory makes. Raises `JudgeError`."""
+    """Return the method `compare` of the judge that a factory creates. Raises `JudgeError`."""
     try:
         made = factory()
     except Exception as error:
         raise JudgeError(f"{spec} raised {type(error).__name__} when it was called") from error
     if not isinstance(made, Judge):
-        raise JudgeError(f"{spec} made something without `compare(conversation, a, b)`")
+        raise JudgeError(f"{spec} returned an object without `compare(conversation, a, b)`")
     return made.compare
 
 
 def load_object(spec: str) -> object:
-    """Import what `module:name` says. Raises JudgeError where there is nothing of that name.
+    """Import the object `module:name`. Raises `JudgeError` if that fails.
 
-    Importing runs the module's own code, which may raise anything or try to end the process.
+    The import runs the module's code, which may raise any exception or call `sys.exit`.
     """
     module, _, name = spec.partition(":")
     if not module or not name:
@@ -222,16 +225,16 @@ def load_object(spec: str) -> object:
     except (ImportError, AttributeError) as error:
         raise JudgeError(f"{spec} cannot be imported ({error}): is it installed?") from error
     except (Exception, SystemExit) as error:
-        raise JudgeError(f"importing {spec} raises {type(error).__name__}: mend it") from error
+        raise JudgeError(f"importing {spec} raises {type(error).__name__}: fix it") from error
 
 
 def require_arguments(spec: str, function: Callable[..., Any], *names: str) -> None:
-    """Raises `JudgeError` for a function that cannot be called with so many arguments."""
+    """Raise `JudgeError` if a function cannot be called with these positional arguments."""
     try:
         inspect.signature(function).bind(*names)
     except TypeError as error:
         raise JudgeError(f"{spec} does not take the arguments ({', '.join(names)})") from error
-    except ValueError:  # some that are written in C do not say what they take
+    except ValueError:  # some functions written in C have no signature
         return
 
 
@@ -243,10 +246,10 @@ async def compare_both_ways(
     *,
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> float:
-    """The judge's score of `a` over `b`, averaged over both positions.
+    """Return the judge's score of `a` over `b`, 0 to 1, averaged over both orders.
 
-    A liking for the first or second place cancels out exactly. Answers that say and call the same
-    (arguments compared as JSON) and end alike are a tie and cost nothing.
+    Averaging cancels position bias. Answers with the same text, calls (arguments compared as JSON)
+    and finish reason are a tie without asking the judge.
     """
     question, first, second = Question(conversation, tools), judged_answer(a), judged_answer(b)
     if first.key == second.key:
@@ -281,13 +284,13 @@ def _verdict(response: httpx.Response) -> float:
     if status != httpx.codes.OK:
         raise JudgeError(
             f"the judge endpoint refused the request (status {status}): check its address, model "
-            "and key, and that it knows response_format json_schema"
+            "and key, and that it supports response_format json_schema"
         )
     try:
         content = response.json()["choices"][0]["message"]["content"]
         return SCORES[_Reply.model_validate_json(content).verdict]
     except (ValueError, LookupError, TypeError) as error:
-        raise JudgeUnavailableError("the judge's reply is no verdict in the form asked") from error
+        raise JudgeUnavailableError("the judge's reply does not match the JSON schema") from error
 
 
 def _checked(score: object) -> float:
@@ -299,7 +302,7 @@ def _checked(score: object) -> float:
 def _takes_arguments(function: Callable[..., object]) -> bool:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some that are written in C do not say
+    except ValueError:  # some functions written in C have no signature
         return True
     return any(
         parameter.default is parameter.empty

@@ -1,4 +1,4 @@
-"""What an evaluation found: every answer, every score, and the figures drawn from them."""
+"""The result of an evaluation: every answer, every score, and the figures derived from them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ Arm = Literal["candidate", "live", "base"]
 
 
 class EvaluationError(Exception):
-    """There is no result. The message counts what failed and says what to look at."""
+    """The evaluation failed. The message counts the failures and says what to check."""
 
 
 class AnswersByArm(BaseModel):
-    """The models that answer, by the names the chat endpoint knows (`pawl@2026-w47-3f9c1a`).
+    """The models that answer, by their names at the chat endpoint (`pawl@2026-w47-3f9c1a`).
 
-    `base` is asked for figures only, and is None where live is the base model itself.
+    `base` is only evaluated for the report; None if live is the base model itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,7 +38,7 @@ class AnswersByArm(BaseModel):
     base: str | None = None
 
     def models(self) -> dict[Arm, str]:
-        """The arms that are asked."""
+        """Return the model of each arm."""
         arms: dict[Arm, str] = {"candidate": self.candidate, "live": self.live}
         if self.base is not None:
             arms["base"] = self.base
@@ -46,7 +46,7 @@ class AnswersByArm(BaseModel):
 
 
 class ArmAnswer(BaseModel):
-    """What one arm answered. `words` counts the text's and the calls', as judges are shown them."""
+    """One arm's answer. `words` counts the words of the text and the calls, as judges see them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,10 +61,10 @@ class ArmAnswer(BaseModel):
 
 
 class Row(BaseModel):
-    """One prompt, answered by all arms and judged.
+    """One prompt with the answers of all arms and their scores.
 
-    `score` is the candidate's over live, `score_base` its over base (None where base is not asked).
-    `calls` says what the candidate's tool calls are worth, None where no tool was offered.
+    `score` is that of the candidate over live, `score_base` over base (None if there is no base).
+    `calls` is the check of the candidate's tool calls, None if no tools were offered.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,7 +77,7 @@ class Row(BaseModel):
     calls: CallCheck | None = None
 
     def comparison(self, against: Arm = "live") -> Comparison:
-        """The row as the gate sees it; `live_words` are then the words of `against`."""
+        """Return the row as the gate's input, where `against` takes the place of live."""
         score = self.score if against == "live" else self.score_base
         if score is None:
             raise EvaluationError(f"the candidate was not compared with {against}")
@@ -90,7 +90,7 @@ class Row(BaseModel):
 
 
 class SuiteResult(BaseModel):
-    """`passed` counts cases by arm; `failures` maps arm and case to what was wrong."""
+    """Result of a suite: passed cases by arm, and failed assertions by arm and case."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -100,10 +100,10 @@ class SuiteResult(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """Everything one evaluation found. Holds users' text: it stays among the run's files.
+    """The complete result. It contains user text, so it is only stored in the run's folder.
 
-    `asked` counts prompts, `failed` what was left out by the error's class (prompts and cases).
-    `judged` is false where there was no judge.
+    `asked` is the number of prompts, `failed` that of failed prompts and cases by error class.
+    `judged` is false if there is no judge.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -116,15 +116,15 @@ class Evaluation(BaseModel):
     judged: bool = True
 
     def words(self) -> dict[Arm, float]:
-        """Mean words of an answer by arm; empty without rows."""
+        """Return the mean words per answer by arm; empty without rows."""
         return {arm: fmean(row.answers[arm].words for row in self.rows) for arm in self._answered()}
 
     def harms(self) -> dict[Arm, dict[str, float]]:
-        """Mean of each harm metric by arm; empty without rows."""
+        """Return the mean of each harm metric by arm; empty without rows."""
         return {arm: self._mean_harms(arm) for arm in self._answered()}
 
     def evidence(self) -> Evidence:
-        """What the gate decides on."""
+        """Return the gate's input."""
         suite = self.suite and AssertionCounts(
             cases=self.suite.cases,
             candidate_passed=self.suite.passed["candidate"],
@@ -139,7 +139,7 @@ class Evaluation(BaseModel):
         )
 
     def calls(self) -> CallCounts:
-        """How many questions a tool was due on, and what was wrong with the candidate's calls."""
+        """Return the number of questions that need a tool call, and of faults in the calls."""
         checks = [row.calls for row in self.rows if row.calls is not None]
         faults = Counter(check.fault for check in checks)
         return CallCounts(
@@ -150,11 +150,11 @@ class Evaluation(BaseModel):
         )
 
     def against_live(self) -> WinRate:
-        """How often the candidate beat live."""
+        """Return how often the candidate beat live."""
         return win_rate([row.comparison() for row in self.rows])
 
     def against_base(self) -> WinRate:
-        """How often the candidate beat base; where live is base, the same as against live."""
+        """Return how often the candidate beat base; if live is base, the same as against live."""
         arm: Arm = "live" if self.arms.base is None else "base"
         return win_rate([row.comparison(arm) for row in self.rows])
 

@@ -1,8 +1,8 @@
-"""Candidate and live answer the same held-out prompts, and a judge compares the answers.
+"""Run an evaluation: candidate and live answer held-out prompts, and a judge compares the answers.
 
-Our own traffic stays small: at most `concurrency` requests are in flight. Whatever cannot be
-answered or judged is left out and counted; where too much is missing there is no result, and
-without a result no promotion.
+At most `concurrency` chat requests are in flight, to spare users' traffic. Prompts that cannot be
+answered or judged are left out and counted; if too many fail, the evaluation fails, and nothing is
+promoted.
 """
 
 import asyncio
@@ -49,11 +49,11 @@ NOT_REPLAYED = frozenset(
         "priority",
     }
 )
-"""Fields of a recorded request that say how it was delivered or to whom, not how it was sampled."""
+"""Fields of a recorded request that are dropped, since they concern delivery, not sampling."""
 
 
 def evaluation_request(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded request with its own sampling parameters, as one answer that is not streamed."""
+    """Return a recorded request with its sampling parameters, for one answer without streaming."""
     kept = {key: value for key, value in recorded.items() if key not in NOT_REPLAYED}
     return {**kept, "n": 1, "stream": False}
 
@@ -66,20 +66,20 @@ async def evaluate(
     suite: Suite | None,
     config: EvaluationConfig,
 ) -> Evaluation:
-    """Let all arms answer all prompts (candidate and live the suite too), and judge.
+    """Have all arms answer all prompts, judge the answers, and run the suite.
 
     Args:
-        prompts: Different held-out questions, as `select_prompts` drew them.
-        arms: Who answers.
+        prompts: Distinct held-out questions, as selected by `select_prompts`.
+        arms: The models to compare.
         chat: The chat endpoint.
-        judge: Compares candidate with live, and with base where base is asked; both ways round.
-            Without one nobody is asked anything, and the gate says why nothing is promoted.
+        judge: Compares candidate with live, and with base if there is one, in both orders. If None,
+            nothing is evaluated, and the gate gives the missing judge as its reason.
         suite: Assertions for candidate and live, or None.
         config: Limits of the evaluation.
 
     Raises:
         EvaluationError: More than `max_failed_share` of the prompts or of the cases failed.
-        JudgeError: A harm metric of the settings cannot be loaded.
+        JudgeError: A harm metric cannot be loaded.
 
     """
     if judge is None:
@@ -93,15 +93,15 @@ async def evaluate(
     return Evaluation(
         arms=arms,
         asked=len(prompts),
-        rows=rows.kept,
+        rows=rows.succeeded,
         failed=dict(rows.failed + checked.failed),
-        suite=_suite_result(checked.kept) if suite else None,
+        suite=_suite_result(checked.succeeded) if suite else None,
     )
 
 
 @dataclass
-class _Kept(Generic[Result]):
-    kept: list[Result]
+class _Results(Generic[Result]):
+    succeeded: list[Result]
     failed: Counter[str]
 
 
@@ -112,7 +112,7 @@ class _CheckedCase:
 
 
 class _Work:
-    """What is done with one prompt and with one case."""
+    """Evaluates single prompts and cases."""
 
     def __init__(
         self, chat: Chat, judge: Judge, config: EvaluationConfig, models: Mapping[Arm, str]
@@ -182,7 +182,7 @@ class _Work:
         )
 
     async def _answers(self, request: dict[str, Any], arms: Sequence[Arm]) -> dict[Arm, Answer]:
-        """All arms at the same time, so that none is favoured by the hour; all or nothing."""
+        """Have all arms answer concurrently, under the same load; raise if one of them fails."""
         answers = await asyncio.gather(
             *(self._answer(self._models[arm], request) for arm in arms), return_exceptions=True
         )
@@ -208,8 +208,10 @@ def _or_raise(answer: Answer | BaseException) -> Answer:
     return answer
 
 
-async def _each(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> _Kept[Result]:
-    """Work on all items at once (the semaphores bound it); results in the order of the items."""
+async def _each(
+    items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]
+) -> _Results[Result]:
+    """Process all items concurrently, bounded by semaphores; results keep the order of items."""
     failed: Counter[str] = Counter()
 
     async def one(item: Item) -> Result | None:
@@ -222,7 +224,7 @@ async def _each(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]
     async with asyncio.TaskGroup() as tasks:
         started = [tasks.create_task(one(item)) for item in items]
     results = [task.result() for task in started]
-    return _Kept([result for result in results if result is not None], failed)
+    return _Results([result for result in results if result is not None], failed)
 
 
 def _enough(failed: Counter[str], asked: int, what: str, config: EvaluationConfig) -> None:
@@ -231,7 +233,7 @@ def _enough(failed: Counter[str], asked: int, what: str, config: EvaluationConfi
     causes = ", ".join(f"{count} {name}" for name, count in sorted(failed.items()))
     raise EvaluationError(
         f"{failed.total()} of {asked} {what} failed ({causes}), more than "
-        f"{config.max_failed_share:.0%}: there is no result. See that the chat endpoint and the "
+        f"{config.max_failed_share:.0%}: there is no result. Check that the chat endpoint and the "
         "judge answer, then start the run again"
     )
 

@@ -1,6 +1,6 @@
-"""An evaluation on disk: `evaluation.jsonl`, a line a question, and `evaluation.json` about it.
+"""Store an evaluation: `evaluation.jsonl` has a line per question, `evaluation.json` the rest.
 
-The latter is written last: without it there is no result.
+The latter is written last; without it the evaluation is incomplete.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +17,17 @@ from retrain.evaluation.result import AnswersByArm, Evaluation, Row, SuiteResult
 
 ROWS, SUMMARY = "evaluation.jsonl", "evaluation.json"
 FORMAT = 2
-"""2: rows hold tool calls. An evaluation without them cannot be decided on, and is done again."""
+"""Version of the format. Since 2, rows contain tool calls; older evaluations are repeated."""
 
 
 class JudgedRow(Row):
-    """One question with the conversation that was asked."""
+    """One evaluated question with its conversation."""
 
     messages: list[Mapping[str, Any]]
 
 
 class _Summary(BaseModel):
-    """All of an evaluation but its rows."""
+    """An evaluation without its rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class _Summary(BaseModel):
 def write_evaluation(
     folder: Path, evaluation: Evaluation, prompts: Sequence[HeldOutPrompt]
 ) -> None:
-    """Put an evaluation into the run's folder, replacing an earlier one."""
+    """Write an evaluation to the run's folder, replacing an earlier one."""
     asked = {prompt.interaction_id: prompt.request["messages"] for prompt in prompts}
     for name in (SUMMARY, ROWS):
         (folder / name).unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def write_evaluation(
 
 
 def has_evaluation(folder: Path) -> bool:
-    """Whether there is an evaluation of this release's form to decide on."""
+    """Return whether the folder has a complete evaluation in the current format."""
     try:
         _Summary.model_validate_json((folder / SUMMARY).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -66,7 +66,7 @@ def has_evaluation(folder: Path) -> bool:
 
 
 def read_evaluation(folder: Path) -> Evaluation:
-    """The whole evaluation. Raises `SnapshotError` where it is missing or was changed."""
+    """Read the evaluation. Raises `SnapshotError` if it is missing or was changed."""
     try:
         summary = _Summary.model_validate_json((folder / SUMMARY).read_bytes())
     except (FileNotFoundError, ValidationError) as error:
@@ -85,7 +85,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 
 def read_rows(folder: Path) -> Iterator[JudgedRow]:
-    """The questions one after the other; none where nothing was evaluated."""
+    """Yield the evaluated questions; none if there is no evaluation."""
     try:
         lines = (folder / ROWS).open("rb")
     except FileNotFoundError:

@@ -1,11 +1,14 @@
-"""Whether a candidate calls the tools that it should, measured against live's call. Pure.
+"""Check a candidate's tool calls against live's calls on the same question. Pure.
 
-Live's answer to the same question is the measure: it is what users get today. A call is *missing*
-where live calls and the candidate does not; it is *another* where both call but not the same tools
-the same number of times; it is *invalid* where the candidate calls a tool that was not offered or
-gives arguments that are no JSON object or do not fit the tool's JSON schema, unless live's call is
-invalid as well. Which valid arguments are better is for the judge to say, and so is whether a tool
-is called that live answers without.
+The faults are:
+
+- `missing`: live calls a tool, the candidate does not.
+- `another`: both call tools, but not the same ones the same number of times.
+- `invalid`: the candidate calls a tool that was not offered, or its arguments are not a JSON object
+  that satisfies the tool's schema, unless live's call is invalid as well.
+
+The judge decides which of two valid calls is better, and whether a call is right that live does not
+make.
 """
 
 from collections import Counter
@@ -21,9 +24,9 @@ Fault = Literal["missing", "another", "invalid"]
 
 
 class CallCheck(BaseModel):
-    """What is wrong with a candidate's calls.
+    """The check of a candidate's calls on one question.
 
-    `due`: live calls a tool, or the candidate is at fault.
+    `due` is true if live calls a tool or the candidate has a fault.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,7 +38,7 @@ class CallCheck(BaseModel):
 def check_calls(
     request: Mapping[str, Any], candidate: Sequence[ToolCall], live: Sequence[ToolCall]
 ) -> CallCheck | None:
-    """Measure the candidate's calls against live's; None where no tool could be called."""
+    """Check the candidate's calls against live's; None if no tool could be called."""
     tools = offered_tools(request)
     if not tools:
         return None
@@ -44,9 +47,9 @@ def check_calls(
 
 
 def offered_tools(request: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The schemas of the tools that a request lets a model call, by name.
+    """Return the schemas of the tools that a request offers, by name.
 
-    OpenAI's older `functions` count as well.
+    OpenAI's deprecated `functions` are included.
     """
     if request.get("tool_choice") == "none" or request.get("function_call") == "none":
         return {}
@@ -61,7 +64,7 @@ def offered_tools(request: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def invalid(tools: Mapping[str, Mapping[str, Any]], call: ToolCall) -> bool:
-    """Whether a call cannot be carried out: an unknown tool, or arguments that do not fit it."""
+    """Return whether a call names an unknown tool or has arguments that violate its schema."""
     if call.name not in tools:
         return True
     try:

@@ -1,9 +1,8 @@
-"""Calls of users' own functions (judges, harm metrics), which may hang.
+"""Call user-supplied functions (judges, harm metrics), which may hang.
 
-Each call has a daemon thread of its own, not one of asyncio's pool: there a thread that hangs would
-take one of the few that also verify adapters and close the engine and the database, and the
-interpreter would wait for it at its end. Nothing can end a thread from outside; a call that has
-taken too long is left behind, and the process ends without it.
+Each call has its own daemon thread. In asyncio's thread pool, a hanging call would occupy one of
+the few threads that also verify adapters and close the engine and the database, and the interpreter
+would wait for it on exit. A thread cannot be killed, so a call that takes too long is abandoned.
 """
 
 import asyncio
@@ -14,23 +13,23 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-LEFT_MAX = 64
-"""So many calls may hang at a time; with more, none is made until the server starts again."""
+ABANDONED_MAX = 64
+"""Abandoned calls that may hang at the same time; with more, no further call is made."""
 
-# Of the process, as its threads are.
-_left_behind: set[Future[object]] = set()
+# Global, because threads belong to the process.
+_abandoned: set[Future[object]] = set()
 
 
 class CallError(Exception):
-    """A call was given up, or not made. The message says why; it goes on from the caller's name."""
+    """A call was abandoned or not made. The message is a predicate of the function's name."""
 
 
 async def call(function: Callable[..., object], *arguments: object, seconds: float) -> object:
-    """Call a function, async or not; what it awaits runs in this loop, the rest in a thread.
+    """Call a function in a thread; await its result in this loop if it is awaitable.
 
     Raises:
-        CallError: It took longer than `seconds`, or too many calls hang already.
-        Exception: Whatever the function raised.
+        CallError: The call took longer than `seconds`, or too many calls hang already.
+        Exception: Any error of the function.
 
     """
     limit = asyncio.timeout(seconds)
@@ -45,17 +44,17 @@ async def call(function: Callable[..., object], *arguments: object, seconds: flo
 
 
 async def _in_thread(function: Callable[..., object], *arguments: object) -> object:
-    if len(_left_behind) >= LEFT_MAX:
-        raise CallError(f"is not called, as {LEFT_MAX} calls hang: mend it and start again")
+    if len(_abandoned) >= ABANDONED_MAX:
+        raise CallError(f"is not called, as {ABANDONED_MAX} calls hang: fix it, then restart")
     done: Future[object] = Future()
-    done.set_running_or_notify_cancel()  # whoever gives up waiting cancels nothing in the thread
+    done.set_running_or_notify_cancel()  # so that cancelling the waiter does not cancel it
     work = partial(contextvars.copy_context().run, function, *arguments)
     threading.Thread(target=_run, args=(done, work), name="user-call", daemon=True).start()
     try:
         return await asyncio.wrap_future(done)
     except asyncio.CancelledError:
-        _left_behind.add(done)
-        done.add_done_callback(_left_behind.discard)
+        _abandoned.add(done)
+        done.add_done_callback(_abandoned.discard)
         raise
 
 

@@ -1,10 +1,10 @@
-"""Trainers as subprocesses of this process.
+"""Run trainers as subprocesses of the server.
 
-Each leads a process group of its own, so that whatever it starts ends with it, and the terminal's
-Ctrl-C reaches the server alone. A trainer below this process dies with it, a launcher in between or
-not (it watches the job's `parent_pid`), and so does its group (`retrain.trainer.keeper`). What an
-earlier process left behind all the same is found by its pid file and killed before the job is
-started again.
+Each trainer leads its own process group, so that its children can be killed with it and Ctrl-C in
+the terminal only reaches the server. A trainer that descends from the server is killed when the
+server dies, even with a launcher in between (it watches the job's `parent_pid`), and so is its
+group (`retrain.trainer.keeper`). A trainer that survives nevertheless is found by its pid file and
+killed before the job is started again.
 """
 
 import asyncio
@@ -25,27 +25,28 @@ from retrain.trainer.events import Event, parse_event
 
 STDERR, PID = "trainer.log", "trainer.pid"
 LINE_MAX = 1 << 20
+"""Longest event line in bytes."""
 LOG_MAX = 1 << 18
-"""Bytes of standard error in one file; the part before it is kept too."""
+"""Bytes of standard error per log file; the current file and the one before are kept."""
 PIPES_SECONDS = 5.0
-"""So long the pipes of a trainer that has exited may stay open."""
+"""Seconds the pipes of an exited trainer may stay open before they are closed."""
 
 _log = structlog.get_logger()
 
 
 class SubprocessLauncher:
-    """Starts `command job.json`. Satisfies `retrain.ports.Launcher`."""
+    """Starts `command job.json`. Implements `retrain.ports.Launcher`."""
 
     def __init__(self, config: TrainerConfig) -> None:
         self._config = config
 
     @property
     def parent_pid(self) -> int | None:
-        """Our own pid, where the trainer is below us in the process tree."""
+        """The pid of this process, if the trainer is its descendant."""
         return os.getpid() if self._config.descendant else None
 
     async def launch(self, job_path: Path) -> "SubprocessTrainer":
-        """See `Launcher`; standard error is kept in `trainer.log` beside the job."""
+        """See `Launcher`. Standard error is written to `trainer.log` in the job's folder."""
         loop = asyncio.get_running_loop()
         try:
             transport, pipes = await loop.subprocess_exec(
@@ -67,13 +68,13 @@ class SubprocessLauncher:
         birth = f"{trainer.pid} {_started(trainer.pid)}"
         try:
             write_whole(job_path.with_name(PID), birth.encode())
-        except OSError:  # a full disk: what nobody could find again does not run
+        except OSError:  # a full disk: without a pid file the trainer could not be found again
             await trainer.terminate()
             raise
         return trainer
 
-    async def end_leftover(self, job_path: Path) -> None:
-        """See `Launcher`. A process of the same pid that started at another time is left alone."""
+    async def kill_leftover(self, job_path: Path) -> None:
+        """See `Launcher`. Spares a process with the same pid but another start time."""
         try:
             pid, started = job_path.with_name(PID).read_text("ascii").split()
         except (FileNotFoundError, ValueError):
@@ -85,9 +86,9 @@ class SubprocessLauncher:
 
 
 class _Pipes(SubprocessStreamProtocol):
-    """Also says when the process has exited, whoever still holds its pipes, and when they closed.
+    """Tells when the process has exited, and when its pipes are closed.
 
-    `Process.wait` is of no use for the first: it waits for the pipes too.
+    `asyncio.subprocess.Process.wait` also waits for the pipes, which children may keep open.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -107,7 +108,7 @@ class _Pipes(SubprocessStreamProtocol):
 
 
 class SubprocessTrainer:
-    """A running trainer. Satisfies `retrain.ports.TrainerProcess`."""
+    """A running trainer. Implements `retrain.ports.TrainerProcess`."""
 
     def __init__(
         self,
@@ -125,13 +126,13 @@ class SubprocessTrainer:
 
     @property
     def pid(self) -> int:
-        """The process that was started; it leads its group."""
+        """The pid of the process and of its group."""
         return self._transport.get_pid()
 
     async def events(self) -> AsyncIterator[Event]:
         """See `TrainerProcess`."""
         output = self._pipes.stdout
-        assert output is not None  # noqa: S101 - it was asked for
+        assert output is not None  # noqa: S101 - launched with PIPE
         async for line in output:
             try:
                 event = parse_event(line)
@@ -141,7 +142,7 @@ class SubprocessTrainer:
 
     async def wait(self) -> int:
         """See `TrainerProcess`."""
-        # Shielded: whoever is cancelled while waiting terminates the trainer, and waits again.
+        # Shielded: a caller that is cancelled here terminates the trainer and waits again.
         await asyncio.shield(asyncio.gather(self._ending, self._stderr))
         code = self._transport.get_returncode()
         assert code is not None  # noqa: S101 - it has exited
@@ -156,7 +157,7 @@ class SubprocessTrainer:
                     await self._pipes.exited.wait()
             except TimeoutError:
                 _log.warning("trainer_killed", pid=self.pid)
-        self._signal(signal.SIGKILL)  # also whatever it started and left, and its keeper
+        self._signal(signal.SIGKILL)  # also its remaining children and the keeper
         await self.wait()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -164,7 +165,7 @@ class SubprocessTrainer:
             os.killpg(self.pid, number)
 
     async def _close_after_exit(self) -> None:
-        """Kill what an exited trainer has left; who left its group cannot keep its pipes open."""
+        """Kill an exited trainer's group; close pipes that other processes keep open."""
         await self._pipes.exited.wait()
         self._signal(signal.SIGKILL)
         try:
@@ -175,9 +176,9 @@ class SubprocessTrainer:
             self._transport.close()
 
     async def _keep_stderr(self) -> None:
-        """Copy standard error into a file; a disk that takes none of it stops no trainer."""
+        """Copy standard error to a file; a full disk does not stop the trainer."""
         errors = self._pipes.stderr
-        assert errors is not None  # noqa: S101 - it was asked for
+        assert errors is not None  # noqa: S101 - launched with PIPE
         complete = True
         while chunk := await errors.read(1 << 14):
             try:
@@ -189,7 +190,7 @@ class SubprocessTrainer:
 
 
 def _append(path: Path, chunk: bytes) -> None:
-    """Add to a file, and start over when it is full."""
+    """Append to a file; rotate it when it is full."""
     if path.exists() and path.stat().st_size + len(chunk) > LOG_MAX:
         path.replace(path.with_suffix(".log.1"))
     with path.open("ab") as log:
@@ -197,14 +198,14 @@ def _append(path: Path, chunk: bytes) -> None:
 
 
 def trainer_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the trainer gets of our environment: not our settings, which may hold secrets."""
+    """Return the environment without the server's settings, which may contain secrets."""
     return {name: value for name, value in environment.items() if not name.startswith("PAWL_")}
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (Linux); None where it is not there.
+    """Return a process's start time in clock ticks since boot (Linux), or None if there is none.
 
-    With the pid it names a process for good: pids are used again, start times are not.
+    The pair of pid and start time identifies a process, since pids are reused.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")

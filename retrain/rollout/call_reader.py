@@ -1,8 +1,8 @@
-"""Finds the answers of a trial whose tool calls cannot be carried out, each once in a process.
+"""Find the answers of a trial with invalid tool calls. Each process checks an answer once.
 
-There is no second answer to measure a call against here, as the offline gate has: an event is a
-call of a tool that was not offered, or with arguments that do not fit the tool's schema. Live's
-answers are looked at alike, so that what is broken in both versions speaks against neither.
+Unlike the offline gate, there is no live answer to the same question. An event is a call of a tool
+that was not offered, or with arguments that violate the tool's schema. Answers of both arms are
+checked, so that faults that both versions have do not count against the canary.
 """
 
 import asyncio
@@ -17,12 +17,13 @@ from retrain.rollout.trial_evidence import User
 
 _PAGE = 500
 _LATE = timedelta(minutes=15)
-"""An answer is placed in the log by when it was asked for: one that took long comes in late."""
+"""How far back each read starts again. Answers are ordered by the time of their request, so one
+that took long appears behind the reader's position."""
 
 
 @dataclass(slots=True)
 class _Calls:
-    """Users and moments of broken calls so far, where to read on, and what was read lately."""
+    """Users and times of invalid calls so far, the read position, and recently read answers."""
 
     seen: list[tuple[User, datetime]] = field(default_factory=list)
     after: Place | None = None
@@ -35,14 +36,14 @@ class _Calls:
 
 
 class CallReader:
-    """Keeps, for each trial, which users got a tool call that cannot be carried out."""
+    """Collects, for each trial, the users who got an invalid tool call."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._calls: dict[str, _Calls] = defaultdict(_Calls)
 
     async def read(self, trial: str) -> list[tuple[User, datetime]]:
-        """Look at the new answers; users and moments of broken calls so far, oldest first."""
+        """Check new answers; return users and times of all invalid calls so far, oldest first."""
         calls = self._calls[trial]
         place = None if calls.after is None else (calls.after[0] - _LATE, "")
         while True:

@@ -1,8 +1,8 @@
-"""The life of a rollout: shadow, canary, watch. Which step comes next is a pure function.
+"""The state machine of a rollout: shadow, canary, promotion, watch. Pure.
 
-A rollout follows the route: what the route says is what happened, so a rollout that was interrupted
-between changing the route and noting it goes on from the route, and one whose version is no longer
-in the route has been ended by somebody else.
+The route is the source of truth. A rollout that was interrupted between changing the route and its
+own row continues from the route. If its version is no longer in the route, somebody else has ended
+it.
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,28 @@ from retrain.gates.online import OnlineVerdict
 
 
 class Phase(StrEnum):
-    """Where a rollout stands. The last four are its ends."""
+    """The phase of a rollout. The last four are final."""
 
     BEGUN = "begun"
-    """Noted; the route is still to be changed."""
+    """Recorded; the route has not been changed yet."""
     APPROVAL = "approval"
-    """A person has the last word before it begins."""
+    """Waiting for an administrator's approval before it starts."""
     SHADOW = "shadow"
+    """The version answers a share of requests, without users seeing it."""
     CANARY = "canary"
+    """The version answers a share of users."""
     PROMOTION = "promotion"
-    """Users have decided for it; a person has the last word."""
+    """The online gate has passed; waiting for an administrator's approval."""
     WATCH = "watch"
+    """The version is live, and a share of users stays on the previous one."""
     KEPT = "kept"
+    """The version stays live."""
     ROLLED_BACK = "rolled_back"
+    """The version was withdrawn automatically."""
     REFUSED = "refused"
-    """By a person."""
+    """An administrator refused the version."""
     ENDED = "ended"
-    """By somebody else: the route was changed by hand, or the base model is another."""
+    """The route was changed by hand, or the base model was replaced."""
 
 
 ENDS = frozenset({Phase.KEPT, Phase.ROLLED_BACK, Phase.REFUSED, Phase.ENDED})
@@ -52,7 +57,7 @@ Move = Literal[
     "refuse",
     "stay",
 ]
-"""What is done to the route; `begin` and `follow` only note what has happened."""
+"""A change of the route; `begin` and `follow` only record what has happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +67,12 @@ class NextMove:
     move: Move
     reason: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """Beside the verdict's: what it was decided on."""
+    """The numbers it is based on, in addition to the verdict's."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowFigures:
-    """What the shadow has answered."""
+    """Numbers of answered and failed shadow requests."""
 
     answered: int = 0
     failed: int = 0
@@ -77,7 +82,7 @@ STAY = NextMove("stay")
 
 
 def phase_by_route(phase: Phase, version: str, route: RouteView, trial: str) -> Phase:
-    """Where a rollout stands by the route, whatever was noted last."""
+    """Return the phase according to the route, given the phase that was recorded last."""
     if phase not in ENDS and route.live == version:
         return Phase.WATCH
     if phase not in ENDS and version not in route.versions:
@@ -92,7 +97,7 @@ def phase_by_route(phase: Phase, version: str, route: RouteView, trial: str) -> 
 
 
 def first_step(began: datetime, now: datetime, config: CanaryConfig) -> NextMove:
-    """How a rollout begins that needs no approval; one that cannot begin is given up."""
+    """Return the first move of a rollout without approval; give up if it cannot start in time."""
     if now - began >= timedelta(hours=config.shadow_hours):
         return NextMove("roll_back", f"It could not begin within {config.shadow_hours:g} h.")
     if config.shadow_answers:
@@ -103,19 +108,19 @@ def first_step(began: datetime, now: datetime, config: CanaryConfig) -> NextMove
 def after_shadow(
     figures: ShadowFigures, began: datetime, now: datetime, config: CanaryConfig
 ) -> NextMove:
-    """Whether the shadow has answered enough to meet users.
+    """Return whether the shadow stage continues, ends in a canary, or fails.
 
-    It ends as soon as more answers have failed than may among all that are asked for.
+    It fails as soon as there are more failures than are allowed among `shadow_answers`.
     """
     seen = figures.answered + figures.failed
     numbers = {"answered": figures.answered, "failed": figures.failed}
-    over = now - began >= timedelta(hours=config.shadow_hours)
-    asked = seen if over else max(seen, config.shadow_answers)
-    if figures.failed > config.shadow_failures * asked:
+    expired = now - began >= timedelta(hours=config.shadow_hours)
+    expected = seen if expired else max(seen, config.shadow_answers)
+    if figures.failed > config.shadow_failures * expected:
         return NextMove("roll_back", f"{figures.failed} of {seen} shadow answers failed.", numbers)
     if seen >= config.shadow_answers:
         return NextMove("canary", f"The shadow answered {seen} requests.", numbers)
-    if over:
+    if expired:
         reason = f"The shadow answered {seen} requests in {config.shadow_hours:g} h."
         return NextMove("canary", reason, numbers)
     return STAY
@@ -130,9 +135,16 @@ def after_canary(
     ask: bool,
     unread: bool = False,
 ) -> NextMove:
-    """What the online gate's verdict means at this stage; `served` are the canary's requests.
+    """Return the move that follows from the online gate's verdict on the canary.
 
-    `unread`: the harm metrics have not seen all answers yet, and nothing is promoted till then.
+    Args:
+        verdict: The online gate's.
+        served: Number of requests that the canary has served.
+        share: The canary's current share of users.
+        config: The rollout's settings.
+        ask: Whether an administrator must approve the promotion.
+        unread: Whether the harm metrics have not measured all answers; if so, nothing is promoted.
+
     """
     numbers = {"served": served}
     if verdict.outcome == "roll_back":
@@ -147,7 +159,7 @@ def after_canary(
 
 
 def while_awaited(verdict: OnlineVerdict) -> NextMove:
-    """Whether a canary that waits for a person's word goes on waiting."""
+    """Return whether a canary that waits for approval is rolled back."""
     return NextMove("roll_back", verdict.reason) if verdict.outcome == "roll_back" else STAY
 
 
@@ -159,7 +171,7 @@ def after_watch(
     now: datetime,
     config: CanaryConfig,
 ) -> NextMove:
-    """Whether what was promoted stays."""
+    """Return whether a promoted version is kept, rolled back or watched further."""
     if route.trial != watch_of(trial):
         return NextMove("keep", "Another rollout or an operator ended the watch.")
     if verdict.outcome == "roll_back":

@@ -1,4 +1,4 @@
-"""What a rollout's steps do to the route. Each may be done again after a crash."""
+"""How a rollout's moves change the route. Each move may be repeated after a crash."""
 
 from typing import TypedDict
 
@@ -18,10 +18,10 @@ class Who(TypedDict):
 
 
 class RolloutMoves:
-    """The moves of one version on its channel; each returns the phase that it leads to.
+    """The moves of one version on its channel; each returns the resulting phase.
 
-    They were decided on `route`: where it is another one by now, `StaleRouteError`. So of several
-    servers that decide at once, one moves.
+    A move raises `StaleRouteError` if the route is no longer `route`, on which the decision was
+    based, so that only one of several concurrent deciders succeeds.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RolloutMoves:
         self._config = config
 
     async def make(self, move: Move, who: Who) -> Phase:
-        """Change the route as the move says; raises what the registry raises."""
+        """Change the route according to the move. Raises the registry's errors."""
         moves = {
             "shadow": self._shadow,
             "canary": self._canary,
@@ -70,7 +70,7 @@ class RolloutMoves:
         return Phase.CANARY
 
     async def _ask(self, who: Who) -> Phase:
-        del who  # nothing changes until somebody says so
+        del who  # the route changes on approval only
         return Phase.PROMOTION
 
     async def _promote(self, who: Who) -> Phase:
@@ -79,7 +79,7 @@ class RolloutMoves:
         return Phase.WATCH if held else Phase.KEPT
 
     async def _keep(self, who: Who) -> Phase:
-        """End the watch; what another rollout has begun meanwhile is not this one's to end."""
+        """End the watch, unless another rollout has started a trial in the meantime."""
         if self._route.trial == watch_of(self._trial):
             await self._registry.end_trial(self._channel, epoch=self._epoch, **who)
         return Phase.KEPT
@@ -89,7 +89,7 @@ class RolloutMoves:
         return Phase.REFUSED
 
     async def _roll_back(self, who: Who) -> Phase:
-        """Put back what was there before, whatever the version has become meanwhile."""
+        """Restore the previous version, whichever stage the version has reached."""
         route = self._route
         if route.live == self._version:
             await self._registry.rollback(self._channel, epoch=self._epoch, **who)

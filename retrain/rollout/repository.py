@@ -1,4 +1,4 @@
-"""Rollouts and their events in the database."""
+"""Database access to rollouts and their events."""
 
 import secrets
 import time
@@ -25,8 +25,8 @@ class RolloutRepository:
     async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = allow_any) -> None:
         """Add a rollout with its first event.
 
-        Raises `RolloutUnderWayError` where the channel has an open one that is not a mere watch, or
-        the version was rolled out before, and what the guard raises.
+        Raises `RolloutUnderWayError` if the channel has an open rollout beyond a watch or the
+        version was rolled out before, and whatever the guard raises.
         """
         open_ones = select(Rollout.version).where(
             Rollout.channel == rollout.channel, col(Rollout.phase).in_(OPEN - {Phase.WATCH})
@@ -42,7 +42,7 @@ class RolloutRepository:
             session.add(event)
 
     async def get(self, version: str) -> Rollout:
-        """Raises `UnknownRolloutError`."""
+        """Return the version's rollout. Raises `UnknownRolloutError`."""
         async with self._database.read() as session:
             found = await session.get(Rollout, version)
         if found is None:
@@ -52,18 +52,18 @@ class RolloutRepository:
         return found
 
     async def find(self, version: str) -> Rollout | None:
-        """The version's rollout, if it has one."""
+        """Return the version's rollout, or None."""
         async with self._database.read() as session:
             return await session.get(Rollout, version)
 
     async def of_channel(self, channel: str) -> list[Rollout]:
-        """The channel's rollouts, the newest first."""
+        """Return the channel's rollouts, newest first."""
         query = select(Rollout).where(Rollout.channel == channel)
         async with self._database.read() as session:
             return list(await session.exec(query.order_by(col(Rollout.began_at).desc())))
 
     async def open(self, channel: str | None = None) -> list[Rollout]:
-        """Those that have not ended, the oldest first."""
+        """Return the rollouts that have not ended, oldest first."""
         query = select(Rollout).where(col(Rollout.phase).in_(OPEN))
         if channel is not None:
             query = query.where(Rollout.channel == channel)
@@ -71,13 +71,13 @@ class RolloutRepository:
             return list(await session.exec(query.order_by(col(Rollout.began_at))))
 
     async def events(self, version: str) -> Sequence[RolloutEvent]:
-        """What was decided about a version, first to last."""
+        """Return the decisions about a version, oldest first."""
         query = select(RolloutEvent).where(RolloutEvent.version == version)
         async with self._database.read() as session:
             return (await session.exec(query.order_by(col(RolloutEvent.id)))).all()
 
-    async def note(self, version: str, verdict: dict[str, Any]) -> None:
-        """Keep the online gate's last verdict."""
+    async def save_verdict(self, version: str, verdict: dict[str, Any]) -> None:
+        """Store the online gate's latest verdict."""
         query = update(Rollout).where(col(Rollout.version) == version).values(verdict=verdict)
         async with self._database.write() as session:
             await session.exec(query)
@@ -85,9 +85,9 @@ class RolloutRepository:
     async def move(
         self, before: Rollout, event: RolloutEvent, *, unmoved: bool, **values: Any
     ) -> bool:
-        """Change a rollout's columns, and keep the event that says why; whether it was done.
+        """Change a rollout's columns and store the event; return whether that was done.
 
-        With `unmoved` nothing is done where the row is no longer as `before` says.
+        With `unmoved`, nothing is done if the row's phase or stages differ from `before`.
         """
         async with self._database.write() as session:
             row = await session.get_one(Rollout, before.version, with_for_update=True)
@@ -99,6 +99,6 @@ class RolloutRepository:
         return True
 
     def event_id(self) -> str:
-        """Sorts events in the order in which they were made, also after a restart."""
+        """Return an id that sorts after all earlier ones, even after a restart."""
         self._last_id = max(self._last_id + 1, time.time_ns())
         return f"{self._last_id:016x}-{secrets.token_hex(4)}"

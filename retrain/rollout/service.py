@@ -1,7 +1,7 @@
-"""Rollouts: begun by a run, moved on by ticks, approved or ended by people.
+"""Rollouts: started by a run, advanced by ticks, approved or refused by administrators.
 
-Each tick reads what users have shown from the log and asks the online gate. Nothing is kept between
-ticks but the row: a restart loses nothing, and whoever ticks comes to the same decision.
+Each tick reads the evidence from the log and evaluates the online gate. The only state is the
+rollout's row, so a restart loses nothing, and every server comes to the same decision.
 """
 
 import asyncio
@@ -45,19 +45,20 @@ from retrain.rollout.trial_reader import TrialReader
 
 ACTOR = "rollout"
 _LONG = 1.0
+"""Seconds from which on reading a log counts as slow."""
 _REST = 20
-"""A log that takes over a second to read is left alone for so many times as long."""
+"""After a slow read, the log is not read for this many times its duration."""
 
 _log = structlog.get_logger()
 
 
 class RolloutService:
-    """Moves the rollouts of all channels on.
+    """Advances the rollouts of all channels.
 
-    A channel's turn is taken to decide and to change, never to read the log: a person who refuses a
-    version waits for no evidence, and for no other channel, whose move may wait for a server that
-    loads. A tick does take one channel after the other: what holds it up is bounded, and reading
-    several logs at a time would take from the requests.
+    Each channel has a lock, held while a decision is applied but not while the log is read. So an
+    administrator who refuses a version waits neither for the evidence nor for another channel,
+    whose move may wait for a server to load a version. A tick handles one channel after the other:
+    its duration is bounded, and reading several logs concurrently would slow down requests.
     """
 
     def __init__(
@@ -80,21 +81,21 @@ class RolloutService:
         self._shown: dict[str, dict[str, float]] = {}
 
     async def under_way(self, channel: str) -> str | None:
-        """The version that is being rolled out on the channel and not merely watched, if any."""
+        """Return the version that is being rolled out on the channel, not only watched, or None."""
         open_ones = await self.rows.open(channel)
         return next((one.version for one in open_ones if one.phase != Phase.WATCH), None)
 
     async def has(self, version: str) -> bool:
-        """Whether the version's rollout has begun, or has even ended."""
+        """Return whether the version has a rollout, open or ended."""
         return await self.rows.find(version) is not None
 
     async def begin(
         self, version: str, channel: str, run: str | None, reason: str, guard: Guard = allow_any
     ) -> None:
-        """Start a version on its way; a second call for the same one changes nothing.
+        """Start the rollout of a version; does nothing if it has one already.
 
-        What keeps it from beginning is tried again at the next tick. Raises
-        `RolloutUnderWayError` where the channel has another one, and what the guard raises.
+        If the first move fails, the next tick retries it. Raises `RolloutUnderWayError` if the
+        channel has another rollout, and whatever the guard raises.
         """
         now, config = self._clock(), self._config
         asked = config.approval == "manual" and config.rollout == "direct"
@@ -120,10 +121,10 @@ class RolloutService:
         await self._move_on_safely(rollout)
 
     async def tick(self) -> None:
-        """Move every open rollout on; one that cannot be is tried again at the next tick."""
+        """Advance every open rollout. Failures are logged and retried at the next tick."""
         try:
             open_ones = await self.rows.open()
-        except SQLAlchemyError as error:  # the database is away: the next tick looks again
+        except SQLAlchemyError as error:  # the database is unreachable: retry at the next tick
             _log.warning("rollouts_interrupted", error=type(error).__name__)
             return
         before, self._shown = self._shown, {}
@@ -136,7 +137,7 @@ class RolloutService:
             self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
 
     async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
-        """Say yes where a person has the last word. Raises `NotAwaitedError`."""
+        """Promote a version that waits for approval. Raises `NotAwaitedError` if it does not."""
         async with self._turns[(await self.rows.get(version)).channel]:
             rollout, route = await self._followed(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
@@ -145,7 +146,10 @@ class RolloutService:
         return await self.rows.get(version)
 
     async def refuse(self, version: str, *, actor: str, reason: str) -> Rollout:
-        """End an open rollout: its version goes, and what was live before answers everybody."""
+        """End an open rollout: withdraw its version and restore the previous one for all users.
+
+        Raises `NotAwaitedError` if it has ended.
+        """
         async with self._turns[(await self.rows.get(version)).channel]:
             rollout, route = await self._followed(version)
             if Phase(rollout.phase) not in OPEN:
@@ -170,17 +174,17 @@ class RolloutService:
         async with turn:
             current, route_now = await self._followed(version)
             if (current.phase, route_now.epoch) != (rollout.phase, route.epoch):
-                return  # somebody was faster: the next tick looks again
+                return  # changed in the meantime: decide again at the next tick
             if step.move != "stay":
                 await self._do(current, route_now, step, verdict, ACTOR)
             else:
-                await self._note(current, verdict)
+                await self._save_verdict(current, verdict)
 
     @contextmanager
     def _spared(self, version: str) -> Iterator[None]:
-        """Leave a version's log alone for a while if reading it takes long.
+        """Pause reading a version's log after a slow read.
 
-        Only the reading counts: a move may wait for a load, and must be looked at after it.
+        Only the reading is timed: a move may wait for a load, and must be followed up soon.
         """
         began = monotonic()
         try:
@@ -189,17 +193,17 @@ class RolloutService:
             now = monotonic()
             self._rests[version] = now + _REST * (now - began) if now - began > _LONG else 0.0
 
-    async def _note(self, rollout: Rollout, verdict: OnlineVerdict | None) -> None:
-        """Keep the verdict, if it is another one."""
+    async def _save_verdict(self, rollout: Rollout, verdict: OnlineVerdict | None) -> None:
+        """Store the verdict if it has changed."""
         numbers = None if verdict is None else verdict.model_dump(mode="json")
         if numbers not in (None, rollout.verdict):
-            await self.rows.note(rollout.version, numbers)
+            await self.rows.save_verdict(rollout.version, numbers)
 
     async def _followed(self, version: str) -> tuple[Rollout, RouteView]:
-        """The row, once it says what the route says has happened since.
+        """Return the row, updated to the phase that follows from the route, and the route.
 
-        The route is changed before the row, so it is read after it, and from the database: another
-        server may have changed both.
+        Moves change the route before the row, so the route is read after the row. It is read from
+        the database, since another server may have changed it.
         """
         rollout = await self.rows.get(version)
         route = await self._registry.route_now(rollout.channel)
@@ -217,7 +221,7 @@ class RolloutService:
     async def _next(
         self, rollout: Rollout, route: RouteView
     ) -> tuple[NextMove, OnlineVerdict | None]:
-        """What to do by what users have shown."""
+        """Return the next move, and the online gate's verdict if there is one in this phase."""
         config, now = CanaryConfig.model_validate(rollout.settings), self._clock()
         match Phase(rollout.phase):
             case Phase.BEGUN:
@@ -260,7 +264,7 @@ class RolloutService:
         watch: bool,
         awaited: bool = False,
     ) -> tuple[OnlineVerdict, bool]:
-        """What users have shown, and whether answers are left that no harm metric has seen."""
+        """Return the verdict, and whether there are answers not measured by the harm metrics."""
         trial = watch_of(rollout.trial) if watch else rollout.trial
         log = await self._reader.read(rollout, trial, config)
         stages = shares(rollout, {Phase.WATCH} if watch else ON_TRIAL)
@@ -280,9 +284,10 @@ class RolloutService:
         verdict: OnlineVerdict | None,
         actor: str,
     ) -> None:
-        """Change the route, then note it with the numbers it was decided on.
+        """Change the route, then store the new phase with the numbers it is based on.
 
-        Of several servers one changes the route; what changes none of it is noted by the first.
+        Of several servers only one changes the route. A move that does not change it is stored by
+        the first server.
         """
         config = CanaryConfig.model_validate(rollout.settings)
         moves = RolloutMoves(self._registry, rollout, config, route)
@@ -303,7 +308,7 @@ class RolloutService:
         unmoved: bool,
         **more: Any,
     ) -> None:
-        """Note a phase or share that has begun, with its event; `unmoved`: unless another did."""
+        """Store a new phase or share with its event; with `unmoved`, unless the row has changed."""
         now = self._clock()
         values: dict[str, Any] = {
             **more,

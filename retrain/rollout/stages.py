@@ -1,4 +1,4 @@
-"""What a rollout's row tells of its stages, and a verdict of its evidence. Pure."""
+"""The stages recorded in a rollout's row, and the evidence of a verdict by name. Pure."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -11,16 +11,16 @@ from retrain.rollout.decisions import Phase
 from retrain.rollout.trial_evidence import Stage
 
 ON_TRIAL = frozenset({Phase.CANARY, Phase.PROMOTION})
-"""A canary goes on while somebody is asked about it."""
+"""Phases in which the canary serves users; it continues to while it waits for approval."""
 
 
 def stage(phase: Phase, at: datetime, route: RouteView) -> dict[str, Any]:
-    """A row of `Rollout.stages`: the phase that begins, with the share that the route gives it."""
+    """Return an entry of `Rollout.stages` for a phase that starts at `at`."""
     return {"phase": phase.value, "at": at.isoformat(), "share": share_of(phase, route)}
 
 
 def share_of(phase: Phase, route: RouteView) -> float:
-    """The newer version's share in a phase."""
+    """Return the newer version's share in a phase, 0 to 1."""
     return {
         Phase.SHADOW: route.shadow_share,
         Phase.CANARY: route.canary_share,
@@ -30,18 +30,18 @@ def share_of(phase: Phase, route: RouteView) -> float:
 
 
 def share_moved(rollout: Rollout, phase: Phase, route: RouteView) -> bool:
-    """Whether the route gives the canary another share than was noted."""
+    """Return whether the canary's share in the route differs from the recorded one."""
     return phase in ON_TRIAL and share_of(phase, route) != rollout.stages[-1]["share"]
 
 
 def began(rollout: Rollout, phase: Phase) -> datetime:
-    """When the phase began."""
+    """Return when the phase began."""
     found = [one for one in rollout.stages if one["phase"] == phase.value]
     return datetime.fromisoformat(found[0]["at"]) if found else rollout.began_at
 
 
 def shares(rollout: Rollout, phases: Collection[Phase]) -> list[Stage]:
-    """The newer version's share over the phases: a stage for each change of it."""
+    """Return a stage for each change of the newer version's share in these phases."""
     found: list[Stage] = []
     for one in rollout.stages:
         if one["phase"] in phases and (not found or found[-1].share != one["share"]):
@@ -50,7 +50,7 @@ def shares(rollout: Rollout, phases: Collection[Phase]) -> list[Stage]:
 
 
 def evidence_by_claim(verdict: OnlineVerdict | None) -> dict[str, float]:
-    """The E values of a verdict."""
+    """Return the E-values of a verdict by name."""
     if verdict is None:
         return {}
     votes = {

@@ -1,9 +1,9 @@
-"""From what the log holds of a trial to the online gate's evidence. Pure.
+"""Convert a trial's log to the online gate's evidence. Pure.
 
-A user belongs to the arm and the share of the first request in the trial, whatever came later. When
-the share changes, users who were there before speak no more: what some of them met has changed. Who
-came while the change was being noted, under one share by the request and another by the stage, does
-not count at all.
+A user's arm and share are those of the first request in the trial. When the share changes, users
+who were seen before no longer contribute, because some of them have switched arms. Users whose
+first request has another share than the recorded stage, because the change was being recorded at
+that time, are ignored.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,7 +21,7 @@ User = tuple[str, str]
 
 DAY = timedelta(days=1)
 NEWER_ROLES = {True: "live", False: "canary"}
-"""The newer version's role, by whether the trial is a watch."""
+"""The newer version's role in a watch (True) and in a canary (False)."""
 
 _RATING_LEAST, _RATING_MOST = 1, 5
 _LEAST_RATE, _MOST_RATE = 0.02, 0.98
@@ -29,7 +29,7 @@ _LEAST_RATE, _MOST_RATE = 0.02, 0.98
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """From `at` on the newer version answered `share` of the users."""
+    """From `at` on, the newer version answered the share `share` of users."""
 
     at: datetime
     share: float
@@ -37,11 +37,18 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class TrialLog:
-    """What the log holds of a trial; `events` are users and moments by name, oldest first.
+    """The log of a trial.
 
-    `votes_before` and `paces_before` are live's, of the week and of the day before. `comparisons`
-    are those of the trial's two versions, of which `newer` is the one on trial. `unread`: there are
-    answers that no harm metric has seen yet.
+    Attributes:
+        exposures: The trial's answers.
+        votes: The trial's votes.
+        events: Users and times of rare events by name, oldest first.
+        votes_before: Live's votes in the week before the rollout.
+        paces_before: Live's latencies and lengths on the day before the rollout.
+        comparisons: Blind comparisons of the trial's two versions.
+        newer: The version on trial.
+        unread: Whether there are answers that the harm metrics have not measured.
+
     """
 
     exposures: Sequence[Exposure]
@@ -57,7 +64,7 @@ class TrialLog:
 def trial_evidence(
     log: TrialLog, stages: Sequence[Stage], now: datetime, *, watch: bool
 ) -> CanaryEvidence:
-    """The evidence at `now`; `stages` in order, the first from the trial's begin."""
+    """Return the evidence at `now`. `stages` are in order; the first starts with the trial."""
     users = _Users(log.exposures, stages, watch=watch)
     return CanaryEvidence(
         first=_sorted(_first_votes(users, log.votes)),
@@ -71,7 +78,7 @@ def trial_evidence(
 
 
 def vote_value(value: Any) -> float | None:
-    """A thumb or another yes or no, or a rating of one to five, between 0 and 1; None: neither."""
+    """Return a boolean, or a rating from 1 to 5, as a number from 0 to 1; None for others."""
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, int) and _RATING_LEAST <= value <= _RATING_MOST:
@@ -80,14 +87,14 @@ def vote_value(value: Any) -> float | None:
 
 
 class _Arm(NamedTuple):
-    """Where a user stands: which version, and in which stage first seen."""
+    """A user's arm, and the index of the stage in which the user was first seen."""
 
     newer: bool
     stage: int
 
 
 class _Users:
-    """Which arm each user belongs to, and until when the user's words count."""
+    """The arm and stage of each user."""
 
     def __init__(
         self, exposures: Iterable[Exposure], stages: Sequence[Stage], *, watch: bool
@@ -99,7 +106,7 @@ class _Users:
         self._arms = {one.user: arm for one in exposures if (arm := self._arm(one)) is not None}
 
     def unit(self, user: User, at: datetime, vote: float) -> Timed | None:
-        """A user's unit, complete at `at`; None where it does not count."""
+        """Return a user's unit, completed at `at`; None if it does not count."""
         arm = self._arms.get(user)
         if arm is None or self._stage(at) != arm.stage:
             return None
@@ -113,42 +120,42 @@ class _Users:
         return _Arm(exposure.role == self._newer, stage)
 
     def _stage(self, at: datetime) -> int:
-        """Which stage it was; -1 before the first."""
+        """Return the index of the stage at a time; -1 before the first."""
         return bisect_right(self._begins, at) - 1
 
 
 def _first_votes(users: _Users, votes: Iterable[Vote]) -> Iterable[Timed]:
-    heard: set[User] = set()
+    counted: set[User] = set()
     for vote in votes:
         value = vote_value(vote.value)
-        if value is None or vote.user in heard:
+        if value is None or vote.user in counted:
             continue
-        heard.add(vote.user)
+        counted.add(vote.user)
         unit = users.unit(vote.user, vote.at, value)
         if unit is not None:
             yield unit
 
 
 def _day_votes(users: _Users, votes: Iterable[Vote], now: datetime) -> Iterable[Timed]:
-    """The mean of each user's votes in the 24 hours after the first, once they are over."""
+    """Yield the mean of each user's votes in the 24 hours after the first, when they are over."""
     closes: dict[User, datetime] = {}
     values: dict[User, list[float]] = {}
     for vote in votes:
         value = vote_value(vote.value)
         if value is not None and vote.at < closes.setdefault(vote.user, vote.at + DAY):
             values.setdefault(vote.user, []).append(value)
-    for user, said in values.items():
-        unit = users.unit(user, closes[user], sum(said) / len(said))
+    for user, cast in values.items():
+        unit = users.unit(user, closes[user], sum(cast) / len(cast))
         if unit is not None and closes[user] <= now:
             yield unit
 
 
 def _compared(log: TrialLog, began: datetime) -> Iterable[Compared]:
-    """Each user's first decided comparison since the trial began: the user is the unit."""
-    heard: set[User] = set()
+    """Yield each user's first decided comparison since the trial began."""
+    counted: set[User] = set()
     for one in log.comparisons:
-        if one.at >= began and one.user not in heard:
-            heard.add(one.user)
+        if one.at >= began and one.user not in counted:
+            counted.add(one.user)
             yield Compared((one.at - began).total_seconds(), one.version == log.newer)
 
 
@@ -163,7 +170,10 @@ def _first_events(users: _Users, seen: Iterable[tuple[User, datetime]]) -> list[
 def _ranks(
     users: _Users, exposures: Iterable[Exposure], before: Sequence[Pace]
 ) -> dict[str, list[Timed]]:
-    """Each user's first answer among live's of the day before: 1 is slower, or longer, than all."""
+    """Return the rank of each user's first answer among live's of the day before.
+
+    Rank 1 means slower, or longer, than all of them; 0 the opposite.
+    """
     waits = sorted(one.first_token_seconds for one in before if one.first_token_seconds is not None)
     lengths = sorted(float(one.completion_tokens) for one in before)
     ranks: dict[str, list[Timed]] = {"first token": [], "length": []}
@@ -181,12 +191,12 @@ def _ranks(
 
 
 def _rank(value: float, known: Sequence[float]) -> float:
-    """The share of `known` that lies below, equal values counted half."""
+    """Return the share of `known` below `value`; equal values count half."""
     return (bisect_left(known, value) + bisect_right(known, value)) / (2 * len(known))
 
 
 def _rate(votes: Iterable[Vote]) -> float:
-    """Live's mean vote of the week before; one half where nobody voted."""
+    """Return live's mean vote in the week before; 0.5 without votes."""
     values = [value for vote in votes if (value := vote_value(vote.value)) is not None]
     mean = sum(values) / len(values) if values else 0.5
     return min(max(mean, _LEAST_RATE), _MOST_RATE)

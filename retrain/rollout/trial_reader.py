@@ -1,4 +1,4 @@
-"""Reads a trial from the log, harm metrics included."""
+"""Read the log of a trial, and measure its answers with the harm metrics."""
 
 from datetime import timedelta
 from functools import cached_property
@@ -28,7 +28,7 @@ _WEEK, _DAY = timedelta(days=7), timedelta(days=1)
 
 
 class TrialReader:
-    """Gives the log of a trial; each answer is put before the harm metrics once in a process."""
+    """Reads the log of a trial; each answer is measured once per process."""
 
     def __init__(self, database: Database, config: RetrainConfig) -> None:
         self._database = database
@@ -38,12 +38,12 @@ class TrialReader:
 
     @cached_property
     def _harms(self) -> HarmReader:
-        """Made at the first trial: only then must the metrics be there. Raises `JudgeError`."""
+        """Created at the first trial, since metrics are only needed then. Raises `JudgeError`."""
         metrics = {name: load_harm_metric(spec) for name, spec in self._specs.items()}
         return HarmReader(self._database, metrics)
 
     async def read(self, rollout: Rollout, trial: str, config: CanaryConfig) -> TrialLog:
-        """What the log holds of `trial`, with live's of the time before the rollout."""
+        """Return the log of `trial`, with that of live before the rollout."""
         failed = [(one.user, one.at) for one in await failures(self._database, trial)]
         votes_before, paces_before = await self._time_before(rollout, config)
         unread = not await self._harms.read(trial)
@@ -68,7 +68,7 @@ class TrialReader:
     async def _time_before(
         self, rollout: Rollout, config: CanaryConfig
     ) -> tuple[list[Vote], list[Pace]]:
-        """Live's votes of the week and paces of the day before: what was, and changes no more."""
+        """Return live's votes of the week and paces of the day before; cached, as they are past."""
         if rollout.version not in self._before:
             part = (rollout.channel, rollout.previous)
             end, database = rollout.began_at, self._database

@@ -46,7 +46,7 @@ async def train_adapter(context: RunContext) -> None:
     Raises `TooFewFitError` where too few pairs fit, else `TrainingError` with the trainer's reason.
     """
     # First of all: a trainer that was left behind may finish while we look.
-    await context.world.launcher.end_leftover(context.folder / JOB)
+    await context.world.launcher.kill_leftover(context.folder / JOB)
     if not (context.folder / ADAPTER).is_dir():
         await _train(context)
     await context.note(**training_figures(list(_kept_events(context.folder))))

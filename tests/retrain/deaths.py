@@ -100,7 +100,7 @@ class OwnTrainer:
         self._saved = Saved(folder=str(output), sha256="0" * 64, seconds=1.5)
         return self
 
-    async def end_leftover(self, job_path: Path) -> None:
+    async def kill_leftover(self, job_path: Path) -> None:
         """There is none."""
 
     async def events(self) -> AsyncIterator[Event]:

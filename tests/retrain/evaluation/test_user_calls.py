@@ -72,11 +72,11 @@ async def test_calls_that_hang_take_no_thread_of_the_loops_pool(hung: threading.
 async def test_only_so_many_calls_may_hang(
     hung: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(user_calls, "_left_behind", set())
-    monkeypatch.setattr(user_calls, "LEFT_MAX", 1)
+    monkeypatch.setattr(user_calls, "_abandoned", set())
+    monkeypatch.setattr(user_calls, "ABANDONED_MAX", 1)
     with pytest.raises(CallError, match="took longer"):
         await call(hung.wait, seconds=0.001)
-    with pytest.raises(CallError, match="mend it"):
+    with pytest.raises(CallError, match="fix it"):
         await call(len, "four", seconds=LONG)
 
 

@@ -116,20 +116,20 @@ async def test_terminating_twice_is_fine(job: Path) -> None:
 
 async def test_a_leftover_of_an_earlier_process_is_ended(job: Path) -> None:
     process = await launcher("hangs").launch(job)
-    await launcher("good").end_leftover(job)
+    await launcher("good").kill_leftover(job)
     assert await process.wait() == -9
 
 
 async def test_another_process_of_the_same_pid_is_left_alone(job: Path) -> None:
     process = await launcher("hangs").launch(job)
     job.with_name("trainer.pid").write_text(f"{process.pid} 1")
-    await launcher("good").end_leftover(job)
+    await launcher("good").kill_leftover(job)
     assert _runs(process.pid)
     await process.terminate()
 
 
 async def test_without_a_pid_file_there_is_no_leftover(job: Path) -> None:
-    await launcher("good").end_leftover(job)
+    await launcher("good").kill_leftover(job)
 
 
 async def test_a_command_that_is_not_there_says_so(job: Path) -> None:
