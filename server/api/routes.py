@@ -86,6 +86,8 @@ class PawlRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler, to which the body is one more dependency: the last one."""
+        # FastAPI has no hook for reading a body: `Dependant` and `get_dependant` are not in its
+        # reference, and tests/server/api/test_description.py notices if they change.
         answering = copy(self)
         answering.body_field = None
         answering.dependant = replace(

@@ -1,5 +1,6 @@
 """What the API answers is what its own description says of it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,33 @@ from tests.server.running_app import LOOPBACK, RunningApp, chat_body, client_of
 pytestmark = pytest.mark.anyio
 
 
+ROWS_FAIL_ALONE = "/v1/interactions/batch"
+"""Takes rows that are not as described, and refuses each by itself."""
+
+
+def wrong(document: dict[str, Any], described: Any, value: Any) -> list[str]:
+    """What is wrong with `value` by the JSON schema of a described body."""
+    schema = described["content"]["application/json"]["schema"]
+    whole = {**schema, "components": document["components"]}
+    validator = Draft202012Validator(whole, format_checker=FormatChecker())
+    return [error.message for error in validator.iter_errors(value)]
+
+
 def complaints(running: RunningApp, path: str, answer: httpx.Response) -> list[str]:
-    """What is wrong with `answer` by the description of the operation on `path`."""
+    """What is wrong with `answer` by the description of the operation on `path`.
+
+    Where it is a success, what was sent has to be as described, too.
+    """
     document = running.app.openapi()
     operation = document["paths"][path][answer.request.method.lower()]
     told = operation["responses"].get(str(answer.status_code))
     if told is None:
         return [f"{answer.status_code} is not described"]
-    schema = told["content"]["application/json"]["schema"]
-    whole = {**schema, "components": document["components"]}
-    validator = Draft202012Validator(whole, format_checker=FormatChecker())
-    return [error.message for error in validator.iter_errors(answer.json())]
+    found = wrong(document, told, answer.json())
+    sent = answer.request.content
+    if sent and answer.is_success and path != ROWS_FAIL_ALONE:
+        found += wrong(document, operation["requestBody"], json.loads(sent))
+    return found
 
 
 async def ask(
