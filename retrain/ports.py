@@ -1,4 +1,4 @@
-"""What the weekly run asks of the rest of the house; `server` provides it."""
+"""Interfaces that the weekly run needs from other packages; `server` provides them."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from feedback.answer_parts import AnswerParts, ToolCall
 from retrain.trainer.events import Event
 
 Clock = Callable[[], datetime]
-"""Gives the time now, aware, in UTC."""
+"""Returns the current time, timezone-aware, in UTC."""
 
 
 class ChatError(Exception):
-    """A request of ours was not answered. The message names the cause, never anybody's text."""
+    """A chat request failed. The message names the cause and contains no user text."""
 
 
 class ChatUnavailableError(ChatError):
-    """The chat endpoint could not be reached, was busy, or broke off: asking again may help."""
+    """The chat endpoint was unreachable, overloaded or broke off; a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One whole answer to one request.
+    """One complete answer to one request.
 
-    `finish_reason` is OpenAI's (`stop`, `length`, `tool_calls`); `completion_tokens` counts the
-    sampled tokens. `text` is empty where the answer only calls tools, or refuses.
+    `finish_reason` is OpenAI's (`stop`, `length`, `tool_calls`); `completion_tokens` is the number
+    of sampled tokens. `text` is empty if the answer only calls tools or refuses.
     """
 
     text: str
@@ -41,23 +41,23 @@ class Answer:
 
     @property
     def parts(self) -> AnswerParts:
-        """What the answer says and calls."""
+        """The answer's text, calls and refusal."""
         return AnswerParts(self.text, self.calls, self.refusal)
 
 
 class Chat(Protocol):
-    """The chat endpoint, as the weekly run's own marked traffic reaches it (mode `evaluation`)."""
+    """The chat endpoint for the evaluation's requests, which are logged with mode `evaluation`."""
 
     async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
-        """Let a pinned version answer one request.
+        """Return a given version's answer to one request.
 
         Args:
             model: An explicit version, such as `pawl@2026-w47-3f9c1a` or `pawl@base`.
-            request: The body of a chat completion, without `model` and not streamed.
+            request: The body of a chat completion, without `model` and without streaming.
 
         Raises:
-            ChatUnavailableError: The endpoint did not answer; the caller may try again.
-            ChatError: The endpoint refused the request; trying again is no use.
+            ChatUnavailableError: The endpoint did not answer; the caller may retry.
+            ChatError: The endpoint refused the request; a retry would fail as well.
 
         """
         ...
@@ -67,75 +67,75 @@ class TrainerProcess(Protocol):
     """A trainer that was started."""
 
     def events(self) -> AsyncIterator[Event]:
-        """What it says, until it closes its output. Anything that is no event is passed over."""
+        """Yield its events until it closes its output. Lines that are not events are skipped."""
         ...
 
     async def wait(self) -> int:
-        """Its exit code, negative where a signal ended it."""
+        """Wait for its end; return its exit code, negative if a signal ended it."""
         ...
 
     async def terminate(self) -> None:
-        """Tell it to stop, wait, and kill what is left. Safe to call on one that has ended."""
+        """Ask it to stop, wait, then kill it. Does nothing if it has ended."""
         ...
 
 
 class Launcher(Protocol):
-    """Starts trainers: as a subprocess here, elsewhere as a job on a cluster."""
+    """Starts trainers, for instance as subprocesses or as jobs on a cluster."""
 
     @property
     def parent_pid(self) -> int | None:
-        """The process that the trainer must die with; None where it is not below that."""
+        """The process with which the trainer must die; None if it is not a descendant of it."""
         ...
 
     async def launch(self, job_path: Path) -> TrainerProcess:
-        """Start the trainer on a job file; its standard error goes into the job's folder.
+        """Start the trainer on a job file; its standard error is stored in the job's folder.
 
-        Raises `TrainingError` where it cannot be started.
+        Raises `TrainingError` if it cannot be started.
         """
         ...
 
     async def kill_leftover(self, job_path: Path) -> None:
-        """Kill the trainer that an earlier process of ours left behind on this job, if it runs."""
+        """Kill the trainer of this job that an earlier server process started, if it still runs."""
         ...
 
 
 class SwapResult(Protocol):
-    """What a promotion returns (`adapters.service.Swap`)."""
+    """The result of a promotion (`adapters.service.Swap`)."""
 
     @property
     def seconds(self) -> float:
-        """From the start of the load to the active route."""
+        """Seconds from the start of the load to the active route."""
         ...
 
 
 class AdapterRegistry(Protocol):
-    """The registry as the weekly run needs it (`adapters.service.Registry`).
+    """The part of the adapter registry that runs and rollouts use (`adapters.service.Registry`).
 
-    A guard is asked in the transaction that makes the change; what it raises is raised. A change
-    with an `epoch` is made only while the route has that one, else `StaleRouteError`.
+    A guard is called in the transaction of the change; its errors are raised. A change with an
+    `epoch` is made only if the route has that epoch, else `StaleRouteError` is raised.
     """
 
     def routes(self) -> Mapping[str, RouteView]:
-        """Who answers, by channel."""
+        """Return the cached routes by channel."""
         ...
 
     async def route_now(self, channel: str) -> RouteView:
-        """Who answers, as the database has it: another server may have changed it just now."""
+        """Read the route from the database, since another server may have changed it."""
         ...
 
     async def versions(self, channel: str) -> Sequence[Version]:
-        """The channel's versions in any state."""
+        """Return the channel's versions in any state."""
         ...
 
     async def lineage(self, version: str) -> list[str]:
-        """The version and all its ancestors, `base` left out."""
+        """Return the version and all its ancestors, without `base`."""
         ...
 
     async def version(self, version: str) -> Version:
-        """One version."""
+        """Return one version."""
         ...
 
-    async def add(  # noqa: PLR0913  (what is said of an adapter that comes in)
+    async def add(  # noqa: PLR0913  (all attributes of a new version)
         self,
         folder: Path,
         *,
@@ -147,11 +147,11 @@ class AdapterRegistry(Protocol):
         figures: dict[str, Any],
         guard: Guard = ...,
     ) -> Version:
-        """Vet and publish an adapter; registers it as a candidate."""
+        """Vet and store an adapter; register it as a candidate."""
         ...
 
     async def load(self, version: str) -> None:
-        """Make it answerable by name."""
+        """Load a version into the engine, so that it can be requested by name."""
         ...
 
     async def promote(
@@ -164,25 +164,25 @@ class AdapterRegistry(Protocol):
         epoch: int | None = None,
         guard: Guard = ...,
     ) -> SwapResult:
-        """Make it live; so many of the users stay on the version before."""
+        """Make a version live; `holdback_share` of users stay on the previous one."""
         ...
 
     async def set_shadow(
         self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
-        """Have it answer so many of its channel's requests unseen."""
+        """Have a version answer a share of its channel's requests, without users seeing it."""
         ...
 
     async def set_canary(
         self, version: str, share: float, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
-        """Have it answer so many of its channel's users."""
+        """Have a version answer a share of its channel's users."""
         ...
 
     async def end_trial(
         self, channel: str, *, actor: str, reason: str, epoch: int | None = None
     ) -> RouteView:
-        """Let live answer everybody again."""
+        """Have live answer all users again."""
         ...
 
     async def rollback(
@@ -192,21 +192,21 @@ class AdapterRegistry(Protocol):
         ...
 
     async def reject(self, version: str, *, actor: str, reason: str, guard: Guard = ...) -> object:
-        """Refuse a candidate and unload it."""
+        """Reject a candidate and unload it."""
         ...
 
     async def set_figures(
         self, version: str, figures: dict[str, Any], *, guard: Guard = ...
     ) -> object:
-        """What a list of versions shows."""
+        """Store figures that lists of versions show."""
         ...
 
 
 class RunObserver:
-    """Told what runs do, for metrics. No label of it ever names a user."""
+    """Callbacks for metrics, which do nothing by default. No label may name a user."""
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
-        """A run began a step (state `running`) or ended."""
+        """A run started a step (state `running`) or ended."""
 
     def run_pairs(
         self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
@@ -214,13 +214,13 @@ class RunObserver:
         """A snapshot was frozen."""
 
     def gate_decided(self, channel: str, outcome: str) -> None:
-        """The gate said `promote` or `reject`."""
+        """The offline gate decided `promote` or `reject`."""
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
-        """A run ended as it should: promoted, rolling out, rejected or skipped."""
+        """A run ended without failure: promoted, rolling out, rejected or skipped."""
 
     def rollout_moved(self, channel: str, phase: str) -> None:
-        """A rollout came to a phase (`retrain.rollout.decisions.Phase`)."""
+        """A rollout entered a phase (`retrain.rollout.decisions.Phase`)."""
 
     def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
-        """What users have shown in the trial under way, by name; empty where there is none."""
+        """E-values of the current trial by name; empty if there is none."""

@@ -1,8 +1,7 @@
-"""What would make a run useless, found before it costs anything.
+"""Preflight checks: find problems that would make a run useless, before it starts.
 
-`find_problems` is asked by the start of a server, by `pawl doctor`, by a dry run, and by every run
-before it takes its snapshot and before it trains. Each check is one function; a new one goes into
-`CHECKS`.
+`find_problems` is called when a server starts, by `pawl doctor`, by a dry run, and by every run
+before its snapshot and before its training. Each check is a function in `CHECKS`.
 """
 
 import shutil
@@ -18,10 +17,10 @@ from retrain.evaluation.judges import JudgeError, find_judge
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason why no run can train or promote anything.
+    """A reason why no run can train or promote anything.
 
-    `setting` is the setting to change, by its dotted name; `text` says what is wrong and what to
-    do. With `refuses_start` no server starts with such settings; otherwise it serves, and says so.
+    `setting` is the dotted name of the setting to change; `text` says what is wrong and what to do.
+    With `refuses_start`, the server does not start; otherwise it starts with a warning.
     """
 
     setting: str
@@ -35,7 +34,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What is looked at.
+    """The input of the checks.
 
     Args:
         config: The settings of the weekly run.
@@ -56,12 +55,12 @@ class Inspected:
 
 
 def find_problems(subject: Inspected) -> list[Problem]:
-    """Look at everything. Reads files and imports judges and harm metrics, so it may block."""
+    """Run all checks. Reads files and imports judges and harm metrics, so it may block."""
     return [problem for check in CHECKS for problem in check(subject)]
 
 
 def in_one_line(problems: Sequence[Problem]) -> str:
-    """All problems, as the reason of a run or of a start."""
+    """Return all problems in one line."""
     return "; ".join(str(problem) for problem in problems)
 
 

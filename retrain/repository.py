@@ -1,4 +1,4 @@
-"""The runs in the database. Each write of a run's owner is guarded by its fence."""
+"""Database access to runs. Every write of a run's owner checks its fencing token."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write a run: valid while the row still carries this fence."""
+    """The right to write to a run, valid while the run's row has this fence."""
 
     run: str
     owner: str
@@ -34,20 +34,21 @@ class Lease:
 
 
 class RunRepository:
-    """Queries on runs and on what versions were trained on."""
+    """Queries on runs, and on the questions that versions were trained on."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def insert(self, run: Run) -> None:
-        """Add a run, if the channel has none under way.
+        """Add a run.
 
-        Raises `RunInProgressError`, or `SlotTakenError` where its slot and attempt exist already.
+        Raises `RunInProgressError` if the channel has a running one, and `SlotTakenError` if a run
+        with this slot and attempt exists.
         """
         under_way = select(Run.id).where(Run.channel == run.channel, Run.state == "running")
         try:
             async with self._database.write() as session:
-                await alone_on(session, run.channel)
+                await lock_channel(session, run.channel)
                 if (await session.exec(under_way)).first() is not None:
                     raise RunInProgressError(f"{run.channel} has a run under way: wait for its end")
                 session.add(run)
@@ -57,7 +58,7 @@ class RunRepository:
             ) from error
 
     async def get(self, identifier: str) -> Run:
-        """Raises `UnknownRunError`."""
+        """Return a run. Raises `UnknownRunError`."""
         async with self._database.read() as session:
             run = await session.get(Run, identifier)
         if run is None:
@@ -65,7 +66,7 @@ class RunRepository:
         return run
 
     async def of_channel(self, channel: str) -> list[Run]:
-        """All runs of a channel, the newest first."""
+        """Return all runs of a channel, newest first."""
         query = (
             select(Run)
             .where(Run.channel == channel)
@@ -75,7 +76,7 @@ class RunRepository:
             return list((await session.exec(query)).all())
 
     async def of_slot(self, channel: str, slot: str) -> list[Run]:
-        """The attempts at a slot, in order."""
+        """Return the attempts of a slot, in order."""
         query = (
             select(Run).where(Run.channel == channel, Run.slot == slot).order_by(col(Run.attempt))
         )
@@ -83,19 +84,19 @@ class RunRepository:
             return list((await session.exec(query)).all())
 
     async def running(self) -> list[Run]:
-        """The runs that have not ended, the oldest first."""
+        """Return the runs that have not ended, oldest first."""
         query = select(Run).where(Run.state == "running").order_by(col(Run.created_at))
         async with self._database.read() as session:
             return list((await session.exec(query)).all())
 
     async def cut_off_of(self, versions: Collection[str]) -> datetime | None:
-        """Up to when the runs that made these versions have used the feedback."""
+        """Return the latest `cut_off` of the runs that trained these versions, or None."""
         query = select(func.max(col(Run.cut_off))).where(col(Run.version).in_(versions))
         async with self._database.read() as session:
             return (await session.exec(query)).one()
 
     async def channel(self, name: str) -> Channel:
-        """Raises `UnknownChannelError`."""
+        """Return a channel. Raises `UnknownChannelError`."""
         async with self._database.read() as session:
             channel = await session.get(Channel, name)
         if channel is None:
@@ -103,14 +104,15 @@ class RunRepository:
         return channel
 
     async def channels(self) -> list[Channel]:
-        """All channels, by name."""
+        """Return all channels, sorted by name."""
         async with self._database.read() as session:
             return list((await session.exec(select(Channel).order_by(col(Channel.name)))).all())
 
     async def take_over(self, run: Run, owner: str, until: datetime) -> Lease | None:
-        """Take the lease of a run as it was read; None where somebody else was faster.
+        """Take over the lease of a run.
 
-        Or where its owner has shown itself since: one that only seemed dead keeps it.
+        Returns None if the run's lease has changed since it was read: another server has taken it
+        over, or its owner is alive and has renewed it.
         """
         lost = run.lost_owners + (run.owner not in (None, owner))
         query = (
@@ -124,14 +126,15 @@ class RunRepository:
         return Lease(run.id, owner, run.fence + 1) if taken else None
 
     async def write(self, lease: Lease, **values: Any) -> None:
-        """Change the run's columns. Raises `LeaseLostError` when another owner has it."""
+        """Write columns of the run. Raises `LeaseLostError` if another process owns it."""
         async with self._database.write() as session:
             await _write(session, lease, values)
 
     def holding(self, lease: Lease) -> Guard:
-        """For changes that are not the run's own: they are made while the lease holds, or not.
+        """Return a guard for changes of other tables, which makes them only if the lease is held.
 
-        Who takes the run over waits for the change's end. Raises `LeaseLostError`.
+        It locks the run's row, so that a take-over waits for the end of the transaction. The guard
+        raises `LeaseLostError`.
         """
 
         async def guard(session: AsyncSession) -> None:
@@ -140,11 +143,11 @@ class RunRepository:
         return guard
 
     async def renew(self, lease: Lease, now: datetime, seconds: float) -> None:
-        """Keep the lease for so long from now. Raises `LeaseLostError`."""
+        """Extend the lease to `seconds` from `now`. Raises `LeaseLostError`."""
         await self.write(lease, lease_until=now + timedelta(seconds=seconds))
 
     async def request_cancel(self, identifier: str) -> None:
-        """Leave word that the run should stop; its owner sees it at the next heartbeat."""
+        """Request that the run stop; its owner notices at the next renewal of its lease."""
         query = (
             update(Run)
             .where(col(Run.id) == identifier, col(Run.state) == "running")
@@ -156,9 +159,9 @@ class RunRepository:
     async def replace_trained_texts(
         self, version: str, keys: Iterable[str], guard: Guard = allow_any
     ) -> None:
-        """Note which questions a version was trained on; repeating it changes nothing.
+        """Store which questions a version was trained on, replacing earlier ones.
 
-        Raises what the guard raises.
+        Raises the guard's errors.
         """
         rows = [{"version": version, "text_key": key} for key in sorted(keys)]
         async with self._database.write() as session:
@@ -168,16 +171,16 @@ class RunRepository:
                 await session.exec(insert(TrainedText), params=rows[start : start + _CHUNK])
 
     async def trained_texts(self, versions: Iterable[str]) -> set[str]:
-        """The keys of all questions that any of the versions was trained on."""
+        """Return the keys of all questions that any of the versions was trained on."""
         query = select(TrainedText.text_key).where(col(TrainedText.version).in_(list(versions)))
         async with self._database.read() as session:
             return set((await session.exec(query)).all())
 
 
-async def alone_on(session: AsyncSession, channel: str) -> None:
-    """Have others who write about the channel's runs or rollouts wait for this transaction's end.
+async def lock_channel(session: AsyncSession, channel: str) -> None:
+    """Lock the channel, so that other writers of its runs and rollouts wait for this transaction.
 
-    SQLite has one writer anyway, and ignores it.
+    Has no effect on SQLite, which has a single writer anyway.
     """
     await session.exec(select(Channel.name).where(Channel.name == channel).with_for_update())
 
@@ -191,7 +194,7 @@ def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
 
 
 async def _write(session: AsyncSession, lease: Lease, values: dict[str, Any]) -> None:
-    """One conditional update: atomic on every database."""
+    """Write with a conditional update, which is atomic on every database."""
     done = await session.exec(update(Run).where(*_held(lease)).values(**values))
     if done.rowcount != 1:
         raise LeaseLostError(f"{lease.run} was taken over by another process, or has ended")

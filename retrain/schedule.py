@@ -1,8 +1,8 @@
-"""The weekly schedule: which slot is due, and who claims it.
+"""The weekly schedule: start due runs, and resume interrupted ones.
 
-What is due is a pure function of the cron expression (read by APScheduler) and the clock, and the
-database decides who starts it (the slot's one row). So it does not matter how many schedulers there
-are, whether a tick is late, or how the clock jumps. All in UTC: no summer time.
+Which run is due is a pure function of the cron expression (parsed by APScheduler) and the clock. A
+unique row in the database decides which server starts it. So several schedulers, late ticks and
+clock changes do no harm. All times are in UTC, without daylight saving time.
 """
 
 import asyncio
@@ -22,14 +22,15 @@ from retrain.service import SCHEDULED, RunService
 from retrain.slots import slot_of
 
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=8))
+"""Periods to search for the last time the trigger fired, from short to long, to save time."""
 
 _log = structlog.get_logger()
 
 
 def due_time(trigger: Trigger, now: datetime, grace: timedelta) -> datetime | None:
-    """The last moment that the trigger fired, at most `grace` before `now`; None without one.
+    """Return the last time the trigger fired, at most `grace` before `now`, or None.
 
-    Of several that were missed only the last one counts.
+    Earlier missed times are skipped.
     """
     for back in (*(step for step in _LOOK_BACK if step < grace), grace):
         fired = list(_fire_times(trigger, now - back, now))
@@ -46,7 +47,7 @@ def _fire_times(trigger: Trigger, after: datetime, until: datetime) -> Iterator[
 
 
 class Schedule:
-    """Starts the due run of each channel, and resumes what other processes left behind."""
+    """Starts the due run of each channel, and resumes interrupted runs of other processes."""
 
     def __init__(
         self, service: RunService, runs: RunRepository, config: RetrainConfig, clock: Clock
@@ -56,27 +57,27 @@ class Schedule:
         self._clock = clock
         self._config = config
         self._trigger = cron_trigger(config.cron)
-        # Apart: a rollout whose log takes long to read must not keep a dead owner's run waiting.
+        # Separate, so that a rollout with a large log does not delay the resumption of runs.
         self._tickers = (
             Ticker("runs", config.poll_seconds, self.tick),
             Ticker("rollouts", config.rollout_seconds, service.rollouts.tick),
         )
 
     def start(self) -> None:
-        """Look at once, and every `poll_seconds` (`rollout_seconds`) from then on."""
+        """Tick now, and every `poll_seconds` (`rollout_seconds`) from then on."""
         for ticker in self._tickers:
             ticker.start()
 
     async def finish(self) -> None:
-        """Tick no more, once the ticks under way have ended or were cut short; runs go on."""
+        """Stop ticking, after the current ticks have ended or were cancelled; runs continue."""
         await asyncio.gather(*(ticker.finish() for ticker in self._tickers))
 
     async def tick(self) -> list[str]:
-        """Resume what was left behind and start what is due; returns the ids of started runs."""
+        """Resume interrupted runs and start due ones; return the ids of started runs."""
         try:
             await self._service.resume()
             return await self._start_due() if self._config.enabled else []
-        except SQLAlchemyError as error:  # the database is away: the next tick looks again
+        except SQLAlchemyError as error:  # the database is unreachable: retry at the next tick
             _log.warning("schedule_interrupted", error=type(error).__name__)
             return []
 
@@ -87,7 +88,7 @@ class Schedule:
             return []
         started = []
         for channel in await self._runs.channels():
-            # A channel made since has missed nothing.
+            # A channel that was created later has missed nothing.
             if channel.created_at <= fired:
                 started += await self._claim(channel.name, slot_of(fired))
         return started

@@ -1,4 +1,4 @@
-"""Wire types of the weekly runs."""
+"""Wire types of runs and rollouts."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,11 +12,11 @@ ExportFormat = Literal["trl", "openai"]
 
 
 class RunOut(BaseModel):
-    """One run. `figures` and `verdict` hold every number that its steps left.
+    """One run. `figures` and `verdict` hold the results of its steps.
 
-    While it is under way `owner` (host:process:start) holds it, and `heartbeat_age_seconds` says
-    how long ago that one last showed itself, by the clocks of both; `fence` counts the owners,
-    `lost_owners` those that died.
+    While the run is in progress, `owner` (host:process:start) executes it, and
+    `heartbeat_age_seconds` is the time since the owner renewed its lease, as far as the clocks of
+    both servers agree. `fence` counts all owners, `lost_owners` those that died.
     """
 
     model_config = ConfigDict(from_attributes=True)
@@ -45,7 +45,7 @@ class RunOut(BaseModel):
 
     @classmethod
     def of(cls, run: Run, now: datetime, lease_seconds: float) -> Self:
-        """The run as the outside sees it at `now`."""
+        """Return the run as the API shows it at `now`."""
         shown = cls.model_validate(run)
         if run.owner is None or run.lease_until is None:
             return shown
@@ -54,7 +54,7 @@ class RunOut(BaseModel):
 
 
 class RolloutEventOut(BaseModel):
-    """One decision about a rollout, with the online gate's numbers where it decided."""
+    """One decision about a rollout, with the online gate's numbers if it made the decision."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -67,7 +67,7 @@ class RolloutEventOut(BaseModel):
 
 
 class RolloutOut(BaseModel):
-    """One version on its way to all users. `verdict` is the online gate's last one."""
+    """The rollout of one version. `verdict` is the latest one of the online gate."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -86,7 +86,7 @@ class RolloutOut(BaseModel):
 
     @classmethod
     def of(cls, rollout: Rollout, events: Sequence[RolloutEvent] = ()) -> Self:
-        """The rollout as the outside sees it."""
+        """Return the rollout as the API shows it."""
         shown = cls.model_validate(rollout)
         decided = [RolloutEventOut.model_validate(event) for event in events]
         return shown.model_copy(update={"events": decided})
@@ -95,10 +95,10 @@ class RolloutOut(BaseModel):
 class PlanOut(BaseModel):
     """What a run would train on if it started now.
 
-    `held_out_prompts` counts the different questions of held-out users; some may turn out to have
-    been trained on; with fewer than `minimum_questions` the gate promotes nothing. `pairs` are
-    those that fit into `max_length` tokens; the longest that does not has `longest_left_out` tokens
-    (0: all fit). `problems` say why a run would not train.
+    `held_out_prompts` is the number of distinct questions of held-out users, some of which may have
+    been trained on; with fewer than `minimum_questions` the gate promotes nothing. `pairs` is the
+    number of pairs of at most `max_length` tokens; the longest one above has `longest_left_out`
+    tokens, 0 if there is none. `problems` are the reasons why a run would not train.
     """
 
     channel: str

@@ -1,4 +1,4 @@
-"""The weekly runs: started, resumed, cancelled, looked at."""
+"""The service for weekly runs: start, resume, cancel, show, dry-run and export."""
 
 import asyncio
 import os
@@ -30,13 +30,13 @@ from retrain.slots import check_slot, is_taken, next_attempt, run_id, slot_of
 
 SCHEDULED, MANUAL = "schedule", "manual"
 OWNERS_MAX = 5
-"""A run that lost so many owners brings them down: it is not taken over once more."""
+"""Owners that a run may lose by crashes. After that the run presumably causes them, and fails."""
 
 _log = structlog.get_logger()
 
 
 class RunService:
-    """Owns the runs of this process; each is a task of its own."""
+    """Manages runs. Those that this process owns are executed as asyncio tasks."""
 
     def __init__(self, world: RunEnvironment) -> None:
         self._world = world
@@ -46,11 +46,11 @@ class RunService:
 
     @property
     def rollouts(self) -> RolloutService:
-        """What becomes of the versions that the gate let through."""
+        """The service for rollouts of versions that passed the offline gate."""
         return self._world.rollouts
 
     async def start(self) -> None:
-        """Tell the observer of the last successes, and take over what was left behind."""
+        """Report each channel's last success to the observer, and resume interrupted runs."""
         for channel in await self._world.runs.channels():
             for run in await self._world.runs.of_channel(channel.name):
                 if run.state in SUCCEEDED and run.finished_at is not None:
@@ -59,7 +59,7 @@ class RunService:
         await self.resume()
 
     async def close(self) -> None:
-        """Stop this process's runs where they are; the next process goes on with them."""
+        """Stop this process's runs; the next process resumes them."""
         for runner, _ in list(self._runners.values()):
             runner.stop(Stop.CLOSING)
         await asyncio.gather(*(task for _, task in list(self._runners.values())))
@@ -67,19 +67,19 @@ class RunService:
     async def start_run(
         self, channel: str, slot: str | None = None, trigger: str = MANUAL
     ) -> RunOut:
-        """Start a run; it goes on after this returns.
+        """Start a run as a task, and return.
 
         Args:
-            channel: Whose adapter is trained.
-            slot: The week, `2026-w47`; None: this week.
-            trigger: `schedule` (the slot's one run) or `manual` (an attempt more).
+            channel: The channel whose adapter is trained.
+            slot: An ISO week such as `2026-w47`; None: the current week.
+            trigger: `schedule` (the slot's only scheduled run) or `manual` (another attempt).
 
         Raises:
             UnknownChannelError: There is no such channel.
-            InvalidSlotError: The slot names no week.
+            InvalidSlotError: The slot is not an ISO week.
             RunInProgressError: The channel has a run that has not ended.
-            SlotFinishedError: By hand: the slot has its verdict.
-            SlotTakenError: By the schedule: the slot was started already.
+            SlotFinishedError: Manual, and the slot has a verdict.
+            SlotTakenError: Scheduled, and the slot was started or has a verdict.
 
         """
         owner = await self._world.runs.channel(channel)
@@ -93,12 +93,12 @@ class RunService:
         return out
 
     async def slot_taken(self, channel: str, slot: str) -> bool:
-        """Whether the schedule has no business with the slot any more."""
+        """Return whether the scheduler must not start the slot: it was started or has a verdict."""
         attempts = await self._world.runs.of_slot(channel, slot)
         return is_taken(attempts)
 
     async def resume(self) -> list[str]:
-        """Take over the runs that nobody holds any more; returns their ids."""
+        """Take over runs whose owner is dead or has released them; return their ids."""
         taken = []
         for run in await self._left():
             lease = await self._world.runs.take_over(run, self._owner, self._lease_end())
@@ -113,9 +113,10 @@ class RunService:
         return taken
 
     async def _left(self) -> list[Run]:
-        """The runs that nobody holds.
+        """Return the runs without an owner.
 
-        One of our own that the database or the disk interrupted is left alone for a lease's length.
+        A run of this process that a failure of the database or the disk interrupted is resumed
+        after the length of a lease.
         """
         running = await self._world.runs.running()
         others = [run for run in running if run.id not in self._runners]
@@ -124,7 +125,7 @@ class RunService:
         return [run for run in others if run.id in left or (alone and run.owner != self._owner)]
 
     async def _give_up(self, context: RunContext) -> None:
-        """End a run that no process survived; its candidate is refused, with an event."""
+        """End a run that lost too many owners as `failed`, and reject its candidates."""
         run = context.run
         _log.error("run_given_up", run=run.id, step=run.step)
         reason = f"{OWNERS_MAX} processes ended during the step {run.step}: see the server's log"
@@ -142,7 +143,7 @@ class RunService:
         self._world.observer.run_state(run.channel, "failed", None)
 
     async def cancel(self, run: str) -> RunOut:
-        """Have the run stop, whoever owns it; a run that is rolling out is finished first."""
+        """Cancel a run, whichever process owns it. The step `roll out` is completed first."""
         await self._world.runs.request_cancel(run)
         if run in self._runners:
             runner, task = self._runners[run]
@@ -157,24 +158,24 @@ class RunService:
         return await self.run(run)
 
     async def run(self, run: str) -> RunOut:
-        """One run. Raises `UnknownRunError`."""
+        """Return one run. Raises `UnknownRunError`."""
         return self._shown(await self._world.runs.get(run))
 
     async def runs(self, channel: str) -> list[RunOut]:
-        """A channel's runs, the newest first."""
+        """Return a channel's runs, newest first."""
         return [self._shown(run) for run in await self._world.runs.of_channel(channel)]
 
     def _shown(self, run: Run) -> RunOut:
         return RunOut.of(run, self._world.clock(), self._world.config.lease_seconds)
 
     async def answers(self, run: str) -> AsyncIterator[dict[str, Any]]:
-        """What each arm answered to each question of the run's evaluation, and the scores."""
+        """Yield the answers and scores of each question of the run's evaluation."""
         found = await self._world.runs.get(run)
         for row in read_rows(self._world.folder / found.id):
             yield row.model_dump(mode="json")
 
     async def dry_run(self, channel: str) -> PlanOut:
-        """What a run would train on now; writes nothing but a temporary folder."""
+        """Return what a run would train on now; writes only to a temporary folder."""
         world = self._world
         about = await about_now(world, f"{channel}-dry", channel)
         log = pair_log(world, about)
@@ -202,7 +203,7 @@ class RunService:
     async def export(
         self, channel: str, style: ExportFormat = "trl"
     ) -> AsyncIterator[dict[str, Any]]:
-        """The pairs that a run would draw from, as TRL or OpenAI's preference format take them."""
+        """Yield the pairs that a run would sample from, in TRL's or OpenAI's preference format."""
         about = await about_now(self._world, f"{channel}-export", channel)
         log = pair_log(self._world, about)
         async for pairs, _ in log.pairs():
@@ -236,7 +237,7 @@ class RunService:
         return self._world.clock() + timedelta(seconds=self._world.config.lease_seconds)
 
     def _take(self, run: Run, lease: Lease) -> None:
-        """Run it as a task of this process."""
+        """Execute the run as a task of this process."""
         context = RunContext(self._world, run, lease)
         context.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         runner = Runner(context)

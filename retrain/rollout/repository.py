@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from common.database import Database, Guard, allow_any
 from retrain.errors import RolloutUnderWayError, UnknownRolloutError
 from retrain.models import Rollout, RolloutEvent
-from retrain.repository import alone_on
+from retrain.repository import lock_channel
 from retrain.rollout.decisions import OPEN, Phase
 
 
@@ -33,7 +33,7 @@ class RolloutRepository:
         )
         async with self._database.write() as session:
             await guard(session)
-            await alone_on(session, rollout.channel)
+            await lock_channel(session, rollout.channel)
             if (await session.exec(open_ones)).first() is not None:
                 raise RolloutUnderWayError(f"{rollout.channel} has a rollout under way")
             if await session.get(Rollout, rollout.version) is not None:

@@ -1,4 +1,4 @@
-"""The versions that a run has brought in, as long as they are the run's alone."""
+"""The candidates of a run: versions that it registered and that are not rolled out yet."""
 
 import structlog
 
@@ -11,7 +11,7 @@ _log = structlog.get_logger()
 
 
 async def registered(context: RunContext) -> Version | None:
-    """The run's candidate; also one that was registered before the run's row could say so."""
+    """Return the run's candidate, even if a crash kept it from being stored in the run's row."""
     registry, run = context.world.registry, context.run
     if run.version is not None:
         return await registry.version(run.version)
@@ -20,10 +20,9 @@ async def registered(context: RunContext) -> Version | None:
 
 
 async def is_complete(context: RunContext, version: Version) -> bool:
-    """Whether the version can be had here; loads it. What has moved on is not the run's any more.
+    """Load a candidate and return whether its files are intact; true for other versions.
 
-    Only files that are missing or damaged say no: what else keeps it from being loaded is for the
-    step that needs it to say.
+    Other errors of loading are only logged: the step that needs the version will raise them.
     """
     if version.state != State.CANDIDATE:
         return True
@@ -37,9 +36,9 @@ async def is_complete(context: RunContext, version: Version) -> bool:
 
 
 async def refuse_candidates(context: RunContext, reason: str, keep: str | None = None) -> None:
-    """Refuse what the run has brought in, so that it holds no slot of the engine; not `keep`.
+    """Reject the run's candidates except `keep`, to free their adapter slots in the engine.
 
-    A version that has begun to be rolled out is the rollout's. Raises `LeaseLostError`.
+    Versions with a rollout are left to the rollout. Raises `LeaseLostError`.
     """
     for version in await _open_candidates(context):
         if version.name == keep or await context.world.rollouts.has(version.name):

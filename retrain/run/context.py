@@ -1,4 +1,4 @@
-"""What a step of a run is given: the run, its folder, its lease, and the world around it."""
+"""The context of a run's steps: the run, its folder, its lease, and the environment of all runs."""
 
 import asyncio
 import time
@@ -29,13 +29,18 @@ SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
 class RunEnvironment:
     """What all runs of a process share.
 
-    `adapter_path` gives a version's folder, fetched and
-    checked where need be: it blocks. `judge` None: nothing can be evaluated, so nothing is
-    promoted. `folder` holds the runs' own folders. `chat_template` is the engine's, where it is not
-    the tokenizer's own. `base_on_disk` gives the fingerprint of the base model's files as they are
-    now, which a trainer would read. `alone` says that no other process can have a run of this
-    database (SQLite, whose folder one server locks): what was left is taken up at once, and an
-    owner that cannot reach the database keeps its trainer. `training` admits one trainer at a time.
+    Attributes:
+        adapter_path: Returns a version's folder, fetched and verified if necessary; blocks.
+        judge: None if no judge is configured; then nothing is promoted.
+        folder: Parent of the runs' folders.
+        chat_template: The engine's chat template, if it is not the tokenizer's own.
+        base_on_disk: Returns the fingerprint of the base model's current files, which a trainer
+            would read.
+        alone: Whether no other process can own a run of this database (SQLite, whose folder is
+            locked by one server). Then interrupted runs are resumed at once, and an owner that
+            cannot reach the database keeps its trainer.
+        training: Lock that admits one trainer at a time.
+
     """
 
     database: Database
@@ -64,7 +69,7 @@ class RunEnvironment:
         )
 
     def problems(self) -> list[Problem]:
-        """What would make a run useless now; it reads files, so it may block."""
+        """Return what would make a run useless now. Reads files, so it may block."""
         return find_problems(
             Inspected(
                 self.config,
@@ -78,7 +83,7 @@ class RunEnvironment:
 
 @dataclass(slots=True)
 class RunContext:
-    """One run in the hands of its owner. `run` is the row as it was last read or written."""
+    """A run as its owner sees it. `run` is the row as it was last read or written."""
 
     world: RunEnvironment
     run: Run
@@ -91,12 +96,12 @@ class RunContext:
 
     @property
     def snapshot(self) -> Path:
-        """The frozen inputs."""
+        """Folder of the snapshot."""
         return self.folder / SNAPSHOT
 
     @property
     def guard(self) -> Guard:
-        """Lets a change pass while the lease is ours; raises `LeaseLostError`."""
+        """A guard that permits a change while the lease is held; raises `LeaseLostError`."""
         return self.world.runs.holding(self.lease)
 
     @property
@@ -105,19 +110,19 @@ class RunContext:
         return self.run.parent or BASE
 
     async def save(self, **values: Any) -> None:
-        """Change the run's columns. Raises `LeaseLostError`."""
+        """Write columns of the run's row. Raises `LeaseLostError`."""
         await self.world.runs.write(self.lease, **values)
         for name, value in values.items():
             setattr(self.run, name, value)
 
-    async def note(self, **figures: Any) -> None:
-        """Add figures to the run's. Raises `LeaseLostError`."""
+    async def save_figures(self, **figures: Any) -> None:
+        """Add to the run's figures. Raises `LeaseLostError`."""
         await self.save(figures={**self.run.figures, **figures})
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ends: its final state, and why in one line."""
+    """The final state of a run, and its reason in one line."""
 
     state: str
     reason: str

@@ -1,10 +1,9 @@
-"""When the owner of a run counts as dead.
+"""Decide when the owner of a run counts as dead.
 
-A lease ends at a time of its owner's clock, and clocks differ from server to server, lag, and are
-set. So the time alone is never believed. What counts is whether the lease changes: an owner that
-lives renews it `BEATS` times in its length, and who sees it unchanged for its whole length, by a
-clock of its own that nobody sets, may take it. Where the time says besides that it is over, as it
-does when a server starts long after another's death, `LOOK` of its length is enough.
+A lease's end is a time of its owner's clock, and servers' clocks differ, so it is not sufficient.
+A living owner renews its lease `BEATS` times in its length. Another server may take over a lease
+that it has seen unchanged for the whole length, by its own monotonic clock. If the lease's end has
+passed as well, as when a server starts long after another's death, `LOOK` of its length is enough.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,29 +13,30 @@ from datetime import datetime
 from retrain.models import Run
 
 BEATS = 6
-"""A server that is so busy that it misses all but one of them keeps its runs."""
+"""Renewals per length of the lease. An overloaded owner that manages one of them keeps its runs."""
 LOOK = 1 / 3
+"""Share of its length for which an expired lease must be seen unchanged."""
 
 Monotonic = Callable[[], float]
 Sign = tuple[int, datetime | None]
-"""What an owner changes when it renews: the fence and the end of the lease."""
+"""The fence and the end of a lease, of which a renewal changes the latter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A lease as it was first seen, and when, by the observer's own clock."""
+    """A lease as it was first seen, and when, by the observer's monotonic clock in seconds."""
 
     sign: Sign
     since: float
 
 
 def is_over(lease_until: datetime, now: datetime, unchanged: float, seconds: float) -> bool:
-    """Whether a lease of `seconds`, seen `unchanged` for so many, may be taken."""
+    """Return whether a lease of `seconds`, seen unchanged for `unchanged` seconds, may be taken."""
     return unchanged >= (seconds * LOOK if lease_until <= now else seconds)
 
 
 class Watch:
-    """What one process has seen of the leases of others."""
+    """One process's observations of other processes' leases."""
 
     def __init__(self, monotonic: Monotonic, seconds: float) -> None:
         self._monotonic = monotonic
@@ -44,7 +44,7 @@ class Watch:
         self._seen: Mapping[str, Sighting] = {}
 
     def left(self, runs: Sequence[Run], now: datetime) -> list[Run]:
-        """Those of all runs under way that nobody holds any more."""
+        """Return those of all running runs whose owner is dead or has released them."""
         moment = self._monotonic()
         seen = {run.id: self._sighting(run, moment) for run in runs}
         self._seen = seen
@@ -56,5 +56,5 @@ class Watch:
 
     def _is_left(self, run: Run, now: datetime, unchanged: float) -> bool:
         if run.owner is None or run.lease_until is None:
-            return True  # its owner let go of it
+            return True  # its owner released it
         return is_over(run.lease_until, now, unchanged, self._seconds)

@@ -1,4 +1,4 @@
-"""The report of a run, as Markdown and JSON: every number, and nobody's text."""
+"""The report of a run, as Markdown and JSON. It has all figures and no user text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ Setting = bool | int | float | str | list[str] | list[float] | None
 
 
 class TrainingSummary(BaseModel):
-    """The training curve in figures: its length, and each metric's first and last value."""
+    """The training curve's number of steps, and each metric's first and last value."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,10 +24,10 @@ class TrainingSummary(BaseModel):
 
 
 class EvaluationSummary(BaseModel):
-    """An evaluation without anybody's text.
+    """The figures of an evaluation, without user text.
 
-    `available` to `dropped_unusable` are `Selection`'s; `failed` counts prompts and cases by the
-    error's class. Mean words, mean harm and passed cases are by arm.
+    `available` to `dropped_unusable` are those of `Selection`; `failed` counts prompts and cases by
+    error class. Mean words, mean harms and passed cases are by arm.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,7 +49,7 @@ class EvaluationSummary(BaseModel):
 
     @classmethod
     def of(cls, evaluation: Evaluation, selection: Selection) -> Self:
-        """Draw the figures from an evaluation and the selection of its prompts."""
+        """Compute the figures of an evaluation and of the selection of its prompts."""
         suite = evaluation.suite
         return cls(
             asked=evaluation.asked,
@@ -70,9 +70,9 @@ class EvaluationSummary(BaseModel):
 
 
 class RunReport(BaseModel):
-    """What there is to say about one run. Parts a run did not reach are None or empty.
+    """All figures of a run. Parts that the run did not reach are None or empty.
 
-    `parent` is None where live was the base model. `outcome` is the run's final state, `reason` its
+    `parent` is None if live was the base model. `outcome` is the run's final state, `reason` its
     one-line explanation. `seconds` are by step.
     """
 
@@ -97,12 +97,12 @@ class RunReport(BaseModel):
     seconds: dict[str, float] = {}
 
     def to_json(self) -> str:
-        """The report as indented JSON."""
+        """Return the report as indented JSON."""
         return self.model_dump_json(indent=2)
 
 
 def markdown(report: RunReport) -> str:
-    """The report as Markdown, for people; it ends with a newline."""
+    """Return the report as Markdown; it ends with a newline."""
     blocks = [
         f"# Run {report.run}: {report.outcome}",
         *([report.reason] if report.reason else []),
@@ -149,7 +149,7 @@ def _evaluation(summary: EvaluationSummary | None) -> list[str]:
         "compared": summary.compared,
         "left out: an ancestor was trained on it": summary.dropped_trained,
         "left out: asked already": summary.dropped_duplicate,
-        "left out: no chat": summary.dropped_unusable,
+        "left out: not a chat": summary.dropped_unusable,
         **{f"failed: {name}": count for name, count in sorted(summary.failed.items())},
     }
     if summary.calls.due:

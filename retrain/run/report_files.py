@@ -1,4 +1,4 @@
-"""A run's report in its folder, as `report.md` and `report.json`."""
+"""Write a run's report to its folder, as `report.md` and `report.json`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ MARKDOWN, JSON = "report.md", "report.json"
 
 
 def write_report(context: RunContext, ending: Ending, finished_at: datetime) -> None:
-    """Write both reports; a later ending replaces an earlier one's."""
+    """Write both reports, replacing earlier ones."""
     report = run_report(context, ending, finished_at)
     context.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     write_whole(context.folder / MARKDOWN, markdown(report).encode())
@@ -21,7 +21,7 @@ def write_report(context: RunContext, ending: Ending, finished_at: datetime) -> 
 
 
 def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> RunReport:
-    """What there is to say about the run; parts it did not reach are left out."""
+    """Return the run's report; parts that it did not reach are left out."""
     run, figures = context.run, context.run.figures
     evaluation = figures.get("evaluation")
     return RunReport(

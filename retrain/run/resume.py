@@ -1,7 +1,7 @@
-"""Which step a run goes on from: the one under way, or an earlier one whose outcome is not here.
+"""Find the step from which a run resumes: the current one, or an earlier one with missing results.
 
-A run is taken up by whichever server finds it left. What its steps wrote lies in that server's
-`data_dir`, and may be gone with the machine that died; such steps are done again.
+Any server may resume an interrupted run. Results of steps are in the `data_dir` of the server that
+executed them, and may be lost with it; such steps are repeated.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """What of a run can be had on this machine: files, a version, and the row's verdict."""
+    """Which results of a run are available on this machine."""
 
     snapshot: bool
     adapter: bool
@@ -30,8 +30,8 @@ class ResumePoint:
     verdict: bool
 
 
-def step_to_do(step: str, kept: ResumePoint) -> str:
-    """The latest step, `step` at most, whose inputs are all there."""
+def latest_possible_step(step: str, kept: ResumePoint) -> str:
+    """Return the latest step, at most `step`, whose inputs are all available."""
     order = list(STEPS)
     while missing := _producers_missing(step, kept):
         step = min(missing, key=order.index)
@@ -39,7 +39,7 @@ def step_to_do(step: str, kept: ResumePoint) -> str:
 
 
 def _producers_missing(step: str, kept: ResumePoint) -> list[str]:
-    """The steps that make what `step` needs and what is not there; each is earlier than `step`."""
+    """Return the steps, all before `step`, whose results `step` needs and that are missing."""
     makers = {
         "snapshot": kept.snapshot,
         "train": kept.adapter,
@@ -65,17 +65,17 @@ def _needs(step: str, kept: ResumePoint) -> tuple[str, ...]:
             return ()
 
 
-async def go_on_from(context: RunContext) -> str:
-    """The step to do now; the run's row says so too. Raises `LeaseLostError`.
+async def resume_step(context: RunContext) -> str:
+    """Return the step to resume from, and store it in the run's row. Raises `LeaseLostError`.
 
-    A candidate whose files are lost is given up with all that was found out about it.
+    A candidate whose files are lost is dropped, together with its verdict.
     """
     run = context.run
     version = await registered(context)
     candidate = version is not None and await is_complete(context, version)
     files = await asyncio.to_thread(_files, context.folder)
     kept = ResumePoint(*files[:2], candidate, files[2], verdict=run.verdict is not None)
-    step = step_to_do(run.step, kept)
+    step = latest_possible_step(run.step, kept)
     name = version.name if version is not None and candidate else None
     if (step, name) != (run.step, run.version):
         _log.warning("run_goes_back", run=run.id, step=run.step, to=step)
@@ -85,9 +85,10 @@ async def go_on_from(context: RunContext) -> str:
 
 
 def _files(folder: Path) -> tuple[bool, bool, bool]:
-    """Whether snapshot, trained adapter and evaluation are there: each appears whole.
+    """Return whether the snapshot, the trained adapter and the evaluation exist.
 
-    An evaluation that the release before left holds no tool calls, and is none.
+    All are created atomically. An evaluation of the previous release has no tool calls and does not
+    count.
     """
     snapshot = (folder / "snapshot" / MANIFEST).is_file()
     return snapshot, (folder / ADAPTER).is_dir(), has_evaluation(folder)

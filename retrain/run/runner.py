@@ -1,4 +1,4 @@
-"""One run in the hands of its owner: its steps in order, under a lease, to its end."""
+"""Execute one run: its steps in order, under a lease that is renewed meanwhile."""
 
 import asyncio
 import os
@@ -22,20 +22,20 @@ from retrain.run.candidates import refuse_candidates
 from retrain.run.context import Ending, RunContext
 from retrain.run.leases import BEATS
 from retrain.run.report_files import write_report
-from retrain.run.resume import go_on_from
+from retrain.run.resume import resume_step
 from retrain.run.steps import ROLL_OUT, STEPS
 
 _log = structlog.get_logger()
 
-TOLD = (RetrainError, AdaptersError, ChatError, JudgeError, EvaluationError, SuiteError)
-"""Errors whose messages are ours: they say what to do and quote nobody.
+KNOWN_ERRORS = (RetrainError, AdaptersError, ChatError, JudgeError, EvaluationError, SuiteError)
+"""Errors whose messages say what to do and contain no user text.
 
-Of all others only the class is kept.
+Of all other errors only the class is stored.
 """
 
 SUCCEEDED = ("promoted", "rolling_out", "rejected", "skipped")
 WITH_CANDIDATE = ("promoted", "rolling_out", "rejected")
-"""Endings that say what becomes of the candidate."""
+"""Final states in which the candidate has been dealt with; otherwise it is rejected."""
 
 
 class Stop(StrEnum):
@@ -52,7 +52,7 @@ class _StoppedError(Exception):
 
 
 class Runner:
-    """Takes one run through its steps. A run whose lease is lost is not touched any more."""
+    """Executes the steps of one run. A run whose lease is lost is not written to any more."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -61,19 +61,19 @@ class Runner:
         self._lease_ends: asyncio.TimerHandle | None = None
 
     def stop(self, why: Stop) -> None:
-        """Stop before the next step, or within this one; rolling out is finished first."""
+        """Stop the run before or during a step; the step `roll out` is completed first."""
         if not self._stopped.done():
             self._stopped.set_result(why)
 
     async def run(self) -> None:
-        """Go on from the step that was under way, to the run's end or until it is stopped."""
+        """Execute the run from the step to resume, until it ends or is stopped."""
         heart = asyncio.create_task(self._beat())
         try:
             await self._to_the_end()
         except LeaseLostError:
             _log.warning("run_taken_over", run=self._context.run.id)
-        except (SQLAlchemyError, OSError) as error:  # the database or the disk is away
-            # The row stays `running`; whoever finds its lease expired goes on with it.
+        except (SQLAlchemyError, OSError) as error:  # the database or the disk has failed
+            # The row stays `running`; the server that finds its lease expired resumes it.
             _log.error("run_interrupted", run=self._context.run.id, error=type(error).__name__)
         finally:
             heart.cancel()
@@ -89,22 +89,22 @@ class Runner:
             raise
         except _StoppedError as stopped:
             if stopped.why is not Stop.CANCELLED:
-                await self._let_go(stopped.why)
+                await self._release(stopped.why)
                 return
             ending = Ending("cancelled", f"cancelled during the step {context.run.step}")
-        except Exception as error:  # noqa: BLE001 - whatever it was: no result, no promotion
+        except Exception as error:  # noqa: BLE001 - any error ends the run without a promotion
             cause = first_cause(error)
             _log.warning(
-                "run_failed", run=context.run.id, error=type(cause).__name__, at=place(cause)
+                "run_failed", run=context.run.id, error=type(cause).__name__, at=location(cause)
             )
-            ending = Ending("failed", explained(cause))
+            ending = Ending("failed", explanation(cause))
         await self._finish(ending)
 
     async def _steps(self) -> Ending:
         context = self._context
         names = list(STEPS)
         await self._check_stopped()
-        for name in names[names.index(await go_on_from(context)) :]:
+        for name in names[names.index(await resume_step(context)) :]:
             await self._check_stopped()
             await context.save(step=name)
             context.world.observer.run_state(context.run.channel, "running", name)
@@ -112,19 +112,19 @@ class Runner:
             began = monotonic()
             ending = await self._step(name)
             seconds = {**context.run.figures.get("seconds", {}), name: monotonic() - began}
-            await context.note(seconds=seconds)
+            await context.save_figures(seconds=seconds)
             if ending is not None:
                 return ending
         raise AssertionError("the last step always ends the run")
 
     async def _check_stopped(self) -> None:
-        """Raise where the run is to stop; one that had begun to roll out is finished instead."""
-        await self._look_for_cancel()
+        """Raise `_StoppedError` if the run is to stop, unless it is rolling out."""
+        await self._check_cancelled()
         if self._stopped.done() and self._context.run.step != ROLL_OUT:
             raise _StoppedError(self._stopped.result())
 
-    async def _look_for_cancel(self) -> None:
-        """Another process may have left word, even while nobody held the run."""
+    async def _check_cancelled(self) -> None:
+        """Stop if a cancellation was requested, possibly by another process."""
         if (await self._context.world.runs.get(self._context.run.id)).cancel_requested:
             self.stop(Stop.CANCELLED)
 
@@ -157,16 +157,16 @@ class Runner:
             world.observer.run_succeeded(context.run.channel, now)
         _log.info("run_ended", run=context.run.id, state=ending.state)
 
-    async def _let_go(self, why: Stop) -> None:
-        """Leave the run as it is; at shutdown, for the next process to take at once."""
+    async def _release(self, why: Stop) -> None:
+        """Leave the run unfinished; at shutdown, release its lease so it is resumed at once."""
         if why is Stop.CLOSING:
             await self._context.save(lease_until=self._context.world.clock(), owner=None)
         _log.info("run_left", run=self._context.run.id, why=why)
 
     async def _beat(self) -> None:
-        """Renew the lease, and look for word that the run should stop.
+        """Renew the lease, and check for a requested cancellation, until the run has ended.
 
-        To the run's very end: one that is stopped still ends its trainer, or what it rolls out.
+        Goes on after a stop, since a stopped run still has to end its trainer or its roll-out.
         """
         context, world = self._context, self._context.world
         seconds = world.config.lease_seconds
@@ -177,16 +177,17 @@ class Runner:
                 asked = self._loop.time()
                 await world.runs.renew(context.lease, world.clock(), seconds)
                 self._keep_until(asked + seconds)
-                await self._look_for_cancel()
+                await self._check_cancelled()
             except LeaseLostError:
                 self.stop(Stop.LEASE_LOST)
             except SQLAlchemyError as error:
                 _log.warning("heartbeat_failed", run=context.run.id, error=type(error).__name__)
 
     def _keep_until(self, moment: float | None) -> None:
-        """Stop at `moment` if the lease is not renewed by then: others may take the run.
+        """Stop at `moment` (event loop's clock) unless the lease is renewed by then.
 
-        Whether the database refuses or hangs. Where there are no others, the run goes on.
+        From then on another server may take over the run, whether the database refuses or hangs.
+        With a single server the run continues.
         """
         if self._lease_ends is not None:
             self._lease_ends.cancel()
@@ -194,24 +195,24 @@ class Runner:
             self._lease_ends = self._loop.call_at(moment, self.stop, Stop.LEASE_LOST)
 
 
-def explained(error: BaseException) -> str:
-    """An error in one line that quotes nobody: our own messages, else the class alone."""
+def explanation(error: BaseException) -> str:
+    """Return an error in one line without user text: a known error's message, else its class."""
     name = type(error).__name__
-    if isinstance(error, TOLD):
+    if isinstance(error, KNOWN_ERRORS):
         return f"{name}: {error}"
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{name}: {os.strerror(error.errno)}; look at the disk, then start the run again"
-    return f"{name}: unexpected; look at the server's log"
+        return f"{name}: {os.strerror(error.errno)}; check the disk, then start the run again"
+    return f"{name}: unexpected; see the server's log"
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """The first error of a task group's, at whatever depth; any other as it is."""
+    """Return the first error in (nested) exception groups; any other error as it is."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
-def place(error: BaseException) -> str:
-    """Where an error was raised, as `file.py:line`: all that a log may say of an unknown one."""
+def location(error: BaseException) -> str:
+    """Return where an error was raised, as `file.py:line`; its message may contain user text."""
     frames = extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"

@@ -1,9 +1,9 @@
 """The steps of a run.
 
-Each may be repeated after a crash: what is whole on disk, or registered, is used again. A step
-returns None to go on, or an `Ending`. Whatever it raises ends the run as `failed`: no result, no
-promotion. What a step changes outside the run's row is changed under the lease's guard, in one
-transaction with it: an owner that slept through the loss of its lease changes nothing.
+Each step may be repeated after a crash, and then reuses complete files and registered versions. A
+step returns None to continue, or an `Ending`. An error ends the run as `failed`. Changes outside
+the run's row are made in a transaction that checks the lease (its guard), so that an owner that has
+lost its lease unnoticed changes nothing.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ Step = Callable[[RunContext], Awaitable[Ending | None]]
 
 
 async def snapshot(context: RunContext) -> Ending | None:
-    """Freeze pairs and held-out questions; too few pairs end the run, as does a rollout."""
+    """Freeze pairs and held-out questions. Too few pairs or an open rollout end the run."""
     again = context.run.version is not None
     ending = await _no_rollout(context)
     if ending is None and not again:
@@ -55,7 +55,7 @@ async def snapshot(context: RunContext) -> Ending | None:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
         manifest = await (_freeze_again(context) if again else _freeze(context))
-    await context.note(
+    await context.save_figures(
         pairs=manifest.pairs,
         pairs_by_signal=manifest.pairs_by_signal,
         filters=manifest.left_out,
@@ -69,23 +69,23 @@ async def snapshot(context: RunContext) -> Ending | None:
 
 
 def _too_few(manifest: SnapshotManifest, config: RetrainConfig) -> Ending | None:
-    """The ending of a run that has not enough to learn from."""
+    """Return the ending of a run with too few pairs, else None."""
     reason = why_too_few(manifest, config)
     return None if reason is None else Ending("skipped", reason)
 
 
 async def _useless(context: RunContext) -> Ending | None:
-    """The ending of a run that could train or promote nothing: found before it trains."""
+    """Return the ending of a run that could not train or promote anything, else None."""
     problems = await asyncio.to_thread(context.world.problems)
     return Ending("failed", in_one_line(problems)) if problems else None
 
 
 async def _no_rollout(context: RunContext) -> Ending | None:
-    """A canary is compared with live: nothing new is trained until it has been decided about."""
+    """Return an ending if a rollout is in progress: a candidate is compared with a fixed live."""
     under_way = await context.world.rollouts.under_way(context.run.channel)
     if under_way is None:
         return None
-    return Ending("skipped", f"{under_way} is being rolled out: its end comes first")
+    return Ending("skipped", f"{under_way} is being rolled out: wait for its end")
 
 
 async def _freeze(context: RunContext) -> SnapshotManifest:
@@ -96,14 +96,14 @@ async def _freeze(context: RunContext) -> SnapshotManifest:
 
 
 async def _freeze_again(context: RunContext) -> SnapshotManifest:
-    """The snapshot that the candidate was trained on, lost with another machine's disk."""
+    """Recreate the snapshot that the candidate was trained on, which was lost with a server."""
     world, run = context.world, context.run
     about = await _about(world, run.id, run.channel, run.parent, run.cut_off or run.created_at)
     return await freeze(context.snapshot, about, pair_log(world, about), world.config)
 
 
 async def about_now(world: RunEnvironment, run: str, channel: str) -> About:
-    """What a snapshot taken now is of."""
+    """Return what a snapshot taken now covers."""
     await world.runs.channel(channel)
     live = (await world.registry.route_now(channel)).live
     return await _about(world, run, channel, None if live == BASE else live, world.clock())
@@ -113,7 +113,7 @@ async def _about(
     world: RunEnvironment, run: str, channel_name: str, parent: str | None, now: datetime
 ) -> About:
     channel = await world.runs.channel(channel_name)
-    # What a version has learned from that was rolled back since is looked at again.
+    # Only the lineage of live counts: feedback that a rolled back version used is used again.
     known = [] if parent is None else await world.registry.lineage(parent)
     last = await world.runs.cut_off_of(known)
     return About(
@@ -130,15 +130,15 @@ async def _about(
 
 
 def pair_log(world: RunEnvironment, about: About) -> PairLog:
-    """The log as a run reads it: only answers of the base model that is served count."""
+    """Return the log as a run reads it, restricted to answers of the current base model."""
     return PairLog(world.database, about, world.config, world.base.fingerprint)
 
 
 async def train(context: RunContext) -> Ending | None:
-    """Train the adapter, one trainer at a time in this process; not for a candidate there is.
+    """Train the adapter, unless there is a candidate; one trainer at a time in this process.
 
-    What makes a run useless is looked for once more: a server that was started again, with other
-    settings or another base model, may have taken the run up here.
+    Checks for problems again, since a restarted server may resume the run here with other settings
+    or another base model.
     """
     if context.run.version is not None:
         return None
@@ -154,18 +154,18 @@ async def train(context: RunContext) -> Ending | None:
 
 
 async def _other_base(context: RunContext) -> Ending | None:
-    """The ending of a run whose pairs were sampled by another base model than is served now."""
+    """Return an ending if the pairs were sampled by another base model than the current one."""
     try:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
-        return None  # a trainer without pairs says so itself
+        return None  # the trainer reports missing pairs
     if manifest.about.base_fingerprint in ("", context.world.base.fingerprint):
         return None
     return Ending("failed", "the base model has changed since the snapshot: start the run again")
 
 
 async def vet(context: RunContext) -> Ending | None:
-    """Have the adapter vetted and registered as a candidate, and load it."""
+    """Vet the adapter, register it as a candidate and load it."""
     if context.run.version is None:
         await context.save(version=await _register(context))
     await context.world.registry.load(_candidate(context))
@@ -173,11 +173,10 @@ async def vet(context: RunContext) -> Ending | None:
 
 
 async def _register(context: RunContext) -> str:
-    """Bring the adapter in.
+    """Register the adapter and return its version.
 
-    A crash before the run's row says so is made up for: whoever goes on finds the version by its
-    run, or the same files give the same version. One that an earlier owner brought in, and whose
-    files went with its machine, gives way.
+    After a crash before the run's row is written, the version is found by its run, or the same
+    files yield the same version. A candidate of an earlier owner whose files are lost is rejected.
     """
     run = context.run
     added = await context.world.registry.add(
@@ -195,7 +194,7 @@ async def _register(context: RunContext) -> str:
 
 
 async def evaluate_candidate(context: RunContext) -> Ending | None:
-    """Let candidate and live answer the held-out questions, and judge."""
+    """Have candidate and live answer the held-out questions, and judge the answers."""
     world = context.world
     await world.registry.load(_candidate(context))
     selection = await _select(context)
@@ -209,12 +208,12 @@ async def evaluate_candidate(context: RunContext) -> Ending | None:
     )
     await asyncio.to_thread(write_evaluation, context.folder, evaluation, selection.prompts)
     summary = EvaluationSummary.of(evaluation, selection)
-    await context.note(evaluation=summary.model_dump(mode="json"))
+    await context.save_figures(evaluation=summary.model_dump(mode="json"))
     return None
 
 
 async def _select(context: RunContext) -> Selection:
-    """Questions that neither the candidate nor any ancestor was trained on."""
+    """Return questions that neither the candidate nor any ancestor was trained on."""
     world = context.world
     await asyncio.to_thread(open_snapshot, context.snapshot)
     trained = await asyncio.to_thread(read_question_keys, context.snapshot)
@@ -237,11 +236,11 @@ def _arms(context: RunContext) -> AnswersByArm:
 
 
 async def decide_on(context: RunContext) -> Ending | None:
-    """Put the evidence before the gate, and keep its verdict with every number.
+    """Apply the offline gate, and store its verdict.
 
-    A verdict that there is already stays: the gate is never asked twice. What a version that was
-    let through has seen is noted before it, while the snapshot is at hand; rolling out takes
-    nothing from this machine's disk.
+    An existing verdict is kept: the gate is applied once. For a promoted version, the questions
+    that it was trained on are stored first, while the snapshot is available; the step `roll out`
+    does not need this machine's files.
     """
     if context.run.verdict is not None:
         return None
@@ -257,10 +256,10 @@ async def decide_on(context: RunContext) -> Ending | None:
 
 
 async def roll_out(context: RunContext) -> Ending | None:
-    """Make the candidate live if the gate said so; else refuse it.
+    """Promote the candidate or start its rollout if the gate passed it, else reject it.
 
-    Registry and rollout are changed first and the run's row after it. A crash in between leaves a
-    run that is still rolling out, and whoever goes on with it finds the change made.
+    The registry and the rollout are changed before the run's row. After a crash in between, the run
+    is resumed at this step, and finds the change made.
     """
     world, version = context.world, _candidate(context)
     verdict = Verdict.model_validate(context.run.verdict)
@@ -283,9 +282,9 @@ async def roll_out(context: RunContext) -> Ending | None:
 
 
 async def _make_live(context: RunContext, version: str, reason: str) -> None:
-    """Promote on the route that was looked at; one that has changed by then is looked at anew.
+    """Promote the version; if the route has changed in the meantime, check it again and retry.
 
-    Other servers load the version first, which takes long enough for somebody to change the route.
+    Other servers load the version first, which takes long enough for the route to change.
     """
     registry = context.world.registry
     while (route := await _route_as_compared(context, version)).live != version:
@@ -295,12 +294,15 @@ async def _make_live(context: RunContext, version: str, reason: str) -> None:
             )
         except StaleRouteError:
             continue
-        await context.note(swap_seconds=swap.seconds)
+        await context.save_figures(swap_seconds=swap.seconds)
         return
 
 
 async def _route_as_compared(context: RunContext, version: str) -> RouteView:
-    """The route, if live is what the candidate was compared with (or the candidate itself)."""
+    """Return the route. Raise `LiveMovedError` if live is not what the candidate was compared with.
+
+    Live may also be the candidate itself.
+    """
     route = await context.world.registry.route_now(context.run.channel)
     if route.live not in (version, context.live):
         raise LiveMovedError(
@@ -339,4 +341,4 @@ STEPS: Mapping[str, Step] = {
     "decide": decide_on,
     ROLL_OUT: roll_out,
 }
-"""In order."""
+"""All steps by name, in order."""

@@ -1,8 +1,8 @@
-"""Starting the trainer on a run's snapshot, and what it said.
+"""Run the trainer on a run's snapshot, and store its events and its adapter.
 
-Each owner of a run has its trainer write into a folder of its own, named by the fence, and puts the
-result in its place while it holds the lease. A trainer that was left behind where nothing kills it
-(a job on a cluster) writes where nobody looks any more.
+The trainer of each owner writes to a folder named after the owner's fence. The owner moves the
+result to its final place while it holds the lease. So a trainer that outlives its owner, such as a
+job on a cluster, does no harm.
 """
 
 import asyncio
@@ -33,23 +33,25 @@ from retrain.trainer.scratch import scratch_for
 EVENTS, TENSORBOARD, TRAINED = "events.jsonl", "tensorboard", "trained"
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 TRAINERS_MAX = 3
-"""A trainer that somebody killed is started again, so many in a run; then memory is too short."""
+"""Trainers started per run, at most. A trainer that is killed (SIGKILL) is started again, since
+another process may have used up the memory."""
 CURVE_POINTS = 500
-"""A longer training curve is thinned out to so many points."""
+"""Points of the training curve that are stored, at most."""
 
 _log = structlog.get_logger()
 
 
 async def train_adapter(context: RunContext) -> None:
-    """Leave a whole adapter in the run's folder; one that is there already is taken.
+    """Train an adapter into the run's folder, unless there is one already.
 
-    Raises `TooFewFitError` where too few pairs fit, else `TrainingError` with the trainer's reason.
+    Raises `TooFewFitError` if too few pairs are usable, or `TrainingError` with the trainer's
+    reason.
     """
-    # First of all: a trainer that was left behind may finish while we look.
+    # Before checking for an adapter, which a leftover trainer could still finish.
     await context.world.launcher.kill_leftover(context.folder / JOB)
     if not (context.folder / ADAPTER).is_dir():
         await _train(context)
-    await context.note(**training_figures(list(_kept_events(context.folder))))
+    await context.save_figures(**training_figures(list(_kept_events(context.folder))))
 
 
 async def _train(context: RunContext) -> None:
@@ -57,10 +59,12 @@ async def _train(context: RunContext) -> None:
     live = await _live_folder(context)
     job = _job(context, live, await asyncio.to_thread(_named_modules, live))
     write_whole(path, job.model_dump_json(indent=2).encode())
-    await context.note(hyper=job.hyper.model_dump(mode="json"))
+    await context.save_figures(hyper=job.hyper.model_dump(mode="json"))
     failure, code = await _run(context, path)
     while code in KILLED and context.run.figures.get("trainers_killed", 0) < TRAINERS_MAX - 1:
-        await context.note(trainers_killed=context.run.figures.get("trainers_killed", 0) + 1)
+        await context.save_figures(
+            trainers_killed=context.run.figures.get("trainers_killed", 0) + 1
+        )
         _log.warning("trainer_starts_again", run=context.run.id)
         failure, code = await _run(context, path)
     if failure is not None and failure.reason == TooFewPairsError.__name__:
@@ -68,17 +72,17 @@ async def _train(context: RunContext) -> None:
     if failure is not None:
         raise TrainingError(f"{failure.reason}: {failure.message}")
     if code in KILLED:
-        raise TrainingError("the trainer was killed each time: look for what ran out of memory")
+        raise TrainingError("the trainer was killed each time: check what ran out of memory")
     if code != 0:
         raise TrainingError(f"the trainer ended with code {code}: see trainer.log of the run")
     if not job.output.is_dir():
-        raise TrainingError("the trainer left no adapter: see trainer.log of the run")
-    await context.save(step=context.run.step)  # whoever lost the lease puts nothing in its place
+        raise TrainingError("the trainer wrote no adapter: see trainer.log of the run")
+    await context.save(step=context.run.step)  # raises if the lease is lost
     await asyncio.to_thread(_put_in_place, job.output, context.folder / ADAPTER)
 
 
 async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]:
-    """Let one trainer run to its end: what it says failed, and its exit code."""
+    """Run one trainer to its end; return its failure, if it reported one, and its exit code."""
     await asyncio.to_thread(_clear, context.folder)
     process = await context.world.launcher.launch(job_path)
     try:
@@ -89,7 +93,7 @@ async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]
 
 
 def _clear(folder: Path) -> None:
-    """Remove what earlier owners' trainers have left; one that still runs ends by that."""
+    """Remove the output of earlier owners' trainers; one that still runs will fail."""
     (folder / EVENTS).unlink(missing_ok=True)
     for output in folder.glob(f"{TRAINED}-*"):
         shutil.rmtree(output, ignore_errors=True)
@@ -103,7 +107,7 @@ def _put_in_place(output: Path, adapter: Path) -> None:
 
 
 async def _live_folder(context: RunContext) -> Path | None:
-    """The adapter to start from; None where live is the base model."""
+    """Return the folder of the adapter to start from; None if live is the base model."""
     world, parent = context.world, context.run.parent
     if parent is None:
         return None
@@ -112,9 +116,9 @@ async def _live_folder(context: RunContext) -> Path | None:
 
 
 def _named_modules(live: Path | None) -> Mapping[str, LoraModule] | None:
-    """The live adapter's modules, where its config names them by expressions.
+    """Return the live adapter's modules if its config has regular expressions, else None.
 
-    Of files that are not there the trainer says what is missing.
+    The trainer reports missing files.
     """
     if live is None or not (live / CONFIG_FILE).is_file():
         return None
@@ -157,7 +161,7 @@ def _hyper(context: RunContext, *, fresh: bool) -> HyperParameters:
 
 
 async def _listen(process: TrainerProcess, folder: Path) -> Failed | None:
-    """Keep the events; returns the failure, if it told of one."""
+    """Store the trainer's events; return the failure, if there is one."""
     failure = None
     with (folder / EVENTS).open("ab") as kept:
         async for event in process.events():
@@ -169,7 +173,7 @@ async def _listen(process: TrainerProcess, folder: Path) -> Failed | None:
 
 
 def _kept_events(folder: Path) -> Iterator[Event]:
-    """What was kept; a line that was torn as the machine went down is passed over."""
+    """Yield the stored events; a line that was cut off by a crash is skipped."""
     with (folder / EVENTS).open("rb") as lines:
         for line in lines:
             with suppress(ValidationError):
@@ -177,7 +181,7 @@ def _kept_events(folder: Path) -> Iterator[Event]:
 
 
 def training_figures(events: Sequence[Event]) -> dict[str, Any]:
-    """Seconds, the curve, and what the trainer dropped."""
+    """Return the duration in seconds, the training curve, and the pairs that were dropped."""
     steps = [event for event in events if isinstance(event, Step)]
     seconds = [event.seconds for event in events if isinstance(event, Saved)]
     dropped = [event.reasons for event in events if isinstance(event, Dropped)]
@@ -194,6 +198,6 @@ def _point(step: Step) -> dict[str, float]:
 
 
 def _thinned(steps: Sequence[Step]) -> Sequence[Step]:
-    """Every n-th step, and the last."""
+    """Return every n-th step, and the last."""
     stride = -(-len(steps) // CURVE_POINTS) or 1
     return [*steps[:-1:stride], *steps[-1:]]

@@ -20,7 +20,7 @@ from retrain.errors import (
 )
 from retrain.models import TrainedText
 from retrain.ports import ChatUnavailableError
-from retrain.run.runner import explained, first_cause
+from retrain.run.runner import explanation, first_cause
 from retrain.run.steps import STEPS
 from retrain.run.train import TRAINERS_MAX
 from tests.retrain.log import CHANNEL, TENANT, Log
@@ -177,7 +177,7 @@ async def test_a_disk_that_is_full_is_named(house: House, monkeypatch: pytest.Mo
     run = await ran(house)
     assert run.state == "failed"
     assert run.reason == (
-        "OSError: No space left on device; look at the disk, then start the run again"
+        "OSError: No space left on device; check the disk, then start the run again"
     )
 
 
@@ -201,7 +201,7 @@ async def test_an_unexpected_error_leaves_its_class_alone(house: House) -> None:
     house.chat.error = ValueError("what the user said")
     run = await ran(house)
     assert run.state == "failed"
-    assert run.reason == "ValueError: unexpected; look at the server's log"
+    assert run.reason == "ValueError: unexpected; see the server's log"
 
 
 async def test_an_unexpected_error_is_logged_with_its_place_and_no_text(house: House) -> None:
@@ -216,7 +216,7 @@ async def test_an_unexpected_error_is_logged_with_its_place_and_no_text(house: H
 
 def test_an_error_of_a_task_group_is_looked_into() -> None:
     group = ExceptionGroup("several", [ExceptionGroup("more", [ChatUnavailableError("busy")])])
-    assert explained(first_cause(group)) == "ChatUnavailableError: busy"
+    assert explanation(first_cause(group)) == "ChatUnavailableError: busy"
 
 
 async def test_a_live_version_that_moved_meanwhile_is_not_replaced(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.run.resume import ResumePoint, step_to_do
+from retrain.run.resume import ResumePoint, latest_possible_step
 from retrain.run.steps import STEPS
 from tests.retrain.runs import RUN, interrupted, interrupted_after, taken_up
 from tests.retrain.world import House
@@ -43,18 +43,18 @@ def test_a_run_goes_back_to_the_earliest_step_whose_inputs_are_missing(
     step: str, kept: dict[str, bool], back_to: str
 ) -> None:
     fields = {name: getattr(NOTHING, name) for name in ResumePoint.__slots__}
-    assert step_to_do(step, ResumePoint(**{**fields, **kept})) == back_to
+    assert latest_possible_step(step, ResumePoint(**{**fields, **kept})) == back_to
 
 
 @given(STEP, KEPT)
 def test_it_never_goes_forward(step: str, kept: ResumePoint) -> None:
     order = list(STEPS)
-    assert order.index(step_to_do(step, kept)) <= order.index(step)
+    assert order.index(latest_possible_step(step, kept)) <= order.index(step)
 
 
 @given(STEP)
 def test_with_everything_at_hand_it_goes_on_where_it_was(step: str) -> None:
-    assert step_to_do(step, ALL) == step
+    assert latest_possible_step(step, ALL) == step
 
 
 @pytest.mark.anyio
