@@ -17,11 +17,11 @@ router = api_router("adapters")
 
 NOT_FOUND = errors(404)
 NOT_CHANGED = errors(404, 409, 422)
-"""No such version or channel; a state that does not allow it; a name that breaks a rule."""
+"""The version or channel is unknown, its state does not allow the change, or a name is invalid."""
 
 
 class AdapterIn(BaseModel):
-    """An adapter to bring in: a folder that PEFT wrote, on the server's machine."""
+    """An adapter to add: a folder written by PEFT, on the server's machine."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,25 +30,25 @@ class AdapterIn(BaseModel):
 
 
 class AddedOut(VersionOut):
-    """The new version. `left` names what else was in the folder: it was not taken over."""
+    """The new version. `left` names the files of the folder that were not copied."""
 
     left: list[str]
 
 
 class ChannelRouteIn(RouteIn, ReasonIn):
-    """The whole route that is wanted for a channel, and why."""
+    """The new route of a channel, complete, and the reason for the change."""
 
     channel: PlainText = DEFAULT_CHANNEL
 
 
 class RollbackIn(ReasonIn):
-    """Which channel goes back, and why."""
+    """The channel to roll back, and the reason."""
 
     channel: PlainText = DEFAULT_CHANNEL
 
 
 class SwapOut(BaseModel):
-    """A change of who is live. `seconds` runs from the start of the load to the new route."""
+    """A change of the live version. `seconds` is from the start of the load to the new route."""
 
     version: str
     previous: str
@@ -66,9 +66,9 @@ async def list_adapters(
 
 @router.post("/v1/adapters", status_code=201, responses=NOT_CHANGED)
 async def add_adapter(principal: Admin, here: Here, body: AdapterIn) -> AddedOut:
-    """Vet an adapter and register it as a candidate; load it too where an engine runs.
+    """Vet an adapter and register it as a candidate; load it too if an engine runs.
 
-    Its two files are taken over, `adapter_config.json` and `adapter_model.safetensors`.
+    Two files are copied: `adapter_config.json` and `adapter_model.safetensors`.
     """
     channel = here.own_channel(principal, body.channel)
     version = await here.registry.add(Path(body.path), channel=channel, actor=principal.name)
@@ -81,14 +81,14 @@ async def add_adapter(principal: Admin, here: Here, body: AdapterIn) -> AddedOut
 
 @router.get("/v1/adapters/{version}/events", responses=NOT_FOUND)
 async def adapter_events(version: VersionPath, principal: Admin, here: Here) -> list[EventOut]:
-    """Who changed a version's state, when and why, oldest first."""
+    """List the changes of a version's state with actor, time and reason, oldest first."""
     await here.own_version(principal, version)
     return [EventOut.of(event) for event in await here.registry.events(version)]
 
 
 @router.post("/v1/adapters/{version}/promote", responses=NOT_CHANGED)
 async def promote(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> VersionOut:
-    """Make a version live: loaded first, then one transaction."""
+    """Make a version live: load it, then change the route in one transaction."""
     await here.own_version(principal, version)
     await here.registry.promote(version, actor=principal.name, reason=body.reason)
     return await here.described(version)
@@ -96,7 +96,7 @@ async def promote(version: VersionPath, principal: Admin, here: Here, body: Reas
 
 @router.post("/v1/adapters/{version}/reject", responses=NOT_CHANGED)
 async def reject(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> VersionOut:
-    """Refuse a candidate."""
+    """Reject a candidate."""
     await here.own_version(principal, version)
     await here.registry.reject(version, actor=principal.name, reason=body.reason)
     return await here.described(version)
@@ -104,7 +104,7 @@ async def reject(version: VersionPath, principal: Admin, here: Here, body: Reaso
 
 @router.post("/v1/adapters/{version}/retire", responses=NOT_CHANGED)
 async def retire(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> VersionOut:
-    """Let a version's requests end, then unload it."""
+    """Retire a version: wait for its requests to end, then unload it."""
     await here.own_version(principal, version)
     await here.registry.retire(version, actor=principal.name, reason=body.reason)
     return await here.described(version)
@@ -114,14 +114,14 @@ async def retire(version: VersionPath, principal: Admin, here: Here, body: Reaso
 async def read_route(
     principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL
 ) -> RouteOut:
-    """Show who answers a channel."""
+    """Show which versions answer a channel."""
     view = here.registry.routes()[here.own_channel(principal, channel)]
     return RouteOut.of(view, here.engine.resident())
 
 
 @router.put("/v1/route", responses=NOT_CHANGED)
 async def change_route(principal: Admin, here: Here, body: ChannelRouteIn) -> RouteOut:
-    """Replace a channel's route; live `base` takes every adapter out of the way."""
+    """Replace a channel's route; with live `base` the base model answers without any adapter."""
     view = await here.registry.set_route(
         here.own_channel(principal, body.channel),
         RouteIn(**body.model_dump(include=set(RouteIn.model_fields))),
@@ -133,7 +133,7 @@ async def change_route(principal: Admin, here: Here, body: ChannelRouteIn) -> Ro
 
 @router.post("/v1/rollback", responses=NOT_CHANGED)
 async def rollback(principal: Admin, here: Here, body: RollbackIn) -> SwapOut:
-    """Put the version before back, at once; started answers end on theirs."""
+    """Make the previous version live again, at once; answers in progress keep their version."""
     channel = here.own_channel(principal, body.channel)
     swap = await here.registry.rollback(channel, actor=principal.name, reason=body.reason)
     return SwapOut.model_validate(swap, from_attributes=True)

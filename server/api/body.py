@@ -1,7 +1,7 @@
-"""Reading a request's body: bounded, strict JSON, and errors that never echo it.
+"""Reads request bodies as strict JSON, within limits, and with errors that never quote the body.
 
-Bounded in bytes, in depth, in values, and in what validation says of it: 1 MB of mistakes must
-neither hold the event loop nor be answered with a list of them.
+Size, depth, number of values and number of reported errors are limited, so that 1 MB of mistakes
+neither blocks the event loop nor gets a long list of errors in return.
 """
 
 import re
@@ -23,14 +23,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class BodyLimit:
-    """ASGI middleware: reads no more than `limit` bytes of any request."""
+    """ASGI middleware that limits request bodies to `limit` bytes."""
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let whoever reads the body meet `BodyTooLargeError`, before or while reading it."""
+        """Make reading a larger body raise `BodyTooLargeError`, if possible before it is read."""
         if scope["type"] == "http":
             receive = _counted(receive, self._limit, _announced(scope))
         await self._app(scope, receive, send)
@@ -58,9 +58,9 @@ def _counted(receive: Receive, limit: int, announced: int) -> Callable[[], Await
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object; raises `BodyError`.
+    """Read the body as a JSON object; raises `BodyError`.
 
-    Strict: no NaN, no lone surrogates, no bottomless nesting (orjson refuses them). Requires
+    NaN, lone surrogates and very deep nesting are refused (by orjson). Requires
     `Content-Type: application/json`: a page of another origin cannot send that without a CORS
     preflight, which prevents CSRF.
     """
@@ -72,7 +72,7 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 def json_object(body: bytes, *, values_max: int) -> dict[str, Any]:
-    """`body` as a JSON object of at most `values_max` values; raises `BodyError`."""
+    """Parse `body` as a JSON object of at most `values_max` values; raises `BodyError`."""
     if values_in(body, values_max) > values_max:
         raise BodyError(f"the body holds more than {values_max} values: send less at once")
     try:
@@ -93,15 +93,15 @@ _WRONG = {
     "infinity": "a number is too large: numbers are at most 1.8e308",
     "empty document": "the body is empty: send a JSON object",
 }
-"""What orjson (3.13) says, and what a client is told: never with a piece of the body."""
+"""Messages to the client by fragments of orjson 3.13's messages, which may quote the body."""
 
 
-def _why_refused(body: bytes, said: str) -> BodyError:
-    """What the strict parser does not take: no JSON, or JSON with half of a character in it."""
-    wrong = next((ours for theirs, ours in _WRONG.items() if theirs in said), None)
+def _why_refused(body: bytes, message: str) -> BodyError:
+    """Return the error for a body that orjson refuses with `message`."""
+    wrong = next((ours for theirs, ours in _WRONG.items() if theirs in message), None)
     if wrong is not None:
         return BodyError(wrong)
-    fault = lone_surrogate(body) if "surrogate" in said else None
+    fault = lone_surrogate(body) if "surrogate" in message else None
     if fault is not None:
         return BodyError(f"{fault.place or 'the body'}: {fault.why}", field=fault.place)
     return BodyError("the body is not valid JSON (UTF-8, no NaN)")
@@ -109,14 +109,18 @@ def _why_refused(body: bytes, said: str) -> BodyError:
 
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
 _MARKS = (b"{", b"[", b":")
-"""What each object, each list and each member of an object has one of, outside texts."""
+"""Characters that occur once per object, list and member, outside strings."""
 
 
 def values_in(body: bytes, enough: int) -> int:
-    """How many members, objects and lists a JSON body holds, or some number up to `enough`.
+    """Count the members, objects and lists of a JSON body before it is parsed.
 
-    Counted before it is parsed: making the objects is what takes the time. Texts and numbers in a
-    list are not counted: a prompt may be a long list of token ids.
+    Creating the objects is what takes time. Strings and numbers in a list are not counted, because
+    a prompt may be a long list of token ids.
+
+    Returns:
+        The count if it is above `enough`, else any number up to `enough`.
+
     """
     most = sum(map(body.count, _MARKS))
     if most <= enough:
@@ -126,7 +130,7 @@ def values_in(body: bytes, enough: int) -> int:
 
 
 def _check_depth(value: dict[str, Any]) -> None:
-    """Refuse what Python's own recursion would choke on later: orjson writes 254 levels."""
+    """Refuse nesting that would exceed Python's recursion limit later: orjson writes 254 levels."""
     try:
         orjson.dumps(value)
     except TypeError:
@@ -147,7 +151,7 @@ def body_reader(kind: Any) -> Callable[[Request], Awaitable[Any]]:
 
 
 def is_model(kind: Any) -> bool:
-    """Whether a body of that annotation is checked as a model."""
+    """Return whether a body with this annotation is validated as a model."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 

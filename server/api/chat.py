@@ -1,4 +1,4 @@
-"""Chat, completions and models, as OpenAI has them: vLLM's own serving layer answers."""
+"""OpenAI's chat, completions and models endpoints, answered by vLLM's serving layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ from server.serving.exchange import Mode
 router = api_router("chat")
 
 REFUSED = errors(404, 500)
-"""No such channel or version; an engine that fails."""
+"""The channel or version is unknown, or the engine failed."""
 CHAT = answered(ChatCompletion, "a chat completion chunk")
 COMPLETION = answered(Completion, "a text completion with a part of the text")
 
@@ -66,9 +66,9 @@ async def _answer(
 
 
 def checked_request(asked: Mapping[str, Any], here: Services) -> dict[str, Any]:
-    """The body of a request that names a model, and a user whom the log can keep.
+    """Check the model and user of a request, and return its body.
 
-    What else it may ask for is the engine's rule. Raises `LimitError`.
+    `server.engine.requests.rules` checks the other fields. Raises `LimitError`.
     """
     body = with_whole_numbers(asked)
     if not isinstance(body.get("model"), str):
@@ -80,9 +80,9 @@ def checked_request(asked: Mapping[str, Any], here: Services) -> dict[str, Any]:
 
 
 def _mode(purpose: str | None, principal: Principal) -> Mode:
-    """What the request is for, as its sender marks it; raises `LimitError` for an unknown mark.
+    """Return the mode for the purpose header; raises `LimitError` for an unknown purpose.
 
-    Only an administrator may mark traffic as our own evaluation.
+    Only an administrator may mark requests as evaluation.
     """
     if purpose is None:
         return "live"
@@ -96,7 +96,7 @@ def _mode(purpose: str | None, principal: Principal) -> Mode:
 
 @router.post("/v1/responses", include_in_schema=False)
 async def responses(principal: App) -> Response:
-    """Say that the Responses API is left out."""
+    """Refuse with a message: the Responses API is not supported."""
     del principal
     raise LeftOutError("the Responses API", "POST /v1/chat/completions")
 
@@ -109,5 +109,5 @@ async def models(principal: App, here: Here) -> dict[str, Any]:
 
 @router.get("/v1/models/{model:path}", response_model=ModelCard, responses=errors(404))
 async def model(model: ModelPath, principal: App, here: Here) -> dict[str, Any]:
-    """One card of the list, by its id."""
+    """Show one model of the list, by its id."""
     return here.model_card(principal, model)

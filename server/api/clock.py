@@ -1,4 +1,4 @@
-"""`POST /v1/clock`: lets time pass. Mounted only with `server.adjustable_clock` on loopback."""
+"""`POST /v1/clock`: advances the clock. Only with `server.adjustable_clock`, on loopback."""
 
 from datetime import datetime, timedelta
 
@@ -12,7 +12,7 @@ router = api_router("clock")
 
 
 class ClockIn(BaseModel):
-    """How far to move forward."""
+    """How many seconds to move the clock forward."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""`POST /v1/comparisons`: two answers to one request, blind."""
+"""`POST /v1/comparisons`: two answers to one request, without their versions."""
 
 from typing import Any, get_args
 
@@ -16,13 +16,13 @@ from server.errors import LimitError
 router = api_router("chat")
 
 COMPARISON = answered(
-    Comparison, '`{"side": "a", "chunk": …}`, the chunk a chat completion\'s', told=False
+    Comparison, '`{"side": "a", "chunk": …}`, the chunk a chat completion\'s', version_shown=False
 )
 
 
 @router.post("/v1/comparisons", responses={**COMPARISON, **errors(404, 409, 500)})
 async def compare(request: Request, principal: App, here: Here, asked: ComparisonBody) -> Response:
-    """Answer a conversation twice; rate with a `preference` for one side over the other."""
+    """Answer a conversation twice; vote for a side with the metric `preference`."""
     body = checked_request(asked, here)
     between = _between(body.pop("between", None))
     if "@" in body["model"]:

@@ -1,4 +1,4 @@
-"""Lets web pages of the listed origins send feedback from a browser, and nothing else (CORS)."""
+"""CORS: allows web pages of the listed origins to send feedback from a browser, nothing else."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ _REMEMBERED_SECONDS = 600
 
 
 class FeedbackCors:
-    """ASGI middleware: `CORSMiddleware` before the paths of feedback."""
+    """ASGI middleware that applies `CORSMiddleware` to the feedback paths only."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self._app = app
@@ -24,6 +24,6 @@ class FeedbackCors:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, with or without leave for other origins."""
+        """Pass the request on, through `CORSMiddleware` if it is for a feedback path."""
         here = scope["type"] == "http" and _PATH.fullmatch(scope["path"])
         await (self._feedback if here else self._app)(scope, receive, send)

@@ -1,6 +1,7 @@
-"""What routes are given: the services of this app, who asks, and parameters that many have.
+"""Dependencies of routes: the app's services, the authenticated principal, common parameters.
 
-`App`, `Admin`, `Operator` and `Judge` are whoever asks, by what they may; `Here` is this app.
+`App`, `Admin`, `Operator` and `Judge` are the principal with the named role; `Here` is the app's
+services.
 """
 
 from typing import Annotated
@@ -30,16 +31,15 @@ FEEDBACK_TOKEN = HTTPBearer(
     auto_error=False,
     description="A token of `POST /v1/feedback-tokens`: feedback on one interaction, for a while.",
 )
-"""Described to clients by these; what they send is read below."""
+"""The two describe authentication in the OpenAPI schema; the functions below perform it."""
 
 PURPOSE_HEADER = "x-pawl-purpose"
 
-# Routes' dependencies are coroutines though they wait for nothing: FastAPI would give each call of
-# a plain function to a thread.
+# Dependencies are coroutines although they await nothing: FastAPI runs plain functions in a thread.
 
 
 async def services(request: Request) -> Services:
-    """The services of the app that got the request."""
+    """Return the services of the request's app."""
     found: Services = request.app.state.services
     return found
 
@@ -50,28 +50,24 @@ Here = Annotated[Services, Depends(services)]
 async def principal(
     request: Request, here: Here, _key: Annotated[object, Security(KEY)]
 ) -> Principal:
-    """Who asks; raises `AuthenticationError`.
-
-    While everybody may in, see `_check_local`.
-    """
+    """Authenticate the request; raises `AuthenticationError`, or what `_check_local` raises."""
     _check_address(request)
     _check_local(request, here)
     return await here.keys.authenticate(request.headers.get("authorization"))
 
 
 def _check_address(request: Request) -> None:
-    """Refuse what PostgreSQL would: whatever stands in an address may be looked up there."""
+    """Refuse NUL characters in a URL: its parts are used in queries, and PostgreSQL refuses NUL."""
     if "\x00" in request.url.path or "%00" in request.url.query or "\x00" in request.url.query:
         raise LimitError("path", "must not contain NUL characters")
 
 
 def _check_local(request: Request, here: Services) -> None:
-    """While everybody on this machine may in, refuse what comes from elsewhere.
+    """While the server works without keys, refuse requests that do not come from this machine.
 
-    The Host header must name this machine: otherwise a web page that the operator visits could
-    reach the server through a name of its own (DNS rebinding). And no proxy may have passed the
-    request on: to the server all that a proxy on this machine lets in comes from this machine.
-    Raises `HostError` and `ProxyError`.
+    The Host header must name this machine; otherwise a web page could reach the server under its
+    own host name (DNS rebinding). Requests forwarded by a proxy are refused too, because they all
+    appear to come from this machine. Raises `HostError` and `ProxyError`.
     """
     if not here.keys.open:
         return
@@ -87,10 +83,10 @@ async def judge(
     _key: Annotated[object, Security(KEY, scopes=["app"])],
     _token: Annotated[object, Security(FEEDBACK_TOKEN)],
 ) -> Principal | FeedbackGrant:
-    """Who may send feedback: an application, or whoever holds a feedback token.
+    """Authenticate feedback: by a key of an application, or by a feedback token.
 
-    Raises `FeedbackTokenError`, too for a page of another origin that comes without a token: while
-    everybody on the machine may in, its visitors may not.
+    Raises `FeedbackTokenError`, also if a web page of another origin sends no token while the
+    server works without keys: visitors of that page are not users of this machine.
     """
     _check_address(request)
     _check_local(request, here)
@@ -106,19 +102,19 @@ async def judge(
 
 
 async def application(who: Annotated[Principal, Depends(principal)]) -> Principal:
-    """Somebody with the role `app`."""
+    """Require the role `app`."""
     who.require("app")
     return who
 
 
 async def administrator(who: Annotated[Principal, Depends(principal)]) -> Principal:
-    """Somebody with the role `admin`."""
+    """Require the role `admin`."""
     who.require("admin")
     return who
 
 
 async def operator(who: Annotated[Principal, Depends(administrator)]) -> Principal:
-    """Somebody who may act for every tenant."""
+    """Require an operator, who may act for every tenant."""
     if not who.operator:
         raise PermissionDeniedError("operator")
     return who

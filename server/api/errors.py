@@ -1,4 +1,4 @@
-"""How errors are described to clients: OpenAI's object, and what each status means."""
+"""The OpenAPI description of errors: OpenAI's error object, and the meaning of each status."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 class ErrorDetail(BaseModel):
-    """What was wrong. Nothing that was sent is repeated."""
+    """The problem. It never quotes the request."""
 
     message: str = Field(description="What is wrong and what to do.")
     type: str = Field(
@@ -22,7 +22,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """OpenAI's error object: the body of every answer from 400 upwards."""
+    """OpenAI's error object: the body of every response with a status of 400 or above."""
 
     error: ErrorDetail
 
@@ -40,7 +40,7 @@ MEANING: Mapping[int, str] = {
     503: "Not now: the engine or the database is away or busy, or the server is shutting down. "
     "Send it again.",
 }
-"""What a client is told of each status; docs/api.md has the same in a table."""
+"""The meaning of each status; docs/api.md has the same table."""
 
 OTHER_ERRORS = "Any other error, such as 405, 408, 414, 431 or 500: the same object."
 
@@ -54,9 +54,9 @@ _BODY = {"application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorOu
 
 
 def errors(*statuses: int) -> Responses:
-    """`responses` of a route that may answer with these statuses.
+    """Return `responses` for a route that may return these statuses.
 
-    Those of keys and bodies need not be listed: `server.api.routes` adds them.
+    `server.api.routes` adds the statuses of keys and bodies.
     """
     return {status: _described(status) for status in sorted(statuses)}
 

@@ -11,7 +11,7 @@ router = api_router("feedback")
 
 @router.post("/v1/feedback", responses=errors(404, 409))
 async def give_feedback(who: Judge, here: Here, body: FeedbackIn) -> FeedbackStored:
-    """Judge an answer, or take that back (value null). Acknowledged only when it is durable."""
+    """Rate an answer, or retract a rating (value null). Acknowledged only once it is durable."""
     if isinstance(who, FeedbackGrant):
         return FeedbackStored(feedback_id=await here.feedback.submit_by_token(who, body))
     identifier = await here.feedback.submit(who.tenant, who.key_id, body)
@@ -20,7 +20,7 @@ async def give_feedback(who: Judge, here: Here, body: FeedbackIn) -> FeedbackSto
 
 @router.delete("/v1/feedback/{feedback_id:path}", responses=errors(404))
 async def take_back(feedback_id: FeedbackPath, who: Judge, here: Here) -> FeedbackStored:
-    """Take one judgement back. Acknowledged only when that is durable; again is the same."""
+    """Retract a judgement. Acknowledged only once that is durable; repeating it is harmless."""
     if isinstance(who, FeedbackGrant):
         identifier = await here.feedback.take_back_by_token(who, feedback_id)
     else:
@@ -30,5 +30,5 @@ async def take_back(feedback_id: FeedbackPath, who: Judge, here: Here) -> Feedba
 
 @router.post("/v1/feedback-tokens", responses=errors(404))
 async def make_token(principal: App, here: Here, body: FeedbackTokenIn) -> FeedbackTokenOut:
-    """Give out leave to judge one answer, for a browser that must not hold the key."""
+    """Create a token for rating one answer, for a browser, which must not hold the key."""
     return here.feedback.token(principal.tenant, body)

@@ -1,20 +1,21 @@
-"""HEAD on every path that has GET: load balancers and monitors ask so (RFC 9110, 9.3.2)."""
+"""HEAD on every path that has GET, as load balancers and monitors expect (RFC 9110, 9.3.2)."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """ASGI middleware: answers HEAD as GET, with its headers and without its body.
+    """ASGI middleware that answers HEAD like GET, but without the body.
 
-    FastAPI's routes have no HEAD of their own (https://github.com/fastapi/fastapi/issues/1773); the
-    methods of routes are left alone, or each path would be twice in the API's description.
+    FastAPI's routes do not support HEAD (https://github.com/fastapi/fastapi/issues/1773). Adding
+    HEAD to the routes' methods would list each path twice in the OpenAPI schema. This can go once
+    FastAPI adds HEAD to its GET routes.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, a HEAD as a GET."""
+        """Pass the request on, turning HEAD into GET."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -23,7 +24,7 @@ class HeadRequests:
 
 
 class _HeadersOnly:
-    """Ends an answer after its headers; whoever streams a body learns that nobody listens."""
+    """Ends a response after its headers, and signals a disconnect to a streaming route."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -31,11 +32,11 @@ class _HeadersOnly:
         self._ended = False
 
     async def receive(self) -> Message:
-        """The request's next message, or that the client is gone once it has its headers."""
+        """Return the request's next message, or a disconnect once the headers are sent."""
         return {"type": "http.disconnect"} if self._ended else await self._receive()
 
     async def send(self, message: Message) -> None:
-        """Send the headers, and nothing after them."""
+        """Send the headers and an empty body."""
         if message["type"] == "http.response.start":
             await self._send(message)
         elif not self._ended:

@@ -1,7 +1,4 @@
-"""`GET /health/live`, `/health/ready`, `/metrics`: open to whoever can reach the port.
-
-`GET /openapi.json` is not: it wants a key.
-"""
+"""`GET /health/live`, `/health/ready` and `/metrics`, which need no key, and `/openapi.json`."""
 
 from typing import Any, Literal
 
@@ -23,7 +20,7 @@ class LiveOut(BaseModel):
 
 
 class ReadyOut(BaseModel):
-    """Whether requests are answered, and what stands in the way."""
+    """Whether the server is ready, and the state of each part."""
 
     ready: bool
     engine: Literal["ok", "dead"]
@@ -48,13 +45,13 @@ EXPOSITION: Responses = {
 
 @router.get("/health/live", response_model=LiveOut)
 async def live() -> dict[str, str]:
-    """Say that the event loop answers."""
+    """Liveness: the event loop answers."""
     return {"status": "ok"}
 
 
 @router.get("/health/ready", response_model=ReadyOut, responses=NOT_READY)
 async def ready(here: Here, response: Response) -> dict[str, Any]:
-    """Say whether requests are answered: the engine lives, no drain, a route is known (law 7)."""
+    """Readiness: the engine is alive, a route is known, its versions are loaded, and no drain."""
     report = await here.readiness()
     if not report["ready"]:
         response.status_code = 503
@@ -63,13 +60,13 @@ async def ready(here: Here, response: Response) -> dict[str, Any]:
 
 @router.get("/metrics", response_class=Response, responses=EXPOSITION)
 async def metrics(here: Here) -> Response:
-    """Give vLLM's metrics, unchanged, and ours."""
+    """Return Pawl's and vLLM's metrics."""
     return Response(here.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/openapi.json")
 async def openapi(request: Request, principal: App) -> dict[str, Any]:
-    """Describe the API."""
+    """Return the OpenAPI schema."""
     del principal
     description: dict[str, Any] = request.app.openapi()
     return description

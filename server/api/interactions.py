@@ -1,4 +1,4 @@
-"""`POST /v1/interactions`, several at once under `/batch`, and `GET /v1/interactions/{id}`."""
+"""`POST /v1/interactions`, its `/batch`, and `GET /v1/interactions/{id}`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ OUR_FAULT = 500
 
 @router.post("/v1/interactions", responses=errors(404, 409))
 async def record_interaction(principal: App, here: Here, body: InteractionIn) -> InteractionStored:
-    """Record what another model answered, so that it can be rated."""
+    """Record an answer of another model, so that it can be rated."""
     return await _record(principal, here, body)
 
 
@@ -36,7 +36,7 @@ async def record_interaction(principal: App, here: Here, body: InteractionIn) ->
 async def record_interactions(
     principal: App, here: Here, body: InteractionsIn
 ) -> InteractionsStored:
-    """Record several; one that is refused does not keep the others out."""
+    """Record several answers; one that is refused does not affect the others."""
     rows = (_record_or_refuse(principal, here, row) for row in body.interactions)
     return InteractionsStored(results=await asyncio.gather(*rows))
 
@@ -45,7 +45,7 @@ async def record_interactions(
 async def read_interaction(
     identifier: InteractionPath, principal: App, here: Here
 ) -> InteractionOut:
-    """Read one interaction with the feedback it got."""
+    """Read one interaction with its feedback."""
     return await here.feedback.interaction(principal.tenant, identifier)
 
 

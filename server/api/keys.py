@@ -16,7 +16,7 @@ router = api_router("keys")
 
 
 class KeyIn(BaseModel):
-    """What key to make."""
+    """The role and tenant of a new key."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,14 +35,14 @@ class KeyOut(BaseModel):
 
 
 class KeyMade(KeyOut):
-    """A key that was just made: `key` is shown this once and never again."""
+    """A new key. `key` is the key itself, which cannot be shown again."""
 
     key: str
 
 
 @router.post("/v1/keys")
 async def make_key(principal: Admin, here: Here, body: KeyIn) -> KeyMade:
-    """Make a key."""
+    """Create a key."""
     tenant = body.tenant or principal.tenant
     if not principal.may_use(tenant):
         raise PermissionDeniedError("admin of that tenant")
@@ -52,14 +52,14 @@ async def make_key(principal: Admin, here: Here, body: KeyIn) -> KeyMade:
 
 @router.get("/v1/keys")
 async def list_keys(principal: Admin, here: Here) -> list[KeyOut]:
-    """List the keys of the tenant (an operator: of all)."""
+    """List the keys of the tenant, or of all tenants for an operator."""
     tenant = None if principal.operator else principal.tenant
     return [_out(row) for row in await here.keys.keys(tenant)]
 
 
 @router.delete("/v1/keys/{identifier}", status_code=204, responses=errors(404))
 async def revoke_key(identifier: KeyPath, principal: Admin, here: Here) -> None:
-    """End a key at once."""
+    """Revoke a key at once."""
     await here.keys.revoke(identifier, None if principal.operator else principal.tenant)
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's request bodies as Pawl takes them: for the API's description only.
+"""OpenAI's request bodies as Pawl accepts them, for the OpenAPI schema only.
 
 `server.engine.requests.rules` decides what is let in and words the errors. A test holds the fields
 here to those there. Bounds that are settings are given with their defaults.

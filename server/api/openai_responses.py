@@ -1,4 +1,4 @@
-"""OpenAI's answers, for the API's description: vLLM writes them, and adds fields of its own."""
+"""OpenAI's response bodies, for the OpenAPI schema only: vLLM writes them and adds fields."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -9,13 +9,13 @@ from server.api.errors import Responses
 
 
 class _Open(BaseModel):
-    """An object of which the fields that count are described."""
+    """An object that may have further fields."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Usage(_Open):
-    """Tokens read and written."""
+    """Counts of tokens."""
 
     prompt_tokens: int
     total_tokens: int
@@ -23,7 +23,7 @@ class Usage(_Open):
 
 
 class AnswerMessage(_Open):
-    """The assistant's turn; `tool_calls` and `reasoning` where there are any."""
+    """The assistant's message; may have `tool_calls` and `reasoning`."""
 
     role: str
     content: str | None = None
@@ -46,7 +46,7 @@ class TextChoice(_Open):
 
 
 class _Answer(_Open):
-    """`id` is the interaction's id: feedback names it. `model` is the version that answered."""
+    """`id` is the interaction's id, which feedback refers to; `model` the version that answered."""
 
     id: str
     created: int
@@ -69,7 +69,7 @@ class Completion(_Answer):
 
 
 class ComparisonSide(BaseModel):
-    """One of two answers; its version is not told."""
+    """One of two answers, without its version."""
 
     side: Literal["a", "b"]
     interaction: str
@@ -86,7 +86,7 @@ class Comparison(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A channel or a version that can answer. `root` answers; `parent` is the base below it."""
+    """A channel or version. `root` is what answers; `parent` is an adapter's base model."""
 
     id: str
     object: Literal["model"]
@@ -115,16 +115,20 @@ _STREAM = (
 )
 
 
-def answered(model: type[BaseModel], chunk: str, *, told: bool = True) -> Responses:
-    """`responses` of a route that answers as JSON or as a stream of `chunk`.
+def answered(model: type[BaseModel], chunk: str, *, version_shown: bool = True) -> Responses:
+    """Return `responses` for a route that answers as JSON or as a stream.
 
-    `told` says whether headers tell who answered.
+    Args:
+        model: The JSON body.
+        chunk: What an event of the stream holds.
+        version_shown: Whether headers show the version that answered.
+
     """
     stream = {"schema": {"type": "string", "description": _STREAM.format(one=chunk)}}
     headers = {
         name: {"description": what, "schema": {"type": "string"}}
         for name, what in _HEADERS.items()
-        if told
+        if version_shown
     }
     return {
         200: {

@@ -1,4 +1,4 @@
-"""`GET|POST /v1/retention`: texts that are older than `feedback.retention_days`."""
+"""`GET|POST /v1/retention`: counts or removes texts older than `feedback.retention_days`."""
 
 from server.api.dependencies import Here, Operator
 from server.api.errors import errors
@@ -13,13 +13,13 @@ NOT_SET = errors(409)
 
 @router.get("/v1/retention", responses=NOT_SET)
 async def texts_due(principal: Operator, here: Here) -> RetentionOut:
-    """Count what has texts that are due."""
+    """Count the rows and runs whose texts are due for removal."""
     del principal
     return await here.retention.due()
 
 
 @router.post("/v1/retention", responses=NOT_SET)
 async def remove_texts(principal: Operator, here: Here) -> RetentionOut:
-    """Remove the texts that are due now; every day that is done without being asked."""
+    """Remove the texts that are due now; the server also does this every day by itself."""
     del principal
     return await here.retention.apply()

@@ -1,4 +1,4 @@
-"""Versions on their way to all users: `/v1/rollouts`."""
+"""Rollouts of new versions: `/v1/rollouts`."""
 
 from adapters.schemas import ReasonIn
 from retrain.schemas import RolloutOut
@@ -32,7 +32,7 @@ async def read_rollout(version: VersionPath, principal: Admin, here: Here) -> Ro
 
 @router.post("/v1/rollouts/{version}/approve", responses=NOT_CHANGED)
 async def approve(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> RolloutOut:
-    """Let a version through that waits for a person's word."""
+    """Approve a version that waits for approval."""
     await here.own_version(principal, version)
     rollouts = here.runs.rollouts
     return RolloutOut.of(await rollouts.approve(version, actor=principal.name, reason=body.reason))
@@ -40,7 +40,7 @@ async def approve(version: VersionPath, principal: Admin, here: Here, body: Reas
 
 @router.post("/v1/rollouts/{version}/refuse", responses=NOT_CHANGED)
 async def refuse(version: VersionPath, principal: Admin, here: Here, body: ReasonIn) -> RolloutOut:
-    """End a rollout: what was live before answers everybody."""
+    """Abort a rollout: the version that was live before serves all users."""
     await here.own_version(principal, version)
     rollouts = here.runs.rollouts
     return RolloutOut.of(await rollouts.refuse(version, actor=principal.name, reason=body.reason))

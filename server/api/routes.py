@@ -1,4 +1,4 @@
-"""The class of every route: reads its body within bounds, and describes what it may answer."""
+"""The class of all routes: reads bodies within limits, and describes possible errors."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from copy import copy
@@ -15,7 +15,7 @@ from server.api.dependencies import judge, principal
 from server.api.errors import OTHER_ERRORS, ErrorOut, errors
 
 KEY_STATUSES = (400, 401, 403, 503)
-"""Of every route that asks for a key: 400 is an address that holds NUL."""
+"""Error statuses of every route that needs a key; 400 is for a URL with a NUL character."""
 BODY_STATUSES = (400, 413)
 MODEL_STATUS = 422
 
@@ -43,7 +43,7 @@ TAGS: list[dict[str, str]] = [
     {"name": "health", "description": "For load balancers and monitoring, and this description."},
     {"name": "clock", "description": "Lets time pass, where `server.adjustable_clock` is set."},
 ]
-"""The groups of routes, in the order in which they are described."""
+"""The tags of routes, in the order of the OpenAPI schema."""
 
 _NOTHING_READ = {
     "requestBody": {
@@ -57,14 +57,14 @@ _NOTHING_READ = {
 class PawlRoute(APIRoute):
     """A route whose body is a plain parameter: `body: FeedbackIn`, or a `dict` for any object.
 
-    FastAPI describes the parameter. It is read by `server.api.body` instead of FastAPI, which would
-    parse JSON that is not strict, put what was sent into its errors, and read the body before it is
-    known who asks. The errors of keys and bodies are added to the description.
+    FastAPI describes the parameter, but `server.api.body` reads it. FastAPI itself would accept
+    JSON that is not strict, quote the request in its errors, and read the body before
+    authentication. The errors of keys and bodies are added to the description.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         known = options.get("responses") or {}
-        # The schema of errors becomes a component of the description by this one.
+        # This adds the error schema to the components of the OpenAPI schema.
         options["responses"] = {**known, "default": {"model": ErrorOut}}
         super().__init__(path, endpoint, **options)
         self.responses = {
@@ -75,7 +75,7 @@ class PawlRoute(APIRoute):
         self.openapi_extra = {**self._extra(), **(self.openapi_extra or {})}
 
     def _extra(self) -> dict[str, Any]:
-        """What FastAPI leaves out: that a route is open to all, and that nothing is read."""
+        """Describe what FastAPI does not: that a route needs no key, or reads no body."""
         public: dict[str, Any] = {} if self._asks_for_key else {"security": []}
         nothing_read = self.body_field is None and self.methods & {"POST", "PUT"}
         return {**public, **(_NOTHING_READ if nothing_read else {})}
@@ -85,7 +85,7 @@ class PawlRoute(APIRoute):
         return bool({principal, judge} & set(_calls(self.dependant)))
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, to which the body is one more dependency: the last one."""
+        """Return a handler that reads the body as the last dependency."""
         # FastAPI has no hook for reading a body: `Dependant` and `get_dependant` are not in its
         # reference, and tests/server/api/test_description.py notices if they change.
         answering = copy(self)
@@ -112,7 +112,7 @@ class PawlRoute(APIRoute):
 
 
 def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
-    """Whatever is called to answer: the route's function and its dependencies."""
+    """Yield the route's function and its dependencies."""
     if dependant.call is not None:
         yield dependant.call
     for inner in dependant.dependencies:
@@ -120,5 +120,5 @@ def _calls(dependant: Dependant) -> Iterator[Callable[..., Any]]:
 
 
 def api_router(tag: Tag) -> APIRouter:
-    """A router of these routes; `tag` groups them in the description."""
+    """Return a router of these routes, which have `tag` in the OpenAPI schema."""
     return APIRouter(tags=[tag], route_class=PawlRoute)

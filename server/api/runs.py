@@ -28,7 +28,7 @@ EXPORTED: Responses = {
 
 
 class RunIn(BaseModel):
-    """Which channel is to be trained, by hand."""
+    """The channel to train, and optionally the week."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -46,10 +46,10 @@ async def list_runs(
 
 @router.post("/v1/runs", status_code=202, responses=errors(404, 409))
 async def start_run(principal: Admin, here: Here, body: RunIn) -> RunOut:
-    """Start a run by hand; it goes on after the answer."""
+    """Start a run; it continues in the background."""
     channel = here.own_channel(principal, body.channel)
     if not here.engine.alive():
-        raise NotRunningError("a run")  # it would fail where it is evaluated, hours later
+        raise NotRunningError("a run")  # its evaluation would fail, hours later
     return await here.runs.start_run(channel, slot=body.slot, trigger="manual")
 
 
@@ -61,21 +61,21 @@ async def read_run(run: RunPath, principal: Admin, here: Here) -> RunOut:
 
 @router.post("/v1/runs/{run}/cancel", responses=errors(404, 409))
 async def cancel_run(run: RunPath, principal: Admin, here: Here) -> RunOut:
-    """Stop a run at whatever step it is."""
+    """Cancel a run, at any step."""
     await here.own_run(principal, run)
     return await here.runs.cancel(run)
 
 
 @router.get("/v1/runs/{run}/answers", responses=NOT_FOUND)
 async def run_answers(run: RunPath, principal: Admin, here: Here) -> list[dict[str, Any]]:
-    """Give every row of a run's evaluation: what each arm answered, and the judge's score."""
+    """List the rows of a run's evaluation: the answer of each arm, and the judge's score."""
     await here.own_run(principal, run)
     return [row async for row in here.runs.answers(run)]
 
 
 @router.get("/v1/pairs", responses=NOT_FOUND)
 async def plan(principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL) -> PlanOut:
-    """Say what a run would train on, and what it would leave out and why. Changes nothing."""
+    """Show what a run would train on, and what it would leave out and why. Changes nothing."""
     return await here.runs.dry_run(here.own_channel(principal, channel))
 
 
@@ -90,7 +90,7 @@ async def export_pairs(
     channel: ChannelQuery = DEFAULT_CHANNEL,
     format: Annotated[ExportFormat, Query(description="Whose form")] = "trl",  # noqa: A002  (the parameter's public name)
 ) -> StreamingResponse:
-    """Stream the pairs as JSON lines, as TRL or as OpenAI's preference format takes them."""
+    """Stream the pairs as JSON lines, in TRL's or in OpenAI's preference format."""
     pairs = here.runs.export(here.own_channel(principal, channel), format)
     return StreamingResponse(_lines(pairs), media_type="application/jsonl")
 

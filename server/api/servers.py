@@ -1,4 +1,4 @@
-"""`GET /v1/servers`: the servers that share this one's database."""
+"""`GET /v1/servers`: the servers on this server's database."""
 
 from adapters.schemas import ServerOut
 from server.api.dependencies import Admin, Here
@@ -9,7 +9,7 @@ router = api_router("servers")
 
 @router.get("/v1/servers")
 async def list_servers(principal: Admin, here: Here) -> list[ServerOut]:
-    """List the servers, the oldest first; one that died is shown for a minute."""
+    """List the servers, oldest first; a server that died is shown for a minute."""
     del principal
     dead_seconds = here.settings.adapters.cluster.dead_seconds
     me = here.registry.server_id

@@ -84,7 +84,7 @@ def _bars(*, quiet: bool) -> Iterator[_Bar]:
 
 def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool) -> None:
     gone = [version.name for version in manifest.versions if not version.present]
-    told = {
+    summary = {
         "began_at": manifest.began_at.isoformat(),
         "database": manifest.database,
         "revision": manifest.revision,
@@ -98,11 +98,11 @@ def _show(done: str, manifest: BackupManifest, seconds: float, *, as_json: bool)
     }
     out = Console()
     if as_json:
-        out.print_json(json.dumps(told))
+        out.print_json(json.dumps(summary))
         return
     rows = sum(table.rows for table in manifest.tables)
     out.print(
-        f"{done}: {rows} rows, {told['versions']} adapter versions, "
+        f"{done}: {rows} rows, {summary['versions']} adapter versions, "
         f"{manifest.size_bytes / 1e6:.1f} MB, in {seconds:.1f} s"
     )
     if gone:

@@ -185,7 +185,7 @@ async def _stopped(task: asyncio.Future[EngineResponse]) -> None:
 
 
 def _headers(sides: list[Exchange]) -> dict[str, str]:
-    """What may be told of both sides: by `feedback.visibility`, nothing."""
+    """Return the headers that both sides may show; `feedback.visibility` allows none."""
     return {name: value for side in sides for name, value in side.headers.items()}
 
 

@@ -74,8 +74,8 @@ class Exchange:
     @property
     def shown_model(self) -> str:
         """The response's `model`; for an undecided side of a comparison only the channel."""
-        told = visibility(self.record.comparison)
-        return told.model(self.resolved.channel, self.resolved.model_label)
+        visible = visibility(self.record.comparison)
+        return visible.model(self.resolved.channel, self.resolved.model_label)
 
     @property
     def headers(self) -> dict[str, str]:

@@ -33,6 +33,7 @@ FOR_APPLICATIONS = {
     ("POST", "/v1/comparisons"),
     ("POST", "/v1/responses"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model:path}"),
     ("POST", "/v1/feedback"),
     ("POST", "/v1/feedback-tokens"),
     ("POST", "/v1/interactions"),
