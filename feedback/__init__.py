@@ -1,1 +1,1 @@
-"""The log: who asked what, which version answered, what people thought of it."""
+"""The log: requests, the versions that answered, and the feedback on the answers."""

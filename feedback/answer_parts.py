@@ -1,8 +1,8 @@
-"""The parts of an answer: what its reader sees, the tools it calls, reasoning, a refusal. Pure.
+"""The parts of an answer: text, tool calls, reasoning, a refusal. Pure.
 
-The log holds an answer's raw text; where that is not all there is to say, it also holds the
-assistant's message as it was served, in OpenAI's form. `served_messages` finds it in what left the
-server, and `AnswerParts.of` reads it for everybody who compares answers.
+The log stores an answer's raw text. If the answer has further parts, the log also stores the
+assistant's message as it was served, in OpenAI's format. `served_messages` extracts it from the
+response, and `AnswerParts.of` parses it for the code that compares answers.
 """
 
 import json
@@ -18,32 +18,32 @@ Message = dict[str, Any]
 
 _TEXTS = ("content", "reasoning", "reasoning_content", "refusal")
 _PARTS = ('"tool_calls"', '"function_call"', '"reasoning', '"refusal"')
-"""Keys of deltas: a stream without any of them is text only, and is not taken apart."""
+"""Keys of deltas with further parts; a stream without any of them is text only, not parsed."""
 _EVENT = "data: "
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call of a tool; `arguments` as the model wrote them, which need not be JSON."""
+    """One tool call; `arguments` are as the model wrote them, and may be invalid JSON."""
 
     name: str
     arguments: str
 
     @property
     def value(self) -> Any:
-        """The arguments as JSON. Raises ValueError where they are none."""
+        """The parsed arguments. Raises ValueError if they are not JSON."""
         return json.loads(self.arguments)
 
     @property
     def key(self) -> tuple[str, bytes]:
-        """Equal for calls of one name with equal arguments, compared as JSON."""
+        """Equal for calls of the same tool whose arguments are equal as JSON."""
         try:
             return self.name, canonical(self.value)
         except (ValueError, RecursionError):
             return self.name, b"text:" + self.arguments.encode("utf-8", "surrogatepass")
 
     def rendered(self) -> str:
-        """One line for whoever reads texts only: equal calls give the same line."""
+        """One line of text for readers that take only text; the same for equal calls."""
         try:
             arguments = json.dumps(self.value, ensure_ascii=False, sort_keys=True)
         except (ValueError, RecursionError):
@@ -53,7 +53,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class AnswerParts:
-    """An answer's parts. `reasoning` is not shown to whoever asked, so nobody judges it."""
+    """An answer's parts. `reasoning` is not shown to the user and is therefore not judged."""
 
     content: str = ""
     calls: tuple[ToolCall, ...] = ()
@@ -62,7 +62,7 @@ class AnswerParts:
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Self:
-        """Read an assistant's message in OpenAI's form, the older `function_call` included."""
+        """Parse an assistant's message in OpenAI's format, including the older `function_call`."""
         return cls(
             content=_text(message, "content") or "",
             calls=tuple(_calls(message)),
@@ -72,28 +72,28 @@ class AnswerParts:
 
     @property
     def text(self) -> str:
-        """What the reader sees in words: the content, or the refusal in its place."""
+        """The text that the user sees: the content or the refusal."""
         return "\n".join(part for part in (self.content, self.refusal) if part)
 
     @property
     def key(self) -> tuple[str, tuple[tuple[str, bytes], ...]]:
-        """Equal for answers that say the same and call the same; reasoning makes no difference."""
+        """Equal for answers with the same text and tool calls; reasoning is ignored."""
         return self.text, tuple(call.key for call in self.calls)
 
     def rendered(self) -> str:
-        """Text and calls as one text, for judges and metrics that take nothing else."""
+        """The text and the tool calls as one text, for judges and metrics that take only text."""
         return "\n".join([*([self.text] if self.text else []), *map(ToolCall.rendered, self.calls)])
 
 
 def has_parts(served: Sequence[str]) -> bool:
-    """Whether what was sent may say more than text; a quick look, for every answer."""
+    """Return whether the response may contain more than text; a fast check for every answer."""
     return any(part in sent for sent in served for part in _PARTS)
 
 
 def served_messages(served: Sequence[str]) -> dict[int, Message]:
-    """The assistant's messages by choice, from a JSON body or from a stream's events.
+    """Return the assistant's messages by choice, from a JSON body or a stream's events.
 
-    What is neither (an error event, the end of the stream, a plain completion) gives none.
+    Other content (an error event, the end of the stream, a plain completion) is skipped.
     """
     if len(served) == 1 and not served[0].startswith(_EVENT):
         choices = _choices(served[0])
@@ -109,7 +109,7 @@ def served_messages(served: Sequence[str]) -> dict[int, Message]:
 
 
 def kept_message(message: Mapping[str, Any] | None, text: str) -> Message | None:
-    """What of a message the log keeps beside the raw text; None: the text says it all."""
+    """Return the message that the log stores beside the raw text, or None if the text suffices."""
     if message is None:
         return None
     kept = {name: message[name] for name in _TEXTS if message.get(name)}
@@ -122,7 +122,7 @@ def kept_message(message: Mapping[str, Any] | None, text: str) -> Message | None
 
 
 class _Merged:
-    """A message out of a stream's deltas."""
+    """A message assembled from a stream's deltas."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}

@@ -1,6 +1,6 @@
-"""What can go wrong with the log. No HTTP here; `server/errors.py` maps these to status codes.
+"""Errors of the log. `server/errors.py` maps them to HTTP status codes.
 
-No message holds anything that a client sent.
+No message contains anything that a client sent.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class FieldProblem(NamedTuple):
 
 
 class FeedbackError(Exception):
-    """Whatever the log refuses or fails to do."""
+    """Base class of the log's errors."""
 
 
 class InvalidInputError(FeedbackError):
@@ -27,12 +27,12 @@ class InvalidInputError(FeedbackError):
 
     @classmethod
     def of(cls, field: str, message: str) -> "InvalidInputError":
-        """One problem with one field."""
+        """Create the error for one problem with one field."""
         return cls([FieldProblem(field, message)])
 
 
 class InteractionNotFoundError(FeedbackError):
-    """The id in `field` was not issued here, or not to this tenant, or is not in the log."""
+    """The id in `field` was not issued by this server to this tenant, or is not in the log."""
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -48,7 +48,7 @@ class FeedbackNotFoundError(FeedbackError):
 
 
 class ConflictError(FeedbackError):
-    """The id in `field` already stands for another content."""
+    """The id in `field` is already used for other content."""
 
     def __init__(self, field: str) -> None:
         self.field = field
@@ -56,31 +56,31 @@ class ConflictError(FeedbackError):
 
 
 class FeedbackTokenError(FeedbackError):
-    """A feedback token that grants nothing, or not this."""
+    """A feedback token that is invalid, or not valid for this request."""
 
     @classmethod
     def forged(cls) -> "FeedbackTokenError":
-        """Not one of ours."""
+        """The token was not issued by this server."""
         return cls("this feedback token was not issued here: ask the application for one")
 
     @classmethod
     def expired(cls) -> "FeedbackTokenError":
-        """Its time is over."""
+        """The token has expired."""
         return cls("this feedback token has expired: ask the application for a new one")
 
     @classmethod
     def elsewhere(cls) -> "FeedbackTokenError":
-        """Sent to another route than feedback's."""
+        """The token was sent to a route other than that of feedback."""
         return cls("a feedback token is for POST /v1/feedback alone: send a key")
 
     @classmethod
     def needed(cls) -> "FeedbackTokenError":
-        """A page of another origin came without one."""
+        """A cross-origin page sent feedback without a token."""
         return cls("a browser rates with a feedback token: ask the application for one")
 
 
 class FeedbackTokenScopeError(FeedbackError):
-    """Feedback on another interaction than the token's."""
+    """Feedback on an interaction other than the token's."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -90,7 +90,7 @@ class FeedbackTokenScopeError(FeedbackError):
 
 
 class StoreUnavailableError(FeedbackError):
-    """The database does not answer in time. Nothing is acknowledged; send it again later."""
+    """The database did not answer in time; nothing is acknowledged, and the client should retry."""
 
     def __init__(self, retry_after_seconds: int = 5) -> None:
         self.retry_after_seconds = retry_after_seconds
@@ -98,7 +98,7 @@ class StoreUnavailableError(FeedbackError):
 
 
 class SpoolUnavailableError(FeedbackError):
-    """The spool takes no row now: its disk is full, or it has grown to its bound."""
+    """The spool cannot store rows: the disk is full, or the spool has reached its largest size."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -107,7 +107,7 @@ class SpoolUnavailableError(FeedbackError):
 
 
 class RecorderFullError(FeedbackError):
-    """The recorder's queue is full: the database has been slow or away for long."""
+    """The recorder's queue is full: the database has been slow or unavailable for long."""
 
     def __init__(self) -> None:
         super().__init__("the recorder's queue is full; check the database")
@@ -121,7 +121,7 @@ class RecorderClosedError(FeedbackError):
 
 
 class RowRejectedError(FeedbackError):
-    """The database refuses this one row whatever stands beside it."""
+    """The database refuses this row, independently of the rest of its batch."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"the database refused the row ({cause})")

@@ -1,7 +1,7 @@
-"""Feedback tokens: what lets a browser rate one answer for a while, without the application's key.
+"""Feedback tokens: short-lived credentials with which a browser can rate one answer.
 
-A token is `pawlft_`, its claims as base64url of JSON, a dot, and base64url of a keyed MAC over
-them. It is checked without the database. Its claims are not secret: whoever holds it can read them.
+A token is `pawlft_`, its claims as base64url of JSON, a dot, and base64url of a keyed MAC of the
+claims. It is verified without the database. Its claims are not secret.
 """
 
 import json
@@ -21,9 +21,9 @@ _LENGTH_MAX = 4096
 
 @dataclass(frozen=True, slots=True)
 class FeedbackGrant:
-    """Leave to judge one interaction as one rater (None: as the interaction's user).
+    """Permission to judge one interaction as `rater` (None for the interaction's user).
 
-    `expires_at` is aware, in UTC, in whole seconds.
+    `expires_at` is an aware time in UTC, in whole seconds.
     """
 
     tenant: str
@@ -33,7 +33,7 @@ class FeedbackGrant:
 
 
 class FeedbackTokens:
-    """Makes and checks tokens with the secret of `InteractionIds`; the two cannot be mixed up."""
+    """Issues and verifies tokens with the secret of `InteractionIds`, in a separate MAC domain."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
@@ -41,7 +41,7 @@ class FeedbackTokens:
     def new(
         self, tenant: str, interaction_id: str, rater: str | None, now: datetime, seconds: int
     ) -> tuple[str, FeedbackGrant]:
-        """A token for `seconds` from `now` (aware), and what it grants."""
+        """Issue a token that is valid for `seconds` from `now` (aware); return it and its grant."""
         ends = int(now.timestamp()) + seconds
         claims = json.dumps([tenant, interaction_id, rater, ends], separators=(",", ":")).encode()
         token = f"{PREFIX}{_encode(claims)}.{_encode(self._mac(claims))}"
@@ -49,7 +49,7 @@ class FeedbackTokens:
         return token, FeedbackGrant(tenant, interaction_id, rater, expires_at)
 
     def read(self, token: str, now: datetime) -> FeedbackGrant:
-        """What a token grants. Raises `FeedbackTokenError` for a forged or expired one."""
+        """Return the token's grant. Raises `FeedbackTokenError` if it is forged or expired."""
         claims = self._claims(token)
         if claims is None:
             raise FeedbackTokenError.forged()
@@ -60,7 +60,7 @@ class FeedbackTokens:
         return FeedbackGrant(tenant, interaction_id, rater, expires_at)
 
     def _claims(self, token: str) -> bytes | None:
-        """The claims, if they and the MAC are ours to the last bit. Any string may be asked."""
+        """Return the claims if the MAC is valid, else None. Accepts any string."""
         if not token.startswith(PREFIX) or len(token) > _LENGTH_MAX or not token.isascii():
             return None
         text, _, mac = token.removeprefix(PREFIX).partition(".")
@@ -70,14 +70,14 @@ class FeedbackTokens:
         return claims if _encode(claims) == text else None
 
     def _mac(self, claims: bytes) -> bytes:
-        # `person` keeps these MACs apart from those of ids, which are made with the same secret.
+        # `person` separates these MACs from those of ids, which use the same secret.
         return blake2b(
             claims, key=self._secret, digest_size=_MAC_BYTES, person=b"feedback-token"
         ).digest()
 
 
 def is_feedback_token(text: str) -> bool:
-    """Whether this means to be a token, and not a key."""
+    """Return whether `text` has the form of a feedback token rather than an API key."""
     return text.startswith(PREFIX)
 
 

@@ -1,7 +1,7 @@
-"""Ids of interactions: unforgeable, bound to a tenant, and checked without a database.
+"""Ids of interactions: unforgeable, bound to a tenant, and verified without a database.
 
 An id is `chatcmpl-` or `cmpl-` and 36 characters of base32 over 22 bytes: 6 of time (milliseconds
-since 1970), 8 random, 8 of a keyed MAC over the prefix, the time, the random bytes and the tenant.
+since 1970), 8 random, 8 of a keyed MAC of the prefix, the time, the random bytes and the tenant.
 """
 
 import re
@@ -21,9 +21,9 @@ _SECRET_MIN, _SECRET_MAX = 16, 64
 
 
 class InteractionIds:
-    """Makes and checks ids with one server-wide secret of 16 to 64 bytes.
+    """Issues and verifies ids with one server-wide secret of 16 to 64 bytes.
 
-    Whoever has the secret can make ids; with another secret all former ids are foreign.
+    Keep the secret confidential, as it allows forging ids. Ids of another secret are not authentic.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -32,13 +32,13 @@ class InteractionIds:
         self._secret = secret
 
     def new(self, prefix: Prefix, tenant: str, at: datetime) -> str:
-        """A new id of `tenant`; `at` is aware and becomes the id's time, in milliseconds."""
+        """Return a new id of `tenant`; its time is `at` (aware), in milliseconds."""
         milliseconds = (at - _EPOCH) // timedelta(milliseconds=1)
         body = milliseconds.to_bytes(_TIME_BYTES, "big") + token_bytes(_RANDOM_BYTES)
         return f"{prefix}-{_encode(body + self._mac(prefix, body, tenant))}"
 
     def authentic(self, interaction_id: str, tenant: str) -> bool:
-        """Whether this id was made here for this tenant. Any string may be asked about."""
+        """Return whether this id was issued here to this tenant. Accepts any string."""
         form = _FORM.fullmatch(interaction_id)
         if form is None:
             return False
@@ -50,9 +50,9 @@ class InteractionIds:
         return compare_digest(mac, self._mac(prefix, body, tenant))
 
     def _mac(self, prefix: str, body: bytes, tenant: str) -> bytes:
-        # The body's length is fixed and no prefix is another's beginning with "-": unambiguous.
-        said = b"%s-%s%s" % (prefix.encode(), body, tenant.encode("utf-8", "surrogatepass"))
-        return blake2b(said, key=self._secret, digest_size=_MAC_BYTES).digest()
+        # Unambiguous: the body's length is fixed, and no prefix plus "-" begins another one.
+        content = b"%s-%s%s" % (prefix.encode(), body, tenant.encode("utf-8", "surrogatepass"))
+        return blake2b(content, key=self._secret, digest_size=_MAC_BYTES).digest()
 
 
 def _encode(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Tables of the log. Never wire types (those are in `schemas.py`)."""
+"""Tables of the log. The wire types are in `feedback/schemas.py`."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import JSON, Column, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 _WITH_TEXTS = text("texts_removed_at IS NULL")
-"""Rows that may still hold somebody's texts: what is due is found by a small index."""
+"""Condition of the partial indexes with which retention finds rows that still have texts."""
 _RETRACTIONS = text("retracts IS NOT NULL")
 _COMPARED = text("comparison IS NOT NULL")
 _IN_TRIAL = text("trial IS NOT NULL")
@@ -16,10 +16,11 @@ _IN_TRIAL = text("trial IS NOT NULL")
 class Interaction(SQLModel, table=True):
     """One answered request. Ordered by (`received_at`, `id`), never by a counter.
 
-    `version` is None where the answer came from a model that is not Pawl's (recorded by an
-    application's callback). `conversation` is the hash of everything that was asked (messages and
-    tools): answers to the same conversation can be compared. `thread` is the hash of its beginning:
-    it tells anonymous users apart. Token ids are little-endian int32 blobs (law 1).
+    `version` is None if another model than Pawl's answered (reported by an application).
+    `conversation` is the hash of the whole input (messages and tools): answers to the same
+    conversation can be compared. `thread` is the hash of the conversation's beginning, which
+    distinguishes anonymous users. Token ids are little-endian int32 blobs, as the engine sampled
+    them.
     """
 
     __tablename__ = "interaction"
@@ -27,7 +28,7 @@ class Interaction(SQLModel, table=True):
         Index("interaction_time", "tenant", "channel", "mode", "received_at", "id"),
         Index("interaction_conversation", "tenant", "conversation"),
         Index("interaction_user", "tenant", "user"),
-        # Without the rows that have none, or SQLite's planner takes a trial for half the table.
+        # A partial index: with NULLs, SQLite's planner would estimate a trial as half the table.
         Index(
             "interaction_trial",
             "trial",
@@ -65,16 +66,16 @@ class Interaction(SQLModel, table=True):
     endpoint: str
     """`chat` or `completion`."""
     mode: str
-    """`live`, `background` (a client's own requests, for a title say), `shadow` (nobody saw it),
-    `evaluation` (our own traffic) or `external`."""
+    """`live`, `background` (a client's own requests, such as for a title), `shadow` (not shown to
+    the user), `evaluation` (Pawl's own traffic) or `external` (another model's answer)."""
     role: str
     """Why this version answered (`adapters.routing.route.Role`)."""
     requested_model: str
     model: str
     version: str | None
     base_fingerprint: str | None = None
-    """Which base model answered (`EngineInfo.model_fingerprint`): its token ids mean nothing to
-    another."""
+    """The base model that answered (`EngineInfo.model_fingerprint`); its token ids are not valid
+    for another base model."""
     user: str | None
     key_id: str | None
     parent: str | None = None
@@ -83,11 +84,11 @@ class Interaction(SQLModel, table=True):
     """The canary or watch that the request took part in (`RouteView.trial` in
     `adapters.routing.route`)."""
     trial_share: float | None = None
-    """The newer version's share of the users as it was then."""
+    """The newer version's share of users at the time of the request, from 0 to 1."""
     comparison: str | None = None
-    """The blind comparison that this is one of the two sides of."""
+    """The blind comparison of which this is one of the two sides."""
     run_id: str | None = None
-    """LangChain's run id, where a callback of an application sent it."""
+    """LangChain's run id, if an application's callback reported the interaction."""
     conversation: str
     thread: str
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
@@ -97,14 +98,14 @@ class Interaction(SQLModel, table=True):
     cached_tokens: int = 0
     completion_tokens: int = 0
     status: str
-    """`complete`, `aborted` (the client went away, the server stopped) or `failed`."""
+    """`complete`, `aborted` (the client disconnected or the server stopped) or `failed`."""
     error: str | None = None
-    """A class of error, never a text."""
+    """The class of the error, never its message."""
     first_token_seconds: float | None = None
     duration_seconds: float | None = None
     texts_removed_at: datetime | None = None
-    """When request, answers and token ids were removed for their age, or when the request came
-    where its client did not want it stored; the numbers stay."""
+    """When retention removed the request, the answers and the token ids, or when the request was
+    received if its client opted out of storage. The numbers are kept."""
 
 
 class Choice(SQLModel, table=True):
@@ -121,14 +122,14 @@ class Choice(SQLModel, table=True):
     message: dict[str, Any] | None = Field(
         default=None, sa_column=Column(JSON(none_as_null=True), nullable=True)
     )
-    """The assistant's message as it was served, in OpenAI's form; None where `text` says it all."""
+    """The assistant's message as it was served, in OpenAI's format; None if `text` suffices."""
 
 
 class Feedback(SQLModel, table=True):
     """One judgement of a choice, or between choices. May be stored before its interaction.
 
-    `rater` is None where the client named none: it is then the interaction's user, found when the
-    two are joined. Which words count is said in `last_words`.
+    `rater` is None if the client named none; it is then the interaction's user, found by a join.
+    `feedback.reading.latest_judgements` decides which judgements count.
     """
 
     __tablename__ = "feedback"
@@ -165,10 +166,10 @@ class Feedback(SQLModel, table=True):
     tags: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     key_id: str | None = None
     digest: str
-    """Hash of the content: the same id with another content is a conflict."""
+    """Hash of the content: the same id with other content is a conflict."""
     texts_removed_at: datetime | None = None
-    """When rationale, tags and the value (where it is a text) were removed for their age."""
+    """When retention removed the rationale, the tags and the value (if it is a text)."""
     retracts: str | None = None
-    """None: a word. Else the row takes words back (`last_words`): the one of this id or, where it
-    is empty, all that its rater has said before by this metric of this choice. Its value is null.
+    """None for a judgement. Otherwise the row is a retraction: of the judgement with this id or, if
+    empty, of all earlier judgements of its rater on this choice by this metric. Its value is null.
     """

@@ -1,8 +1,8 @@
-"""Names that clients choose (users, raters, run ids): what the log takes, and how it keeps them.
+"""Limits on names that clients choose (users, raters, run ids), and how the log stores them.
 
-Names stand in indexes, and PostgreSQL refuses a row whose index entry is larger than about 2,700
-bytes. A name that breaks the rule is refused where it comes in, with its field; what is in the log
-under an older rule is kept as a hash when it is written again.
+Names are indexed, and PostgreSQL refuses a row whose index entry exceeds about 2,700 bytes. A name
+that is too long is refused with the name of its field. Longer names that older versions of Pawl
+accepted are replaced by a hash when their rows are written again.
 """
 
 from hashlib import blake2b
@@ -19,10 +19,7 @@ def check_length(field: str, text: str | None, limit: int) -> None:
 
 
 def user_problem(user: Any, limit: int) -> str | None:
-    """What is wrong with the `user` of a request for an answer; None where it can be kept.
-
-    It may be left out.
-    """
+    """Return what is wrong with the `user` of a request, or None if it is valid or left out."""
     if user is None:
         return None
     if not isinstance(user, str):
@@ -33,7 +30,7 @@ def user_problem(user: Any, limit: int) -> str | None:
 
 
 def storable(text: str) -> str:
-    """The text with what no database keeps (NUL, lone surrogates) replaced."""
+    """Replace characters that no database stores (NUL, lone surrogates)."""
     if "\x00" in text:
         text = text.replace("\x00", "\ufffd")
     try:
@@ -44,7 +41,7 @@ def storable(text: str) -> str:
 
 
 def storable_name(name: str | None) -> str | None:
-    """The name as an index can hold it: a hash where it is too long."""
+    """Return the name, or a hash of it if it is too long for an index."""
     if name is None or len(name) <= INDEXED_MAX:
         return None if name is None else storable(name)
     return f"hash:{blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=16).hexdigest()}"

@@ -1,45 +1,45 @@
-"""What the log asks of its surroundings."""
+"""Interfaces that the log calls; the server implements them."""
 
 
 class RecorderObserver:
-    """Hears what happens to the log: for metrics. Called on the event loop; must not raise."""
+    """Receives events of the writer, for metrics. Called on the event loop; must not raise."""
 
     def queue_depth(self, rows: int) -> None:
-        """Rows that wait or are being written now."""
+        """The number of rows in the queue, including those being written, has changed."""
 
     def committed(self, rows: int, seconds: float) -> None:
-        """One group is durable; `seconds` is the time of its transaction."""
+        """One batch was committed; `seconds` is the duration of its transaction."""
 
     def retried(self, rows: int) -> None:
-        """The database failed a group; it will be tried again."""
+        """Writing a batch failed; it will be retried."""
 
     def failed(self, rows: int, reason: str) -> None:
-        """Rows that will not be stored; `reason` is a class of error."""
+        """Rows will not be stored; `reason` is the class of the error."""
 
     def feedback_stored(self, metric_name: str, version: str | None) -> None:
-        """New feedback is durable; `version` is None where its interaction is not known yet."""
+        """New feedback was committed; `version` is None if its interaction is not stored yet."""
 
     def feedback_retracted(self, metric_name: str) -> None:
-        """It is durable that feedback was taken back."""
+        """A retraction of feedback was committed."""
 
 
 class SpoolObserver:
-    """Hears what happens to the spool: for metrics. Called on the event loop; must not raise."""
+    """Receives events of the spool, for metrics. Called on the event loop; must not raise."""
 
     def spool_size(self, rows: int, size_bytes: int) -> None:
-        """Rows that wait in the spool now, and the bytes that they take."""
+        """The number of rows in the spool, or their size, has changed."""
 
     def spooled(self, rows: int) -> None:
-        """New rows are durable in the spool."""
+        """New rows were committed to the spool."""
 
     def forwarded(self, rows: int) -> None:
-        """Rows of the spool are durable in the database."""
+        """Rows of the spool were committed to the database."""
 
     def refused(self, reason: str) -> None:
-        """The database refused a row of the spool for good; `reason` is a class of error."""
+        """The database refused a row of the spool for good; `reason` is the class of the error."""
 
     def database_answered(self) -> None:
-        """The database took what it was given."""
+        """The database committed a batch."""
 
     def database_failed(self) -> None:
-        """The database took nothing, or not in time."""
+        """The database failed to commit a batch in time."""

@@ -1,6 +1,6 @@
-"""An answered request in plain Python, on its way into the log, and the hashes that group requests.
+"""Records of answered requests and of feedback, and the hashes that group requests.
 
-The rows of `models.py` are made from these by the recorder, off the hot path.
+The recorder converts them to rows of `feedback.models`, off the hot path.
 """
 
 import json
@@ -17,10 +17,9 @@ import orjson
 
 @dataclass(slots=True)
 class ChoiceRecord:
-    """One of an interaction's answers; `token_ids` as sampled (empty where unknown).
+    """One of an interaction's answers; `token_ids` are as sampled (empty if unknown).
 
-    `message` as in `models.Choice`. `counted` is how many tokens there were, where the ids are not
-    kept.
+    `message` is as in `models.Choice`. `counted` is the number of tokens if the ids are not stored.
     """
 
     index: int
@@ -32,15 +31,16 @@ class ChoiceRecord:
 
     @property
     def tokens(self) -> int:
-        """How many tokens were sampled, as far as that is known."""
+        """The number of sampled tokens, as far as known."""
         return len(self.token_ids) if self.counted is None else self.counted
 
 
 @dataclass(slots=True)
 class InteractionRecord:
-    """One request: made when it arrives, completed when it ends. Fields as in `models.Interaction`.
+    """One request, created when it arrives and completed when it ends.
 
-    `status` says `aborted` until somebody says otherwise: what was cut off is never trained on.
+    The fields are those of `models.Interaction`. `status` is `aborted` until it is set, so that an
+    answer that was cut off is never trained on.
     """
 
     id: str
@@ -66,11 +66,11 @@ class InteractionRecord:
     run_id: str | None = None
     prompt_token_ids: Sequence[int] | None = None
     prompt_tokens: int | None = None
-    """How many there were, where the ids are not kept; else None."""
+    """The number of prompt tokens if their ids are not stored, else None."""
     cached_tokens: int = 0
     choices: list[ChoiceRecord] = field(default_factory=list)
     served: Sequence[str] = ()
-    """What was sent, a body or events: the choices' messages are read from it as it is written."""
+    """The response, a body or events; the choices' messages are extracted when it is written."""
     status: str = "aborted"
     error: str | None = None
     texts_removed_at: datetime | None = None
@@ -79,20 +79,20 @@ class InteractionRecord:
 
     @property
     def completion_tokens(self) -> int:
-        """Sampled tokens over all choices."""
+        """The number of sampled tokens of all choices."""
         return sum(choice.tokens for choice in self.choices)
 
     @property
     def counted_prompt_tokens(self) -> int:
-        """Tokens of the prompt, whether their ids are kept or not."""
+        """The number of prompt tokens, whether or not their ids are stored."""
         return (
             len(self.prompt_token_ids or ()) if self.prompt_tokens is None else self.prompt_tokens
         )
 
     def remove_texts(self) -> None:
-        """Leave only what retention leaves (`feedback.retention`): who, when, how many, how fast.
+        """Remove what retention removes (`feedback.retention`), keeping ids, times and numbers.
 
-        For a request whose client did not want it stored.
+        For a request whose client opted out of storage.
         """
         self.texts_removed_at = self.received_at
         self.prompt_tokens = self.counted_prompt_tokens
@@ -105,9 +105,9 @@ class InteractionRecord:
 
 
 def without_texts(record: InteractionRecord, error: str) -> InteractionRecord:
-    """What is kept where the database refuses the whole row: that there was such an interaction.
+    """Return the record without texts, to store when the database refuses the whole row.
 
-    A client has seen its id, and what it says of it must not be said of nothing. `aborted`: it is
+    A client has seen its id and may send feedback on it. Its status is `aborted`, so that it is
     never trained on.
     """
     return replace(
@@ -125,9 +125,9 @@ def without_texts(record: InteractionRecord, error: str) -> InteractionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An answer that a judgement speaks of. `named`: the client said which choice it means.
+    """An answer that a judgement refers to.
 
-    `field` is where the client said it.
+    `named` is whether the client gave the choice, and `field` the field that refers to the answer.
     """
 
     field: str
@@ -138,9 +138,9 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackRecord:
-    """One judgement on its way into the log. Fields as in `models.Feedback`.
+    """One judgement to write. The fields are those of `models.Feedback`.
 
-    `subjects` are the answers it speaks of; they are checked against the log as it is written.
+    `subjects` are the answers it refers to; they are checked against the log when it is written.
     """
 
     tenant: str
@@ -161,19 +161,19 @@ class FeedbackRecord:
 
 
 def conversation_hash(tenant: str, request: Mapping[str, Any]) -> str:
-    """Names everything that was asked: messages or prompt, and tools. 32 hex digits.
+    """Return a hash (32 hex digits) of the input: messages or prompt, and tools.
 
-    Answers to requests of one hash can be compared. The order of keys, absent against null, and a
-    text against a list of one text part (or one prompt) make no difference; sampling parameters are
-    not looked at.
+    Answers to requests with the same hash can be compared. The hash ignores the order of keys,
+    the difference between null and absent, that between a text and a list of one text part (or one
+    prompt), and sampling parameters.
     """
     return _hash(tenant, _asked(request), request.get("tools"))
 
 
 def thread_hash(tenant: str, key_id: str | None, request: Mapping[str, Any]) -> str:
-    """Names a conversation by its beginning, for users who are not named. 32 hex digits.
+    """Return a hash (32 hex digits) of a conversation's beginning, to group unnamed users.
 
-    The beginning ends with the first message of the user, so the hash stays as the talk goes on.
+    The beginning ends with the user's first message, so later turns have the same hash.
     """
     asked = _asked(request)
     if isinstance(asked, list):
@@ -182,7 +182,7 @@ def thread_hash(tenant: str, key_id: str | None, request: Mapping[str, Any]) -> 
 
 
 def pack(ids: Sequence[int]) -> bytes:
-    """Token ids as little-endian int32. Raises OverflowError beyond 32 bits."""
+    """Pack token ids as little-endian int32. Raises OverflowError beyond 32 bits."""
     packed = array("i", ids)
     if sys.byteorder == "big":
         packed.byteswap()
@@ -190,7 +190,7 @@ def pack(ids: Sequence[int]) -> bytes:
 
 
 def unpack(blob: bytes) -> list[int]:
-    """The token ids in a blob of `pack`. Raises ValueError for a length that is none of its."""
+    """Unpack a blob of `pack`. Raises ValueError if its length is not a multiple of 4."""
     packed = array("i")
     packed.frombytes(blob)
     if sys.byteorder == "big":
@@ -199,7 +199,7 @@ def unpack(blob: bytes) -> list[int]:
 
 
 def canonical(value: object) -> bytes:
-    """JSON with sorted keys, equal for equal values; takes all that Python's JSON parser gives."""
+    """Return JSON with sorted keys, for any value that Python's JSON parser returns."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # a lone surrogate, an integer over 64 bits

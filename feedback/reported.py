@@ -1,4 +1,4 @@
-"""What an application reports of another model's answer, checked and turned into a record."""
+"""Checks interactions that applications report, and converts them to records."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +19,7 @@ _SAMPLING = {"temperature", "top_p", "max_tokens", "stop"}
 
 
 def check_external(interaction: InteractionIn, config: FeedbackConfig) -> None:
-    """Raise `InvalidInputError` for what the types alone do not forbid."""
+    """Raise `InvalidInputError` for violations that the types cannot express."""
     if (interaction.messages is None) == (interaction.prompt is None):
         raise InvalidInputError.of("messages", "send either messages or prompt")
     if interaction.messages is not None:
@@ -34,7 +34,7 @@ def check_external(interaction: InteractionIn, config: FeedbackConfig) -> None:
 
 
 def endpoint_of(interaction: InteractionIn) -> tuple[str, Prefix]:
-    """Which endpoint it would have been, and the prefix of its ids."""
+    """Return the corresponding endpoint and the prefix of its ids."""
     return ("completion", "cmpl") if interaction.messages is None else ("chat", "chatcmpl")
 
 
@@ -47,7 +47,7 @@ def external_record(
     key_id: str | None,
     received_at: datetime,
 ) -> InteractionRecord:
-    """The record of a checked interaction. No version and no token ids: it is not trained on."""
+    """Return the record of a checked interaction, without a version or token ids."""
     request = _request(interaction)
     return InteractionRecord(
         id=interaction_id,

@@ -1,4 +1,4 @@
-"""Queries of the log. They run in the caller's transaction and commit nothing."""
+"""Queries of the log, which run in the caller's transaction."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -8,18 +8,18 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
 from feedback.models import Choice, Feedback, Interaction
-from feedback.reading.last_words import later_words, taken_back
+from feedback.reading.latest_judgements import later_judgements, taken_back
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.storage.rows import choice_rows, feedback_row, interaction_row
 from feedback.storage.write_plan import KnownInteraction, Outcome, plan_feedback, plan_interactions
 from feedback.validation import StoredAnswers
 from feedback.visibility import visibility
 
-# Statements of the hot path are made once: making them costs more than the database does.
+# Statements of the hot path are built once: building them takes longer than running them.
 _INSERT_INTERACTIONS = insert(Interaction)
 _INSERT_CHOICES = insert(Choice)
 _INSERT_FEEDBACK = insert(Feedback)
-# Each looks for its rows by one index: with `OR`, or without the tenant, the table would be read.
+# Each finds its rows by one index: with `OR`, or without the tenant, it would scan the table.
 _KNOWN = select(Interaction.id, Interaction.tenant, Interaction.mode).add_columns(
     col(Interaction.run_id), col(Interaction.received_at)
 )
@@ -37,7 +37,7 @@ _DIGESTS = select(Feedback.id, Feedback.digest).where(
 def write_interactions(
     connection: Connection, records: Sequence[InteractionRecord]
 ) -> list[Outcome]:
-    """Write the records that are to be written (`upserts`); an outcome for each, in order."""
+    """Write the records as `plan_interactions` decides; return an outcome for each, in order."""
     if not records:
         return []
     plan = plan_interactions(records, _known(connection, records))
@@ -55,7 +55,7 @@ def write_interactions(
 
 
 def write_feedback(connection: Connection, records: Sequence[FeedbackRecord]) -> list[Outcome]:
-    """Write the judgements that are new and fit what they judge; an outcome for each, in order."""
+    """Write new judgements that match their answers; return an outcome for each, in order."""
     if not records:
         return []
     digests = _digests(connection, records)
@@ -67,9 +67,9 @@ def write_feedback(connection: Connection, records: Sequence[FeedbackRecord]) ->
 
 
 def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str, StoredAnswers]:
-    """What the log knows of these interactions, by id; those it does not know are left out.
+    """Return what the log has of these interactions, by id; unknown ones are left out.
 
-    The ids must have been found authentic for the tenant: an id belongs to one tenant only.
+    The ids must have been verified for the tenant, since an id belongs to one tenant only.
     """
     interactions = select(
         Interaction.id, Interaction.conversation, Interaction.version, Interaction.comparison
@@ -91,9 +91,9 @@ def stored_answers(connection: Connection, ids: Collection[str]) -> Mapping[str,
 async def read_interaction(
     session: AsyncSession, tenant: str, interaction_id: str
 ) -> tuple[Interaction, list[Choice], list[Feedback]] | None:
-    """One interaction with its choices and the words on it that count, oldest first.
+    """Return one interaction with its choices and the judgements on it that count, oldest first.
 
-    None where there is none.
+    Returns None if it does not exist.
     """
     interaction = await session.get(Interaction, interaction_id)
     if interaction is None or interaction.tenant != tenant:
@@ -102,14 +102,14 @@ async def read_interaction(
     return (
         interaction,
         list(await session.exec(choices.order_by(col(Choice.index)))),
-        list(await session.exec(_counting_words(tenant, interaction_id))),
+        list(await session.exec(_counting_feedback(tenant, interaction_id))),
     )
 
 
-def _counting_words(tenant: str, interaction_id: str) -> SelectOfScalar[Feedback]:
-    word = (
+def _counting_feedback(tenant: str, interaction_id: str) -> SelectOfScalar[Feedback]:
+    judgement = (
         select(Feedback.id, Feedback.retracts)
-        .add_columns(later_words().label("later_words"), taken_back().label("taken_back"))
+        .add_columns(later_judgements().label("later_judgements"), taken_back().label("taken_back"))
         .join(Interaction, col(Interaction.id) == col(Feedback.interaction_id))
         .where(
             col(Feedback.tenant) == tenant,
@@ -117,8 +117,8 @@ def _counting_words(tenant: str, interaction_id: str) -> SelectOfScalar[Feedback
         )
         .subquery()
     )
-    counting = select(word.c.id).where(
-        word.c.retracts.is_(None), word.c.later_words == 0, ~word.c.taken_back
+    counting = select(judgement.c.id).where(
+        judgement.c.retracts.is_(None), judgement.c.later_judgements == 0, ~judgement.c.taken_back
     )
     return (
         select(Feedback)
@@ -127,13 +127,13 @@ def _counting_words(tenant: str, interaction_id: str) -> SelectOfScalar[Feedback
     )
 
 
-async def read_word(session: AsyncSession, tenant: str, feedback_id: str) -> Feedback | None:
-    """One row of feedback; None where there is none."""
+async def read_feedback(session: AsyncSession, tenant: str, feedback_id: str) -> Feedback | None:
+    """Return one row of feedback, or None."""
     return await session.get(Feedback, (tenant, feedback_id))
 
 
 def _known(connection: Connection, records: Sequence[InteractionRecord]) -> list[KnownInteraction]:
-    """What the log has under the ids and the run ids of the records."""
+    """Return the stored interactions with the ids or run ids of the records."""
     by_id = connection.execute(_KNOWN_BY_ID, {"ids": [record.id for record in records]})
     found = {row.id: row for row in by_id}
     runs = by_tenant((record.tenant, record.run_id) for record in records)
@@ -146,7 +146,7 @@ def _known(connection: Connection, records: Sequence[InteractionRecord]) -> list
 def _digests(
     connection: Connection, records: Sequence[FeedbackRecord]
 ) -> dict[tuple[str, str], str]:
-    """The digests of what the log has under the records' ids, by tenant and id."""
+    """Return the digests of stored feedback with the records' ids, by tenant and id."""
     return {
         (tenant, row.id): row.digest
         for tenant, ids in by_tenant((record.tenant, record.id) for record in records).items()

@@ -1,8 +1,8 @@
-"""Takes texts out of the log when they are old; rows and numbers stay.
+"""Retention: removes old texts from the log, keeping rows and numbers.
 
-What goes: requests, answers, token ids, rationales, tags, and values that are texts. What stays:
-who, when, which version, how many tokens, how fast, thumbs, ratings, preferences. Work is done in
-small transactions, so that nobody waits long for the writer's turn.
+Removed are requests, answers, token ids, rationales, tags, and values that are texts. Kept are
+users, times, versions, numbers of tokens, durations, thumbs, ratings and preferences. It works in
+small transactions, so that other writers do not wait long.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from feedback.config import BUILT_IN_METRICS, FeedbackConfig
 from feedback.models import Choice, Feedback, Interaction
 
 BATCH = 200
-"""Rows that share a transaction: some milliseconds of the writer's time."""
+"""Rows per transaction; one takes some milliseconds."""
 PAUSE_SECONDS = 0.02
-"""Between two of them, others write."""
+"""Seconds between two transactions, in which others can write."""
 BUILT_IN_TEXTS = frozenset({"comment", "demonstration"})
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -29,16 +29,16 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """How many rows still have texts, or had."""
+    """Numbers of rows that have texts, or had them before removal."""
 
     interactions: int
     feedback: int
 
 
 def is_text(metric_name: str, value: Any, config: FeedbackConfig) -> bool:
-    """Whether a judgement's value is somebody's own words.
+    """Return whether a judgement's value is free text.
 
-    So is a string of a metric that the settings do not have any more: nobody can say what it was.
+    A string of a metric that the settings no longer define counts as free text.
     """
     if metric_name in BUILT_IN_METRICS:
         return metric_name in BUILT_IN_TEXTS
@@ -56,7 +56,7 @@ async def texts_due(database: Database, before: datetime) -> Texts:
 
 
 async def oldest_text(database: Database) -> datetime | None:
-    """When the oldest row that still has its texts was received."""
+    """Return when the oldest row that still has texts was received, or None."""
     async with database.read() as session:
         connection = await session.connection()
         found = [
@@ -74,9 +74,9 @@ async def remove_texts(
     sleep: Sleep = asyncio.sleep,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Texts:
-    """Remove the texts of what was received before `before`; of how many rows.
+    """Remove the texts of rows received before `before`; return the numbers of rows.
 
-    It ends after the batch under way once `go_on` says no.
+    Stops after the current batch once `go_on` returns false.
     """
 
     async def all_of(work: Callable[[Connection], int]) -> int:
@@ -98,7 +98,7 @@ def _from_interactions(connection: Connection, before: datetime, now: datetime) 
         .where(col(Interaction.texts_removed_at).is_(None), col(Interaction.received_at) < before)
         .order_by(col(Interaction.received_at))
         .limit(BATCH)
-        # Another server may be at the same work.
+        # Another server may be doing the same.
         .with_for_update(skip_locked=True)
     )
     ids = list(connection.execute(due).scalars())
@@ -152,7 +152,7 @@ _JUDGED = update(Feedback).where(
 
 
 def _overwrite(connection: Connection) -> None:
-    """Have SQLite write zeros over what it frees; else it stays readable in the file."""
+    """Make SQLite overwrite freed space with zeros; otherwise texts stay readable in the file."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete=ON")
 

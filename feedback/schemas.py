@@ -1,4 +1,4 @@
-"""Wire types of the log. Bounds that are settings are checked in `validation.py`."""
+"""Wire types of the log. Limits that are settings are checked in `feedback/validation.py`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,17 +24,17 @@ Status = Literal["complete", "aborted", "failed"]
 
 CHOICE_MAX = 1023
 STOPS_MAX = 64
-"""Other models take more than Pawl's own engine does."""
+"""Most stop sequences of a reported request; other models allow more than Pawl's engine."""
 INTERACTIONS_MAX = 100
-"""How many interactions one request brings."""
+"""Most interactions in one request."""
 ERRORS_READ_MAX = 100
-"""Of more errors in one body the first are not looked for."""
-PROBLEMS_TOLD_MAX = 5
-"""How many problems of one body a client is told."""
+"""If a body has more errors, none is listed: pydantic would take seconds to build the list."""
+PROBLEMS_REPORTED_MAX = 5
+"""Most problems of one body that are reported to the client."""
 
 
 def _stop(value: Any) -> Any:
-    """Check here what a union of types would report as one error a type, none of them helpful."""
+    """Check the type here, because a union would report one unhelpful error for each type."""
     texts = [value] if isinstance(value, str) else value
     good = isinstance(texts, list) and 1 <= len(texts) <= STOPS_MAX
     if not good or not all(isinstance(one, str) and one and "\x00" not in one for one in texts):
@@ -50,7 +50,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _In(BaseModel):
-    """What clients send: no silent conversions, no unknown fields, no echo in errors."""
+    """Base of input types: strict types, no unknown fields, no input values in errors."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, protected_namespaces=()
@@ -62,9 +62,9 @@ class FeedbackIn(_In):
 
     `thumbs`: true or false. `rating`: 1 to 5. `comment`: text. `demonstration`: the better text.
     `preference`: `{"over": id, "choice"?: index}`, the side that lost. `ranking`: ids, or
-    `{"id", "choice"}` objects, best first. Or a metric of the settings. `choice` is the answer that
-    is meant, where there are several. The value null takes back what the rater has said before by
-    that metric of that answer. With an `id` of the client's it can be sent again safely.
+    `{"id", "choice"}` objects, best first. Or a metric of the settings. `choice` is the judged
+    answer if there are several. The value null takes back the rater's earlier judgements of that
+    answer by that metric. With a client's own `id`, a judgement can be resent safely.
     """
 
     inference_id: Name
@@ -79,7 +79,7 @@ class FeedbackIn(_In):
 
 
 class FeedbackTokenIn(_In):
-    """For what a feedback token is wanted; `rater` as in feedback, `seconds` from now on."""
+    """Request for a feedback token that is valid for `seconds`; `rater` is as in feedback."""
 
     inference_id: Name
     rater: Name | None = None
@@ -87,20 +87,20 @@ class FeedbackTokenIn(_In):
 
 
 class FeedbackTokenOut(BaseModel):
-    """The bearer of `token` may judge that interaction until then."""
+    """A feedback token, with which a browser can judge the interaction until it expires."""
 
     token: str
     expires_at: datetime
 
 
 class FeedbackStored(BaseModel):
-    """The feedback is durable."""
+    """The feedback is stored durably."""
 
     feedback_id: str
 
 
 class PreferenceValue(_In):
-    """The side that lost; `choice` where it has several answers."""
+    """The side that lost; `choice` is required if it has several answers."""
 
     over: Name
     choice: ChoiceIndex | None = None
@@ -121,12 +121,12 @@ class ChoiceIn(_In):
 
 
 class InteractionIn(_In):
-    """A request that an application made, to Pawl or to another model, and its answers.
+    """A request that an application sent to Pawl or to another model, and its answers.
 
-    Without `id` one is issued; the same `run_id` always gets the same id. `tags` are kept as
-    OpenAI's `metadata` of the request. Times are seconds. The sampling parameters are OpenAI's, as
-    the other model was asked. With `shadow` the channel's live version answers the same, in the
-    background and for the log only; sent again with its `run_id`, it is not answered again.
+    Without `id` one is issued; the same `run_id` always gets the same id. `tags` are stored as
+    OpenAI's `metadata` of the request. Times are in seconds. The sampling parameters are OpenAI's,
+    as sent to the other model. With `shadow` the channel's live version also answers the request,
+    in the background and for the log only; if it is resent with its `run_id`, only once.
     """
 
     id: Name | None = None
@@ -152,7 +152,7 @@ class InteractionIn(_In):
 
 
 class InteractionsIn(_In):
-    """Several interactions, each as in `InteractionIn`; one that breaks a rule fails alone."""
+    """Several interactions, each as in `InteractionIn`; an invalid one fails alone."""
 
     interactions: Annotated[
         list[Annotated[dict[str, Any], DescribedAs(InteractionIn)]],
@@ -161,34 +161,34 @@ class InteractionsIn(_In):
 
 
 class InteractionStored(BaseModel):
-    """The interaction is durable and can be rated under this id."""
+    """The interaction is stored durably and can be rated under this id."""
 
     inference_id: str
 
 
 class RowError(BaseModel):
-    """Why one of several was refused; `param` names the field."""
+    """Why one of several interactions was refused; `param` is the field."""
 
     message: str
     param: str | None = None
 
 
 class InteractionRefused(BaseModel):
-    """One of several that was not stored."""
+    """One of several interactions that was not stored."""
 
     error: RowError
 
 
 class InteractionsStored(BaseModel):
-    """What became of each, in order."""
+    """The results of several interactions, in order."""
 
     results: Sequence[InteractionStored | InteractionRefused]
 
 
 class ChoiceOut(BaseModel):
-    """One answer; `text` is null where it was removed for its age.
+    """One answer; `text` is null if retention has removed it.
 
-    `message` is the assistant's message in OpenAI's form where the raw text is not all of it: tool
+    `message` is the assistant's message in OpenAI's format if it has more than the raw text: tool
     calls, reasoning, a refusal.
     """
 
@@ -200,9 +200,9 @@ class ChoiceOut(BaseModel):
 
 
 class FeedbackOut(BaseModel):
-    """One judgement as it was stored; `choice` and the value's choices are filled in.
+    """One judgement as stored; `choice` and the value's choices are filled in.
 
-    With `texts_removed_at` its texts are gone for their age: rationale, tags, a value that was one.
+    If `texts_removed_at` is set, retention has removed its rationale, tags and free-text value.
     """
 
     id: str
@@ -220,9 +220,9 @@ class FeedbackOut(BaseModel):
 class InteractionOut(BaseModel):
     """One interaction with its answers and the feedback that counts, oldest first.
 
-    Of each rater that is the last word by each metric of each answer, and every comment.
-    Of an undecided comparison: see `feedback.visibility`. With `texts_removed_at` its texts are
-    gone for their age: `request` and the answers' `text` are null.
+    That is each rater's latest judgement of each answer by each metric, and every comment.
+    Of an undecided comparison: see `feedback.visibility`. If `texts_removed_at` is set,
+    retention has removed its texts: `request` and the answers' `text` are null.
     """
 
     id: str
@@ -250,19 +250,19 @@ class InteractionOut(BaseModel):
 
 
 def problems(error: ValidationError, model: type[BaseModel]) -> list[FieldProblem]:
-    """The first problems that `error` of `model` names, without a word of the input.
+    """Return the first problems of `error`, a validation error of `model`, without input values.
 
-    Names that the client made up (an unknown field, a tag's key) are left out of the path. Of very
-    many errors none is read: pydantic makes all of its list or nothing, which takes seconds.
+    Names that the client chose (an unknown field, a tag's key) are left out of the path. If there
+    are very many errors, none is listed: pydantic would take seconds to build the list.
     """
     if error.error_count() > ERRORS_READ_MAX:
         return [FieldProblem("body", f"breaks more than {ERRORS_READ_MAX} rules; {_known(model)}")]
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    told = (
+    found = (
         FieldProblem(_path(detail["loc"], model), _message(detail["type"], detail["msg"], model))
         for detail in details
     )
-    return list(dict.fromkeys(told))[:PROBLEMS_TOLD_MAX]
+    return list(dict.fromkeys(found))[:PROBLEMS_REPORTED_MAX]
 
 
 def _path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -1,4 +1,4 @@
-"""What the log does for clients: take feedback, take and show interactions."""
+"""The log's operations for clients: store feedback, and store and show interactions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,11 +27,11 @@ from feedback.ids import InteractionIds
 from feedback.models import Choice, Feedback, Interaction
 from feedback.names import check_length
 from feedback.reading.comparisons import is_decided
-from feedback.reading.last_words import ALL_EARLIER
+from feedback.reading.latest_judgements import ALL_EARLIER
 from feedback.recorder.recorder import Recorder
 from feedback.records import FeedbackRecord, canonical
 from feedback.reported import check_external, endpoint_of, external_record
-from feedback.repository import read_interaction, read_word
+from feedback.repository import read_feedback, read_interaction
 from feedback.schemas import (
     ChoiceOut,
     FeedbackIn,
@@ -50,7 +50,10 @@ HUMAN = "HUMAN"
 
 
 class FeedbackService:
-    """The log's door for one process. Every method raises `StoreUnavailableError` in an outage."""
+    """Facade of the log, one per process.
+
+    Every method raises `StoreUnavailableError` while the database is unavailable.
+    """
 
     def __init__(
         self,
@@ -72,9 +75,10 @@ class FeedbackService:
     async def submit(self, tenant: str, key_id: str | None, feedback: FeedbackIn) -> str:
         """Store a judgement and return its id once it is durable.
 
-        With the value null it takes back what its rater has said by that metric of that answer.
-        Raises `InvalidInputError`, `InteractionNotFoundError` for an id that was not issued to the
-        tenant, `ConflictError` for a used id. What the log does not hold yet is joined later.
+        The value null takes back its rater's earlier judgements of that answer by that metric. The
+        interaction may be stored later than its feedback. Raises `InvalidInputError`,
+        `InteractionNotFoundError` for an id that was not issued to the tenant, and `ConflictError`
+        for a used id.
         """
         judgement = check(feedback, self._config)
         self._check_ids(tenant, judgement)
@@ -82,28 +86,28 @@ class FeedbackService:
         return (await self._durable(self._recorder.store(record))).id
 
     async def take_back(self, tenant: str, key_id: str | None, feedback_id: str) -> str:
-        """Take one judgement back and return the id of the row that says so, once it is durable.
+        """Take one judgement back; return the retraction's id once it is durable.
 
-        Once taken back it stays so; again is the same. Raises `FeedbackNotFoundError`, and
-        `InvalidInputError` for the id of what itself took something back.
+        Idempotent and final. Raises `FeedbackNotFoundError`, and `InvalidInputError` for the id of
+        a retraction.
         """
-        return await self._take_back(key_id, await self._word(tenant, feedback_id))
+        return await self._take_back(key_id, await self._feedback_row(tenant, feedback_id))
 
     async def take_back_by_token(self, grant: FeedbackGrant, feedback_id: str) -> str:
-        """As `take_back`, for whoever holds a token: what its rater has said of its interaction.
+        """As `take_back`, with a token, for judgements of its rater on its interaction.
 
-        Raises `FeedbackTokenScopeError` for anything else.
+        Raises `FeedbackTokenScopeError` for any other judgement.
         """
-        word = await self._word(grant.tenant, feedback_id)
+        judgement = await self._feedback_row(grant.tenant, feedback_id)
         own = (grant.interaction_id, grant.rater, HUMAN)
-        if (word.interaction_id, word.rater, word.source) != own:
+        if (judgement.interaction_id, judgement.rater, judgement.source) != own:
             raise FeedbackTokenScopeError
-        return await self._take_back(None, word)
+        return await self._take_back(None, judgement)
 
     async def submit_by_token(self, grant: FeedbackGrant, feedback: FeedbackIn) -> str:
-        """As `submit`, for whoever holds a token: its rater, and a human, whatever was sent.
+        """As `submit`, with a token: the rater is the token's and the source `HUMAN`.
 
-        Raises `FeedbackTokenScopeError` for another interaction than the token's.
+        Raises `FeedbackTokenScopeError` for an interaction other than the token's.
         """
         if feedback.inference_id != grant.interaction_id:
             raise FeedbackTokenScopeError
@@ -111,7 +115,7 @@ class FeedbackService:
         return await self.submit(grant.tenant, None, own)
 
     def token(self, tenant: str, wanted: FeedbackTokenIn) -> FeedbackTokenOut:
-        """A feedback token. Raises `InteractionNotFoundError` and `InvalidInputError`."""
+        """Issue a feedback token. Raises `InteractionNotFoundError` and `InvalidInputError`."""
         check_length("rater", wanted.rater, self._config.name_max)
         if not self._ids.authentic(wanted.inference_id, tenant):
             raise InteractionNotFoundError("inference_id")
@@ -121,15 +125,15 @@ class FeedbackService:
         return FeedbackTokenOut(token=token, expires_at=grant.expires_at)
 
     def granted(self, token: str) -> FeedbackGrant:
-        """What a feedback token grants now. Raises `FeedbackTokenError`."""
+        """Return a feedback token's grant. Raises `FeedbackTokenError` if it is not valid now."""
         return self._tokens.read(token, self._clock())
 
     async def upsert(
         self, tenant: str, key_id: str | None, channel: str, interaction: InteractionIn
     ) -> Stored:
-        """Store what an application reports; its id, and whether it is new, once it is durable.
+        """Store a reported interaction; return its id, and whether it is new, once it is durable.
 
-        What the server answered itself is left as it is. Raises `InvalidInputError`, and
+        An answer of the server itself is not changed. Raises `InvalidInputError`, and
         `InteractionNotFoundError` for an id that was not issued to the tenant.
         """
         check_external(interaction, self._config)
@@ -149,9 +153,10 @@ class FeedbackService:
         return await self._durable(self._recorder.record(record))
 
     async def interaction(self, tenant: str, interaction_id: str) -> InteractionOut:
-        """One interaction of the tenant with its feedback. Raises `InteractionNotFoundError`.
+        """Return one interaction of the tenant with its feedback.
 
-        A side of a comparison that is not decided yet does not tell its version.
+        A side of an undecided comparison is returned without its version. Raises
+        `InteractionNotFoundError`.
         """
         if not self._ids.authentic(interaction_id, tenant):
             raise InteractionNotFoundError("id")
@@ -160,8 +165,8 @@ class FeedbackService:
             if found is None:
                 raise InteractionNotFoundError("id")
             decided = await is_decided(await session.connection(), found[0])
-        told = visibility(found[0].comparison, decided=decided)
-        return told.interaction(_interaction_out(*found))
+        visible = visibility(found[0].comparison, decided=decided)
+        return visible.interaction(_interaction_out(*found))
 
     def _check_ids(self, tenant: str, judgement: CheckedFeedback) -> None:
         judged, *others = judgement.subjects
@@ -196,23 +201,23 @@ class FeedbackService:
             retracts=ALL_EARLIER if judgement.value is None else None,
         )
 
-    async def _word(self, tenant: str, feedback_id: str) -> Feedback:
+    async def _feedback_row(self, tenant: str, feedback_id: str) -> Feedback:
         async with self._reading() as session:
-            word = await read_word(session, tenant, feedback_id)
-        if word is None and self._recorder.behind:
-            raise StoreUnavailableError  # it may be acknowledged, and not yet in the database
-        if word is None:
+            judgement = await read_feedback(session, tenant, feedback_id)
+        if judgement is None and self._recorder.behind:
+            raise StoreUnavailableError  # it may be in the spool only
+        if judgement is None:
             raise FeedbackNotFoundError
-        if word.retracts is not None:
+        if judgement.retracts is not None:
             raise InvalidInputError.of("feedback_id", "took something back: say that again instead")
-        return word
+        return judgement
 
-    async def _take_back(self, key_id: str | None, word: Feedback) -> str:
-        record = retraction_of(word, key_id, self._received_at())
+    async def _take_back(self, key_id: str | None, judgement: Feedback) -> str:
+        record = retraction_of(judgement, key_id, self._received_at())
         return (await self._durable(self._recorder.store(record))).id
 
     def _received_at(self) -> datetime:
-        """The time now, and later than whatever came before: the last word must be the last."""
+        """Return the current time, later than any before, to keep the order of judgements."""
         now, next_moment = self._clock(), self._last_received + timedelta.resolution
         if next_moment - timedelta(seconds=1) < now < next_moment:
             now = next_moment
@@ -240,7 +245,7 @@ class FeedbackService:
 
 
 def content_digest(feedback: FeedbackIn, judgement: CheckedFeedback) -> str:
-    """Names what was said, not when or with which key: 32 hex digits."""
+    """Return a hash (32 hex digits) of the judgement's content, without its time and key."""
     judged = judgement.subjects[0]
     content = {
         **feedback.model_dump(include={"metric_name", "rater", "source", "rationale", "tags"}),
@@ -251,25 +256,25 @@ def content_digest(feedback: FeedbackIn, judgement: CheckedFeedback) -> str:
     return blake2b(canonical(content), digest_size=16).hexdigest()
 
 
-def retraction_of(word: Feedback, key_id: str | None, at: datetime) -> FeedbackRecord:
-    """The row that takes one word back; of one word it is always the same."""
-    named = canonical(["retracts", word.tenant, word.id])
+def retraction_of(judgement: Feedback, key_id: str | None, at: datetime) -> FeedbackRecord:
+    """Return the retraction of one judgement; its id is derived from the judgement's."""
+    named = canonical(["retracts", judgement.tenant, judgement.id])
     digest = blake2b(named, digest_size=16).hexdigest()
     return FeedbackRecord(
-        tenant=word.tenant,
+        tenant=judgement.tenant,
         id=f"retraction-{digest}",
         received_at=at,
-        interaction_id=word.interaction_id,
-        choice=word.choice,
-        metric_name=word.metric_name,
+        interaction_id=judgement.interaction_id,
+        choice=judgement.choice,
+        metric_name=judgement.metric_name,
         value=None,
-        rater=word.rater,
-        source=word.source,
+        rater=judgement.rater,
+        source=judgement.source,
         rationale=None,
         tags={},
         key_id=key_id,
         digest=digest,
-        retracts=word.id,
+        retracts=judgement.id,
     )
 
 
@@ -284,5 +289,7 @@ def _interaction_out(
     return InteractionOut(
         **plain,
         choices=answers,
-        feedback=[FeedbackOut.model_validate(word, from_attributes=True) for word in judgements],
+        feedback=[
+            FeedbackOut.model_validate(judgement, from_attributes=True) for judgement in judgements
+        ],
     )

@@ -1,7 +1,7 @@
-"""What a judgement must look like: pure checks before it is stored.
+"""Validates judgements before they are stored. Pure.
 
-First against the metric's definition, then against the answers it names, as far as the log has them
-already. Errors name the field and hold nothing of the input.
+A judgement is checked against its metric's definition, and then against the answers it refers to,
+if the log has them already. Errors name the field and contain no input values.
 """
 
 import math
@@ -24,7 +24,7 @@ _RANKING = TypeAdapter(list[RankedAnswer | str])
 
 @dataclass(frozen=True, slots=True)
 class CheckedFeedback:
-    """A checked judgement in its normal form; the value None takes back what was said before.
+    """A checked judgement in its normal form; the value None takes back earlier judgements.
 
     The value of a preference is `{"over": id, "choice": index}` and of a ranking a list of
     `{"id": id, "choice": index}`, all choices filled in. The first subject is the judged answer.
@@ -36,9 +36,9 @@ class CheckedFeedback:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswers:
-    """What the log knows of one interaction: its conversation, how many choices, which version.
+    """What the log has of one interaction: its conversation, number of choices and version.
 
-    No version where `feedback.visibility` hides it: counts by version would tell which it is.
+    The version is None where `feedback.visibility` hides it, since counts by version reveal it.
     """
 
     conversation: str
@@ -47,9 +47,9 @@ class StoredAnswers:
 
 
 def check(feedback: FeedbackIn, config: FeedbackConfig) -> CheckedFeedback:
-    """Check a judgement by itself. Raises `InvalidInputError`.
+    """Check a judgement without the log. Raises `InvalidInputError`.
 
-    The value null, of any metric, takes back what was said before.
+    The value null, of any metric, takes back earlier judgements.
     """
     _check_lengths(feedback, config)
     judged = Subject(
@@ -70,8 +70,9 @@ def check(feedback: FeedbackIn, config: FeedbackConfig) -> CheckedFeedback:
 def check_against_log(subjects: Sequence[Subject], stored: Mapping[str, StoredAnswers]) -> None:
     """Check a judgement's answers against the interactions that are stored.
 
-    Those that are not yet are checked when they are joined. Raises `InvalidInputError` for a choice
-    that is not there, one that had to be named, or answers to different conversations.
+    Interactions that are not stored yet are checked by the join later. Raises `InvalidInputError`
+    for a choice that does not exist, one that is required but missing, or answers to different
+    conversations.
     """
     for subject in subjects:
         answers = stored.get(subject.id)
@@ -85,7 +86,7 @@ def check_against_log(subjects: Sequence[Subject], stored: Mapping[str, StoredAn
 
 
 def check_tags(tags: Mapping[str, str], config: FeedbackConfig) -> None:
-    """Raise `InvalidInputError` for too many tags or too long ones."""
+    """Raise `InvalidInputError` for too many or too long tags."""
     if len(tags) > config.tags_max:
         raise InvalidInputError.of("tags", f"must have at most {config.tags_max} entries")
     for key, value in tags.items():

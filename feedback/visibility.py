@@ -1,9 +1,9 @@
-"""Who may see which version answered: the one rule of blind comparisons. Pure.
+"""Which answers hide their version: the rule of blind comparisons. Pure.
 
-Whoever rates one of two answers must not know the version that gave it. A side of a comparison
-therefore tells neither its version nor what shows it (the other side, the role, the times) until
-somebody has decided the comparison; every other answer tells all. Answers, headers, metrics,
-counts of feedback and `GET /v1/interactions/{id}` ask here and decide nothing themselves.
+A rater must not know which version gave which of two answers. Until a comparison is decided, its
+sides hide their version and everything that reveals it (the other side, the role, the times). All
+other answers are visible. Answers, headers, metrics, counts of feedback and
+`GET /v1/interactions/{id}` all apply this rule.
 """
 
 from collections.abc import Mapping
@@ -14,26 +14,26 @@ from feedback.schemas import InteractionOut
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """What may be told of one answer; `blind` hides the version."""
+    """What to show of one answer; `blind` hides the version."""
 
     blind: bool
 
     def version(self, version: str | None) -> str | None:
-        """The version that answered; None where it is hidden."""
+        """Return the version that answered, or None if it is hidden."""
         return None if self.blind else version
 
     def model(self, channel: str, label: str) -> str:
-        """What `model` says: the version's label, or only the channel."""
+        """Return the value of `model`: the version's label, or only the channel if it is hidden."""
         return channel if self.blind else label
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """The headers that say who answered and why; none where that is hidden."""
+        """Return the headers that show the version and its role; none if they are hidden."""
         return {} if self.blind else dict(headers)
 
     def interaction(self, shown: InteractionOut) -> InteractionOut:
-        """The interaction without what tells its version, or which other one belongs to it.
+        """Return the interaction without its version and the id of the comparison, if hidden.
 
-        Times go too: an adapter, or a prompt that is cached for one version only, may show in them.
+        Times are removed too: an adapter, or a prompt cached for one version only, may affect them.
         """
         if not self.blind:
             return shown
@@ -43,9 +43,9 @@ class Visibility:
 
 
 def visibility(comparison: str | None, *, decided: bool = False) -> Visibility:
-    """What may be told of an answer that is a side of `comparison`; None: of none.
+    """Return what to show of an answer that is a side of `comparison` (None for other answers).
 
-    `decided` says that somebody has decided it, which stays so. Who cannot know that, or tells it
-    for good (an answer's headers, metrics), leaves it out.
+    `decided` is whether the comparison has been decided, which is final. Leave it false where that
+    is unknown, or where the output cannot be changed later (an answer's headers, metrics).
     """
     return Visibility(blind=comparison is not None and not decided)

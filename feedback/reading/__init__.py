@@ -1,1 +1,1 @@
-"""The log as training, evaluation and trials read it."""
+"""The log's read models for training, evaluation and trials."""

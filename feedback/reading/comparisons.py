@@ -1,8 +1,8 @@
-"""Blind comparisons: what decides them. What stays hidden until then: `feedback.visibility`.
+"""Decisions of blind comparisons. `feedback.visibility` hides the versions until then.
 
-The first preference or ranking that names both sides decides a comparison and opens it. What is
-said later may be said by somebody who has looked, and decides nothing. A decision that was taken
-back is none, but what it opened stays open.
+The first preference or ranking that names both sides decides a comparison and reveals the versions.
+Later ones do not count, because their rater may have seen the versions. A decision that was taken
+back does not count either, but the versions stay visible.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,15 +18,15 @@ from sqlmodel import col
 from common.database import Database
 from feedback.models import Feedback, Interaction
 from feedback.reading.judgements import mentioned
-from feedback.reading.last_words import asker, rater, taken_back
+from feedback.reading.latest_judgements import rater, requester, taken_back
 
 HUMAN = "HUMAN"
 DECIDING_METRICS = ("preference", "ranking")
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
-    """A comparison that whoever asked has decided; `at` is when, `version` which one won."""
+class DecidedComparison:
+    """A comparison that its requester decided at the time `at`; `version` won."""
 
     user: tuple[str, str]
     at: datetime
@@ -35,14 +35,14 @@ class Decided:
 
 async def decided_comparisons(
     database: Database, channel: str, versions: tuple[str, str], since: datetime
-) -> list[Decided]:
-    """Comparisons of two versions, asked for after `since` and decided by their own askers.
+) -> list[DecidedComparison]:
+    """Return the comparisons of two versions since `since` that their own requesters decided.
 
-    In the order of the decisions; a user may have several.
+    They are in the order of the decisions; a user may have several.
     """
     one, other = versions
     second = aliased(Interaction)
-    query = _words(second).where(
+    query = _feedback_rows(second).where(
         col(Interaction.channel) == channel,
         col(Interaction.received_at) > since,
         or_(
@@ -52,24 +52,25 @@ async def decided_comparisons(
     )
     async with database.read() as session:
         rows = (await (await session.connection()).execute(_in_order(query))).all()
-    return [_decided(row) for row in _first_words(rows) if _counts(row)]
+    return [_decided(row) for row in _deciding_judgements(rows) if _counts(row)]
 
 
 async def is_decided(connection: AsyncConnection, interaction: Interaction) -> bool:
-    """Whether somebody has decided the comparison of which the interaction is a side."""
+    """Return whether the comparison of which the interaction is a side has been decided."""
     if interaction.comparison is None:
         return False
-    query = _words(aliased(Interaction)).where(
+    query = _feedback_rows(aliased(Interaction)).where(
         col(Interaction.comparison) == interaction.comparison,
         col(Interaction.tenant) == interaction.tenant,
     )
-    return any(_first_words((await connection.execute(_in_order(query))).all()))
+    return any(_deciding_judgements((await connection.execute(_in_order(query))).all()))
 
 
 def preferred(metric_name: str, value: Any, judged: str, other: str) -> str | None:
-    """Which of two interactions a judgement of `judged` puts first; None: it compares them not.
+    """Return the preferred of the two interaction ids, or None if the judgement compares others.
 
-    `value` is in the normal form of `validation.check`.
+    The judgement is one of the interaction `judged`; `value` is in the normal form of
+    `validation.check`.
     """
     order = [identifier for identifier, _ in mentioned(metric_name, value)]
     if metric_name == "preference":
@@ -79,8 +80,8 @@ def preferred(metric_name: str, value: Any, judged: str, other: str) -> str | No
     return next(identifier for identifier in order if identifier in (judged, other))
 
 
-def _words(second: type[Interaction]) -> Select[Any]:
-    """What was said of sides of comparisons, and taken back; `second` is the other side."""
+def _feedback_rows(second: type[Interaction]) -> Select[Any]:
+    """Select the feedback on sides of comparisons; `second` is the other side."""
     return (
         select(
             col(Feedback.id),
@@ -90,10 +91,10 @@ def _words(second: type[Interaction]) -> Select[Any]:
             col(Feedback.value),
             col(Feedback.source),
             col(Feedback.received_at),
-            (rater() == asker()).label("own"),
+            (rater() == requester()).label("own"),
             col(Interaction.comparison),
             col(Interaction.tenant),
-            asker().label("asker"),
+            requester().label("requester"),
             col(Interaction.id).label("judged"),
             col(Interaction.version).label("judged_version"),
             col(second.id).label("other"),
@@ -121,23 +122,27 @@ def _words(second: type[Interaction]) -> Select[Any]:
     )
 
 
-def _in_order(words: Select[Any]) -> Select[Any]:
-    """The words without the retractions, oldest first."""
-    word = words.subquery()
-    return select(word).where(word.c.retracts.is_(None)).order_by(word.c.received_at, word.c.id)
+def _in_order(judgements: Select[Any]) -> Select[Any]:
+    """Select the judgements without the retractions, oldest first."""
+    judgement = judgements.subquery()
+    return (
+        select(judgement)
+        .where(judgement.c.retracts.is_(None))
+        .order_by(judgement.c.received_at, judgement.c.id)
+    )
 
 
 def _counts(row: Row[Any]) -> bool:
-    """Whether a deciding word is of the person who asked, and stands."""
+    """Whether a decision is by the human who requested the comparison, and not taken back."""
     return bool(row.own) and row.source == HUMAN and not row.taken_back
 
 
-def _first_words(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
-    """The word that decided each comparison."""
-    heard: set[str] = set()
+def _deciding_judgements(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
+    """Yield the judgement that decided each comparison."""
+    decided: set[str] = set()
     for row in rows:
-        if row.comparison not in heard and _winner(row) is not None:
-            heard.add(row.comparison)
+        if row.comparison not in decided and _winner(row) is not None:
+            decided.add(row.comparison)
             yield row
 
 
@@ -145,6 +150,6 @@ def _winner(row: Row[Any]) -> str | None:
     return preferred(row.metric_name, row.value, row.judged, row.other)
 
 
-def _decided(row: Row[Any]) -> Decided:
+def _decided(row: Row[Any]) -> DecidedComparison:
     version = row.judged_version if _winner(row) == row.judged else row.other_version
-    return Decided((row.tenant, row.asker), row.received_at, version)
+    return DecidedComparison((row.tenant, row.requester), row.received_at, version)

@@ -1,4 +1,4 @@
-"""The queries behind `judged.py`: one code path for SQLite and PostgreSQL."""
+"""The queries of `feedback.reading.judgements`, the same for SQLite and PostgreSQL."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,13 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import col
 
 from feedback.models import Choice, Feedback, Interaction
-from feedback.reading.last_words import anonymous, asker, later_words, rater, taken_back
+from feedback.reading.latest_judgements import (
+    anonymous,
+    later_judgements,
+    rater,
+    requester,
+    taken_back,
+)
 
 COMPARABLE_METRICS = ("preference", "ranking", "demonstration", "thumbs", "rating")
 SEEN_MODES = ("live", "external")
@@ -19,14 +25,14 @@ _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
 _WEEK = 7 * _DAY
 _THURSDAY = 3 * _DAY
-"""The Unix epoch was a Thursday; three days later in the sum, weeks turn on Mondays."""
+"""Offset that makes weeks start on Monday: the Unix epoch was a Thursday, three days after one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogWindow:
-    """Which part of the log: feedback (or requests) after `since` until `until`, inclusive.
+    """A part of the log: feedback (or requests) after `since`, up to and including `until`.
 
-    `tenants` None means all of them (only for a shared channel).
+    `tenants` is None for all tenants, which is allowed only for a shared channel.
     """
 
     channel: str
@@ -36,9 +42,9 @@ class LogWindow:
 
 
 def _week(moment: ColumnElement[Any]) -> ColumnElement[int]:
-    """Weeks since the epoch, turning on Monday midnight UTC, as ISO weeks do.
+    """Return the number of the ISO week (from Monday midnight UTC) since the epoch.
 
-    In microseconds, of which there are whole ones: PostgreSQL would round the last half second of a
+    It is computed in whole microseconds, because PostgreSQL would round the last half second of a
     week up.
     """
     return (cast(extract("epoch", moment) * _SECOND, BigInteger) + _THURSDAY) // _WEEK
@@ -55,15 +61,15 @@ def _in_window(
     return and_(*conditions)
 
 
-def _words(window: LogWindow) -> Select[Any]:
-    """Each row of feedback with its rater, and what makes the word count or not."""
+def _feedback_rows(window: LogWindow) -> Select[Any]:
+    """Select each row of feedback with its rater and whether it is superseded or taken back."""
     return (
         select(
-            *_WORD_COLUMNS,
+            *_FEEDBACK_COLUMNS,
             col(Interaction.conversation),
             rater().label("rater_name"),
             anonymous().label("anonymous"),
-            later_words().label("later_words"),
+            later_judgements().label("later_judgements"),
             taken_back(window.until).label("taken_back"),
         )
         .join(
@@ -81,7 +87,7 @@ def _words(window: LogWindow) -> Select[Any]:
     )
 
 
-_WORD_COLUMNS: tuple[Mapped[Any], ...] = (
+_FEEDBACK_COLUMNS: tuple[Mapped[Any], ...] = (
     col(Feedback.tenant),
     col(Feedback.id),
     col(Feedback.received_at),
@@ -94,23 +100,23 @@ _WORD_COLUMNS: tuple[Mapped[Any], ...] = (
 )
 
 
-def words_of(window: LogWindow) -> Select[Any]:
-    """Each word with its place among its rater's counting words of that week, the whole week's."""
-    row = _words(_from_monday(window)).subquery()
-    word = select(row).where(row.c.retracts.is_(None)).subquery()
-    counts = and_(word.c.later_words == 0, ~word.c.taken_back)
+def judgement_rows(window: LogWindow) -> Select[Any]:
+    """Select each judgement with its place among its rater's counting judgements of that week."""
+    row = _feedback_rows(_from_monday(window)).subquery()
+    judgement = select(row).where(row.c.retracts.is_(None)).subquery()
+    counts = and_(judgement.c.later_judgements == 0, ~judgement.c.taken_back)
     place = func.row_number().over(
         partition_by=(
-            word.c.tenant,
-            word.c.source,
-            word.c.anonymous,
-            word.c.rater_name,
-            _week(word.c.received_at),
+            judgement.c.tenant,
+            judgement.c.source,
+            judgement.c.anonymous,
+            judgement.c.rater_name,
+            _week(judgement.c.received_at),
             counts,
         ),
-        order_by=(word.c.received_at, word.c.id),
+        order_by=(judgement.c.received_at, judgement.c.id),
     )
-    ranked = select(word, place.label("place_in_week")).subquery()
+    ranked = select(judgement, place.label("place_in_week")).subquery()
     found = select(ranked).order_by(
         ranked.c.tenant, ranked.c.conversation, ranked.c.received_at, ranked.c.id
     )
@@ -118,7 +124,7 @@ def words_of(window: LogWindow) -> Select[Any]:
 
 
 def _from_monday(window: LogWindow) -> LogWindow:
-    """The window from the beginning of the week it opens in, which is inclusive."""
+    """Extend the window to the start (inclusive) of the week in which it begins."""
     if window.since is None:
         return window
     day = window.since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -126,9 +132,9 @@ def _from_monday(window: LogWindow) -> LogWindow:
 
 
 def prompts_of(window: LogWindow) -> Select[Any]:
-    """The complete live chat requests with who asked, by tenant and time."""
+    """Select the complete live chat requests with their requesters, by tenant and time."""
     return (
-        select(*_PROMPT_COLUMNS, asker().label("asker"))
+        select(*_PROMPT_COLUMNS, requester().label("requester"))
         .where(
             _in_window(window, col(Interaction.tenant), col(Interaction.received_at)),
             col(Interaction.mode) == "live",
@@ -168,12 +174,12 @@ _ANSWER_COLUMNS: tuple[ColumnElement[Any] | Mapped[Any], ...] = (
 
 
 def answers_of(ids: Sequence[str]) -> Select[Any]:
-    """The choices of these interactions, of whatever channel and mode.
+    """Select the choices of these interactions, of any channel and mode.
 
-    Only the primary key is asked for: given the channel too, SQLite looks through all of its rows.
+    The query filters by the primary key only: with the channel, SQLite would scan all its rows.
     """
     return (
-        select(*_ANSWER_COLUMNS, asker().label("asker"))
+        select(*_ANSWER_COLUMNS, requester().label("requester"))
         .join(Choice, col(Choice.interaction_id) == col(Interaction.id))
         .where(col(Interaction.id).in_(ids))
         .order_by(col(Interaction.id), col(Choice.index))
@@ -181,5 +187,5 @@ def answers_of(ids: Sequence[str]) -> Select[Any]:
 
 
 def requests_of(ids: Sequence[str]) -> Select[Any]:
-    """Id and request of these interactions."""
+    """Select the ids and requests of these interactions."""
     return select(col(Interaction.id), col(Interaction.request)).where(col(Interaction.id).in_(ids))

@@ -1,8 +1,9 @@
-"""The log as training needs it: conversations with their answers and what was said about them.
+"""The log as training reads it: conversations with their answers and the judgements on them.
 
-Everything streams: the database sorts and finds each word's `Standing`, the caller says which
-words count (`retrain.filters`), and what is held in memory is one batch of conversations. Answers
-that nobody saw (mode `shadow`) and our own traffic (`evaluation`) never enter.
+Rows are streamed: the database sorts them and computes each judgement's `Standing`, the caller
+decides which judgements count (`retrain.dataset.filters`), and memory holds one batch of
+conversations. Answers that no user saw (mode `shadow`) and Pawl's own traffic (`evaluation`) are
+excluded.
 """
 
 from collections import Counter
@@ -20,43 +21,43 @@ from feedback.reading.judgement_queries import (
     SEEN_MODES,
     LogWindow,
     answers_of,
+    judgement_rows,
     prompts_of,
     requests_of,
-    words_of,
 )
 from feedback.records import unpack
 
 _BATCH = 50
-_BATCH_WORDS = 500
-"""Words about a batch of conversations, but for its last; bounds memory."""
+_BATCH_JUDGEMENTS = 500
+"""Judgements after which a batch of conversations is full; bounds memory."""
 _CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What decides whether a word counts; `last_words` says how the database finds it.
+    """Determines whether a judgement counts; computed by `feedback.reading.latest_judgements`.
 
-    `place_in_week` is the word's place, from 1, among those of its rater's words of that ISO week
-    (UTC) that are neither replaced nor taken back; `place_in_conversation` its place, from 1, among
-    the words of its conversation that count.
+    `place_in_week` is its place, from 1, among its rater's judgements of that ISO week (UTC) that
+    are neither superseded nor taken back; `place_in_conversation` is its place, from 1, among the
+    counting judgements of its conversation.
     """
 
-    later_words: int
+    later_judgements: int
     taken_back: bool
     place_in_week: int
     place_in_conversation: int
 
 
 Excluded = Callable[[Standing], str | None]
-"""Why a word does not count; None: it does."""
+"""Returns why a judgement does not count, or None if it counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedAnswer:
-    """One choice of an interaction, with what it answered.
+    """One choice of an interaction, with its request.
 
-    `asker` is the request's user, or `anonymous:<thread>`. `version` is None where the answer is
-    not Pawl's; token ids are None where they were not recorded.
+    `requester` is the request's user, or `anonymous:<thread>`. `version` is None if another model
+    answered; token ids are None if they were not recorded.
     """
 
     interaction_id: str
@@ -68,16 +69,16 @@ class LoggedAnswer:
     status: str
     version: str | None
     base_fingerprint: str | None
-    asker: str
+    requester: str
     received_at: datetime
     texts_removed: bool = False
-    """For its age: neither text nor token ids are there any more."""
+    """Whether retention has removed the text and the token ids."""
     message: Mapping[str, Any] | None = None
-    """The message as it was served, where `text` is not all of it."""
+    """The message as it was served, if it contains more than `text`."""
 
     @property
     def parts(self) -> AnswerParts:
-        """What the answer says and calls."""
+        """The answer's text, tool calls and other parts."""
         if self.message is None:
             return AnswerParts(self.text)
         return AnswerParts.of(self.message)
@@ -85,10 +86,10 @@ class LoggedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The last word of one rater on one metric of one choice.
+    """The latest judgement of one rater on one choice by one metric.
 
-    `rater` is who judged: named by the feedback, else the request's user, else
-    `anonymous:<thread>`, flagged `anonymous`.
+    `rater` is named by the feedback, or is the request's user, or `anonymous:<thread>`; then
+    `anonymous` is true.
     """
 
     id: str
@@ -104,10 +105,10 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class JudgedConversation:
-    """One question, its answers that were judged, and the judgements in order of arrival.
+    """One conversation, its judged answers, and the judgements in order of arrival.
 
-    `left_out` counts the words that do not count, by reason. `requests` are those of the answers
-    that a demonstration speaks of, by interaction: each says how its own prompt was made.
+    `left_out` counts excluded judgements by reason. `requests` are those of answers that have a
+    demonstration, by interaction id, since each determines how its prompt was rendered.
     """
 
     tenant: str
@@ -122,12 +123,12 @@ class JudgedConversation:
 
 @dataclass(frozen=True, slots=True)
 class AskedPrompt:
-    """A request as its client sent it, and who asked."""
+    """A request as its client sent it, with its requester."""
 
     interaction_id: str
     tenant: str
     conversation: str
-    asker: str
+    requester: str
     received_at: datetime
     request: dict[str, Any]
 
@@ -141,7 +142,7 @@ class _Group:
 
     def add(self, row: Row[Any], excluded: Excluded) -> None:
         standing = Standing(
-            later_words=row.later_words,
+            later_judgements=row.later_judgements,
             taken_back=bool(row.taken_back),
             place_in_week=row.place_in_week,
             place_in_conversation=len(self.judgements) + 1,
@@ -158,13 +159,14 @@ async def judged_conversations(
 ) -> AsyncIterator[JudgedConversation]:
     """Stream the conversations that were judged in the window, by tenant and conversation.
 
-    A word that `excluded` gives a reason for is counted under it and left out. It is asked in order
-    of arrival, and for the whole of the week that the window opens in the places are counted.
+    A judgement for which `excluded` returns a reason is left out and counted under that reason.
+    `excluded` is called in order of arrival. Places in a week are counted over whole weeks, also in
+    the week in which the window begins.
     """
     async with database.read() as session:
         connection = await session.connection()
         batch: list[_Group] = []
-        async for row in await connection.stream(words_of(window)):
+        async for row in await connection.stream(judgement_rows(window)):
             key = (row.tenant, row.conversation)
             if not batch or (batch[-1].tenant, batch[-1].conversation) != key:
                 if _is_full(batch):
@@ -178,23 +180,23 @@ async def judged_conversations(
 
 
 def _is_full(batch: Sequence[_Group]) -> bool:
-    """A few crowded conversations are as much as many that one user judged."""
-    words = sum(len(group.judgements) for group in batch)
-    return len(batch) >= _BATCH or words >= _BATCH_WORDS
+    """Whether a batch is full, by conversations or by judgements."""
+    judgements = sum(len(group.judgements) for group in batch)
+    return len(batch) >= _BATCH or judgements >= _BATCH_JUDGEMENTS
 
 
 async def asked_prompts(
     database: Database, window: LogWindow, keep: Callable[[str, str], bool]
 ) -> AsyncIterator[AskedPrompt]:
-    """Stream the answered live chat requests whose tenant and asker `keep` says yes to.
+    """Stream the answered live chat requests for whose tenant and requester `keep` is true.
 
-    Ordered by tenant and time; a question asked twice comes twice.
+    They are ordered by tenant and time, and include repeated questions.
     """
     async with database.read() as session:
         connection = await session.connection()
         batch: list[Row[Any]] = []
         async for row in await connection.stream(prompts_of(window)):
-            if not keep(row.tenant, row.asker):
+            if not keep(row.tenant, row.requester):
                 continue
             batch.append(row)
             if len(batch) == _CHUNK:
@@ -206,9 +208,9 @@ async def asked_prompts(
 
 
 def mentioned(metric_name: str, value: Any) -> list[tuple[str, int]]:
-    """The answers that a comparing value names, best first: interaction id and choice.
+    """Return the answers that a preference or ranking names, best first: ids and choices.
 
-    Takes values in the normal form of `validation.check`.
+    `value` is in the normal form of `validation.check`.
     """
     if metric_name == "preference":
         return [(value["over"], value["choice"])]
@@ -258,7 +260,7 @@ def _named_by(judgement: Judgement) -> list[str]:
 
 
 def _demonstrated(groups: Iterable[_Group]) -> set[str]:
-    """The answers of which somebody said what a better one would be."""
+    """Return the ids of the answers that have a demonstration."""
     return {
         judgement.interaction_id
         for group in groups
@@ -290,7 +292,7 @@ def _conversation(
 
 
 def _asked_in(answers: Sequence[LoggedAnswer]) -> LoggedAnswer:
-    """An answer whose request tells the question: all were asked the same, some long ago."""
+    """Return an answer whose request is still stored; all answers have the same question."""
     return next((answer for answer in answers if not answer.texts_removed), answers[0])
 
 
@@ -319,7 +321,7 @@ def _answer(row: Row[Any]) -> LoggedAnswer:
         status=row.status,
         version=row.version,
         base_fingerprint=row.base_fingerprint,
-        asker=row.asker,
+        requester=row.requester,
         received_at=row.received_at,
         texts_removed=row.texts_removed_at is not None,
         message=row.message,
@@ -347,7 +349,7 @@ async def _with_requests(
             interaction_id=row.id,
             tenant=row.tenant,
             conversation=row.conversation,
-            asker=row.asker,
+            requester=row.requester,
             received_at=row.received_at,
             request=requests[row.id],
         )

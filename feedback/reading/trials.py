@@ -1,8 +1,9 @@
-"""Who took part in a trial (a canary, a watch) and what they thought: the log, read by user.
+"""Participants of a trial (a canary or a watch) and their votes, read from the log by user.
 
-One query each, in order of time; a user is a tenant's asker. Only live requests count, and only
-what people said of what they asked themselves. Comparisons are apart (`comparisons.py`): their
-sides belong to no trial, and thumbs on them are no votes on live.
+Results are in order of time; a user is a pair of tenant and requester. Only live requests count,
+and only people's feedback on their own requests. Blind comparisons are read separately
+(`feedback.reading.comparisons`): their sides belong to no trial, and thumbs on them are no votes on
+live.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +17,7 @@ from sqlmodel import col
 from common.database import Database
 from feedback.answer_parts import AnswerParts
 from feedback.models import Choice, Feedback, Interaction
-from feedback.reading.last_words import asker, later_words, rater, taken_back
+from feedback.reading.latest_judgements import later_judgements, rater, requester, taken_back
 
 _Made = TypeVar("_Made")
 
@@ -25,16 +26,16 @@ LIVE = "live"
 SHADOW = "shadow"
 
 
-Place = tuple[datetime, str]
-"""Where an answer stands in the log: (`received_at`, `id`)."""
+LogPosition = tuple[datetime, str]
+"""Position of an answer in the log: (`received_at`, `id`)."""
 
 _BATCH = 1_000
-"""Rows that are taken at a time: users' requests are served in between."""
+"""Rows fetched at once; between two fetches the event loop serves requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A user's first request in a trial; `share` is the newer version's at that time."""
+    """A user's first request in a trial; `share` is the newer version's share at that time."""
 
     user: tuple[str, str]
     at: datetime
@@ -46,7 +47,7 @@ class Exposure:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One judgement of a user's own answer."""
+    """One judgement of a user on an answer to their own request."""
 
     user: tuple[str, str]
     at: datetime
@@ -64,7 +65,7 @@ class FailedRequest:
 
 @dataclass(frozen=True, slots=True)
 class TrialAnswer:
-    """An answer of the trial, for harm metrics; texts leave the log for nothing else."""
+    """An answer of the trial, with its texts, which only harm metrics use."""
 
     id: str
     user: tuple[str, str]
@@ -75,38 +76,38 @@ class TrialAnswer:
 
     @property
     def parts(self) -> AnswerParts:
-        """What the answer says and calls."""
+        """The answer's text, tool calls and other parts."""
         return AnswerParts(self.text) if self.message is None else AnswerParts.of(self.message)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds to the first token and sampled tokens of one answer."""
+    """Seconds to the first token, and number of sampled tokens, of one answer."""
 
     first_token_seconds: float | None
     completion_tokens: int
 
 
 async def exposures(database: Database, trial: str) -> list[Exposure]:
-    """Every user of the trial at the first request in it."""
+    """Return every user of the trial with their first request in it."""
     query = _firsts(trial).order_by("received_at", "id")
     return await _read(database, query, _exposure)
 
 
 async def failures(database: Database, trial: str) -> list[FailedRequest]:
-    """Every user's first failed request in the trial."""
+    """Return every user's first failed request in the trial."""
     query = _firsts(trial, status="failed").order_by("received_at", "id")
     return await _read(
-        database, query, lambda row: FailedRequest((row.tenant, row.asker), row.received_at)
+        database, query, lambda row: FailedRequest((row.tenant, row.requester), row.received_at)
     )
 
 
 async def votes(database: Database, trial: str, metrics: Collection[str]) -> list[Vote]:
-    """What the trial's users say by these metrics of their own answers in it: their last words.
+    """Return the latest votes, by these metrics, of the trial's users on their answers in it.
 
-    A vote that was changed counts from the change on; one that was taken back counts no more.
+    A changed vote has the time of the change; a vote that was taken back is left out.
     """
-    query = _votes(_words(metrics).where(col(Interaction.trial) == trial))
+    query = _votes(_feedback_rows(metrics).where(col(Interaction.trial) == trial))
     return await _read(database, query, _vote)
 
 
@@ -118,21 +119,21 @@ async def votes_before(
     since: datetime,
     until: datetime,
 ) -> list[Vote]:
-    """What users said within a time of a channel's version's answers in it."""
-    words = _words(metrics, until).where(
+    """Return users' votes, in a span of time, on a version's answers of that span."""
+    judgements = _feedback_rows(metrics, until).where(
         col(Interaction.channel) == channel,
         col(Interaction.version) == version,
         col(Interaction.received_at) > since,
         col(Interaction.received_at) <= until,
         col(Feedback.received_at) <= until,
     )
-    return await _read(database, _votes(words), _vote)
+    return await _read(database, _votes(judgements), _vote)
 
 
 async def paces_before(
     database: Database, channel: str, version: str, since: datetime, until: datetime, limit: int
 ) -> list[Pace]:
-    """How fast and how long a version's complete answers were, the latest `limit` of them."""
+    """Return the pace of a version's latest `limit` complete answers."""
     query = (
         select(col(Interaction.first_token_seconds), col(Interaction.completion_tokens))
         .where(
@@ -155,20 +156,20 @@ async def paces_before(
 async def answers_after(
     database: Database,
     trial: str,
-    after: Place | None,
+    after: LogPosition | None,
     limit: int,
     *,
     with_message: bool = False,
-) -> tuple[list[TrialAnswer], Place | None]:
-    """The next complete answers of a trial, and where to go on.
+) -> tuple[list[TrialAnswer], LogPosition | None]:
+    """Return the next `limit` complete answers of a trial, and the position to continue from.
 
-    `with_message`: only those that say more than text, such as a tool call.
+    `with_message` selects only answers that contain more than text, such as a tool call.
     """
     query = (
         select(
             col(Interaction.id),
             col(Interaction.tenant),
-            asker().label("asker"),
+            requester().label("requester"),
             col(Interaction.received_at),
             col(Interaction.request),
             col(Choice.text),
@@ -198,7 +199,7 @@ async def answers_after(
 
 
 async def shadow_figures(database: Database, channel: str, version: str) -> tuple[int, int]:
-    """How many of a version's shadow answers are complete, and how many failed."""
+    """Return how many of a version's shadow answers are complete, and how many failed."""
     query = (
         select(col(Interaction.status), func.count().label("answers"))
         .where(
@@ -213,7 +214,7 @@ async def shadow_figures(database: Database, channel: str, version: str) -> tupl
 
 
 async def served_in(database: Database, trial: str, role: str) -> int:
-    """How many requests of a trial a role has answered."""
+    """Return how many requests of a trial a role has answered."""
     query = select(func.count()).where(
         col(Interaction.trial) == trial,
         col(Interaction.mode) == LIVE,
@@ -223,15 +224,15 @@ async def served_in(database: Database, trial: str, role: str) -> int:
 
 
 def _firsts(trial: str, *, status: str | None = None) -> Select[Any]:
-    """Each asker's first live request of the trial (with that status)."""
+    """Select each requester's first live request of the trial (with `status`, if given)."""
     order = func.row_number().over(
-        partition_by=(col(Interaction.tenant), asker()),
+        partition_by=(col(Interaction.tenant), requester()),
         order_by=(col(Interaction.received_at), col(Interaction.id)),
     )
     inner = select(
         col(Interaction.id),
         col(Interaction.tenant),
-        asker().label("asker"),
+        requester().label("requester"),
         col(Interaction.received_at),
         col(Interaction.role),
         col(Interaction.trial_share),
@@ -245,22 +246,22 @@ def _firsts(trial: str, *, status: str | None = None) -> Select[Any]:
     return select(ranked).where(ranked.c.place == 1)
 
 
-def _words(metrics: Collection[str], until: datetime | None = None) -> Select[Any]:
-    """What askers said of their own answers, failed ones aside, and what makes it count or not.
+def _feedback_rows(metrics: Collection[str], until: datetime | None = None) -> Select[Any]:
+    """Select requesters' feedback on their own answers, and whether it counts.
 
-    What somebody says of an answer that an engine's death or NaN cut off says nothing about the
-    version, and failures have a guardrail of their own.
+    Failed answers are left out: an answer that was cut off by a crash of the engine or by NaN says
+    nothing about the version's quality, and failures have a separate guardrail.
     """
     return (
         select(
             col(Interaction.tenant),
-            asker().label("asker"),
+            requester().label("requester"),
             col(Feedback.id),
             col(Feedback.received_at),
             col(Feedback.metric_name),
             col(Feedback.value),
             col(Feedback.retracts),
-            later_words().label("later_words"),
+            later_judgements().label("later_judgements"),
             taken_back(until).label("taken_back"),
         )
         .join(
@@ -274,28 +275,38 @@ def _words(metrics: Collection[str], until: datetime | None = None) -> Select[An
             col(Interaction.status) != "failed",
             col(Feedback.source) == HUMAN,
             col(Feedback.metric_name).in_(sorted(metrics)),
-            rater() == asker(),
+            rater() == requester(),
         )
     )
 
 
-def _votes(words: Select[Any]) -> Select[Any]:
-    """Those that count, oldest first."""
-    word = words.subquery()
+def _votes(judgements: Select[Any]) -> Select[Any]:
+    """Select the judgements that count, oldest first."""
+    judgement = judgements.subquery()
     return (
-        select(word.c.tenant, word.c.asker, word.c.received_at, word.c.metric_name, word.c.value)
-        .where(word.c.retracts.is_(None), word.c.later_words == 0, ~word.c.taken_back)
-        .order_by(word.c.received_at, word.c.id)
+        select(
+            judgement.c.tenant,
+            judgement.c.requester,
+            judgement.c.received_at,
+            judgement.c.metric_name,
+            judgement.c.value,
+        )
+        .where(
+            judgement.c.retracts.is_(None),
+            judgement.c.later_judgements == 0,
+            ~judgement.c.taken_back,
+        )
+        .order_by(judgement.c.received_at, judgement.c.id)
     )
 
 
 def _vote(row: Row[Any]) -> Vote:
-    return Vote((row.tenant, row.asker), row.received_at, row.metric_name, row.value)
+    return Vote((row.tenant, row.requester), row.received_at, row.metric_name, row.value)
 
 
 def _exposure(row: Row[Any]) -> Exposure:
     return Exposure(
-        user=(row.tenant, row.asker),
+        user=(row.tenant, row.requester),
         at=row.received_at,
         role=row.role,
         share=row.trial_share,
@@ -306,14 +317,14 @@ def _exposure(row: Row[Any]) -> Exposure:
 
 def _answer(row: Row[Any]) -> TrialAnswer:
     return TrialAnswer(
-        row.id, (row.tenant, row.asker), row.received_at, row.request, row.text, row.message
+        row.id, (row.tenant, row.requester), row.received_at, row.request, row.text, row.message
     )
 
 
 async def _read(
     database: Database, query: Executable, made: Callable[[Row[Any]], _Made]
 ) -> list[_Made]:
-    """All rows, each as it is wanted, a batch at a time."""
+    """Read all rows in batches, converted by `made`."""
     found: list[_Made] = []
     async with database.read() as session:
         connection = await session.connection()

@@ -84,14 +84,17 @@ def observe_new_feedback(
 
 
 def _write(connection: Connection, rows: Sequence[Record]) -> list[Outcome]:
-    asked, judged = split_by_kind(rows)
-    outcomes = write_interactions(connection, asked)
+    interactions, feedback = split_by_kind(rows)
+    outcomes = write_interactions(connection, interactions)
     names = {
         record.id: outcome.id
-        for record, outcome in zip(asked, outcomes, strict=True)
+        for record, outcome in zip(interactions, outcomes, strict=True)
         if isinstance(outcome, Stored) and outcome.id != record.id
     }
-    return [*outcomes, *write_feedback(connection, [_renamed(record, names) for record in judged])]
+    return [
+        *outcomes,
+        *write_feedback(connection, [_renamed(record, names) for record in feedback]),
+    ]
 
 
 def _renamed(record: FeedbackRecord, names: dict[str, str]) -> FeedbackRecord:

@@ -108,8 +108,8 @@ class Forwarder:
 
     async def spool(self, rows: Sequence[Record]) -> list[Outcome]:
         """Write the rows durably to the spool; return outcomes, interactions before feedback."""
-        asked, judged = split_by_kind(rows)
-        outcomes = await self._spool.write(asked, judged)
+        interactions, feedback = split_by_kind(rows)
+        outcomes = await self._spool.write(interactions, feedback)
         self._observer.spooled(sum(isinstance(one, Stored) and one.new for one in outcomes))
         self._report_size()
         return outcomes

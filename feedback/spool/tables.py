@@ -122,15 +122,15 @@ def write_rows(
 def read_oldest(
     connection: Connection, count: int
 ) -> tuple[list[InteractionRecord], list[FeedbackRecord]]:
-    """The `count` rows that came first; of one moment, interactions before feedback."""
-    asked, judged = (_ordered(connection, table, count) for table in _ORDERED)
-    moments = [(row["received_at"], 0) for row in asked] + [
-        (row["received_at"], 1) for row in judged
+    """Return up to `count` of the oldest rows; at equal times, interactions before feedback."""
+    interactions, feedback = (_ordered(connection, table, count) for table in _ORDERED)
+    moments = [(row["received_at"], 0) for row in interactions] + [
+        (row["received_at"], 1) for row in feedback
     ]
     kinds = [kind for _, kind in sorted(moments)[:count]]
     return (
-        _interactions(connection, asked[: kinds.count(0)]),
-        _feedback(connection, judged[: kinds.count(1)]),
+        _interactions(connection, interactions[: kinds.count(0)]),
+        _feedback(connection, feedback[: kinds.count(1)]),
     )
 
 

@@ -74,7 +74,7 @@ class RaterRules:
 
     def excluded(self, standing: Standing) -> Filter | None:
         """Return why a judgement does not count, or None if it does."""
-        if standing.later_words:
+        if standing.later_judgements:
             return Filter.SUPERSEDED
         if standing.taken_back:
             return Filter.TAKEN_BACK

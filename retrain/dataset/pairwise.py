@@ -137,7 +137,7 @@ class _Context:
         return Side(key, text, None, None, parts=AnswerParts(text), turn=turn)
 
     def _flaw(self, answer: LoggedAnswer) -> Filter | None:
-        if held_out(self.tenant, answer.asker, self.config.held_out_share):
+        if held_out(self.tenant, answer.requester, self.config.held_out_share):
             return Filter.HELD_OUT
         if answer.texts_removed:
             return Filter.TEXTS_REMOVED

@@ -126,7 +126,7 @@ class PairLog:
         window = self._window(self.about.asked_since)
         share = self.config.pairs.held_out_share
         async for prompt in asked_prompts(
-            self.database, window, lambda tenant, asker: held_out(tenant, asker, share)
+            self.database, window, lambda tenant, requester: held_out(tenant, requester, share)
         ):
             yield prompt
 

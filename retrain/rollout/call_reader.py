@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from common.database import Database
-from feedback.reading.trials import Place, TrialAnswer, answers_after
+from feedback.reading.trials import LogPosition, TrialAnswer, answers_after
 from retrain.evaluation.tool_calls import invalid, offered_tools
 from retrain.rollout.trial_evidence import User
 
@@ -26,7 +26,7 @@ class _Calls:
     """Users and times of invalid calls so far, the read position, and recently read answers."""
 
     seen: list[tuple[User, datetime]] = field(default_factory=list)
-    after: Place | None = None
+    after: LogPosition | None = None
     read: dict[str, datetime] = field(default_factory=dict)
 
     def forget(self) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from common.database import Database
-from feedback.reading.trials import Place, TrialAnswer, answers_after
+from feedback.reading.trials import LogPosition, TrialAnswer, answers_after
 from retrain.evaluation.harms import HarmMetric, measure_harm
 from retrain.evaluation.judges import JudgeError
 from retrain.rollout.trial_evidence import User
@@ -54,12 +54,12 @@ class _Harms:
     """Users and times of harmful answers so far, the read position, and recently read answers."""
 
     seen: dict[str, list[tuple[User, datetime]]] = field(default_factory=lambda: defaultdict(list))
-    after: Place | None = None
+    after: LogPosition | None = None
     read: dict[_Asked, datetime] = field(default_factory=dict)
     failed: dict[_Asked, _Failed] = field(default_factory=dict)
     given_up: Counter[str] = field(default_factory=Counter)
 
-    def back(self) -> Place | None:
+    def back(self) -> LogPosition | None:
         """Return where to start reading: some time before the last answer that was read."""
         return None if self.after is None else (self.after[0] - _LATE, "")
 

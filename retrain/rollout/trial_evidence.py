@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from feedback.reading.comparisons import Decided
+from feedback.reading.comparisons import DecidedComparison
 from feedback.reading.trials import Exposure, Pace, Vote
 from retrain.gates.e_process import Unit
 from retrain.gates.evidence import CanaryEvidence, Compared, Happened, Timed
@@ -56,7 +56,7 @@ class TrialLog:
     events: Mapping[str, Sequence[tuple[User, datetime]]] = field(default_factory=dict)
     votes_before: Sequence[Vote] = ()
     paces_before: Sequence[Pace] = ()
-    comparisons: Sequence[Decided] = ()
+    comparisons: Sequence[DecidedComparison] = ()
     newer: str = ""
     unread: bool = False
 

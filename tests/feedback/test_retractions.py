@@ -13,7 +13,7 @@ from feedback.models import Interaction
 from feedback.reading.comparisons import decided_comparisons, is_decided
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import JudgedConversation, judged_conversations
-from feedback.reading.last_words import ALL_EARLIER
+from feedback.reading.latest_judgements import ALL_EARLIER
 from feedback.reading.trials import votes, votes_before
 from feedback.schemas import FeedbackIn
 from feedback.service import FeedbackService

@@ -250,7 +250,7 @@ async def test_prompts_come_from_those_who_are_kept(database: Database, log: Log
     log.ask("prices?", "ten", user="bob", status="aborted")
     log.ask("prices?", "ten", user="bob", mode="evaluation")
     await log.write(database)
-    stream = asked_prompts(database, window(log), lambda _, asker: asker == "bob")
+    stream = asked_prompts(database, window(log), lambda _, requester: requester == "bob")
     found = [prompt async for prompt in stream]
     assert [prompt.request["messages"][0]["content"] for prompt in found] == ["prices?"]
     assert found[0].tenant == TENANT

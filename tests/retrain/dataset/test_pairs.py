@@ -37,7 +37,7 @@ def answer(number: int, text: str, **more: Any) -> LoggedAnswer:
         "status": "complete",
         "version": "base",
         "base_fingerprint": SERVED,
-        "asker": "asker",
+        "requester": "requester",
         "received_at": START,
     }
     return LoggedAnswer(**{**values, **more})
@@ -284,7 +284,7 @@ def test_a_merged_pair_keeps_the_sampled_ids_of_a_demonstrated_text() -> None:
 
 # ---- properties
 
-ANSWERS = [answer(number, "abcab"[number] * 3, asker=f"u{number}") for number in range(5)]
+ANSWERS = [answer(number, "abcab"[number] * 3, requester=f"u{number}") for number in range(5)]
 RATERS = st.sampled_from(["u0", "u1", "u2", "u3", "u4", "ann", "bob"])
 
 
@@ -334,7 +334,7 @@ def test_held_out_users_train_neither_by_asking_nor_by_rating(
     words: list[Judgement], share: float
 ) -> None:
     config = PairsConfig(held_out_share=share)
-    askers = {found.interaction_id: found.asker for found in ANSWERS}
+    askers = {found.interaction_id: found.requester for found in ANSWERS}
     heard = [word_ for word_ in words if not held_out("shop", word_.rater, share)]
     result = resolve(ANSWERS, *words, config=config)
     assert result.pairs == resolve(ANSWERS, *heard, config=config).pairs

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedback.reading.comparisons import Decided
+from feedback.reading.comparisons import DecidedComparison
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import judged_conversations
 from retrain.config import CanaryConfig, PairsConfig, RetrainConfig
@@ -29,7 +29,9 @@ decisions = st.tuples(st.integers(-5, 50), st.sampled_from("abc"), st.booleans()
 def evidence(decided: Sequence[tuple[int, str, bool]]) -> Sequence[Compared]:
     """From (second, user, whether the canary won) to what the gate gets."""
     comparisons = [
-        Decided((TENANT, user), BEGAN + timedelta(seconds=second), CANARY if won else LIVE)
+        DecidedComparison(
+            (TENANT, user), BEGAN + timedelta(seconds=second), CANARY if won else LIVE
+        )
         for second, user, won in sorted(decided, key=lambda one: one[0])
     ]
     log = TrialLog(exposures=(), votes=(), comparisons=comparisons, newer=CANARY)

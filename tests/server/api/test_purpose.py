@@ -89,7 +89,7 @@ async def test_background_requests_are_neither_asked_again_nor_trained_on(
     assert "background" not in str(pairs)
     window = LogWindow("pawl", None, None, running.services.clock())
     database = running.services.database
-    asked = [one.asker async for one in asked_prompts(database, window, lambda *_: True)]
+    asked = [one.requester async for one in asked_prompts(database, window, lambda *_: True)]
     judged = [one async for one in judged_conversations(database, window, RaterRules(100).excluded)]
     assert set(asked) == {"person"}
     assert {word.rater for one in judged for word in one.judgements} == {"person"}

@@ -94,7 +94,7 @@ async def test_it_is_no_question_of_the_evaluation(running: RunningApp) -> None:
     await running.anyone.post(CHAT, json=chat_body(user="not kept", store=False))
     window = LogWindow("pawl", None, None, running.services.clock())
     found = asked_prompts(running.services.database, window, lambda *_: True)
-    assert [prompt.asker async for prompt in found] == ["kept"]
+    assert [prompt.requester async for prompt in found] == ["kept"]
 
 
 async def test_a_comparisons_sides_are_not_kept_and_can_be_voted_on(running: RunningApp) -> None:

@@ -39,7 +39,10 @@ ALLOWED: Sequence[tuple[str, str]] = (
     ("place_in_week", "training reads all words of its window, once a week"),
     ("interaction.status, count(*)", "the shadow answers of one candidate, while it is a shadow"),
     ("SELECT count(*) AS count_1 \nFROM", "a spool of an older Pawl is counted once"),
-    ("AS asker \nFROM interaction", "held-out questions: all requests of a window, once a week"),
+    (
+        "AS requester \nFROM interaction",
+        "held-out questions: all requests of a window, once a week",
+    ),
 )
 """What a statement that may read a table whole has in it, and why it may."""
 

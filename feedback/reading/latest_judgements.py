@@ -1,11 +1,12 @@
-"""Which of a rater's words count: the last one on a thing, unless it was taken back.
+"""Which judgements count: a rater's latest one on a subject, unless it was taken back.
 
-Everything that reads words (pairs, trials, comparisons, one interaction's feedback) asks here. The
-columns are window functions over the rows of the query that they stand in: that query must hold
-all words of a rater on a thing, retractions too, and no words from after the moment it looks at.
+All readers of judgements (pairs, trials, comparisons, one interaction's feedback) use these
+columns. They are window functions over the rows of the query that contains them, so that query must
+select all judgements of a rater on a subject, including retractions, and none from after the time
+of interest.
 
-A retraction is a row of its own (`Feedback.retracts`). It names one word, or is said of all that
-its rater has said by that metric of that answer; what the rater says after it counts again.
+A retraction is a row of its own (`Feedback.retracts`). It takes back one judgement by id, or all
+earlier ones of its rater on that answer by that metric; later judgements count again.
 """
 
 from datetime import datetime
@@ -18,41 +19,41 @@ from sqlmodel import col
 from feedback.models import Feedback, Interaction
 
 ALL_EARLIER = ""
-"""`Feedback.retracts` of a retraction that names no word; no word has this id."""
+"""`Feedback.retracts` of a retraction of all earlier judgements; no judgement has this id."""
 ANONYMOUS = "anonymous:"
 
 
-def asker() -> ColumnElement[str]:
-    """Who asked: the request's user, else a name for the conversation's beginning."""
+def requester() -> ColumnElement[str]:
+    """The requester: the request's user, else `anonymous:` and the thread."""
     return func.coalesce(col(Interaction.user), literal(ANONYMOUS) + col(Interaction.thread))
 
 
 def rater() -> ColumnElement[str]:
-    """Who judged: whoever the word names, else who asked."""
-    return func.coalesce(col(Feedback.rater), asker())
+    """The rater that the feedback names, else the requester."""
+    return func.coalesce(col(Feedback.rater), requester())
 
 
 def anonymous() -> ColumnElement[bool]:
-    """Whether nobody names the rater.
+    """Whether the rater is unknown.
 
-    What a program says of a request without naming a rater is not the word of the request's user.
+    Feedback of a program that names no rater is not attributed to the request's user.
     """
     return and_(col(Feedback.rater).is_(None), col(Interaction.user).is_(None))
 
 
-def later_words() -> ColumnElement[int]:
-    """How many later words their rater has said on the same thing."""
+def later_judgements() -> ColumnElement[int]:
+    """The number of later judgements of the same rater on the same subject."""
     newest_first = func.row_number().over(
-        partition_by=(*_speaker(), *_answer(), _subject(), col(Feedback.retracts).is_(None)),
+        partition_by=(*_rater_key(), *_answer(), _subject(), col(Feedback.retracts).is_(None)),
         order_by=_NEWEST_FIRST,
     )
     return newest_first - 1
 
 
 def taken_back(until: datetime | None = None) -> ColumnElement[bool]:
-    """Whether the rater has taken the word back by `until` (None: by now)."""
+    """Whether the rater has taken the judgement back, by `until` if given."""
     later = func.sum(case((col(Feedback.retracts) == ALL_EARLIER, 1), else_=0)).over(
-        partition_by=(*_speaker(), *_answer()), order_by=_NEWEST_FIRST, rows=(None, -1)
+        partition_by=(*_rater_key(), *_answer()), order_by=_NEWEST_FIRST, rows=(None, -1)
     )
     return or_(_named_by_a_retraction(until), func.coalesce(later, 0) > 0)
 
@@ -71,7 +72,7 @@ def _named_by_a_retraction(until: datetime | None) -> ColumnElement[bool]:
 _NEWEST_FIRST = (col(Feedback.received_at).desc(), col(Feedback.id).desc())
 
 
-def _speaker() -> tuple[ColumnElement[Any] | Mapped[Any], ...]:
+def _rater_key() -> tuple[ColumnElement[Any] | Mapped[Any], ...]:
     return (col(Feedback.tenant), col(Feedback.source), anonymous(), rater())
 
 
@@ -80,9 +81,9 @@ def _answer() -> tuple[ColumnElement[Any] | Mapped[Any], ...]:
 
 
 def _subject() -> ColumnElement[str]:
-    """What tells two words on one answer apart.
+    """A key that distinguishes judgements on one answer that do not supersede each other.
 
-    Preferences of an answer over two others are two words, and comments add up.
+    Preferences of an answer over two others do not, and neither do comments.
     """
     metric = col(Feedback.metric_name)
     return case(
