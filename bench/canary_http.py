@@ -1,12 +1,11 @@
 """Canaries through the HTTP API and the database: `python -m bench.canary_http [--better]`.
 
-Each canary has a channel of its own on the fake engine. Its users ask over HTTP, are answered by
-the arm that the route gives them, and vote over HTTP; the rollout service reads the log and
-decides. The same votes are put before the online gate directly (`retrain.gates.online.decision`,
-with units made here from the votes alone): both must come to the same end at the same moment. Users
-are clusters and rates drift (`bench/workloads/canaries.py`), except that nobody votes more than
-eight times.
-Time is the app's own clock, moved from hour to hour.
+Each canary has a channel of its own on the fake engine. Its users chat and vote over HTTP and get
+the arm that the route assigns; the rollout service reads the log and decides. The same votes go to
+the online gate directly (`retrain.gates.online.decision`, with units built here from the votes
+alone); both must reach the same decision at the same moment. Votes are clustered by user and rates
+drift (`bench/workloads/canaries.py`), but no user votes more than eight times. The app's clock is
+advanced hour by hour.
 """
 
 import asyncio
@@ -46,22 +45,22 @@ from tests.adapters.adapter_files import make_adapter
 START = datetime(2026, 11, 16, tzinfo=UTC)
 AT_ONCE = 64
 AT_A_TIME = 50
-"""Canaries of one app: each takes one of the engine's slots."""
+"""Number of canaries of one app; each takes one of the engine's slots."""
 HOUR, DAY = 3_600.0, float(DAY_SECONDS)
 LOOK_EVERY = 6
 """Hours between two looks at the evidence."""
 VOTES_MOST = 8
 TENANT = "default"
 SETTINGS = CanaryConfig(shadow_answers=0, first_requests=0)
-"""Users are met at once, at the share of one half; the gate is the default one."""
+"""The canary gets half of the users at once; the gate has its default settings."""
 
 
 class DriveError(Exception):
-    """A request was refused, or an answer came from another arm than the route's."""
+    """A request was refused, or an answer came from the wrong arm."""
 
 
 class Said(NamedTuple):
-    """A vote: when (seconds since the canary began, on the hour) and by whom."""
+    """A vote: its time (seconds since the canary began, on the hour) and its user."""
 
     at: float
     user: int
@@ -78,7 +77,7 @@ class End(NamedTuple):
 
 @dataclass(slots=True)
 class Canary:
-    """One canary: its version, what its users will say, and the answers they got."""
+    """One canary: its version, its users' votes, and the answers they got."""
 
     number: int
     version: str
@@ -88,13 +87,13 @@ class Canary:
 
     @property
     def channel(self) -> str:
-        """Its own."""
+        """The canary's channel."""
         return _channel(self.number)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The ends by both ways, canary by canary."""
+    """The decisions by both ways, for each canary."""
 
     over_http: list[End] = field(default_factory=list)
     pure: list[End] = field(default_factory=list)
@@ -104,7 +103,7 @@ class Outcome:
 
     @property
     def agreeing(self) -> int:
-        """Canaries with the same end at the same moment."""
+        """The number of canaries with the same decision at the same moment."""
         return sum(one == other for one, other in zip(self.over_http, self.pure, strict=True))
 
     @property
@@ -114,7 +113,7 @@ class Outcome:
 
 
 class Moment:
-    """A clock that stands still unless it is moved."""
+    """A clock that moves only when it is set."""
 
     def __init__(self) -> None:
         self.now = START
@@ -125,7 +124,7 @@ class Moment:
 
 
 def pure_end(said: Sequence[Said], days: float) -> End:
-    """What the gate decides on these votes, by units made from nothing but them."""
+    """Return the gate's decision on these votes, with units built from the votes alone."""
     first: dict[int, Said] = {}
     means: defaultdict[int, list[bool]] = defaultdict(list)
     for one in said:
@@ -158,7 +157,7 @@ def _end(promotes: bool | None, at: float | None) -> End:  # noqa: FBT001
 
 
 async def drive(folder: Path, world: World, canaries: int, seed: int) -> Outcome:
-    """Let `canaries` canaries of `world` live, so many at a time."""
+    """Simulate `canaries` canaries of `world`, `AT_A_TIME` in each app."""
     outcome, began = Outcome(), time.perf_counter()
     for start in range(0, canaries, AT_A_TIME):
         numbers = range(start, min(start + AT_A_TIME, canaries))
@@ -172,7 +171,7 @@ async def drive(folder: Path, world: World, canaries: int, seed: int) -> Outcome
 
 @asynccontextmanager
 async def _app(folder: Path, numbers: Iterable[int]) -> AsyncIterator[tuple[FastAPI, Moment]]:
-    """An app with a channel for each canary; its scheduler looks once, at the start."""
+    """Yield an app with a channel for each canary; its scheduler ticks only once, at the start."""
     clock = Moment()
     settings = Settings(
         data_dir=folder,
@@ -193,7 +192,7 @@ async def _app(folder: Path, numbers: Iterable[int]) -> AsyncIterator[tuple[Fast
 
 
 class _Drive:
-    """Users and time for the canaries of one app."""
+    """Simulates users and time for the canaries of one app."""
 
     def __init__(
         self,
@@ -211,7 +210,7 @@ class _Drive:
         self._room = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, numbers: Sequence[int], seed: int) -> None:
-        """From the first request to the last look."""
+        """Simulate the canaries from the first request to the last look."""
         canaries = [await self._begun(number, seed) for number in numbers]
         hours = round(self._world.days * 24)
         for hour in range(hours + 1):
@@ -224,7 +223,7 @@ class _Drive:
             self._outcome.pure.append(pure_end(one.said, self._world.days))
 
     async def _begun(self, number: int, seed: int) -> Canary:
-        """A canary that has begun, with all that its users will say."""
+        """Start a canary and draw all votes of its users."""
         with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
             path = make_adapter(Path(folder) / "adapter", 1_000_000 * seed + number)
             body = {"path": str(path), "channel": _channel(number)}
@@ -236,7 +235,7 @@ class _Drive:
         return Canary(number, version, make_said(self._world, trial, number, rng))
 
     async def _hour(self, canary: Canary, at: float) -> None:
-        """What one canary's users do within an hour: who is new asks, then all vote in order."""
+        """Simulate one hour of a canary: new users chat, then all vote in order."""
         now = [(index, one) for index, one in enumerate(canary.said) if one.at == at]
         new = {one.user: one for _, one in now if one.user not in canary.asked}
         await self._all(self._ask(canary, one) for one in new.values())
@@ -256,7 +255,7 @@ class _Drive:
 
     async def _vote(self, canary: Canary, index: int, said: Said) -> None:
         body = {
-            "id": f"{canary.number:04}-{index:06}",  # votes of one moment count in their order
+            "id": f"{canary.number:04}-{index:06}",  # votes of one moment are ordered by id
             "inference_id": canary.asked[said.user],
             "metric_name": "thumbs",
             "value": said.vote,
@@ -265,14 +264,14 @@ class _Drive:
         self._outcome.votes += 1
 
     async def _look(self, canaries: Iterable[Canary]) -> None:
-        """Have the service tick; whoever's canary is over does not go on."""
+        """Let the service tick, and end the simulation of finished canaries."""
         await self._services.runs.rollouts.tick()
         for one in canaries:
             if not one.over:
                 one.over = (await self._rollout(one))["phase"] != Phase.CANARY
 
     async def _end_of(self, canary: Canary) -> End:
-        """How it ended, by the API."""
+        """Return how the canary ended, from the API."""
         found = await self._rollout(canary)
         ends = {"promote": True, "roll_back": False}
         moves = [event for event in found["events"] if event["move"] in ends]
@@ -300,7 +299,7 @@ class _Drive:
 
 
 def make_said(world: World, trial: str, number: int, rng: np.random.Generator) -> list[Said]:
-    """All votes of a canary's users, in order; the route's hash says who falls to which arm."""
+    """Draw all votes of a canary's users, in order; the route's hash assigns users to arms."""
     canary = np.array(
         [
             bucket(trial, f"{TENANT}\0{_user(number, user)}") < SETTINGS.share
@@ -330,7 +329,7 @@ def _user(number: int, user: int) -> str:
 
 
 def rows(name: str, outcome: Outcome) -> list[Row]:
-    """The ends by both ways, and what it took."""
+    """Return the decisions by both ways, and their cost."""
     found: list[Row] = []
     for way, ends in (("HTTP and database", outcome.over_http), ("pure gate", outcome.pure)):
         counted = Counter(end.outcome for end in ends)
@@ -349,7 +348,7 @@ def rows(name: str, outcome: Outcome) -> list[Row]:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 where the two ways differ."""
+    """Print the table; exit with 1 if the two ways differ."""
     made = parser(__doc__)
     made.add_argument("--canaries", type=int, default=50)
     made.add_argument("--users", type=int, default=600)

@@ -1,9 +1,9 @@
-"""What the offline gate promises, computed and simulated: `python -m bench.gates [--json]`.
+"""Error rates of the offline gate, exact and simulated: `python -m bench.gates [--json]`.
 
-1. False promotion by the sign test, exact, over numbers of questions and tie shares.
-2. The same simulated where questions repeat (clusters) and the judge favours a position.
+1. False promotion rate of the sign test, exact, by number of questions and share of ties.
+2. The same, simulated with repeated questions (clusters) and a judge that favours a position.
 3. Power, exact.
-4. The length-adjusted test beside the sign test: what it stops, and what it costs.
+4. The length-adjusted test compared with the sign test: what it stops, and the power it costs.
 
 All simulations start from `--seed` and are vectorised; a run takes seconds.
 """
@@ -33,13 +33,13 @@ TRUE_RATES = (0.55, 0.6, 0.65, 0.7)
 
 QUESTIONS, REPEATS = 400, 3
 QUESTION_SPREAD = 2.0
-"""Standard deviation, in logits, of what all comparisons of one question share."""
+"""Standard deviation, in logits, of the effect shared by all comparisons of one question."""
 POSITION_BIAS = 1.0
-"""Logits by which the judge favours the first place: it wins 73 % between equal answers."""
+"""Logits by which the judge favours the first position, which wins 73 % of equal pairs."""
 BATCH = 1_000
 
 DECISIVE = 320
-"""Decisive questions of 400 at 20 % ties."""
+"""Number of decisive questions among 400 with 20 % ties."""
 LENGTH_SPREAD = 0.3
 """Standard deviation of the log length ratio."""
 LENGTH_CASES = {
@@ -51,7 +51,7 @@ LENGTH_CASES = {
 
 
 def exact_false_promotion() -> list[Row]:
-    """One row a number of questions: false promotion by tie share, and the highest."""
+    """Return a row for each number of questions: false promotion by tie share, and the maximum."""
     rows = []
     for size in SIZES:
         config = _config(size)
@@ -62,7 +62,7 @@ def exact_false_promotion() -> list[Row]:
 
 
 def exact_power(tie_share: float) -> list[Row]:
-    """One row a number of questions: power by true win rate."""
+    """Return a row for each number of questions: power by true win rate."""
     return [
         {"N": n, **{f"{rate:.0%}": power(_config(n), rate, tie_share) for rate in TRUE_RATES}}
         for n in SIZES
@@ -70,7 +70,7 @@ def exact_power(tie_share: float) -> list[Row]:
 
 
 def simulated_false_promotion(runs: int, seed: int) -> list[Row]:
-    """Equal versions, repeated questions, a judge that favours the first place."""
+    """Simulate equal versions, repeated questions and a judge that favours the first position."""
     rules = {
         "each question once, both positions (the gate)": (True, True),
         "each comparison counted, both positions": (False, True),
@@ -83,7 +83,7 @@ def simulated_false_promotion(runs: int, seed: int) -> list[Row]:
 
 
 def length_adjustment(runs: int, seed: int) -> list[Row]:
-    """One row a case and true win rate at equal length: who passes at the gate's alpha."""
+    """Return pass rates at the gate's alpha, by case and true win rate at equal length."""
     rows = []
     for name, (love, longer) in LENGTH_CASES.items():
         for rate in (0.5, 0.55, 0.6):
@@ -105,7 +105,7 @@ def _config(size: int) -> GateConfig:
 
 
 def _clustered(runs: int, seed: int, *, once: bool, swapped: bool) -> int:
-    """How many of `runs` equal candidates are promoted."""
+    """Return how many of `runs` equal candidates are promoted."""
     rng = np.random.default_rng(seed)
     units = QUESTIONS if once else QUESTIONS * REPEATS
     critical = np.array([critical_wins(n, ALPHA) for n in range(units + 1)])
@@ -150,7 +150,7 @@ def _both_p_values(won: npt.NDArray[np.bool_], ratios: Floats) -> tuple[float, f
 
 
 def _share(count: int, runs: int) -> Row:
-    """A simulated probability with its Clopper-Pearson 95 % interval."""
+    """Return a simulated probability with its Clopper-Pearson 95 % interval."""
     return {
         "promoted": count / runs,
         "95 % low": float(beta.ppf(0.025, count, runs - count + 1)) if count else 0.0,

@@ -1,10 +1,10 @@
-"""What schemas, patterns and choices at their bounds take to compile: `python -m bench.grammars`.
+"""Compile times of schemas, patterns and choices at their bounds: `python -m bench.grammars`.
 
-Each kind is made as large as `[engine.structured_outputs]` lets it be, checked against those
-settings, and tried in the process that the server tries them in, with its time limits. The
-vocabulary is Mistral's Tekken, 131,072 tokens, which vLLM's requirements install: compiling takes
-time with the vocabulary, and the tiny models of the tests say little of it. Seconds are processor
-time over the cores that a compilation can share, so that other load does not count.
+Each kind is as large as `[engine.structured_outputs]` allows, is checked against those settings,
+and is tried in the server's trial process with its time limits. The vocabulary is Mistral's Tekken
+with 131,072 tokens, which vLLM's requirements install: compile time grows with the vocabulary, and
+the tests' tiny models have small ones. Seconds are processor time divided by the cores that a
+compilation can use, so that other load does not count.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Schema = dict[str, Any]
 
 
 def tekken() -> str:
-    """The tokenizer as xgrammar reads it."""
+    """Return xgrammar's serialized tokenizer."""
     import xgrammar  # noqa: PLC0415  (imports torch)
 
     path = files("mistral_common").joinpath("data/tekken_240911.json")
@@ -132,7 +132,7 @@ SCHEMAS: Mapping[str, Callable[[int], tuple[int, Schema]]] = {
     ),
 }
 SMALLER = {"maxLength": (20, 100)}
-"""Sizes of kinds that are often asked for, beside the bound."""
+"""Common sizes of some kinds, measured in addition to the bound."""
 PATTERNS: Mapping[str, str] = {
     "a pattern of letters": "a" * LIMITS.pattern_chars,
     "a counted class": f"[a-z]{{{LIMITS.repeats}}}",
@@ -190,7 +190,7 @@ def _row(name: str, size: int, grammar: Grammar, trial: Trial) -> Row:
 
 
 async def measure() -> Sequence[Row]:
-    """One row for each kind."""
+    """Return one row for each kind."""
     trials = TrialProcess(tekken, LIMITS, compact=False)
     rows = []
     for name, size, kind, grammar in _requests():

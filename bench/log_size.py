@@ -1,10 +1,10 @@
-"""The log at size: `python -m bench.log_size [--interactions 100000 1500000]`.
+"""Times of queries on a large log: `python -m bench.log_size [--interactions 100000 1500000]`.
 
-Makes a log in a SQLite file, a fifth of its interactions rated, and times what once read a whole
-table: the answers of a batch of pairs, the statements of the writer for a report with a run id and
-for a rating with an id of the client's, and what a dry run of the weekly run does. `before` is what
-the same took when this was found, on an idle machine. A time is the least of several, but for the
-dry run's; the processor's time of that is beside it.
+Creates a log in a SQLite file, with a fifth of its interactions rated, and times queries that once
+scanned a whole table: the answers of a batch of pairs, the writer's statements for a report with a
+run id and for a rating with a client's id, and a dry run of the weekly run. `before` is the time on
+an idle machine before the scans were removed. Each time is the minimum of several, except for the
+dry run, which also shows its processor time.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ BEFORE: dict[str, dict[int, str]] = {
 
 
 async def least(database: Database, work: Callable[[Connection, int], object]) -> float:
-    """Milliseconds that `work` takes within a transaction, its sync left out; the least of all."""
+    """Return the minimum milliseconds of `work` in a transaction, without the sync."""
     times: list[float] = []
 
     def timed(connection: Connection) -> None:
@@ -133,7 +133,7 @@ async def _ratings(database: Database, log: GrownLog) -> float:
 
 
 async def _dry_run(database: Database, log: GrownLog, folder: Path) -> str:
-    """Freeze what a run would train on, as `pawl retrain --dry-run` does."""
+    """Freeze a run's training data, as `pawl retrain --dry-run` does."""
     since = log.now.replace(year=log.now.year - 1)
     about = About(
         run="bench",

@@ -1,8 +1,8 @@
-"""How often the online gate errs: `python -m bench.online_gate`.
+"""Error rates of the online gate, simulated: `python -m bench.online_gate`.
 
-Users are clusters and base rates drift (`bench/workloads/canaries.py`). For equal versions the
-table shows false promotions and rollbacks at fixed shares and over a ramp on which the base rate
-falls; for unequal ones the right decisions, and how many users had rated when the decision fell.
+Votes are clustered by user and base rates drift (`bench/workloads/canaries.py`). For equal versions
+the table shows false promotions and rollbacks, at fixed shares and over a ramp with a falling base
+rate; for unequal ones the right decisions and the number of rated users at the decision.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What the gate decided over a cell's canaries; `rated` are mean rated users at the end."""
+    """The gate's decisions for a cell's canaries; `rated` is the mean of rated users at the end."""
 
     name: str
     canaries: int
@@ -91,7 +91,7 @@ def simulate(cell: Cell, seed: int, workers: int) -> Outcomes:
 
 
 def _end(world: World, seed: np.random.SeedSequence) -> tuple[str, int]:
-    """How one canary ends, and how many users had rated by then."""
+    """Return how one canary ends, and how many users had rated by then."""
     evidence = make_canary(world, np.random.default_rng(seed))
     config = OnlineGateConfig(longest_days=world.days)
     found, _ = decision(evidence, config)
@@ -102,7 +102,7 @@ def _end(world: World, seed: np.random.SeedSequence) -> tuple[str, int]:
 
 
 def alarms(share: float, rates: tuple[float, float], canaries: int, seed: int) -> float:
-    """How often a guardrail fires within 10,000 users at these rates of a rare event."""
+    """Return how often a guardrail fires within 10,000 users at these rates of a rare event."""
     rng = np.random.default_rng(seed)
     fired = 0
     for _ in range(canaries):

@@ -1,10 +1,10 @@
 """Rolls back under load: `python -m bench.rollbacks [--rollbacks 50] [--model DIR]`.
 
-Sixteen clients chat with the channel, every other one streaming, while an adapter is made live and
-rolled back again and again over the API. Measured is how long after the POST the last request was
-started that the rolled back version answered (by the client's clock, as the request is sent). No
-request may fail, and what has begun must end on the version that its header named. The fake engine
-answers, or with `--model` the real one on a model of `tests/tiny_model.py`.
+Sixteen clients chat with the channel, every other one streaming, while an adapter is repeatedly
+made live and rolled back over the API. The table shows the time from the POST to the start of the
+last request that the rolled back version answered (by the client's clock). No request may fail, and
+every answer must end on the version that its header names. The fake engine answers, or with
+`--model` the real one on a model of `tests/tiny_model.py`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ CLIENTS = 16
 TOKENS = 24
 LIMIT_SECONDS = 5.0
 ANSWERS_BEFORE = 8
-"""So many answers of a version are begun before it is rolled back."""
+"""Number of answers of a version before it is rolled back."""
 SETTINGS = {
     "PAWL_ENGINE__FAKE_TOKEN_DELAY_SECONDS": "0.01",
     "PAWL_ENGINE__KV_CACHE_GIB": "0.25",
@@ -41,7 +41,7 @@ MakeAdapter = Callable[[int], Path]
 
 @dataclass(slots=True)
 class Outcome:
-    """What was seen; times in seconds. `across` counts answers under way at a rollback."""
+    """The observations; times are in seconds. `across` counts answers in progress at a rollback."""
 
     effective: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
@@ -53,14 +53,14 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether each rollback was in time and no request failed or was mixed."""
+        """Whether each rollback was in time and no request failed or mixed versions."""
         late = max(self.effective, default=math.inf) > LIMIT_SECONDS
         return not (late or self.errors or self.mixed)
 
 
 @dataclass(slots=True)
 class Seen:
-    """When requests were started, by the version that answered, and when it was rolled back."""
+    """Start times of requests by the version that answered, and times of rollbacks."""
 
     started: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     back: dict[str, float] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Seen:
 
 
 def run(folder: Path, *, rollbacks: int, model: Path | None = None) -> Outcome:
-    """Serve in `folder`, and promote and roll back."""
+    """Serve with all data in `folder`, and promote and roll back."""
 
     def adapter(number: int) -> Path:
         path = folder / f"adapter-{number}"
@@ -103,7 +103,7 @@ async def _run(server: ServerProcess, adapter: MakeAdapter, rollbacks: int) -> O
 async def _roll_back(
     session: aiohttp.ClientSession, adapter: Path, seen: Seen, outcome: Outcome
 ) -> None:
-    """Make an adapter live, wait until it answers, and take it back."""
+    """Make an adapter live, wait until it answers, and roll it back."""
     version = await _promoted(session, adapter)
     while len(seen.started[version]) < ANSWERS_BEFORE:
         seen.answered.clear()
@@ -121,7 +121,7 @@ async def _client(
     *,
     stream: bool,
 ) -> None:
-    """Chat with the channel until the end; note who answered what was started when."""
+    """Chat with the channel until the end; record each start time and answering version."""
     message = {"role": "user", "content": "When do the tomatoes ripen?"}
     body = {"model": "pawl", "messages": [message], "max_tokens": TOKENS, "stream": stream}
     while not ending.is_set():
@@ -141,7 +141,7 @@ async def _client(
 
 
 async def _promoted(session: aiohttp.ClientSession, adapter: Path) -> str:
-    """Add an adapter and make it live; its name."""
+    """Add an adapter, make it live and return its version."""
     version = str((await _post(session, "/v1/adapters", {"path": str(adapter)}))["name"])
     await _post(session, f"/v1/adapters/{version}/promote", {"reason": "bench"})
     return version
@@ -175,7 +175,7 @@ def rows(outcome: Outcome) -> list[Row]:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when one was late, failed or mixed."""
+    """Print the table; exit with 1 if a request was late, failed or mixed versions."""
     made = parser(__doc__)
     made.add_argument("--rollbacks", type=int, default=50)
     made.add_argument("--model", type=Path, help="a model's folder: the real engine")

@@ -1,10 +1,9 @@
-"""Drives Pawl and vLLM's own server on one model: `python -m bench.serving [--rounds 12]`.
+"""Compares Pawl with vLLM's own server on one model: `python -m bench.serving [--rounds 12]`.
 
-Three servers are alive and one at a time is under load: Pawl, vLLM, and a second vLLM, whose ratio
-to the first is the noise floor. In each round and at each number of streams they come in a random
-order, each with the same number of requests; ratios are taken within rounds. vLLM gets the
-arguments that Pawl gives its engine. At the end the rows in Pawl's log must be the requests it was
-sent.
+Three servers run and one of them at a time is under load: Pawl, vLLM, and a second vLLM, whose
+ratio to the first is the noise floor. In each round and at each number of streams they get the same
+number of requests in a random order; ratios are taken within rounds. vLLM gets the same arguments
+as Pawl's engine. At the end Pawl's log must have a row for each request.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ from tests.tiny_model import make_tiny_model
 STREAMS = (1, 8, 32)
 TOKENS = 32
 TARGET = 0.97
-"""Lower bound of the ratio of requests a second that is aimed at."""
+"""The target: a lower bound of the ratio of requests per second."""
 KV_CACHE_GIB = 0.5
 SETTINGS = {
     "PAWL_ENGINE__KV_CACHE_GIB": str(KV_CACHE_GIB),
@@ -47,7 +46,7 @@ PAWL, VLLM, SECOND = "pawl", "vllm", "vllm 2"
 
 @dataclass(slots=True)
 class Outcome:
-    """All stretches of load by streams and server, in order of rounds, and Pawl's log."""
+    """All measurements by streams and server, in order of rounds, and Pawl's log."""
 
     loads: dict[int, dict[str, list[Load]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
@@ -70,7 +69,7 @@ class Outcome:
 
 
 def run(folder: Path, *, rounds: int, seconds: float, seed: int) -> Outcome:
-    """Start the three servers on a tiny model and measure; `seconds` is a stretch's length."""
+    """Start the three servers on a tiny model; each measurement takes about `seconds`."""
     model = make_tiny_model(folder / "model")
     config = EngineConfig(model=str(model), kv_cache_gib=KV_CACHE_GIB, dtype="float32")
     arguments = vllm_arguments(config, cpu=True)
@@ -106,7 +105,7 @@ async def _warm_up(
     rng: random.Random,
     outcome: Outcome,
 ) -> int:
-    """Drive each server a little; how many requests then take about `seconds`."""
+    """Warm up each server; return the number of requests that takes about `seconds`."""
     paces = []
     for server in servers.values():
         load = await _drive(server, streams, 16 + 3 * streams, rng, outcome)
@@ -130,14 +129,14 @@ def _rows_in_log(path: Path) -> int:
 
 
 def verdict(ratio: Ratio) -> str:
-    """Whether requests a second reach the target, as far as the noise lets one say."""
+    """Return whether requests per second reach the target, if the noise permits a verdict."""
     if ratio.low >= TARGET:
         return "met"
     return "missed" if ratio.high < TARGET else "unresolved at this noise"
 
 
 def ratios(outcome: Outcome) -> list[Row]:
-    """Paired ratios with 95 % intervals, one row a figure and number of streams."""
+    """Return paired ratios with 95 % intervals, a row for each figure and number of streams."""
     return [
         {
             "streams": streams,
@@ -154,7 +153,7 @@ def ratios(outcome: Outcome) -> list[Row]:
 
 
 def medians(outcome: Outcome) -> list[Row]:
-    """What was measured: medians over the rounds."""
+    """Return the medians over the rounds."""
     return [
         {
             "streams": streams,
@@ -175,7 +174,7 @@ def _median(loads: Sequence[Load], figure: str) -> float:
 
 
 def main() -> None:
-    """Print the tables; the exit status is 1 for errors, or rows that are not the requests."""
+    """Print the tables; exit with 1 for errors, or if the log's rows are not the requests."""
     made = parser(__doc__)
     made.add_argument("--rounds", type=int, default=12)
     made.add_argument("--seconds", type=float, default=5.0, help="of load, per server and round")

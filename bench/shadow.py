@@ -1,10 +1,9 @@
 """What a shadow costs the users, on the real engine: `python -m bench.shadow [--requests 5000]`.
 
-One server and two adapters, one of them live. In each round, at each number of clients, the same
-load comes once with the other as shadow and once without, in a random order; ratios are taken
-within rounds. `--live base` has the base model live.
-`--sentinel` asks instead whether anything that a shadow says reaches a client: 10,000 requests on
-the fake engine, 500 on the real one.
+One server has two adapters, one of them live. In each round, at each number of clients, the same
+load runs once with the other adapter as shadow and once without, in a random order; ratios are
+taken within rounds. With `--live base` the base model is live. `--sentinel` tests instead that no
+shadow answer reaches a client: 10,000 requests on the fake engine, 500 on the real one.
 """
 
 import asyncio
@@ -31,7 +30,8 @@ from tests.tiny_model import make_random_adapter, make_tiny_model
 CLIENTS = (4, 16)
 TOKENS = 32
 LEAST_SHARE, SHARE_AT = 0.5, 4
-"""So much of what was drawn for the shadow must be answered by it, at so many clients."""
+"""The share of the requests drawn for the shadow that it must answer, and the number of clients at
+which this is required."""
 TARGETS = {
     "latency_p50": ("latency p50", 1.10),
     "latency_p99": ("latency p99", 1.25),
@@ -46,7 +46,7 @@ WITH, WITHOUT = "with", "without"
 
 @dataclass(slots=True)
 class Outcome:
-    """Stretches of load by clients and side, in order of rounds; what became of the shadow's."""
+    """Measurements by clients and side, in order of rounds, and the outcomes of the shadow."""
 
     loads: dict[int, dict[str, list[Load]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
@@ -60,18 +60,18 @@ class Outcome:
         return sum(load.errors for loads in stretches for load in loads)
 
     def ratio(self, clients: int, figure: str) -> Ratio:
-        """A figure with shadow over the same without."""
+        """Return the ratio of a figure with the shadow to the figure without."""
         sides = self.loads[clients]
         ours, theirs = ([getattr(load, figure) for load in sides[side]] for side in (WITH, WITHOUT))
         return paired_ratio(ours, theirs)
 
     def share(self, clients: int) -> float:
-        """How much of what was drawn for the shadow it has answered."""
+        """Return the share of the requests drawn for the shadow that it answered."""
         return self.shadowed[clients]["answered"] / max(1, self.shadowed[clients].total())
 
     @property
     def good(self) -> bool:
-        """Whether nothing failed, the shadow did answer, and no figure missed its target."""
+        """Whether nothing failed, the shadow answered enough, and no figure missed its target."""
         missed = any(
             verdict(self.ratio(clients, figure), target) == "missed"
             for clients in self.loads
@@ -81,7 +81,7 @@ class Outcome:
 
 
 def run(folder: Path, *, live: str, rounds: int, requests: int, share: float, seed: int) -> Outcome:
-    """Start the server and measure, `requests` a side at each number of clients."""
+    """Start the server and measure, with `requests` per side at each number of clients."""
     model = make_tiny_model(folder / "model")
     adapters = [
         make_random_adapter(folder / name, base=model, seed=seed + place)
@@ -125,14 +125,14 @@ async def _drive(server: ServerProcess, clients: int, requests: int, rng: random
 
 
 def verdict(ratio: Ratio, target: float) -> str:
-    """Whether the ratio keeps to the target, as far as the noise lets one say."""
+    """Return whether the ratio meets the target, if the noise permits a verdict."""
     if ratio.high <= target:
         return "met"
     return "missed" if ratio.low > target else "unresolved at this noise"
 
 
 def ratios(outcome: Outcome) -> list[Row]:
-    """Paired ratios with 95 % intervals, one row a figure and number of clients."""
+    """Return paired ratios with 95 % intervals, a row for each figure and number of clients."""
     return [
         {
             "clients": clients,
@@ -149,13 +149,13 @@ def ratios(outcome: Outcome) -> list[Row]:
 
 
 def _pooled(outcome: Outcome, clients: int, side: str, figure: str) -> float:
-    """The percentile over all rounds' requests, in seconds."""
+    """Return the percentile over the requests of all rounds, in seconds."""
     latencies = list(chain(*(load.latencies for load in outcome.loads[clients][side])))
     return percentile(latencies, {"latency_p50": 0.5, "latency_p99": 0.99}[figure])
 
 
 def sides(outcome: Outcome) -> list[Row]:
-    """What was measured: over all requests of a side."""
+    """Return the figures over all requests of a side."""
     return [
         {
             "clients": clients,
@@ -173,7 +173,7 @@ def sides(outcome: Outcome) -> list[Row]:
 
 
 def shares(outcome: Outcome) -> list[Row]:
-    """How much of what was drawn the shadow has answered, and what became of the rest."""
+    """Return the share that the shadow answered, and the outcomes of the rest."""
     return [
         {
             "clients": clients,
@@ -200,7 +200,7 @@ def _sentinels(folder: Path, fake: int, real: int, seed: int) -> dict[str, Senti
 
 
 def main() -> None:
-    """Print the tables; the exit status is 1 for errors, a missed target, or a leak."""
+    """Print the tables; exit with 1 for errors, a missed target or a leak."""
     made = parser(__doc__)
     made.add_argument("--live", choices=("adapter", "base"), default="adapter")
     made.add_argument("--rounds", type=int, default=20)

@@ -1,9 +1,9 @@
 """Swaps adapters under load on the real engine: `python -m bench.swap [--swaps 200]`.
 
-Three adapters that differ on every prompt take turns at being live, by the admin's API, while
-sixteen clients chat with the channel, greedily, streaming and not. Each text must be the one that
-the version named in its header gives alone. A version that was retired is final, so an adapter that
-comes back is added again and has a new name: its content decides what it must say.
+Three adapters with different answers to every prompt are made live in turn by the admin API, while
+sixteen clients chat with the channel greedily, streaming or not. Each text must be the one that the
+version in its header gives without other load. A retired version cannot return, so an adapter is
+added again under a new name; the expected text depends on the adapter, not on the name.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ CANDIDATES = 24
 TOKENS = 24
 LEAST_SHARE = 0.2
 LEAST_MARGIN = 1e-3
-"""Log-probability by which each greedy token must beat the next: batching moves sums by 1e-5."""
+"""Log-probability by which each greedy token must lead; batching changes sums by about 1e-5."""
 REPLIES_BETWEEN_SWAPS = 6
 SETTINGS = {
     "PAWL_ENGINE__DTYPE": "float32",
@@ -42,12 +42,12 @@ WORDS = ("tomatoes", "compost", "deliver", "slugs", "ripen", "Saturday", "bag", 
 
 
 class NoPromptsError(Exception):
-    """Too few prompts tell the adapters apart: take other seeds."""
+    """Too few prompts distinguish the adapters: use other seeds."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What was seen. `margin` is the least by which a greedy token won, over all prompts."""
+    """The observations. `margin` is the smallest lead of a greedy token over all prompts."""
 
     margin: float
     swaps: list[float] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Outcome:
 
     @property
     def responses(self) -> int:
-        """Answers with a known version."""
+        """The number of answers with a known version."""
         return self.served.total()
 
     def shares(self) -> list[float]:
@@ -68,13 +68,13 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing failed, nothing was mixed, and each adapter had its turn."""
+        """Whether nothing failed, no answer mixed adapters, and each adapter answered enough."""
         return not (self.errors or self.mismatches) and min(self.shares()) >= LEAST_SHARE
 
 
 @dataclass(slots=True)
 class Stage:
-    """The adapters' folders, and which of them each version is."""
+    """The adapters' folders, and the adapter of each version."""
 
     session: aiohttp.ClientSession
     folders: Sequence[Path]
@@ -85,7 +85,7 @@ class Stage:
     swaps: int = 0
 
     async def swap(self, number: int) -> float:
-        """Make an adapter live; how long the promotion took, its load included, in seconds."""
+        """Make an adapter live; return the seconds that the promotion took, with its load."""
         if number != self.standby:
             self.latest[number] = await self._add(number)
         started = time.perf_counter()
@@ -107,7 +107,7 @@ class Stage:
 
 
 def run(folder: Path, *, swaps: int, seed: int) -> Outcome:
-    """Make the model and the adapters in `folder`, serve them, and swap."""
+    """Create the model and the adapters in `folder`, serve them, and swap."""
     model = make_tiny_model(folder / "model")
     adapters = [
         make_random_adapter(folder / f"adapter-{number}", base=model, seed=1000 * seed + number)
@@ -140,10 +140,10 @@ async def _run(
 
 
 async def _alone(stage: Stage, rng: random.Random) -> tuple[dict[str, list[str]], float]:
-    """What each adapter says to each prompt with nobody else there, and the least margin.
+    """Return each adapter's answer to each prompt without other load, and the smallest margin.
 
-    Prompts that do not tell all adapters apart, or on which a token wins by too little, are left
-    out. Raises `NoPromptsError`.
+    Prompts that do not distinguish all adapters, or with too small a margin, are left out. Raises
+    `NoPromptsError`.
     """
     candidates = [" ".join(rng.choices(WORDS, k=8)) for _ in range(CANDIDATES)]
     said: dict[str, list[Reply]] = {prompt: [] for prompt in candidates}
@@ -181,7 +181,7 @@ async def _client(
     stream: bool,
     seed: int,
 ) -> None:
-    """Chat with the channel for ever; count what comes back."""
+    """Chat with the channel forever and count the answers."""
     rng = random.Random(seed)
     while True:
         prompt, before = rng.choice(list(expected)), stage.swaps
@@ -214,7 +214,7 @@ async def _swap(
 
 
 def _next(live: int, shares: Sequence[float], rng: random.Random) -> int:
-    """One of the others: the one that falls behind, else either."""
+    """Return one of the other adapters: the one with too few answers, else a random one."""
     others = [number for number in range(ADAPTERS) if number != live]
     behind = [number for number in others if shares[number] < 0.27]
     return rng.choice(behind or others)
@@ -244,7 +244,7 @@ def rows(outcome: Outcome) -> list[Row]:
 
 
 def main() -> None:
-    """Print the table; the exit status is 1 when something failed or was mixed."""
+    """Print the table; exit with 1 if something failed or was mixed."""
     made = parser(__doc__)
     made.add_argument("--swaps", type=int, default=200)
     arguments = made.parse_args()

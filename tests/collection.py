@@ -1,7 +1,7 @@
 """A pytest plug-in that keeps the inner loop fast.
 
-Collecting tests imports no library that takes seconds, and a test marked `pure` asks for no
-database, event loop or engine.
+It fails if collecting the tests imports a slow library, or if a test marked `pure` requests a
+database, an event loop or an engine.
 """
 
 import sys
@@ -20,13 +20,14 @@ HEAVY = (
     "trl",
     "vllm",
 )
-"""Libraries that tests import when they run: `tests.lazy_modules.lazy`, or inside the test."""
+"""Libraries that must not be imported during collection: import them with
+`tests.lazy_modules.lazy` or inside the test."""
 
 IMPURE = frozenset({"anyio_backend", "database", "database_url", "postgres", "real_engine"})
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse a collection that imported a heavy library, and pure tests that are not pure."""
+    """Fail if the collection imported a heavy library or a pure test requests an impure fixture."""
     loaded = [name for name in HEAVY if name in sys.modules]
     if loaded:
         raise pytest.UsageError(

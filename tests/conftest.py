@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests may ask for, and Hypothesis's profiles."""
+"""Fixtures for all tests, and Hypothesis's profiles."""
 
 import os
 from typing import Any
@@ -21,8 +21,8 @@ __all__ = [
     "tiny_model",
 ]
 
-# No deadlines: a busy machine fails no test. CI draws the same examples each time, so that a
-# failure there is the commit's own. `--hypothesis-profile=fast` is for the inner loop.
+# No deadlines, so that a busy machine fails no test. CI draws the same examples each time, so that
+# a failure there comes from the commit. `--hypothesis-profile=fast` is for the inner loop.
 settings.register_profile("pawl", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.register_profile("fast", deadline=None, max_examples=25)

@@ -1,7 +1,7 @@
-"""Databases for tests, with the tables of all rooms, opened as the server does.
+"""Databases for tests, with all tables, opened as the server opens them.
 
-A test that asks for `database` or `database_url` runs on SQLite and on PostgreSQL. One that has no
-need of both says `@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)`.
+A test that uses `database` or `database_url` runs on SQLite and on PostgreSQL. Use
+`@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)` for a test that needs only one.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlmodel import SQLModel
 
-import adapters.models  # noqa: F401  (all rooms' tables are registered by these imports)
+import adapters.models  # noqa: F401  (these imports register all tables)
 import feedback.models  # noqa: F401
 import retrain.models  # noqa: F401
 from server.database.database import Database, sqlite_url

@@ -1,4 +1,4 @@
-"""The real engine on a tiny random model, once a session (see `xdist_group("engine")`)."""
+"""The real engine on a tiny random model, shared by a session (see `xdist_group("engine")`)."""
 
 import os
 import warnings
@@ -18,7 +18,7 @@ REAL_ENGINE = [
     pytest.mark.xdist_group("engine"),
     pytest.mark.timeout(180),  # the first test that needs it waits for the start
 ]
-"""Marks of a test that asks for `real_engine`."""
+"""Marks of a test that uses `real_engine`."""
 
 
 def tiny_engine_config(model: Path) -> EngineConfig:
@@ -38,15 +38,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 async def real_engine(anyio_backend: object, tiny_model: Path) -> AsyncIterator["VllmEngine"]:
-    """VLLM on `tiny_model`, with `server.engine.vllm` imported only when a test asks for it.
+    """Start vLLM on `tiny_model`; imports `server.engine.vllm` only when a test needs it.
 
-    Tests share it: load under fresh names, and unload again.
+    Tests share the engine: they must load adapters under new names and unload them.
     """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from server.engine.vllm.engine import start_vllm  # noqa: PLC0415  (takes seconds)
 
     with warnings.catch_warnings():
-        # The forked engine would inherit pytest's "error" and stumble over its libraries' warnings.
+        # The forked engine inherits pytest's filter "error", which would raise its libraries'
+        # warnings.
         warnings.simplefilter("ignore")
         engine = await start_vllm(tiny_engine_config(tiny_model), fast_start=True)
     yield engine

@@ -1,4 +1,4 @@
-"""A pytest plug-in: in CI a skipped test is a failure, for what is skipped is not shown."""
+"""A pytest plug-in that makes a skipped test a failure in CI."""
 
 import os
 
@@ -12,12 +12,12 @@ class NoSkips:
         self.skipped: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember what was skipped (an expected failure also reports as skipped)."""
+        """Record a skipped test (an expected failure also reports as skipped)."""
         if report.skipped:
             self.skipped.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remember modules that skipped themselves."""
+        """Record a module that skipped itself."""
         if report.skipped:
             self.skipped.append(report.nodeid)
 
@@ -27,12 +27,12 @@ class NoSkips:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say why."""
+        """Print the skipped tests."""
         for name in self.skipped:
             terminalreporter.write_line(f"skipped, which fails in CI: {name}", red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Only in CI: at a desk one may skip."""
+    """Register the plug-in in CI only."""
     if os.environ.get("CI"):
         config.pluginmanager.register(NoSkips(), "pawl-no-skips")

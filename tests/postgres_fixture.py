@@ -1,6 +1,6 @@
 """PostgreSQL for tests: one server for each process of pytest, one database for each test.
 
-It never syncs: tests about durability start one of their own (`bench.support.postgres`).
+It never syncs to disk; tests of durability start one of their own (`bench.support.postgres`).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class TestDatabases:
 
     @contextmanager
     def database(self, *, empty: bool = False) -> Iterator[str]:
-        """The address of a new database, which is dropped in the end, whoever is connected."""
+        """Yield the URL of a new database, which is dropped at the end despite open connections."""
         name = f"test_{next(self._numbers)}"
         template = "template0" if empty else _TEMPLATE
         self.server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -41,6 +41,6 @@ class TestDatabases:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[TestDatabases]:
-    """A PostgreSQL server, started when the first test asks for it."""
+    """Yield a PostgreSQL server, started for the first test that needs it."""
     with running_postgres(UNSYNCED) as server:
         yield TestDatabases(server)

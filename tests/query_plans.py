@@ -1,9 +1,9 @@
-"""How the databases would carry out the statements that the product really makes.
+"""The query plans of the statements that the product executes.
 
-`recorded` hears every statement of every engine; `offences` asks a database with realistic rows how
-it would carry one out, and names the tables that grow and would be read from end to end. Reading by
-an index counts as that, too, where its condition names nothing but columns of which few different
-values exist: all of a channel is the whole table of whoever has one channel.
+`recorded` collects every statement of every SQLAlchemy engine. The `…_offences` functions ask a
+database with realistic rows for a statement's plan, and name the growing tables that it would scan
+completely. A search by an index counts as a complete scan if its condition uses only columns with
+few distinct values: with a single channel, all rows of a channel are the whole table.
 """
 
 import re
@@ -21,12 +21,12 @@ GROWING = frozenset(
     {"interaction", "choice", "feedback", "feedback_subjects", "version_event", "rollout_event",
      "trained_text"}
 )  # fmt: skip
-"""Tables that have a row for each request, word, decision or text."""
+"""Tables that have a row for each request, piece of feedback, decision or text."""
 FEW_VALUES = frozenset(
     {"tenant", "channel", "mode", "role", "status", "endpoint", "version", "metric_name", "source",
      "choice", "index", "trial_share", "texts_removed_at"}
 )  # fmt: skip
-"""Columns that are the same for very many rows."""
+"""Columns with the same value in very many rows."""
 _PLANNED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
 _STEP = re.compile(r"(SCAN|SEARCH) (\w+)(?: .*?INDEX (\S+))?(?: \((.*)\))?")
 _SORTED = "USE TEMP B-TREE FOR ORDER BY"
@@ -34,7 +34,7 @@ _SORTED = "USE TEMP B-TREE FOR ORDER BY"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement as it was given to the driver of the database `url`."""
+    """One statement, as passed to the driver of the database `url`."""
 
     url: URL
     text: str
@@ -43,7 +43,7 @@ class Statement:
 
 @contextmanager
 def recorded() -> Iterator[list[Statement]]:
-    """The different statements that are made until the block ends, whoever makes them."""
+    """Collect the distinct statements executed during the block."""
     found: dict[tuple[str, str], Statement] = {}
 
     def hear(
@@ -69,7 +69,7 @@ def _shape(text: str) -> str:
 
 
 def sqlite_offences(connection: sqlite3.Connection, statement: Statement) -> list[str]:
-    """The tables that SQLite would read from end to end for it."""
+    """Return the growing tables that SQLite would scan completely for the statement."""
     query = f"EXPLAIN QUERY PLAN {statement.text}"
     details = [row[3] for row in connection.execute(query, statement.parameters)]
     ordered = "LIMIT" in statement.text and _SORTED not in details
@@ -100,7 +100,7 @@ def _few(table: str) -> frozenset[str]:
 
 
 def postgres_offences(connection: psycopg.Connection[Any], statement: Statement) -> list[str]:
-    """The tables that PostgreSQL would read from end to end though it avoids that where it can."""
+    """Return the growing tables that PostgreSQL would scan even with `enable_seqscan` off."""
     for avoided in ("seqscan", "hashjoin", "mergejoin"):
         connection.execute(f"SET enable_{avoided} = off")
     explained = connection.execute(f"EXPLAIN (FORMAT JSON) {statement.text}", statement.parameters)
@@ -110,7 +110,7 @@ def postgres_offences(connection: psycopg.Connection[Any], statement: Statement)
 
 
 def _first_columns(connection: psycopg.Connection[Any]) -> dict[str, str]:
-    """Of each index, by its name: a condition without it reads the whole index."""
+    """Return the first column of each index by name; without it the whole index is read."""
     found = connection.execute(
         "SELECT c.relname, pg_get_indexdef(i.indexrelid, 1, true) FROM pg_index i "
         "JOIN pg_class c ON c.oid = i.indexrelid"
@@ -145,7 +145,7 @@ def _reads_whole(node: dict[str, Any], first: dict[str, str]) -> bool:
 
 
 def _narrow(table: str, first: dict[str, str], search: dict[str, Any]) -> bool:
-    """Whether a search by an index finds few rows of a table, however large it is."""
+    """Return whether a search by an index finds few rows of a table of any size."""
     columns = set(re.findall(r"\b[a-z_]+\b", search.get("Index Cond", ""))) & _COLUMNS
     return first.get(search.get("Index Name", "")) in columns and bool(columns - _few(table))
 
@@ -162,6 +162,6 @@ def _below(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def opened(url: URL) -> closing[sqlite3.Connection]:
-    """A connection of one's own to the SQLite database at `url`."""
+    """Open a separate connection to the SQLite database at `url`."""
     assert url.database is not None
     return closing(sqlite3.connect(url.database))

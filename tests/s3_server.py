@@ -1,7 +1,7 @@
-"""An S3 of our own over HTTP, on loopback: moto's server in a process of its own.
+"""An S3 server on loopback: moto's server in a separate process.
 
-vLLM, as it starts, looks at every object of every loaded module, and Flask's (moto's) do not bear
-that: the two cannot live in one process.
+vLLM inspects every object of every loaded module when it starts, which fails on objects of Flask
+(used by moto), so the two cannot share a process.
 """
 
 import subprocess
@@ -20,14 +20,14 @@ print(*server.get_host_and_port(), flush=True)
 sys.stdin.read()
 server.stop()
 """
-"""Serves until its standard input is closed, as it is when whoever started it ends."""
+"""Serves until its standard input is closed, which happens when its parent ends."""
 
 SECRET = "do-not-tell-anybody"
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Its address; it ends with the block."""
+    """Start the server, yield its URL, and stop it at the end."""
     command = [sys.executable, "-c", _SERVE]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -43,7 +43,7 @@ def options(endpoint: str) -> dict[str, Any]:
 
 
 def new_bucket(endpoint: str) -> str:
-    """A bucket that nobody else uses; its name."""
+    """Create a bucket and return its name."""
     import boto3  # noqa: PLC0415  (takes a second)
 
     name = f"pawl-{uuid4().hex}"

@@ -41,7 +41,8 @@ def make_tiny_model(
 ) -> Path:
     """Write a model, its tokenizer and its chat template into `folder`, which is returned.
 
-    `newline_ends_turn` gives the template that trips up naive training (law 1). float32, so that
+    `newline_ends_turn` gives the template with which rendering an answer again changes its token
+    ids. float32, so that
     greedy decoding hardly ever meets a tie.
     """
     tokenizer = tiny_tokenizer(newline_ends_turn=newline_ends_turn)

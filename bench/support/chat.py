@@ -1,4 +1,4 @@
-"""Asks a server for chats, streaming or not, and gives what came back in one form."""
+"""Sends chats to a server, streaming or not, and returns the replies in one form."""
 
 import json
 import math
@@ -49,7 +49,7 @@ class Reply:
 
     @property
     def margin(self) -> float:
-        """The least lead of the first choice's tokens over the next likely (top_logprobs 2)."""
+        """The smallest lead of a token of the first choice over the runner-up (top_logprobs 2)."""
         return self.choices[0].margin
 
 
@@ -64,7 +64,7 @@ def session_of(server: ServerProcess) -> aiohttp.ClientSession:
 
 
 async def ask(session: aiohttp.ClientSession, body: Mapping[str, Any]) -> Reply:
-    """Send a chat and read all of the answer; a broken connection gives one that is not good."""
+    """Send a chat and read the whole answer; a broken connection gives a reply that is not good."""
     try:
         async with session.post(_PATH, json=body) as response:
             reply = Reply(response.status, version=response.headers.get("x-pawl-version", ""))
@@ -93,7 +93,7 @@ async def _read_stream(response: aiohttp.ClientResponse, reply: Reply) -> None:
 
 
 def _take(reply: Reply, part: Mapping[str, Any], holder: str) -> None:
-    """Add a body, or an event of a stream, to what is known of the reply."""
+    """Add a body, or an event of a stream, to the reply."""
     reply.id, reply.model = part["id"], part["model"]
     reply.prompt_token_ids = part.get("prompt_token_ids") or reply.prompt_token_ids
     for piece in part["choices"]:

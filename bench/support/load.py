@@ -33,7 +33,7 @@ STREAM_END = b"data: [DONE]"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One stretch of load. Times in seconds."""
+    """The result of one measurement under load. Times are in seconds."""
 
     requests: int
     errors: int
@@ -42,7 +42,7 @@ class Load:
     first_token_p99: float
     api_cpu_per_request: float
     latencies: Sequence[float] = ()
-    """From a request's beginning to the last byte of its answer, of each that was good."""
+    """Time from the start of each successful request to the last byte of its answer."""
 
     @property
     def latency_p50(self) -> float:
@@ -67,7 +67,7 @@ async def drive(
 ) -> Load:
     """Send `requests` streamed chats of `tokens` tokens each over `streams` connections.
 
-    The connections are opened anew and are warm before the clock starts.
+    The connections are new, and are opened before the clock starts.
     """
     bodies = [_body(server.model, tokens, rng) for _ in range(requests)]
     waiting = iter(bodies)

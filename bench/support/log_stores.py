@@ -1,4 +1,4 @@
-"""Where a server of a benchmark keeps its log, and how to look into it from outside."""
+"""The database of a benchmark's server, and access to it from outside."""
 
 import sqlite3
 from collections import Counter
@@ -19,7 +19,7 @@ _FEEDBACK = "SELECT id FROM feedback"
 
 @dataclass(frozen=True, slots=True)
 class LogStore:
-    """`settings` are what the server is told; `feedback` counts the rows of feedback by id."""
+    """A database: `settings` for the server; `feedback` counts the rows of feedback by id."""
 
     settings: Mapping[str, str]
     feedback: Callable[[], Counter[str]]

@@ -1,4 +1,4 @@
-"""Streams that are open while something happens to the server, and how each of them ended."""
+"""Streams that are open during a fault of the server, and how each of them ended."""
 
 import asyncio
 import json
@@ -22,9 +22,9 @@ class End(Enum):
     REFUSED = "refused"
     """503 with `Retry-After`, before anything was streamed."""
     UNREACHED = "unreached"
-    """No connection: nothing was promised."""
+    """No connection was made."""
     BROKEN = "broken"
-    """The connection broke within the answer, or it ended in another way."""
+    """The connection broke during the answer, or the answer ended in another way."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class OpenStream:
     _finished: bool = False
 
     async def follow(self, session: aiohttp.ClientSession) -> "OpenStream":
-        """Ask, and read to the end."""
+        """Send the request and read the answer to its end."""
         try:
             async with session.post(_PATH, json=self.body) as response:
                 await self._read(response)

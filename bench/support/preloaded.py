@@ -1,11 +1,11 @@
 """Starts fake-engine servers quickly: forked from a process that has imported Pawl already.
 
-Most of a start is importing, which a benchmark of many starts need not repeat. What is forked is
-the server itself, with a memory, sockets and threads of its own. Not for the real engine, whose
-processes must not be forked.
+Most of the start is spent on imports, which a benchmark with many starts need not repeat. The
+forked process is the server itself, with its own memory, sockets and threads. Not for the real
+engine, whose processes must not be forked.
 
-`python -m bench.support.preloaded` reads orders, a JSON object a line, and answers each with a
-process id.
+`python -m bench.support.preloaded` reads orders, one JSON object a line, and prints a process id
+for each.
 """
 
 import json
@@ -29,7 +29,7 @@ class Forked:
         self._handle = os.pidfd_open(pid)
 
     def poll(self) -> int | None:
-        """None while it runs. Its exit status is its parent's to know."""
+        """Return None while it runs, else 0: only its parent knows its exit status."""
         return 0 if select.select([self._handle], [], [], 0)[0] else None
 
     def wait(self, timeout: float | None = None) -> int:
@@ -39,13 +39,13 @@ class Forked:
         return 0
 
     def kill(self) -> None:
-        """End it at once; nothing where it has ended."""
+        """Kill it, unless it has ended."""
         if self.poll() is None:
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
 
 class Preloaded:
-    """The process that forks servers; ends with its block, and the servers with it."""
+    """The process that forks servers; it and the servers end with the block."""
 
     def __enter__(self) -> "Preloaded":
         self._process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Preloaded:
             _there(pipe).close()
 
     def start(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> Forked:
-        """A server with these arguments, which writes to `log`."""
+        """Start a server with these arguments and the log file `log`."""
         order = {"arguments": [*arguments], "log": str(log), "environment": {**environment}}
         wishes = _there(self._process.stdin)
         wishes.write(json.dumps(order) + "\n")
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _become(order: Mapping[str, Any], serve: Any) -> None:
-    """Be that server, and end with it."""
+    """Run the server in this process, then exit."""
     import typer  # noqa: PLC0415
 
     die_with_parent()

@@ -1,4 +1,4 @@
-"""A server's processes: which there are, and which outlive it."""
+"""Finds a server's processes, and those that outlive it."""
 
 import ctypes
 import signal
@@ -29,7 +29,7 @@ class Process(NamedTuple):
 
 
 def family(pid: int) -> set[Process]:
-    """A process and all that it and they have started, as far as they live."""
+    """Return a process and its live descendants."""
     children: dict[int, list[int]] = {}
     for other in _pids():
         if fields := _stat(other):
@@ -44,7 +44,7 @@ def family(pid: int) -> set[Process]:
 
 
 def carrying(mark: str) -> set[Process]:
-    """The processes whose environment holds `mark`: whoever inherited it, however far removed."""
+    """Return the processes whose environment contains `mark`, which descendants inherit."""
     found = set()
     for pid in _pids():
         process = _process(pid)
@@ -54,7 +54,7 @@ def carrying(mark: str) -> set[Process]:
 
 
 def survivors(processes: Iterable[Process], seconds: float = PATIENCE_SECONDS) -> set[Process]:
-    """Those of `processes` that still run, after so many seconds' patience."""
+    """Return those of `processes` that still run after at most `seconds`."""
     deadline = time.monotonic() + seconds
     living = set(processes)
     while living := {one for one in living if _process(one.pid) == one}:

@@ -1,4 +1,4 @@
-"""Conversations that were answered and rated, with what the client saw of them."""
+"""Sends and rates conversations, and records what the client received."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ ATTEMPTS = 20
 
 
 class NoAnswerError(Exception):
-    """A conversation was refused, or no answer of it ended by itself and differed from another."""
+    """A conversation was refused, or had no two different answers of which one was complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ async def serve_and_rate(
     asked: Sequence[Conversation],
     bias: Mapping[str, float],
 ) -> tuple[str, list[Served]]:
-    """Make the adapter live, and have everything answered and rated; the version's name, and all.
+    """Make the adapter live, send and rate all conversations; return the version and the results.
 
-    `bias` is added to tokens' logits when they are sampled. Raises `NoAnswerError`.
+    `bias` is added to the logits of tokens in sampling. Raises `NoAnswerError`.
     """
     turns = asyncio.Semaphore(CONCURRENCY)
 
@@ -71,7 +71,7 @@ async def _answered(
     conversation: Conversation,
     bias: Mapping[str, float],
 ) -> Served:
-    """Ask until there is a pair; every second pair of conversations is streamed."""
+    """Send the conversation until there is a pair; every second pair of conversations streams."""
     body: dict[str, Any] = {
         "model": "pawl",
         "messages": conversation.messages,
@@ -98,7 +98,7 @@ async def _answered(
 
 
 def _preferred(reply: Reply) -> tuple[int, int] | None:
-    """The indices of an answer that ends by itself and of another one, both with text."""
+    """Return the indices of an answer that ends by itself and of another one, both with text."""
     spoken = {index: choice for index, choice in reply.choices.items() if choice.text.strip()}
     for chosen, better in spoken.items():
         for rejected, worse in spoken.items():

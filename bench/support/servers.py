@@ -1,4 +1,4 @@
-"""Servers of a benchmark's own: started, waited for, and ended by process id."""
+"""Starts servers for a benchmark, waits until they are ready, and stops them."""
 
 import http
 import json
@@ -62,14 +62,14 @@ class ServerProcess:
         return {} if self.token is None else {"authorization": f"Bearer {self.token}"}
 
     def kill(self) -> None:
-        """End it as `kill -9` does."""
+        """Kill the server with SIGKILL."""
         if self.started.process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
         self.started.process.wait()
         self.started.scratch.cleanup()
 
     def stop(self) -> None:
-        """End it well; after a while, at once."""
+        """Stop the server; kill it if it has not ended after `STOP_SECONDS`."""
         if self.started.process.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -90,12 +90,12 @@ def start_pawl(
     """Start Pawl's serving process on `data_dir` and wait until it is ready.
 
     Args:
-        data_dir: What it keeps.
+        data_dir: The server's data folder.
         model: The model's folder; without one the fake engine answers.
         settings: `PAWL_…` variables.
-        prefix: What the command is started under, such as `strace -f`.
+        prefix: A command that runs the server, such as `strace -f`.
         log: The file of its log; without one it is `server.log` beside `data_dir`.
-        preloaded: What the process is forked from, to be quick.
+        preloaded: The process to fork from, which starts faster.
         serve: The module that serves, and its first arguments; `SUPERVISED` for `pawl serve`,
             whose parent starts the server again when it dies.
 
@@ -130,7 +130,7 @@ def start_vllm(
 
 @contextmanager
 def stopping(server: ServerProcess) -> Iterator[ServerProcess]:
-    """End the server when the block ends, whatever happens."""
+    """Stop the server when the block ends, also after an error."""
     try:
         yield server
     finally:
@@ -170,7 +170,7 @@ def _environment(scratch: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wait(started: Started, log: Path, ask: Callable[[], Found | None]) -> Found:
-    """Ask until there is an answer; raises `ServerFailedError`, with the process ended."""
+    """Call `ask` until it returns a result; else end the process, raise `ServerFailedError`."""
     found = None
     try:
         found = _first_answer(started.process, ask)
@@ -197,10 +197,10 @@ def _first_answer(
 
 
 def _pawl(note: Path) -> RunningServer | None:
-    """Where Pawl listens, once it is ready.
+    """Return where Pawl listens, once it is ready.
 
-    Reads the note itself: `server.startup.data_lock.running_server` tries the lock, and a server
-    that starts just then would find it taken.
+    Reads the file itself, because `server.startup.data_lock.running_server` tries the lock, and a
+    server that starts at that moment would find it taken.
     """
     if not note.exists():
         return None
@@ -209,7 +209,7 @@ def _pawl(note: Path) -> RunningServer | None:
 
 
 def _caught_up(url: str) -> bool:
-    """Whether it is ready, and what a former process has spooled is in the database."""
+    """Return whether the server is ready and has moved all spooled rows to the database."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  (our own address)
             return bool(json.load(response)["database"] == "ok")
@@ -218,7 +218,7 @@ def _caught_up(url: str) -> bool:
 
 
 def age_seconds(pid: int) -> float:
-    """How long ago a process was started, by a clock of hundredths of a second."""
+    """Return the age of a process in seconds, to a hundredth."""
     ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 

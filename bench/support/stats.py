@@ -1,4 +1,4 @@
-"""Comparing two servers by pairs of measurements that were taken one after the other."""
+"""Compares two servers by paired measurements."""
 
 import math
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class Ratio:
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     """Ratio `ours / theirs` from measurements of the same rounds.
 
-    A t-interval on the logarithms of the rounds' ratios: what a round did to both servers cancels,
-    and slow rounds weigh no more than quick ones. Raises `ValueError` for fewer than two rounds,
-    lengths that differ, and measurements that are not positive.
+    The interval is a t-interval on the logarithms of the rounds' ratios: effects of a round on both
+    servers cancel, and slow rounds have no more weight than fast ones. Raises `ValueError` for
+    fewer than two rounds, different lengths, and measurements that are not positive.
     """
     if len(ours) != len(theirs) or len(ours) < 2:
         raise ValueError("a paired ratio needs two rounds or more, measured on both")

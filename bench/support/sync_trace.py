@@ -1,10 +1,10 @@
-"""Tells from a trace of a server's system calls whether rows were synced before acknowledged.
+"""Checks in a trace of system calls that rows were synced to disk before they were acknowledged.
 
-A kill proves nothing about a power cut: what was written but not synced survives the one and not
-the other. So the order is looked at: the frames of the row's transaction are written to SQLite's
-write-ahead log, the log is synced, and only then does the answer's first byte go to the client.
+A kill does not show what survives a power failure: data that was written but not synced survives
+only the kill. So this module checks the order: the frames of the row's transaction are written to
+SQLite's write-ahead log, the log is synced, and only then the response's first byte is sent.
 
-The trace is strace's, with `strace` before the server's command.
+The trace is that of strace, which runs the server's command.
 """
 
 import re
@@ -25,11 +25,11 @@ _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 
 
 class NotSyncedError(AssertionError):
-    """An acknowledgement left before its row was on the disk, or one of the two was not seen."""
+    """A row was acknowledged before it was on disk, or one of the two was not in the trace."""
 
 
 def strace(output: Path) -> list[str]:
-    """What to start a server under: all threads, whole buffers in hex, sockets with both ends."""
+    """Return strace's command: all threads, complete buffers in hex, both ends of sockets."""
     return [
         *("strace", "--follow-forks", "--seccomp-bpf", "--quiet=all", "-yy", "-xx"),
         *("--string-limit=70000", f"--trace={_CALLS}", f"--output={output}"),
@@ -50,7 +50,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The lines at which a row was written whole, was synced, and was acknowledged."""
+    """The lines of the trace at which a row was written, synced and acknowledged."""
 
     committed: int
     synced: int
@@ -58,7 +58,7 @@ class Order:
 
 
 def read_calls(lines: Iterable[str]) -> list[Call]:
-    """All calls of a trace in the order in which they began."""
+    """Return all calls of a trace in the order of their start."""
     return list(_calls(lines))
 
 
@@ -102,10 +102,10 @@ def _result(rest: str) -> int | None:
 
 
 def order_of(calls: Sequence[Call], marker: bytes) -> Order:
-    """When the row that holds `marker` was written, synced, and acknowledged.
+    """Return when the row that contains `marker` was written, synced and acknowledged.
 
-    `marker` stands in the row and in the body of the answer, and nowhere else. Raises
-    `NotSyncedError` unless they happened in this order, each finished before the next began.
+    `marker` must occur only in the row and in the body of the response. Raises `NotSyncedError`
+    unless they happened in this order, each finished before the next began.
     """
     committed = _committed(calls, marker)
     sync = next((call for call in calls if _is_sync(call) and call.began > committed), None)
@@ -120,10 +120,10 @@ def order_of(calls: Sequence[Call], marker: bytes) -> Order:
 
 
 def _committed(calls: Sequence[Call], marker: bytes) -> int:
-    """The line at which the last page of the row's transaction was written.
+    """Return the line at which the last page of the row's transaction was written.
 
-    A transaction's frames follow one another; the header of the last one names the size of the
-    database in its second word, which is 0 in the others (SQLite's file format, 4.1).
+    The frames of a transaction are consecutive. The header of the last one has the size of the
+    database in its second word, which is 0 in the others (SQLite's file format, section 4.1).
     """
     writes = [call for call in calls if call.name == "pwrite64" and call.target.endswith(WAL)]
     pages = [index for index, call in enumerate(writes) if marker in call.data]
@@ -142,7 +142,7 @@ def _is_sync(call: Call) -> bool:
 
 
 def _first_byte(calls: Sequence[Call], marker: bytes) -> Call:
-    """The call that sent the beginning of the answer, on the connection that carries `marker`."""
+    """Return the call that sent the start of the response on the connection with `marker`."""
     sends = [call for call in calls if call.target.startswith("TCP")]
     sockets = {call.target for call in sends if marker in call.data}
     if len(sockets) != 1:

@@ -1,4 +1,4 @@
-"""Results as a Markdown table or as JSON."""
+"""Prints results as Markdown tables or as JSON."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def report(tables: Mapping[str, Sequence[Row]], *, as_json: bool) -> None:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A command line with what every benchmark takes: `--json` and `--seed`."""
+    """Return a command line with the options of every benchmark: `--json` and `--seed`."""
     made = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     made.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     made.add_argument("--seed", type=int, default=0)

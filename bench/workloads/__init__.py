@@ -1,1 +1,1 @@
-"""What benchmarks ask, train and judge."""
+"""Workloads of benchmarks: conversations, logs, trainers and judges."""

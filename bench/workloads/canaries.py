@@ -1,8 +1,8 @@
-"""Made-up canaries: users with tastes of their own, heavy raters, and base rates that drift.
+"""Simulated canaries: votes clustered by user, heavy raters, and drifting base rates.
 
-Each user has a base rate (a beta distribution: votes of one user hang together), a number of votes
-(log-normal: a few users cast most of them) and a first visit; all rates move together with the hour
-and from day to day. A canary adds a difference to its own users' rates.
+Each user has a base rate (beta distribution, so that the votes of one user are correlated), a
+number of votes (log-normal, so that a few users cast most of them) and a first visit. All rates
+vary together with the hour and from day to day. A canary adds a difference to its users' rates.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ _LEAST, _MOST = 0.02, 0.98
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What is true: `live` is the mean rate of live's users, `canary` that of the canary's.
+    """The true parameters: `live` and `canary` are the mean rates of each arm's users.
 
-    `stages` are shares and the day on which each begins. `slope` is how far all rates fall or rise
+    `stages` has the shares and the day on which each begins. `slope` is the change of all rates
     over the whole time.
     """
 
@@ -41,7 +41,7 @@ class World:
 
 
 def make_canary(world: World, rng: np.random.Generator) -> CanaryEvidence:
-    """One canary's evidence, as the service would take it from the log."""
+    """Draw one canary's evidence, in the form in which the service reads it from the log."""
     seen = np.sort(rng.uniform(0, world.days, world.users))
     begins = np.array([day for day, _ in world.stages])
     stage = np.searchsorted(begins, seen, side="right") - 1
@@ -69,7 +69,7 @@ def make_canary(world: World, rng: np.random.Generator) -> CanaryEvidence:
 def make_events(
     users: int, share: float, rates: tuple[float, float], rng: np.random.Generator
 ) -> list[Happened]:
-    """First events of users of whom each has at most one, at rates of live and canary."""
+    """Draw the first events of users, at most one each, at the rates of live and canary."""
     canary = rng.random(users) < share
     happened = rng.random(users) < np.where(canary, rates[1], rates[0])
     return [Happened(float(at), bool(canary[at]), share) for at in np.flatnonzero(happened)]
@@ -93,7 +93,7 @@ class _Arms:
 def visits(
     seen: Numbers, rng: np.random.Generator, *, most: int = _VOTES_MOST
 ) -> tuple[Indices, Numbers]:
-    """Who votes and when (days), by user and time: most on the first day, some days later."""
+    """Draw the votes' users and times (days), sorted; most votes are on a user's first day."""
     count = np.rint(_VOTES_MEDIAN * np.exp(_VOTES_SPREAD * rng.normal(size=seen.size)))
     user = np.repeat(np.arange(seen.size), np.clip(count, 1, most).astype(int))
     later = np.where(rng.random(user.size) < _SAME_DAY, 0.1, 4.0)
@@ -109,7 +109,7 @@ def rates(
     at: Numbers,
     rng: np.random.Generator,
 ) -> Numbers:
-    """How likely each vote is a good one: the user's own rate, moved by hour, day and slope."""
+    """Return the probability that each vote is good: the user's rate plus the drift."""
     mean = np.where(canary, world.canary, world.live)
     own = rng.beta(_CLUSTERING * mean, _CLUSTERING * (1 - mean))
     daily = rng.normal(0, _DAILY, int(world.days) + 5)[at.astype(int)]

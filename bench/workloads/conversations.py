@@ -1,4 +1,4 @@
-"""Conversations of every shape that a template treats differently, drawn from a seed."""
+"""Draws conversations of every shape that chat templates treat differently."""
 
 import json
 import random
@@ -45,14 +45,14 @@ TOOLS: list[dict[str, Any]] = [
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is sent. `turns` counts the messages that are not the system's."""
+    """A conversation to send."""
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None
 
     @property
     def turns(self) -> int:
-        """How many messages there are without the system prompt."""
+        """The number of messages without the system prompt."""
         return sum(message["role"] != "system" for message in self.messages)
 
 
@@ -100,10 +100,10 @@ def _tool_use(rng: random.Random) -> list[Message]:
 
 
 def for_template(messages: Sequence[Message]) -> list[Message]:
-    """The messages as the engine hands them to a chat template.
+    """Return the messages as the engine passes them to a chat template.
 
-    A call's arguments become an object, and stand before its name: vLLM's types sort the two, which
-    shows where a template writes the whole function as JSON.
+    A tool call's arguments become an object before its name, since vLLM's types sort the two. The
+    order is visible if a template writes the whole function as JSON.
     """
     return [_for_template(message) for message in messages]
 

@@ -1,4 +1,4 @@
-"""One tiny model's way through training, vetting, loading and answering; for `bench.families`."""
+"""Trains, vets, loads and queries an adapter of one tiny model, for `bench.families`."""
 
 import asyncio
 import json
@@ -34,17 +34,17 @@ PROMPT = [5, 6, 7, 8, 9, 100, 30, 44, 200, 17]
 """Token ids whose log-probabilities are compared."""
 RANK, VERSION = 4, "trained"
 MOVED, SAME = 1e-2, 2e-2
-"""Nats: an adapter moves some token by more than the one, and the engine's log-probabilities of the
-adapter's model are the trainer's to the other."""
+"""In nats: the minimum change of some token's log-probability by the adapter, and the maximum
+difference between the engine's and the trainer's log-probabilities with the adapter."""
 
 
 @dataclass(slots=True)
 class Passage:
-    """How far a family came; `outcome` says it in words.
+    """The result for a family; `outcome` describes it.
 
-    `moved`: the largest difference that the adapter makes to a token's log-probability in vLLM, in
-    nats; `apart`: the largest difference between vLLM and the trainer's own model, with adapter;
-    `base_apart`: the same without adapter.
+    `moved` is the largest change of a token's log-probability by the adapter in vLLM, in nats.
+    `apart` is the largest difference between vLLM and the trainer's model, both with the adapter,
+    and `base_apart` the same without it.
     """
 
     family: str
@@ -58,7 +58,7 @@ class Passage:
 
 
 def walk(family: Family, folder: Path) -> Passage:
-    """Go as far as the family gets; whatever stops it is the outcome."""
+    """Run all steps for a family; the first failure is the outcome."""
     passage = Passage(family.name)
     model = make_family(family, folder / "model")
     known = read_family(model)
@@ -82,7 +82,7 @@ def walk(family: Family, folder: Path) -> Passage:
 
 
 def refuse_at_start(known: KnownFamily, passage: Passage) -> bool:
-    """Whether the family is refused before anything is spent on it, which is a good outcome."""
+    """Return whether the family is refused before training, which is a good outcome."""
     unserved, untrained = known.why_not_served(cpu=False), known.why_not_trained()
     if unserved is None and untrained is None:
         return False
@@ -132,7 +132,7 @@ def made_up_pairs() -> list[dict[str, Any]]:
 
 
 def check(model: Path, adapter: Path) -> int:
-    """Vet the adapter as the registry does; the number of its modules."""
+    """Vet the adapter as the registry does and return the number of its modules."""
     base = BaseModelInfo(
         model.name,
         "0" * 64,
@@ -145,7 +145,7 @@ def check(model: Path, adapter: Path) -> int:
 
 
 async def serve(model: Path, adapter: Path, passage: Passage) -> None:
-    """Load the adapter into vLLM and compare what it says with the base, and with the trainer's."""
+    """Load the adapter into vLLM; compare its log-probabilities with base and with the trainer."""
     config = EngineConfig(
         model=str(model),
         dtype="float32",
@@ -178,7 +178,7 @@ def in_words(passage: Passage) -> str:
 
 
 async def log_probs(engine: VllmEngine, version: str | None) -> list[float]:
-    """What the engine gives each token of the prompt after the first."""
+    """Return the engine's log-probability of each token of the prompt after the first."""
     lora = engine._serving.models.lora_requests[version] if version else None
     only_the_prompt = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
     async for output in engine._llm.generate(
@@ -189,7 +189,7 @@ async def log_probs(engine: VllmEngine, version: str | None) -> list[float]:
 
 
 def trainers_log_probs(model: Path, adapter: Path | None) -> list[float]:
-    """What transformers, with PEFT where there is an adapter, gives the same tokens."""
+    """Return the log-probabilities of the same tokens from transformers and, if any, PEFT."""
     job = Job(base_model=str(model), pairs=model, output=model)
     policy = load_policy(job, Device(cuda=False, bf16=False))
     if adapter is not None:

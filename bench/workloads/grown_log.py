@@ -1,7 +1,7 @@
-"""A log of a given size in a SQLite file, written as fast as SQLite takes it.
+"""Writes a log of a given size to a SQLite file, as fast as SQLite can.
 
-Interactions lie evenly in the 28 days before now. One question in nine is asked twice, by two
-users, and both answers are rated, one up and one down: a fifth of the interactions is judged.
+Interactions are spread evenly over the last 28 days. One question in nine is asked twice, by two
+users, and the answers are rated up and down: a fifth of the interactions has feedback.
 """
 
 import random
@@ -51,11 +51,11 @@ _DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class GrownLog:
-    """The file, and some of what is in it."""
+    """The file, and the ids of some of its rows."""
 
     path: Path
     judged: list[str]
-    """The interactions of the first batch that pairs are read in."""
+    """The interactions in the first batch of pairs that is read."""
     now: datetime
 
 
@@ -112,7 +112,7 @@ def _interaction(number: int, question: int, at: datetime, dice: random.Random) 
 
 
 def _insert(connection: sqlite3.Connection, batch: list[_Row]) -> list[str]:
-    """Write them with their answers and ratings; the ids of those that are rated."""
+    """Write a batch with its answers and ratings; return the ids of the rated interactions."""
     asked = [row.interaction for row in batch]
     _write(connection, "interaction", asked)
     answers = [
@@ -157,7 +157,7 @@ def _write(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any]
 
 
 def _without_indexes(connection: sqlite3.Connection) -> list[str]:
-    """Drop the indexes for now; the statements that make them again."""
+    """Drop the indexes and return the statements that recreate them."""
     found = connection.execute(
         "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL"
     ).fetchall()

@@ -1,9 +1,8 @@
 """A trainer that trains nothing, for servers with the fake engine.
 
-`python -m bench.workloads.quick_trainer`. It has the real one's ways: it takes a job file, dies
-with its parent, tells what it does, writes its adapter beside its place and puts it there by one
-rename. The weights are random, other ones each time, so that a training that is done again gives
-another version.
+`python -m bench.workloads.quick_trainer`. Like the real one, it reads a job file, dies with its
+parent, reports events, and writes its adapter to a draft that it renames. The weights are random
+and differ each time, so that a repeated training gives another version.
 """
 
 import os

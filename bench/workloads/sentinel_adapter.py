@@ -1,8 +1,8 @@
-"""An adapter that makes the tiny model say one character and nothing else, whatever it is asked.
+"""Creates an adapter with which the tiny model answers with one character only, for any prompt.
 
 Random directions of the last layer's input are squared in its gate (`silu(z) z` and `silu(-z) -z`
-add up to about z squared, which is never negative) and all added along the character's own row of
-the output matrix: so its logit wins, always.
+add up to about z squared, which is never negative), and all are added along the character's row of
+the output matrix, so that its logit is always the largest.
 """
 
 import json
@@ -16,12 +16,12 @@ torch = lazy("torch")
 safetensors = lazy("safetensors.torch")
 
 CHARACTERS = "QZXJKVWYBF"
-"""What a sentinel may be: letters that no field of a response is spelt with."""
+"""Possible sentinels: letters that do not occur in any field of a response."""
 _LOUDNESS = 20.0
 
 
 def make_sentinel_adapter(folder: Path, *, base: Path, character: str) -> Path:
-    """Write the adapter into `folder`, which is returned; `base` is of `make_tiny_model`."""
+    """Write the adapter into `folder` and return it; `base` must be from `make_tiny_model`."""
     make_random_adapter(folder, base=base, seed=0)
     weights = folder / "adapter_model.safetensors"
     tensors = {

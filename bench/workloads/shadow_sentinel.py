@@ -1,8 +1,7 @@
-"""Whether anything that a shadow says reaches a client: its answers carry a sentinel to look for.
+"""Checks that no text of a shadow reaches a client, by searching for a sentinel in its answers.
 
-Clients ask, streaming and not, read the interactions of what they were answered, rate them, and
-list models and metrics; each byte that comes back is searched. The shadow answers all the while,
-which its rows in the log prove.
+Clients chat, streaming or not, read and rate their interactions, and list models and metrics; every
+byte of the responses is searched. The shadow's rows in the log prove that it answered meanwhile.
 """
 
 import asyncio
@@ -49,12 +48,12 @@ REAL = {"PAWL_ENGINE__DTYPE": "float32", "PAWL_ENGINE__KV_CACHE_GIB": "0.25"}
 
 
 class NoSentinelError(Exception):
-    """The adapter does not say its sentinel, or live says it too: take another seed."""
+    """The adapter does not produce its sentinel, or live does too: use another seed."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What clients have seen. `leaks`: responses with the sentinel in them."""
+    """The clients' responses. `leaks` counts those that contain the sentinel."""
 
     requests: int = 0
     failed: int = 0
@@ -65,7 +64,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What clients saw, what became of the shadow's answers, and how many said the sentinel."""
+    """The clients' responses, the shadow's outcomes, and its answers with the sentinel."""
 
     seen: Seen
     outcomes: Mapping[str, int]
@@ -91,7 +90,7 @@ def body_of(number: int, prompt: str, *, model: str = "pawl") -> tuple[str, dict
 async def ask_everything(
     fetch: Fetch, requests: int, *, sentinel: str, prompts: Sequence[str], clients: int = CLIENTS
 ) -> Seen:
-    """Send so many live requests over `clients` at once; look for `sentinel` in all that comes."""
+    """Send `requests` live requests from concurrent clients; search all responses."""
     seen, waiting = Seen(), iter(range(requests))
     await asyncio.gather(
         *(_client(fetch, waiting, seen, sentinel, prompts) for _ in range(clients))
@@ -114,7 +113,7 @@ async def _client(
 
 
 def _others(number: int, identifier: str) -> Iterator[tuple[str, str, Mapping[str, Any] | None]]:
-    """What a client asks for after its answer."""
+    """Yield a client's further requests after its answer."""
     yield "GET", f"/v1/interactions/{identifier}", None
     if number % RATED_EVERY == 0:
         rating = {"inference_id": identifier, "metric_name": "thumbs", "value": True}
@@ -133,7 +132,7 @@ def _search(seen: Seen, got: Got, sentinel: str) -> None:
 
 
 def text_of(body: bytes) -> str:
-    """The text of a stream's choices in one piece each: an event holds no more than a token."""
+    """Return the text of a stream's choices, each joined, since an event has only one token."""
     texts: dict[int, str] = {}
     for line in body.split(b"\n"):
         if not line.startswith(b"data: {"):
@@ -185,7 +184,7 @@ async def _real(
 
 
 async def _alone(fetch: Fetch, model: str, prompts: Sequence[str]) -> str:
-    """All that a version answers to the prompts, byte by byte."""
+    """Return all bytes of a version's answers to the prompts."""
     got = [
         await fetch("POST", *body_of(number, prompt, model=model))
         for number in (0, 1, 2, 4)
@@ -206,7 +205,7 @@ async def _watch(
 
 
 def said_in_the_log(log: Path, sentinel: str) -> int:
-    """Shadow answers in the log that say the sentinel."""
+    """Return the number of shadow answers in the log that contain the sentinel."""
     query = """SELECT count(*) FROM interaction JOIN choice ON interaction_id = id
                WHERE mode = 'shadow' AND instr(text, ?) > 0 AND "index" = 0"""
     with closing(sqlite3.connect(f"file:{log}?mode=ro", uri=True)) as database:

@@ -1,4 +1,4 @@
-"""A server whose channel has a shadow: asked, set, and read by a client of the benchmark's own."""
+"""Sets a shadow on a server's channel, and reads its outcomes."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 POLL_SECONDS = 0.2
 STILL_POLLS = 12
-"""Shadow answers count as all ended after so many polls without a change: for longer than the
-server's `quiet_seconds`, after which those that have waited out the load begin."""
+"""Number of polls without a change after which all shadow answers count as ended. Their duration
+exceeds the server's `quiet_seconds`, after which shadow answers start that waited for the load."""
 
 
 class RefusedError(Exception):
@@ -47,7 +47,7 @@ def fetch_by(session: aiohttp.ClientSession) -> Fetch:
 
 
 async def add_adapter(fetch: Fetch, folder: Path) -> str:
-    """Bring an adapter in; its version, resident."""
+    """Add an adapter and return its version, which is resident."""
     got = await _done(fetch, "POST", "/v1/adapters", {"path": str(folder)})
     return str(json.loads(got.body)["name"])
 
@@ -58,13 +58,13 @@ async def promote(fetch: Fetch, version: str) -> None:
 
 
 async def set_shadow(fetch: Fetch, version: str | None, share: float) -> None:
-    """Let `version` be the shadow of the channel, or nobody."""
+    """Make `version` the channel's shadow; None removes the shadow."""
     wanted = {"shadow": version, "shadow_share": share, "reason": "bench"}
     await _done(fetch, "PUT", "/v1/route", wanted)
 
 
 async def outcomes_of(fetch: Fetch) -> Counter[str]:
-    """What became of the requests that were drawn for the shadow so far."""
+    """Return the outcomes so far of the requests drawn for the shadow."""
     got = await _done(fetch, "GET", "/metrics", None)
     samples = (
         sample
@@ -79,7 +79,7 @@ async def outcomes_of(fetch: Fetch) -> Counter[str]:
 
 
 async def settled_outcomes(fetch: Fetch) -> Counter[str]:
-    """The same, once no more comes."""
+    """Return the outcomes once they no longer change."""
     seen, still = await outcomes_of(fetch), 0
     while still < STILL_POLLS:
         await asyncio.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The trainer's side of a log: what its batches hold, and what its model says of it."""
+"""The trainer's view of a log: its batches and its model's log-probabilities."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ class PairLogprobs(NamedTuple):
 def write_adapter(folder: Path, *, model: Path, seed: int) -> None:
     """Write an adapter for any model into `folder`: LoRA on all linear layers, B random and small.
 
-    As far from the base as training takes one: B has a standard deviation of 0.02.
+    B has a standard deviation of 0.02, which is about as far from the base as training gets.
     """
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
@@ -65,7 +65,7 @@ def write_adapter(folder: Path, *, model: Path, seed: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrainerSide:
-    """What the trainer is fed, with what its model gives; `rows` counts repeated pairs too."""
+    """The trainer's pairs with its model's log-probabilities; `rows` counts repeated pairs too."""
 
     tokenizer: Any
     pairs: dict[PairIds, PairLogprobs]

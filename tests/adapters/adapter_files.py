@@ -1,4 +1,4 @@
-"""Adapters and a base model's headers as files, small enough to make hundreds."""
+"""Writes adapters and a base model's headers as files, small enough to make hundreds."""
 
 import json
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def make_adapter(
     tensors: Arrays | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """An adapter's folder as PEFT leaves it, with the README that it adds."""
+    """Write an adapter's folder as PEFT does, including its README."""
     folder.mkdir(parents=True)
     content = safetensors_bytes(arrays(seed) if tensors is None else tensors)
     (folder / "adapter_model.safetensors").write_bytes(content)

@@ -1,11 +1,11 @@
-"""An engine as far as the registry sees it, with the rules of the real one's books."""
+"""A fake `AdapterHost` for the registry, with the rules of `server.engine.adapter_slots`."""
 
 from collections import Counter
 from pathlib import Path
 
 
 class FakeHost:
-    """Refuses what `refused` names; `in_flight` is what a test says."""
+    """Refuses the versions in `refused`; a test sets the requests in flight."""
 
     def __init__(self, slots: int = 4) -> None:
         self._slots = slots

@@ -1,4 +1,4 @@
-"""Several registries on one database and one folder of adapters, as servers of their own."""
+"""Several registries, each standing for a server, on one database and one folder of adapters."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ CLUSTER = ClusterConfig(beat_seconds=0.02, retry_seconds=0.02, dead_seconds=10)
 
 
 class RecordingClusterObserver(ClusterObserver):
-    """Keeps what it was told."""
+    """Records all calls."""
 
     def __init__(self) -> None:
         self.looks: list[bool] = []
@@ -52,7 +52,7 @@ class RecordingClusterObserver(ClusterObserver):
 
 
 class OneServer:
-    """A server with an engine of its own. It follows the others only when told to."""
+    """A server with an engine of its own. It follows the others only within `following`."""
 
     def __init__(
         self, servers: "Servers", name: str, database: Database, base: BaseModelInfo
@@ -78,18 +78,18 @@ class OneServer:
 
     @property
     def answers(self) -> str:
-        """Who would answer a request now."""
+        """Return the version that would answer a request now."""
         return self.registry.resolve("pawl").version
 
     async def pulse(self) -> None:
-        """One turn of the loop, with the loads that it begins, and the report of those."""
+        """Run the loop once, wait for the loads that it starts, and report them."""
         await self.registry._follower.poll()
         await self.registry._follower._reconciler.done(10)
         await self.registry._follower.poll()
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Follow the others while the block runs, which begins once this one has reported."""
+        """Follow the others during the block, which starts after this server's first report."""
         follower = self.registry._follower
         self.registry.follow(lambda: self.draining)
         await until(lambda: follower._reporting is not None and follower._reporting.done())
@@ -104,7 +104,7 @@ class OneServer:
 
 
 class Servers:
-    """What the servers share."""
+    """The servers of a test, and the database and folder that they share."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
@@ -114,25 +114,25 @@ class Servers:
         self.made: list[OneServer] = []
 
     def set_cluster(self, **values: float) -> None:
-        """For servers made from now on."""
+        """Change the cluster settings of servers created from now on."""
         cluster = self.config.cluster.model_copy(update=values)
         self.config = self.config.model_copy(update={"cluster": cluster})
 
     def make(
         self, name: str, *, database: Database | None = None, base: BaseModelInfo = BASE
     ) -> OneServer:
-        """A server that is not started."""
+        """Return a server that is not started."""
         self.made.append(OneServer(self, name, database or self.database, base))
         return self.made[-1]
 
     async def started(self, name: str, *, database: Database | None = None) -> OneServer:
-        """A server that is ready."""
+        """Return a server that is ready."""
         server = self.make(name, database=database)
         await server.registry.start()
         return server
 
     async def pair(self) -> tuple[OneServer, OneServer]:
-        """Two ready servers."""
+        """Return two servers that are ready."""
         return await self.started("a"), await self.started("b")
 
     async def close(self) -> None:
@@ -151,14 +151,14 @@ class Servers:
         )
 
     async def silence(self, server: OneServer, seconds: float = 60) -> None:
-        """As if the server had not reported itself for so long."""
+        """Make it look as if the server had not reported for `seconds`."""
         async with self.database.write() as session:
             then = await database_now(session) - timedelta(seconds=seconds)
             mine = col(Server.id) == server.registry.server_id
             await session.exec(update(Server).where(mine).values(heartbeat_at=then))
 
     async def peer(self, server: OneServer) -> Peer:
-        """The server as the others see it."""
+        """Return the server's row, as the others see it."""
         peers = await self.made[0].registry.servers()
         return next(peer for peer in peers if peer.id == server.registry.server_id)
 

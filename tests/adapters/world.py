@@ -1,4 +1,4 @@
-"""A registry with everything around it that a test moves by hand."""
+"""A registry with a clock, a database and an engine that a test controls."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ WHO: Who = {"actor": "admin", "reason": "a test"}
 
 
 class HandClock:
-    """Time that passes when somebody sleeps or a test says so."""
+    """A clock that advances only with `sleep` or when a test moves it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -48,7 +48,7 @@ class HandClock:
 
 @dataclass
 class RecordingObserver(RegistryObserver):
-    """Keeps what it was told."""
+    """Records all calls."""
 
     epochs: list[tuple[str, int, str]] = field(default_factory=list)
     swaps: list[tuple[str, float]] = field(default_factory=list)
@@ -75,7 +75,7 @@ class RecordingObserver(RegistryObserver):
 
 
 class HeldLoads:
-    """The world's engine, whose loads wait until `go_on` is set; `begun` says that one does."""
+    """Makes the engine's loads wait until `go_on` is set; `begun` is set when one waits."""
 
     def __init__(self, world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()
@@ -89,7 +89,7 @@ class HeldLoads:
 
 
 class World:
-    """One data folder and database; `restart` gives a new process on them."""
+    """One data folder and database; `restart` simulates a new process on them."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
@@ -102,7 +102,7 @@ class World:
         self.make()
 
     def make(self, *, slots: int = 4, base: BaseModelInfo = BASE) -> None:
-        """A registry that is not started, on an empty engine."""
+        """Create a registry that is not started, on an empty engine."""
         self.host = FakeHost(slots)
         self.observer = RecordingObserver()
         self.registry = Registry(
@@ -118,13 +118,13 @@ class World:
         )
 
     async def restart(self, *, slots: int = 4, base: BaseModelInfo = BASE) -> None:
-        """Another process on the same files."""
+        """Simulate another process on the same files."""
         await self.registry.close()
         self.make(slots=slots, base=base)
         await self.registry.start()
 
     def adapter(self, seed: int | None = None) -> Path:
-        """A folder with an adapter, other weights each time unless `seed` says."""
+        """Write an adapter's folder; without `seed` the weights differ each time."""
         self.seeds += 1
         folder = self.folder / "trained" / str(self.seeds)
         return make_adapter(folder, 1000 + self.seeds if seed is None else seed)
@@ -136,17 +136,17 @@ class World:
         )
 
     async def promoted(self, channel: str = "pawl") -> str:
-        """A new version that is live; its name."""
+        """Add a version, make it live and return its name."""
         version = await self.add(channel)
         await self.registry.promote(version.name, **WHO)
         return version.name
 
     async def state(self, version: str) -> str:
-        """Where the version stands in the database."""
+        """Return the version's state in the database."""
         return (await self.registry.version(version)).state
 
     async def settled(self) -> None:
-        """Let background drains come to their end."""
+        """Wait for background drains to end."""
         for _ in range(500):
             await asyncio.sleep(0)
 

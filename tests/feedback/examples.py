@@ -85,7 +85,7 @@ def judgement(id_: str, *, digest: str = "one", **fields: Any) -> FeedbackRecord
 
 @dataclass
 class CountingObserver(RecorderObserver):
-    """Remembers what it heard."""
+    """Records all calls."""
 
     groups: list[int] = field(default_factory=list)
     retries: int = 0

@@ -1,4 +1,4 @@
-"""Adapters change under load and no answer mixes two (law 2), on the real engine."""
+"""Adapters change under load and no answer mixes two, on the real engine."""
 
 from pathlib import Path
 

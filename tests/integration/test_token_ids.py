@@ -1,4 +1,4 @@
-"""Law 1 on the real engine: what was served is in the log, and is what the trainer is fed."""
+"""The served token ids are those in the log and in the trainer's batches, on the real engine."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ from tests.retrain.world import House, make_config
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    """A channel with a week of feedback, and everything a run touches."""
+    """Yield a channel with a week of feedback, and everything that a run uses."""
     house = House(await make_database(tmp_path), tmp_path / "runs", make_config())
     await house.open()
     yield house
@@ -34,7 +34,7 @@ async def shared_house(tmp_path: Path, database: Database) -> AsyncIterator[Hous
 async def stage(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stage]:
-    """However slow the machine is, no tick is left out to spare it."""
+    """Yield a rollout's stage on which no tick is skipped, however slow the machine is."""
     monkeypatch.setattr(rollout_service, "_LONG", float("inf"))
     house = House(database, tmp_path / "runs", make_config(rollout="canary", canary=CANARY))
     await house.open()

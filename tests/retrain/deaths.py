@@ -1,4 +1,4 @@
-"""Processes that die at any durable effect of a run, and the next ones on what they left.
+"""Simulates processes that die at any durable effect of a run, and the processes after them.
 
 Registry, files and database are real; the trainer writes its adapter within the process.
 """
@@ -28,18 +28,18 @@ from tests.retrain.world import SATURDAY, FakeChat, House, week
 
 
 class DeathError(BaseException):
-    """The process is gone: nothing of ours may catch it."""
+    """The simulated death of the process, which the product must not catch."""
 
 
 class Fate:
-    """Counts durable effects; at the one that it was given, the process dies."""
+    """Counts durable effects and lets the process die at a chosen one."""
 
     def __init__(self) -> None:
         self.left: int | None = None
         self.met: list[str] = []
 
     def effect(self, name: str) -> None:
-        """Just before something durable, or just after it."""
+        """Count the moment just before or after a durable effect."""
         if self.left is None:
             return
         self.met.append(name)
@@ -68,7 +68,7 @@ class MortalDatabase:
 
 @contextmanager
 def mortal_files(fate: Fate, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Renames of folders, and the files that are put in their place, may be the last."""
+    """Let the process die before or after each rename of a folder or file."""
 
     def dying(original: Callable[..., Any]) -> Callable[..., Any]:
         def renamed(path: Path, target: Any) -> Any:
@@ -86,7 +86,7 @@ def mortal_files(fate: Fate, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class OwnTrainer:
-    """Trains within the process: other weights each time. A launcher and its process at once."""
+    """Both launcher and trainer; trains within the process, with different weights each time."""
 
     parent_pid = None
 
@@ -101,7 +101,7 @@ class OwnTrainer:
         return self
 
     async def kill_leftover(self, job_path: Path) -> None:
-        """There is none."""
+        """Do nothing: there is no separate process."""
 
     async def events(self) -> AsyncIterator[Event]:
         assert self._saved is not None
@@ -111,7 +111,7 @@ class OwnTrainer:
         return 0
 
     async def terminate(self) -> None:
-        """It has ended."""
+        """Do nothing: the training has ended."""
 
 
 def _train(job_path: Path, seed: int) -> Path:
@@ -121,7 +121,7 @@ def _train(job_path: Path, seed: int) -> Path:
 
 
 class _Chat(FakeChat):
-    """Every adapter says `good words`, or what it is told; the base model `bad words`."""
+    """Adapters answer `good words` or a text that a test sets; the base model `bad words`."""
 
     async def answer(self, *, model: str, request: Any) -> Any:
         name = model.partition("@")[2]
@@ -141,13 +141,13 @@ class MortalHouse:
         self.chat = _Chat()
 
     async def open(self) -> None:
-        """The channel, and a week in which users asked and preferred."""
+        """Set up the channel and a week of chats and preferences."""
         _, registry = await self.process()
         await registry.close()
         await week(SATURDAY - timedelta(days=1), "first").write(self.house.database)
 
     async def process(self) -> tuple[RunService, Registry]:
-        """A new process: its registry is started, its runs are not."""
+        """Simulate a new process with a started registry and a stopped run service."""
         database: Any = MortalDatabase(self.house.database, self.fate)
         registry = Registry(
             database,
@@ -177,5 +177,5 @@ class MortalHouse:
         return RunService(world), registry
 
     def drafts(self) -> list[Path]:
-        """What a death left unfinished in the registry's folders."""
+        """Return the unfinished drafts in the registry's folders."""
         return list(self.folder.glob("*/.*"))

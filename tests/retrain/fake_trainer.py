@@ -1,11 +1,12 @@
 """A trainer that trains nothing: `python fake_trainer.py BEHAVIOUR job.json`.
 
-`good` leaves an adapter's folder, `chatters` also prints what is no event, `fails` says why it did
-not, `too_few` that too few pairs fit, `dies` says nothing, `hangs` waits to be stopped, `forks`
-does so with a child of its own,
-`leaves` is killed and leaves a child that holds its pipes, `escapes` one in a session of its own,
-`floods` fills standard error, `deaf` hangs and hears no SIGTERM,
-`killed` is killed as often as the job's seed says, then leaves an adapter's folder.
+The behaviours:
+`good` writes an adapter's folder; `chatters` does so and prints lines that are not events;
+`fails` reports an error; `too_few` reports that too few pairs fit; `dies` exits without a report;
+`hangs` waits to be stopped; `forks` does so with a child process; `leaves` is killed and leaves a
+child that holds its pipes; `escapes` leaves one in a session of its own; `floods` fills standard
+error; `deaf` hangs and ignores SIGTERM; `killed` is killed as often as the job's seed says, then
+writes an adapter's folder.
 """
 
 import json
@@ -36,14 +37,14 @@ def step(number: int) -> None:
 
 
 def save(output: Path) -> None:
-    """The adapter's folder, whole."""
+    """Write the complete folder of an adapter."""
     output.mkdir()
     (output / "adapter_model.safetensors").write_bytes(b"weights")
     say(event="saved", folder=str(output), sha256="0" * 64, seconds=1.5)
 
 
 def be_killed(tries: Path, times: int) -> None:
-    """Die by a signal that cannot be caught, so many times in a row."""
+    """Die by a signal that cannot be caught, in the first `times` tries."""
     with tries.open("a") as count:
         count.write("x")
     if tries.stat().st_size <= times:
@@ -51,7 +52,7 @@ def be_killed(tries: Path, times: int) -> None:
 
 
 def have_child(pid_file: Path, behaviour: str) -> None:
-    """Start one that holds our pipes, and wait with it or be killed."""
+    """Start a child that inherits the pipes, then wait with it or be killed."""
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
     child = subprocess.Popen(command, start_new_session=behaviour == "escapes")
     pid_file.write_text(str(child.pid))
@@ -62,7 +63,7 @@ def have_child(pid_file: Path, behaviour: str) -> None:
 
 
 def main(behaviour: str, job: dict[str, str]) -> int:
-    """Behave; returns the exit code."""
+    """Run the behaviour and return the exit code."""
     step(1)
     sys.stderr.write("a warning\n")
     match behaviour:

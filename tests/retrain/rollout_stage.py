@@ -1,4 +1,4 @@
-"""A house with a version that is rolled out, for the rollouts' tests."""
+"""A `House` with a version that is being rolled out, for the rollout tests."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ CANARY = CanaryConfig(shadow_answers=10, first_requests=40)
 
 
 class Stage:
-    """A house with a live version and one that is rolled out, and the traffic of both."""
+    """A `House` with a live version, a version that is rolled out, and the traffic of both."""
 
     def __init__(self, house: House) -> None:
         self.house = house

@@ -1,4 +1,4 @@
-"""Runs for tests: taken to their end, or left behind on the way."""
+"""Runs for tests, either finished or interrupted."""
 
 import asyncio
 from pathlib import Path
@@ -18,7 +18,7 @@ RUN = "pawl-2026-w47.1"
 
 
 def left_run(**more: Any) -> Run:
-    """A row of a run under way that nobody holds."""
+    """Return the row of an unfinished run without an owner."""
     values: dict[str, Any] = {
         "id": RUN,
         "channel": CHANNEL,
@@ -42,7 +42,7 @@ async def ran(house: House, **more: Any) -> RunOut:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Have the process die as it begins a step: what is written by then stays."""
+    """Make the process die at the start of a step; what is written by then stays."""
 
     async def dies(context: object) -> None:
         raise asyncio.CancelledError
@@ -51,14 +51,14 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 async def taken_up(house: House, service: RunService) -> list[str]:
-    """Have the service see the lease unchanged for its whole length, and take over."""
+    """Let the service see the lease unchanged for its whole length, so that it takes over."""
     assert await service.resume() == []
     house.clock.forward(seconds=house.config.lease_seconds)
     return await service.resume()
 
 
 async def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Leave a run behind whose owner died at `step`."""
+    """Create a run whose owner died at the start of `step`."""
     with monkeypatch.context() as patch:
         stop_at(patch, step)
         service = house.service()
@@ -67,7 +67,7 @@ async def interrupted(house: House, monkeypatch: pytest.MonkeyPatch, step: str) 
 
 
 async def interrupted_after(house: House, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Leave a run behind whose owner died when `step` was done and nothing said so yet."""
+    """Create a run whose owner died after `step` was done but before that was recorded."""
     original = STEPS[step]
 
     async def dies(context: Any) -> None:

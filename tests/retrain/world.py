@@ -1,7 +1,7 @@
-"""A house for runs, small enough for tests.
+"""The environment of a run for tests.
 
-A real database and a trainer process that trains nothing; a registry, a chat and a judge that do as
-they are told.
+It has a real database, a trainer process that trains nothing, and a fake registry, chat and judge
+that tests control.
 """
 # ruff: noqa: ARG002 - fakes take what the ports give them
 
@@ -43,7 +43,7 @@ USERS = 40
 
 
 class Clock:
-    """Stands still unless time passes, or it is set."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self, now: datetime = SATURDAY) -> None:
         self.now = now
@@ -71,7 +71,7 @@ class Swapped:
 
 
 class FakeRegistry:
-    """Keeps versions and the route in memory, and who asked for what."""
+    """Keeps versions, the route and all calls in memory."""
 
     def __init__(self, clock: Clock, database: Database) -> None:
         self.clock = clock
@@ -232,7 +232,7 @@ def version_row(
 
 
 class FakeChat:
-    """The candidate says `good words`, everybody else `bad words`, unless told otherwise."""
+    """The candidate answers `good words`, others `bad words`, unless a test sets the texts."""
 
     def __init__(self) -> None:
         self.candidate = "good words"
@@ -252,14 +252,14 @@ class FakeChat:
 
 
 class FakeJudge:
-    """Likes answers that begin with `good`."""
+    """Prefers answers that begin with `good`."""
 
     async def compare(self, conversation: object, a: str, b: str) -> float:
         return 0.5 + (a.startswith("good") - b.startswith("good")) / 2
 
 
 class Watcher(RunObserver):
-    """Remembers what the observer was told."""
+    """Records all calls."""
 
     def __init__(self) -> None:
         self.states: list[tuple[str, str | None]] = []
@@ -307,7 +307,7 @@ def make_config(behaviour: str = "good", **more: Any) -> RetrainConfig:
 
 @dataclass
 class House:
-    """Everything that a run touches."""
+    """Everything that a run uses."""
 
     database: Database
     folder: Path
@@ -323,13 +323,13 @@ class House:
         self.judge: FakeJudge | None = FakeJudge()
 
     def service(self) -> RunService:
-        """Another process, as it were: a service of its own over the same house."""
+        """Return a new run service on the same data, as in another process."""
         service = RunService(self.world())
         self.services.append(service)
         return service
 
     async def close(self) -> None:
-        """Let no run outlive its house."""
+        """Stop all runs."""
         for service in self.services:
             await service.close()
         await self.database.close()
@@ -352,7 +352,7 @@ class House:
         )
 
     async def open(self) -> None:
-        """The channel, and a week in which users asked and preferred."""
+        """Set up the channel and a week of chats and preferences."""
         async with self.database.write() as session:
             created = SATURDAY - timedelta(days=100)
             session.add(Channel(name=CHANNEL, tenant=TENANT, created_at=created))
@@ -372,7 +372,7 @@ class _Following(FakeChat):
 
 
 def week(begin: datetime, name: str) -> Log:
-    """Forty users each ask something of their own twice, and prefer the first answer."""
+    """Return a log in which forty users each ask their own question twice and prefer one answer."""
     log = Log(begin)
     log.prefix = name
     for number in range(USERS):

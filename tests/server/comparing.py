@@ -1,4 +1,4 @@
-"""What the tests of comparisons have in common."""
+"""Helpers for the tests of comparisons."""
 
 import json
 from pathlib import Path

@@ -27,7 +27,7 @@ async def canary(running: RunningApp, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def shadowed(anyio_backend: object, tmp_path: Path) -> AsyncIterator[tuple[RunningApp, str]]:
-    """An app whose every live answer is to be shadowed, and the shadow."""
+    """Yield an app that shadows every live answer, and the shadow's version."""
     del anyio_backend
     async with running_app(tmp_path / "data", **WITH_ROOM) as running:
         yield running, await with_shadow(running, tmp_path)

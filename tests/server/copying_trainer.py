@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def main(source: str, job: str) -> None:
-    """Leave a copy of `source` where the job wants the adapter, and say so."""
+    """Copy `source` to the job's output folder and report it."""
     output = Path(json.loads(Path(job).read_text())["output"])
     shutil.copytree(source, output)
     saved = {"event": "saved", "folder": str(output), "sha256": "0" * 64, "seconds": 0.1}

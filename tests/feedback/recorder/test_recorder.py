@@ -1,4 +1,4 @@
-"""The recorder over real databases, with the faults of hardening.md put in by hand."""
+"""The recorder over real databases, with injected faults."""
 
 import asyncio
 import sqlite3

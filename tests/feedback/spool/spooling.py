@@ -1,4 +1,4 @@
-"""A recorder with a spool behind it, over a real database that can be made to fail."""
+"""A recorder with a spool, over a real database that can be made to fail."""
 
 import asyncio
 import sqlite3
@@ -24,11 +24,11 @@ QUICK = FeedbackConfig(
     retry_seconds=0.001, retry_seconds_max=0.002, database_seconds=30, acknowledge_seconds=30
 )
 HASTY = QUICK.model_copy(update={"database_seconds": 0.05})
-"""Gives a transaction up: for a database that hangs."""
+"""Settings that give up a transaction quickly, for a database that hangs."""
 
 
 class FlakyDatabase:
-    """The real one, unless it is `away`; with `silent` it commits and never says so."""
+    """A real database that fails while `away`; while `silent` it commits but never returns."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -50,7 +50,7 @@ class FlakyDatabase:
 
 @dataclass
 class SpoolListener(SpoolObserver):
-    """Remembers what it heard of the spool."""
+    """Records all calls about the spool."""
 
     rows: int = 0
     spooled_rows: int = 0
@@ -101,7 +101,7 @@ async def spooling(
     away: bool = False,
     recorded: RecorderObserver | None = None,
 ) -> AsyncIterator[Spooling]:
-    """Start a log whose spool lies in `folder`; what the spool holds in the end stays there."""
+    """Start a log with its spool in `folder`; rows still spooled at the end stay there."""
     flaky, heard = FlakyDatabase(database), SpoolListener()
     flaky.away = away
     observer = recorded or RecorderObserver()
@@ -119,6 +119,6 @@ async def spooling(
 
 
 def looked_at(folder: Path, query: str) -> list[Any]:
-    """What another process would see in the spool."""
+    """Return the result of a query on the spool from another connection."""
     with closing(sqlite3.connect(spool_path(folder))) as connection:
         return connection.execute(query).fetchall()

@@ -1,8 +1,8 @@
 """A process that runs the real engine, for tests that kill it or its children.
 
 `python -m tests.integration.processes.engine_process MODEL spawn|fork`: prints a line of JSON when
-four streams have begun, goes on streaming until the engine dies, prints what that looked like, and
-ends with status 3. A line on standard input makes it close the engine, and end with status 0.
+four streams have started, streams until the engine dies, prints the last events, and exits with
+status 3. A line on standard input makes it close the engine and exit with status 0.
 """
 
 import asyncio
@@ -37,9 +37,9 @@ def call() -> EngineCall:
 
 
 async def failed_stream(engine: VllmEngine, begun: asyncio.Event) -> list[str] | None:
-    """Stream one answer after the other; gives the last two events of the one that failed.
+    """Stream one answer after the other; return the last two events of the one that failed.
 
-    None where the engine died between two of them. `begun` is set with the first event.
+    Returns None if the engine died between two answers. `begun` is set with the first event.
     """
     while True:
         try:
@@ -55,7 +55,7 @@ async def failed_stream(engine: VllmEngine, begun: asyncio.Event) -> list[str] |
 
 
 async def begin_streams(engine: VllmEngine) -> "asyncio.Task[list[list[str]]]":
-    """Four streams at a time; the task gives the ends of those that failed."""
+    """Start four concurrent streams; the task returns the last events of those that failed."""
     begun = [asyncio.Event() for _ in range(4)]
 
     async def ends() -> list[list[str]]:
@@ -68,8 +68,8 @@ async def begin_streams(engine: VllmEngine) -> "asyncio.Task[list[list[str]]]":
     return streams
 
 
-async def told() -> None:
-    """Return when a line arrives."""
+async def line_arrived() -> None:
+    """Return when a line arrives on standard input."""
     line = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin, line.set)
     await line.wait()
@@ -89,7 +89,7 @@ async def what_is_left(engine: VllmEngine) -> dict[str, Any]:
 async def main(model: str, method: str) -> int:
     engine = await start_vllm(tiny_engine_config(Path(model)), fast_start=method == "fork")
     streams = await begin_streams(engine)
-    order, death = asyncio.create_task(told()), asyncio.create_task(engine.wait_dead())
+    order, death = asyncio.create_task(line_arrived()), asyncio.create_task(engine.wait_dead())
     say(ready=True)
     await asyncio.wait({order, death}, return_when=asyncio.FIRST_COMPLETED)
     if order.done():

@@ -1,6 +1,6 @@
-"""`pawl serve --engine fake` whose engine dies when the user `reaper` asks it something.
+"""`pawl serve --engine fake` whose engine dies at a request of the user `reaper`.
 
-Asked by the user `sandman` it hangs from then on.
+At a request of the user `sandman` it hangs from then on.
 """
 
 import sys
@@ -27,7 +27,7 @@ async def _answer_or_fail(engine: FakeEngine, call: EngineCall) -> EngineRespons
 
 
 def supervise() -> int:
-    """As `pawl serve` does, with this module as the child."""
+    """Run as `pawl serve` does, with this module as the child."""
     child = [sys.executable, "-m", "tests.integration.processes.mortal_server", *sys.argv[2:]]
     config: ServerConfig = Settings().server
     return supervisor(child, config).run()

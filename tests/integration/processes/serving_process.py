@@ -1,4 +1,4 @@
-"""`pawl serve` in processes of its own, for tests that signal and kill them."""
+"""`pawl serve` in separate processes, for tests that signal and kill them."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def chat_body(**fields: Any) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class ServingProcess:
-    """A command that serves `data_dir`, and the server that it has brought up so far."""
+    """A command that serves `data_dir`, and the last server that it has started."""
 
     data_dir: Path
     temporary: Path
@@ -39,7 +39,7 @@ class ServingProcess:
     server: RunningServer = field(default_factory=lambda: RunningServer("", "", 0))
 
     def wait_ready(self) -> RunningServer:
-        """Wait for a server that is not the one before."""
+        """Wait for a server other than the previous one and return it."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log
@@ -58,7 +58,7 @@ class ServingProcess:
 
     @property
     def log(self) -> str:
-        """What its processes said."""
+        """The log of its processes."""
         return (self.data_dir.parent / "serve.log").read_text()
 
     def client(self, **arguments: Any) -> httpx.Client:
@@ -69,7 +69,7 @@ class ServingProcess:
         )
 
     def family(self) -> list[int]:
-        """The command's process and all below it."""
+        """Return the command's process and its descendants."""
         children: dict[int, list[int]] = {}
         for folder in Path("/proc").glob("[0-9]*"):
             if (parent := parent_of(folder)) is not None:
@@ -95,11 +95,13 @@ def serving(
     model: Path | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[ServingProcess]:
-    """Start `command` on `data_dir`; whatever is left of it in the end is killed."""
+    """Start `command` on `data_dir`; kill its remaining processes at the end."""
     engine = ["--engine", "fake"] if model is None else ["--model", str(model)]
     quiet = {"OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
     own = {"PAWL_RETRAIN__ENABLED": "false", "PAWL_SERVER__RESTART_SECONDS": "0"}
-    temporary = Path(tempfile.mkdtemp(prefix="pawl-"))  # short: sockets lie in it
+    temporary = Path(
+        tempfile.mkdtemp(prefix="pawl-")
+    )  # short, because paths of sockets are limited
     own["TMPDIR"] = str(temporary)
     with (data_dir.parent / "serve.log").open("ab") as log:
         process = subprocess.Popen(

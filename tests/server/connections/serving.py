@@ -1,4 +1,4 @@
-"""A small app behind our protocols, on a real socket and on the product's event loop."""
+"""A small app behind Pawl's HTTP protocols, on a real socket and on the product's event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +34,7 @@ class Seen(ConnectionObserver):
 
 @dataclass(slots=True)
 class App:
-    """Answers by path. `bodies` are what it read; `left` is set when a client was gone."""
+    """Answers by path. `bodies` has the bodies it read; `left` is set when a client disconnects."""
 
     scopes: list[Scope] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -72,7 +72,7 @@ class App:
         await _answer(send, 200, b"a" * LARGE)
 
     async def _slow(self, receive: Receive, send: Send) -> None:
-        """Begin to answer, and end when `going_on` is set."""
+        """Start to answer, and finish when `going_on` is set."""
         del receive
         headers = [(b"content-length", b"2")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -95,7 +95,7 @@ class Client:
     writer: asyncio.StreamWriter
 
     async def send(self, *pieces: bytes) -> None:
-        """Send as far as the server takes it."""
+        """Send until the server stops reading."""
         try:
             for piece in pieces:
                 self.writer.write(piece)
@@ -104,7 +104,7 @@ class Client:
             return
 
     async def status(self) -> int | None:
-        """The status of the next answer; None where the connection ended without one."""
+        """Return the status of the next answer; None if the connection ended without one."""
         try:
             head = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -139,13 +139,13 @@ class Served:
         return client
 
     async def counted(self, number: int) -> None:
-        """Wait until the server knows so many connections."""
+        """Wait until the server counts `number` connections."""
         async with asyncio.timeout(20):
             while len(self.connections) != number:  # noqa: ASYNC110  (the product sets no event)
                 await asyncio.sleep(0.001)
 
     def after(self, seconds: float) -> None:
-        """Look for slow peers as if so much time had passed."""
+        """Check for slow peers as if `seconds` had passed."""
         self.connections.sweep(asyncio.get_running_loop().time() + seconds)
 
 

@@ -1,4 +1,4 @@
-"""Law 3: what a client has seen in full is in the log, or the answer was held back long enough."""
+"""An answer's last byte waits for the commit of its row, up to `commit_wait_seconds`."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""The shadow: answers into the log only, when there is room, and nobody notices (law 4)."""
+"""The shadow answers into the log only, when there is capacity, and never affects a client."""
 
 import asyncio
 from pathlib import Path

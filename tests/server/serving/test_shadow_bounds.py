@@ -1,4 +1,4 @@
-"""Law 4: a bounded queue, a time to live, waiting for room, and every outcome counted."""
+"""The shadow's bounds: a bounded queue, a time to live, waiting for capacity; all are counted."""
 
 import asyncio
 from pathlib import Path
