@@ -113,12 +113,12 @@ def _pairs(subject: Inspected) -> Iterator[Problem]:
 
 def _trainer(subject: Inspected) -> Iterator[Problem]:
     if shutil.which(subject.config.trainer.command[0]) is None:
-        yield Problem("retrain.trainer.command", "its first word is no program that can be started")
+        yield Problem("retrain.trainer.command", "its first word is not an executable program")
 
 
 def _base_model(subject: Inspected) -> Iterator[Problem]:
     if subject.served == "":
-        text = "its files are not on this machine, so nothing of the log can be told to be its"
+        text = "its files are not on this machine, so no answer in the log can be attributed to it"
         yield Problem("engine.model", text, refuses_start=False)
     elif subject.on_disk is not None and subject.on_disk() != subject.served:
         text = "its files have changed since the server started: restart the server"

@@ -38,23 +38,23 @@ _log = structlog.get_logger()
 class RunService:
     """Manages runs. Those that this process owns are executed as asyncio tasks."""
 
-    def __init__(self, world: RunEnvironment) -> None:
-        self._world = world
+    def __init__(self, environment: RunEnvironment) -> None:
+        self._environment = environment
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        self._watch = Watch(world.monotonic, world.config.lease_seconds)
+        self._watch = Watch(environment.monotonic, environment.config.lease_seconds)
         self._runners: dict[str, tuple[Runner, asyncio.Task[None]]] = {}
 
     @property
     def rollouts(self) -> RolloutService:
         """The service for rollouts of versions that passed the offline gate."""
-        return self._world.rollouts
+        return self._environment.rollouts
 
     async def start(self) -> None:
         """Report each channel's last success to the observer, and resume interrupted runs."""
-        for channel in await self._world.runs.channels():
-            for run in await self._world.runs.of_channel(channel.name):
+        for channel in await self._environment.runs.channels():
+            for run in await self._environment.runs.of_channel(channel.name):
                 if run.state in SUCCEEDED and run.finished_at is not None:
-                    self._world.observer.run_succeeded(channel.name, run.finished_at)
+                    self._environment.observer.run_succeeded(channel.name, run.finished_at)
                     break
         await self.resume()
 
@@ -82,11 +82,11 @@ class RunService:
             SlotTakenError: Scheduled, and the slot was started or has a verdict.
 
         """
-        owner = await self._world.runs.channel(channel)
-        slot = slot_of(self._world.clock()) if slot is None else check_slot(slot)
+        owner = await self._environment.runs.channel(channel)
+        slot = slot_of(self._environment.clock()) if slot is None else check_slot(slot)
         attempt = await self._attempt(channel, slot, trigger)
         run = self._new_run(channel, owner.tenant, slot, attempt, trigger)
-        await self._world.runs.insert(run)
+        await self._environment.runs.insert(run)
         _log.info("run_started", run=run.id, trigger=trigger)
         out = self._shown(run)
         self._take(run, Lease(run.id, self._owner, run.fence))
@@ -94,18 +94,18 @@ class RunService:
 
     async def slot_taken(self, channel: str, slot: str) -> bool:
         """Return whether the scheduler must not start the slot: it was started or has a verdict."""
-        attempts = await self._world.runs.of_slot(channel, slot)
+        attempts = await self._environment.runs.of_slot(channel, slot)
         return is_taken(attempts)
 
     async def resume(self) -> list[str]:
         """Take over runs whose owner is dead or has released them; return their ids."""
         taken = []
         for run in await self._left():
-            lease = await self._world.runs.take_over(run, self._owner, self._lease_end())
+            lease = await self._environment.runs.take_over(run, self._owner, self._lease_end())
             if lease is None:
                 continue
             if run.lost_owners + (run.owner not in (None, self._owner)) >= OWNERS_MAX:
-                await self._give_up(RunContext(self._world, run, lease))
+                await self._give_up(RunContext(self._environment, run, lease))
                 continue
             _log.warning("run_resumed", run=run.id, step=run.step, fence=lease.fence)
             taken.append(run.id)
@@ -118,10 +118,10 @@ class RunService:
         A run of this process that a failure of the database or the disk interrupted is resumed
         after the length of a lease.
         """
-        running = await self._world.runs.running()
+        running = await self._environment.runs.running()
         others = [run for run in running if run.id not in self._runners]
-        left = {run.id for run in self._watch.left(others, self._world.clock())}
-        alone = self._world.alone
+        left = {run.id for run in self._watch.left(others, self._environment.clock())}
+        alone = self._environment.alone
         return [run for run in others if run.id in left or (alone and run.owner != self._owner)]
 
     async def _give_up(self, context: RunContext) -> None:
@@ -134,17 +134,17 @@ class RunService:
             await context.save(
                 state="failed",
                 reason=reason,
-                finished_at=self._world.clock(),
+                finished_at=self._environment.clock(),
                 owner=None,
                 lease_until=None,
             )
         except LeaseLostError:
             return
-        self._world.observer.run_state(run.channel, "failed", None)
+        self._environment.observer.run_state(run.channel, "failed", None)
 
     async def cancel(self, run: str) -> RunOut:
         """Cancel a run, whichever process owns it. The step `roll out` is completed first."""
-        await self._world.runs.request_cancel(run)
+        await self._environment.runs.request_cancel(run)
         if run in self._runners:
             runner, task = self._runners[run]
             runner.stop(Stop.CANCELLED)
@@ -159,30 +159,30 @@ class RunService:
 
     async def run(self, run: str) -> RunOut:
         """Return one run. Raises `UnknownRunError`."""
-        return self._shown(await self._world.runs.get(run))
+        return self._shown(await self._environment.runs.get(run))
 
     async def runs(self, channel: str) -> list[RunOut]:
         """Return a channel's runs, newest first."""
-        return [self._shown(run) for run in await self._world.runs.of_channel(channel)]
+        return [self._shown(run) for run in await self._environment.runs.of_channel(channel)]
 
     def _shown(self, run: Run) -> RunOut:
-        return RunOut.of(run, self._world.clock(), self._world.config.lease_seconds)
+        return RunOut.of(run, self._environment.clock(), self._environment.config.lease_seconds)
 
     async def answers(self, run: str) -> AsyncIterator[dict[str, Any]]:
         """Yield the answers and scores of each question of the run's evaluation."""
-        found = await self._world.runs.get(run)
-        for row in read_rows(self._world.folder / found.id):
+        found = await self._environment.runs.get(run)
+        for row in read_rows(self._environment.folder / found.id):
             yield row.model_dump(mode="json")
 
     async def dry_run(self, channel: str) -> PlanOut:
         """Return what a run would train on now; writes only to a temporary folder."""
-        world = self._world
-        about = await about_now(world, f"{channel}-dry", channel)
-        log = pair_log(world, about)
+        environment = self._environment
+        about = await about_now(environment, f"{channel}-dry", channel)
+        log = pair_log(environment, about)
         with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
-            manifest = await freeze(Path(folder) / "snapshot", about, log, world.config)
-        problems = await asyncio.to_thread(world.problems)
-        too_few = why_too_few(manifest, world.config)
+            manifest = await freeze(Path(folder) / "snapshot", about, log, environment.config)
+        problems = await asyncio.to_thread(environment.problems)
+        too_few = why_too_few(manifest, environment.config)
         return PlanOut(
             channel=channel,
             since=about.since,
@@ -191,11 +191,11 @@ class RunService:
             pairs=manifest.pairs,
             pairs_by_signal=manifest.pairs_by_signal,
             filters=manifest.left_out,
-            minimum_pairs=world.config.minimum_pairs,
+            minimum_pairs=environment.config.minimum_pairs,
             held_out_prompts=manifest.questions,
-            max_length=world.config.hyper.max_length,
+            max_length=environment.config.hyper.max_length,
             longest_left_out=manifest.longest,
-            minimum_questions=world.config.gate.minimum,
+            minimum_questions=environment.config.gate.minimum,
             problems=[*map(str, problems), *([too_few] if too_few else [])],
             would_train=not problems and too_few is None,
         )
@@ -204,8 +204,8 @@ class RunService:
         self, channel: str, style: ExportFormat = "trl"
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield the pairs that a run would sample from, in TRL's or OpenAI's preference format."""
-        about = await about_now(self._world, f"{channel}-export", channel)
-        log = pair_log(self._world, about)
+        about = await about_now(self._environment, f"{channel}-export", channel)
+        log = pair_log(self._environment, about)
         async for pairs, _ in log.pairs():
             for pair in pairs:
                 row = exported(pair, style)
@@ -213,7 +213,7 @@ class RunService:
                     yield row
 
     async def _attempt(self, channel: str, slot: str, trigger: str) -> int:
-        attempts = await self._world.runs.of_slot(channel, slot)
+        attempts = await self._environment.runs.of_slot(channel, slot)
         return next_attempt(slot, attempts, scheduled=trigger == SCHEDULED)
 
     def _new_run(self, channel: str, tenant: str, slot: str, attempt: int, trigger: str) -> Run:
@@ -226,7 +226,7 @@ class RunService:
             trigger=trigger,
             state="running",
             step=next(iter(STEPS)),
-            created_at=self._world.clock(),
+            created_at=self._environment.clock(),
             owner=self._owner,
             lease_until=self._lease_end(),
             fence=1,
@@ -234,11 +234,11 @@ class RunService:
         )
 
     def _lease_end(self) -> datetime:
-        return self._world.clock() + timedelta(seconds=self._world.config.lease_seconds)
+        return self._environment.clock() + timedelta(seconds=self._environment.config.lease_seconds)
 
     def _take(self, run: Run, lease: Lease) -> None:
         """Execute the run as a task of this process."""
-        context = RunContext(self._world, run, lease)
+        context = RunContext(self._environment, run, lease)
         context.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         runner = Runner(context)
         task = asyncio.create_task(runner.run(), name=run.id)

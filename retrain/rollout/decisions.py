@@ -99,10 +99,10 @@ def phase_by_route(phase: Phase, version: str, route: RouteView, trial: str) -> 
 def first_step(began: datetime, now: datetime, config: CanaryConfig) -> NextMove:
     """Return the first move of a rollout without approval; give up if it cannot start in time."""
     if now - began >= timedelta(hours=config.shadow_hours):
-        return NextMove("roll_back", f"It could not begin within {config.shadow_hours:g} h.")
+        return NextMove("roll_back", f"It could not start within {config.shadow_hours:g} h.")
     if config.shadow_answers:
-        return NextMove("shadow", "The offline gate let it through.")
-    return NextMove("canary", "The offline gate let it through; no shadow was asked for.")
+        return NextMove("shadow", "It passed the offline gate.")
+    return NextMove("canary", "It passed the offline gate; the shadow stage is disabled.")
 
 
 def after_shadow(
@@ -177,5 +177,5 @@ def after_watch(
     if verdict.outcome == "roll_back":
         return NextMove("roll_back", verdict.reason)
     if now - began >= timedelta(days=config.watch_days):
-        return NextMove("keep", f"Nothing spoke against it in {config.watch_days:g} days.")
+        return NextMove("keep", f"No evidence against it within {config.watch_days:g} days.")
     return STAY

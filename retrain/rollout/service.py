@@ -141,7 +141,9 @@ class RolloutService:
         async with self._turns[(await self.rows.get(version)).channel]:
             rollout, route = await self._followed(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
-                raise NotAwaitedError(f"{version} waits for nobody: it is {rollout.phase}")
+                raise NotAwaitedError(
+                    f"{version} does not wait for approval: it is {rollout.phase}"
+                )
             await self._do(rollout, route, NextMove("promote", reason), None, actor)
         return await self.rows.get(version)
 
@@ -209,11 +211,9 @@ class RolloutService:
         route = await self._registry.route_now(rollout.channel)
         phase = phase_by_route(Phase(rollout.phase), version, route, rollout.trial)
         if phase != rollout.phase or share_moved(rollout, phase, route):
-            step = NextMove("follow", "The route says so.")
+            step = NextMove("follow", "The route has changed.")
             if phase == Phase.ENDED:
-                step = NextMove(
-                    "follow", "It is no longer in the route: changed by hand, or the base."
-                )
+                step = NextMove("follow", "The version is no longer in the route.")
             await self._write(rollout, route, step, phase, ACTOR, unmoved=True)
             rollout = await self.rows.get(version)
         return rollout, route

@@ -12,7 +12,7 @@ _log = structlog.get_logger()
 
 async def registered(context: RunContext) -> Version | None:
     """Return the run's candidate, even if a crash kept it from being stored in the run's row."""
-    registry, run = context.world.registry, context.run
+    registry, run = context.environment.registry, context.run
     if run.version is not None:
         return await registry.version(run.version)
     candidates = await _open_candidates(context)
@@ -27,7 +27,7 @@ async def is_complete(context: RunContext, version: Version) -> bool:
     if version.state != State.CANDIDATE:
         return True
     try:
-        await context.world.registry.load(version.name)
+        await context.environment.registry.load(version.name)
     except CorruptArtifactError:
         return False
     except AdaptersError as error:
@@ -41,10 +41,10 @@ async def refuse_candidates(context: RunContext, reason: str, keep: str | None =
     Versions with a rollout are left to the rollout. Raises `LeaseLostError`.
     """
     for version in await _open_candidates(context):
-        if version.name == keep or await context.world.rollouts.has(version.name):
+        if version.name == keep or await context.environment.rollouts.has(version.name):
             continue
         try:
-            await context.world.registry.reject(
+            await context.environment.registry.reject(
                 version.name, actor=ACTOR, reason=reason, guard=context.guard
             )
         except AdaptersError as error:
@@ -54,6 +54,6 @@ async def refuse_candidates(context: RunContext, reason: str, keep: str | None =
 async def _open_candidates(context: RunContext) -> list[Version]:
     return [
         version
-        for version in await context.world.registry.versions(context.run.channel)
+        for version in await context.environment.registry.versions(context.run.channel)
         if version.run == context.run.id and version.state == State.CANDIDATE
     ]

@@ -85,14 +85,14 @@ class RunEnvironment:
 class RunContext:
     """A run as its owner sees it. `run` is the row as it was last read or written."""
 
-    world: RunEnvironment
+    environment: RunEnvironment
     run: Run
     lease: Lease
 
     @property
     def folder(self) -> Path:
         """The run's own folder."""
-        return self.world.folder / self.run.id
+        return self.environment.folder / self.run.id
 
     @property
     def snapshot(self) -> Path:
@@ -102,7 +102,7 @@ class RunContext:
     @property
     def guard(self) -> Guard:
         """A guard that permits a change while the lease is held; raises `LeaseLostError`."""
-        return self.world.runs.holding(self.lease)
+        return self.environment.runs.holding(self.lease)
 
     @property
     def live(self) -> str:
@@ -111,7 +111,7 @@ class RunContext:
 
     async def save(self, **values: Any) -> None:
         """Write columns of the run's row. Raises `LeaseLostError`."""
-        await self.world.runs.write(self.lease, **values)
+        await self.environment.runs.write(self.lease, **values)
         for name, value in values.items():
             setattr(self.run, name, value)
 

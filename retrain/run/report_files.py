@@ -30,7 +30,7 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         slot=run.slot,
         outcome=ending.state,
         reason=ending.reason,
-        base_model=context.world.base.name,
+        base_model=context.environment.base.name,
         parent=run.parent,
         version=run.version,
         started_at=run.created_at,

@@ -107,7 +107,7 @@ class Runner:
         for name in names[names.index(await resume_step(context)) :]:
             await self._check_stopped()
             await context.save(step=name)
-            context.world.observer.run_state(context.run.channel, "running", name)
+            context.environment.observer.run_state(context.run.channel, "running", name)
             _log.info("run_step", run=context.run.id, step=name)
             began = monotonic()
             ending = await self._step(name)
@@ -125,7 +125,7 @@ class Runner:
 
     async def _check_cancelled(self) -> None:
         """Stop if a cancellation was requested, possibly by another process."""
-        if (await self._context.world.runs.get(self._context.run.id)).cancel_requested:
+        if (await self._context.environment.runs.get(self._context.run.id)).cancel_requested:
             self.stop(Stop.CANCELLED)
 
     async def _step(self, name: str) -> Ending | None:
@@ -144,23 +144,23 @@ class Runner:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _finish(self, ending: Ending) -> None:
-        context, world = self._context, self._context.world
+        context, environment = self._context, self._context.environment
         if ending.state not in WITH_CANDIDATE:
             await refuse_candidates(context, ending.reason)
-        now = world.clock()
+        now = environment.clock()
         await asyncio.to_thread(write_report, context, ending, now)
         await context.save(
             state=ending.state, reason=ending.reason, finished_at=now, lease_until=None, owner=None
         )
-        world.observer.run_state(context.run.channel, ending.state, None)
+        environment.observer.run_state(context.run.channel, ending.state, None)
         if ending.state in SUCCEEDED:
-            world.observer.run_succeeded(context.run.channel, now)
+            environment.observer.run_succeeded(context.run.channel, now)
         _log.info("run_ended", run=context.run.id, state=ending.state)
 
     async def _release(self, why: Stop) -> None:
         """Leave the run unfinished; at shutdown, release its lease so it is resumed at once."""
         if why is Stop.CLOSING:
-            await self._context.save(lease_until=self._context.world.clock(), owner=None)
+            await self._context.save(lease_until=self._context.environment.clock(), owner=None)
         _log.info("run_left", run=self._context.run.id, why=why)
 
     async def _beat(self) -> None:
@@ -168,14 +168,14 @@ class Runner:
 
         Goes on after a stop, since a stopped run still has to end its trainer or its roll-out.
         """
-        context, world = self._context, self._context.world
-        seconds = world.config.lease_seconds
+        context, environment = self._context, self._context.environment
+        seconds = environment.config.lease_seconds
         self._keep_until(self._loop.time() + seconds)
         while True:
             await asyncio.sleep(seconds / BEATS)
             try:
                 asked = self._loop.time()
-                await world.runs.renew(context.lease, world.clock(), seconds)
+                await environment.runs.renew(context.lease, environment.clock(), seconds)
                 self._keep_until(asked + seconds)
                 await self._check_cancelled()
             except LeaseLostError:
@@ -191,7 +191,7 @@ class Runner:
         """
         if self._lease_ends is not None:
             self._lease_ends.cancel()
-        if moment is not None and not self._context.world.alone:
+        if moment is not None and not self._context.environment.alone:
             self._lease_ends = self._loop.call_at(moment, self.stop, Stop.LEASE_LOST)
 
 

@@ -62,10 +62,10 @@ async def snapshot(context: RunContext) -> Ending | None:
         held_out=manifest.held_out,
         questions=manifest.questions,
     )
-    context.world.observer.run_pairs(
+    context.environment.observer.run_pairs(
         context.run.channel, manifest.pairs_by_signal, manifest.left_out
     )
-    return None if again else _too_few(manifest, context.world.config)
+    return None if again else _too_few(manifest, context.environment.config)
 
 
 def _too_few(manifest: SnapshotManifest, config: RetrainConfig) -> Ending | None:
@@ -76,62 +76,66 @@ def _too_few(manifest: SnapshotManifest, config: RetrainConfig) -> Ending | None
 
 async def _useless(context: RunContext) -> Ending | None:
     """Return the ending of a run that could not train or promote anything, else None."""
-    problems = await asyncio.to_thread(context.world.problems)
+    problems = await asyncio.to_thread(context.environment.problems)
     return Ending("failed", in_one_line(problems)) if problems else None
 
 
 async def _no_rollout(context: RunContext) -> Ending | None:
     """Return an ending if a rollout is in progress: a candidate is compared with a fixed live."""
-    under_way = await context.world.rollouts.under_way(context.run.channel)
+    under_way = await context.environment.rollouts.under_way(context.run.channel)
     if under_way is None:
         return None
     return Ending("skipped", f"{under_way} is being rolled out: wait for its end")
 
 
 async def _freeze(context: RunContext) -> SnapshotManifest:
-    world = context.world
-    about = await about_now(world, context.run.id, context.run.channel)
+    environment = context.environment
+    about = await about_now(environment, context.run.id, context.run.channel)
     await context.save(parent=about.parent, cut_off=about.cut_off)
-    return await freeze(context.snapshot, about, pair_log(world, about), world.config)
+    return await freeze(context.snapshot, about, pair_log(environment, about), environment.config)
 
 
 async def _freeze_again(context: RunContext) -> SnapshotManifest:
     """Recreate the snapshot that the candidate was trained on, which was lost with a server."""
-    world, run = context.world, context.run
-    about = await _about(world, run.id, run.channel, run.parent, run.cut_off or run.created_at)
-    return await freeze(context.snapshot, about, pair_log(world, about), world.config)
+    environment, run = context.environment, context.run
+    about = await _about(
+        environment, run.id, run.channel, run.parent, run.cut_off or run.created_at
+    )
+    return await freeze(context.snapshot, about, pair_log(environment, about), environment.config)
 
 
-async def about_now(world: RunEnvironment, run: str, channel: str) -> About:
+async def about_now(environment: RunEnvironment, run: str, channel: str) -> About:
     """Return what a snapshot taken now covers."""
-    await world.runs.channel(channel)
-    live = (await world.registry.route_now(channel)).live
-    return await _about(world, run, channel, None if live == BASE else live, world.clock())
+    await environment.runs.channel(channel)
+    live = (await environment.registry.route_now(channel)).live
+    return await _about(
+        environment, run, channel, None if live == BASE else live, environment.clock()
+    )
 
 
 async def _about(
-    world: RunEnvironment, run: str, channel_name: str, parent: str | None, now: datetime
+    environment: RunEnvironment, run: str, channel_name: str, parent: str | None, now: datetime
 ) -> About:
-    channel = await world.runs.channel(channel_name)
+    channel = await environment.runs.channel(channel_name)
     # Only the lineage of live counts: feedback that a rolled back version used is used again.
-    known = [] if parent is None else await world.registry.lineage(parent)
-    last = await world.runs.cut_off_of(known)
+    known = [] if parent is None else await environment.registry.lineage(parent)
+    last = await environment.runs.cut_off_of(known)
     return About(
         run=run,
         channel=channel.name,
         tenants=None if channel.shared else frozenset({channel.tenant}),
-        since=window_start(last, now, world.config.max_window_days),
-        asked_since=now - timedelta(days=world.config.max_window_days),
+        since=window_start(last, now, environment.config.max_window_days),
+        asked_since=now - timedelta(days=environment.config.max_window_days),
         cut_off=now,
-        base_model=world.base.name,
-        base_fingerprint=world.base.fingerprint,
+        base_model=environment.base.name,
+        base_fingerprint=environment.base.fingerprint,
         parent=parent,
     )
 
 
-def pair_log(world: RunEnvironment, about: About) -> PairLog:
+def pair_log(environment: RunEnvironment, about: About) -> PairLog:
     """Return the log as a run reads it, restricted to answers of the current base model."""
-    return PairLog(world.database, about, world.config, world.base.fingerprint)
+    return PairLog(environment.database, about, environment.config, environment.base.fingerprint)
 
 
 async def train(context: RunContext) -> Ending | None:
@@ -146,7 +150,7 @@ async def train(context: RunContext) -> Ending | None:
     if ending is not None:
         return ending
     try:
-        async with context.world.training:
+        async with context.environment.training:
             await train_adapter(context)
     except TooFewFitError as error:
         return Ending("skipped", str(error))
@@ -159,7 +163,7 @@ async def _other_base(context: RunContext) -> Ending | None:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
         return None  # the trainer reports missing pairs
-    if manifest.about.base_fingerprint in ("", context.world.base.fingerprint):
+    if manifest.about.base_fingerprint in ("", context.environment.base.fingerprint):
         return None
     return Ending("failed", "the base model has changed since the snapshot: start the run again")
 
@@ -168,7 +172,7 @@ async def vet(context: RunContext) -> Ending | None:
     """Vet the adapter, register it as a candidate and load it."""
     if context.run.version is None:
         await context.save(version=await _register(context))
-    await context.world.registry.load(_candidate(context))
+    await context.environment.registry.load(_candidate(context))
     return None
 
 
@@ -179,7 +183,7 @@ async def _register(context: RunContext) -> str:
     files yield the same version. A candidate of an earlier owner whose files are lost is rejected.
     """
     run = context.run
-    added = await context.world.registry.add(
+    added = await context.environment.registry.add(
         context.folder / ADAPTER,
         channel=run.channel,
         actor=ACTOR,
@@ -195,16 +199,16 @@ async def _register(context: RunContext) -> str:
 
 async def evaluate_candidate(context: RunContext) -> Ending | None:
     """Have candidate and live answer the held-out questions, and judge the answers."""
-    world = context.world
-    await world.registry.load(_candidate(context))
+    environment = context.environment
+    await environment.registry.load(_candidate(context))
     selection = await _select(context)
     evaluation = await evaluate(
         selection.prompts,
         _arms(context),
-        world.chat,
-        world.judge,
-        load_suite(world.config.suite) if world.config.suite else None,
-        world.config.evaluation,
+        environment.chat,
+        environment.judge,
+        load_suite(environment.config.suite) if environment.config.suite else None,
+        environment.config.evaluation,
     )
     await asyncio.to_thread(write_evaluation, context.folder, evaluation, selection.prompts)
     summary = EvaluationSummary.of(evaluation, selection)
@@ -214,15 +218,17 @@ async def evaluate_candidate(context: RunContext) -> Ending | None:
 
 async def _select(context: RunContext) -> Selection:
     """Return questions that neither the candidate nor any ancestor was trained on."""
-    world = context.world
+    environment = context.environment
     await asyncio.to_thread(open_snapshot, context.snapshot)
     trained = await asyncio.to_thread(read_question_keys, context.snapshot)
     if context.run.parent is not None:
-        ancestors = await world.registry.lineage(context.run.parent)
-        trained |= await world.runs.trained_texts(ancestors)
-    asked = world.config.gate.comparisons
+        ancestors = await environment.registry.lineage(context.run.parent)
+        trained |= await environment.runs.trained_texts(ancestors)
+    asked = environment.config.gate.comparisons
     return await asyncio.to_thread(
-        lambda: select_prompts(read_held_out(context.snapshot), trained, asked, world.config.seed)
+        lambda: select_prompts(
+            read_held_out(context.snapshot), trained, asked, environment.config.seed
+        )
     )
 
 
@@ -244,14 +250,14 @@ async def decide_on(context: RunContext) -> Ending | None:
     """
     if context.run.verdict is not None:
         return None
-    world = context.world
+    environment = context.environment
     evaluation = await asyncio.to_thread(read_evaluation, context.folder)
-    verdict = await asyncio.to_thread(decide, evaluation.evidence(), world.config.gate)
+    verdict = await asyncio.to_thread(decide, evaluation.evidence(), environment.config.gate)
     if verdict.promoted:
         keys = await asyncio.to_thread(read_question_keys, context.snapshot)
-        await world.runs.replace_trained_texts(_candidate(context), keys, context.guard)
+        await environment.runs.replace_trained_texts(_candidate(context), keys, context.guard)
     await context.save(verdict=verdict.model_dump(mode="json"))
-    world.observer.gate_decided(context.run.channel, verdict.outcome)
+    environment.observer.gate_decided(context.run.channel, verdict.outcome)
     return None
 
 
@@ -261,19 +267,21 @@ async def roll_out(context: RunContext) -> Ending | None:
     The registry and the rollout are changed before the run's row. After a crash in between, the run
     is resumed at this step, and finds the change made.
     """
-    world, version = context.world, _candidate(context)
+    environment, version = context.environment, _candidate(context)
     verdict = Verdict.model_validate(context.run.verdict)
     reason = " ".join(verdict.reasons)
     figures = _version_figures(context, verdict)
     if not verdict.promoted:
-        await world.registry.set_figures(version, figures, guard=context.guard)
-        if (await world.registry.version(version)).state != State.REJECTED:
-            await world.registry.reject(version, actor=ACTOR, reason=reason, guard=context.guard)
+        await environment.registry.set_figures(version, figures, guard=context.guard)
+        if (await environment.registry.version(version)).state != State.REJECTED:
+            await environment.registry.reject(
+                version, actor=ACTOR, reason=reason, guard=context.guard
+            )
         return Ending("rejected", reason)
     await _route_as_compared(context, version)
-    await world.registry.set_figures(version, figures, guard=context.guard)
-    if world.config.staged:
-        await world.rollouts.begin(
+    await environment.registry.set_figures(version, figures, guard=context.guard)
+    if environment.config.staged:
+        await environment.rollouts.begin(
             version, context.run.channel, context.run.id, reason, guard=context.guard
         )
         return Ending("rolling_out", reason)
@@ -286,7 +294,7 @@ async def _make_live(context: RunContext, version: str, reason: str) -> None:
 
     Other servers load the version first, which takes long enough for the route to change.
     """
-    registry = context.world.registry
+    registry = context.environment.registry
     while (route := await _route_as_compared(context, version)).live != version:
         try:
             swap = await registry.promote(
@@ -303,10 +311,10 @@ async def _route_as_compared(context: RunContext, version: str) -> RouteView:
 
     Live may also be the candidate itself.
     """
-    route = await context.world.registry.route_now(context.run.channel)
+    route = await context.environment.registry.route_now(context.run.channel)
     if route.live not in (version, context.live):
         raise LiveMovedError(
-            f"{route.live} went live meanwhile; the candidate was compared with {context.live}"
+            f"{route.live} is live now; the candidate was compared with {context.live}"
         )
     return route
 

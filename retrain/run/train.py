@@ -48,7 +48,7 @@ async def train_adapter(context: RunContext) -> None:
     reason.
     """
     # Before checking for an adapter, which a leftover trainer could still finish.
-    await context.world.launcher.kill_leftover(context.folder / JOB)
+    await context.environment.launcher.kill_leftover(context.folder / JOB)
     if not (context.folder / ADAPTER).is_dir():
         await _train(context)
     await context.save_figures(**training_figures(list(_kept_events(context.folder))))
@@ -84,7 +84,7 @@ async def _train(context: RunContext) -> None:
 async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]:
     """Run one trainer to its end; return its failure, if it reported one, and its exit code."""
     await asyncio.to_thread(_clear, context.folder)
-    process = await context.world.launcher.launch(job_path)
+    process = await context.environment.launcher.launch(job_path)
     try:
         failure = await _listen(process, context.folder)
         return failure, await process.wait()
@@ -108,11 +108,11 @@ def _put_in_place(output: Path, adapter: Path) -> None:
 
 async def _live_folder(context: RunContext) -> Path | None:
     """Return the folder of the adapter to start from; None if live is the base model."""
-    world, parent = context.world, context.run.parent
+    environment, parent = context.environment, context.run.parent
     if parent is None:
         return None
-    version = await world.registry.version(parent)
-    return (await asyncio.to_thread(world.adapter_path, version)).absolute()
+    version = await environment.registry.version(parent)
+    return (await asyncio.to_thread(environment.adapter_path, version)).absolute()
 
 
 def _named_modules(live: Path | None) -> Mapping[str, LoraModule] | None:
@@ -130,10 +130,10 @@ def _job(
     warm_start: Path | None,
     modules: Mapping[str, LoraModule] | None,
 ) -> Job:
-    world = context.world
-    tensorboard = context.folder / TENSORBOARD if world.config.trainer.tensorboard else None
+    environment = context.environment
+    tensorboard = context.folder / TENSORBOARD if environment.config.trainer.tensorboard else None
     return Job(
-        base_model=world.base.name,
+        base_model=environment.base.name,
         warm_start=warm_start,
         warm_start_modules=modules
         and {
@@ -141,19 +141,19 @@ def _job(
             for name, one in modules.items()
         },
         pairs=(context.snapshot / PAIRS).absolute(),
-        minimum_pairs=world.config.minimum_pairs,
+        minimum_pairs=environment.config.minimum_pairs,
         output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
-        chat_template=world.chat_template,
-        served_modules=frozenset(world.base.modules) or None,
-        seed=world.config.seed,
-        parent_pid=world.launcher.parent_pid,
+        chat_template=environment.chat_template,
+        served_modules=frozenset(environment.base.modules) or None,
+        seed=environment.config.seed,
+        parent_pid=environment.launcher.parent_pid,
         hyper=_hyper(context, fresh=warm_start is None),
     )
 
 
 def _hyper(context: RunContext, *, fresh: bool) -> HyperParameters:
-    config = context.world.config
+    config = context.environment.config
     first = config.trainer.learning_rate_first
     if not fresh or first is None:
         return config.hyper

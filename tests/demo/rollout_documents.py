@@ -61,7 +61,7 @@ def rollout(*, phase: str = "rolled_back") -> dict[str, Any]:
         "reason": WORSE,
         "events": [
             event(0, "begin", "shadow", "p is under alpha"),
-            event(0.01, "shadow", "shadow", "The offline gate let it through."),
+            event(0.01, "shadow", "shadow", "It passed the offline gate."),
             event(6, "canary", "canary", "The shadow answered 40 requests.", answered=40, failed=0),
             event(18, "widen", "canary", "The guardrails have seen 30 requests.", **verdict()),
             event(30, "roll_back", "rolled_back", WORSE, **verdict()),

@@ -88,7 +88,7 @@ async def test_a_run_that_another_base_model_takes_up_does_not_train(
     original = STEPS["train"]
 
     async def after_a_restart(context: Any) -> Any:
-        world = context.world
+        world = context.environment
         world.base = replace(world.base, fingerprint="0" * 64)
         return await original(context)
 
@@ -104,7 +104,7 @@ async def test_a_judge_that_is_lost_after_training_is_a_reason_of_the_verdict(
     original = STEPS["evaluate"]
 
     async def without_a_judge(context: Any) -> Any:
-        context.world.judge = None
+        context.environment.judge = None
         return await original(context)
 
     monkeypatch.setitem(STEPS, "evaluate", without_a_judge)

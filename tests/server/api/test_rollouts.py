@@ -80,7 +80,7 @@ async def asked(running: RunningApp, user: str, **more: Any) -> httpx.Response:
 async def test_what_waits_for_nobody_is_not_approved(running: RunningApp, tmp_path: Path) -> None:
     version = await begun(running, tmp_path)
     answer = await running.operator.post(f"/v1/rollouts/{version}/approve", json={"reason": ""})
-    assert (answer.status_code, "waits for nobody" in message(answer)) == (409, True)
+    assert (answer.status_code, "does not wait for approval" in message(answer)) == (409, True)
 
 
 async def test_an_approved_version_is_live(tmp_path: Path) -> None:
