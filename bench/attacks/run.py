@@ -29,7 +29,7 @@ MODULES = ("headers", "bodies", "slow", "grammars")
 """Modules with attacks; each has a tuple `ATTACKS`."""
 GROWTH_BYTES_MAX = 256 * 1024**2
 ANSWER_BYTES = 730_000
-CHANNEL_SECONDS = 20
+CHANNEL_SECONDS = 120
 DATA = "data"
 TINY_ENGINE = {
     "PAWL_ENGINE__KV_CACHE_GIB": "0.25",
@@ -70,7 +70,7 @@ def _attacked(attack: Attack, preloaded: Preloaded, options: argparse.Namespace)
         stopping(_started(attack, Path(folder), preloaded)) as server,
     ):
         _share_the_channel(Path(folder) / DATA)
-        target, bystanders_key = _prepare(server)
+        target, bystanders_key = _prepare(server, structured=attack.real_engine)
         memory = PeakMemory(server.pid)
         with Bystander(server.url, bystanders_key, structured=attack.real_engine) as bystander:
             outcome = _run(attack, target)
@@ -92,12 +92,12 @@ def _share_the_channel(data: Path) -> None:
         database.execute("UPDATE channel SET shared = 1")
 
 
-def _prepare(server: ServerProcess) -> tuple[Target, str]:
+def _prepare(server: ServerProcess, *, structured: bool) -> tuple[Target, str]:
     """Create two tenants' keys, an answer to rate, its token, and a large answer to fetch."""
     with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as operator:
         wanted = ({"role": "app"}, {"role": "app", "tenant": "bystander"})
         keys = [_made(operator, "/v1/keys", one)["key"] for one in wanted]
-    _wait_for_the_channel(server.url, keys[1])
+    _wait_for_the_channel(server.url, keys[1], structured=structured)
     mine = {"authorization": f"Bearer {keys[0]}"}
     with httpx.Client(base_url=server.url, headers=mine, timeout=60) as attacker:
         large = {"model": "m", "messages": [{"role": "user", "content": "q" * ANSWER_BYTES}]}
@@ -108,16 +108,23 @@ def _prepare(server: ServerProcess) -> tuple[Target, str]:
     return Target(urlsplit(server.url).port or 0, token, rated, path, keys[0]), keys[1]
 
 
-def _wait_for_the_channel(url: str, key: str) -> None:
-    chat = {"model": "pawl", "messages": [{"role": "user", "content": "When?"}], "max_tokens": 1}
-    headers = {"authorization": f"Bearer {key}"}
+def _wait_for_the_channel(url: str, key: str, *, structured: bool) -> None:
+    """Chat until that works; `structured` waits for the process that tries schemas, too."""
+    chat: dict[str, Any] = {
+        "model": "pawl",
+        "messages": [{"role": "user", "content": "When?"}],
+        "max_tokens": 1,
+    }
+    if structured:
+        chat["structured_outputs"] = {"choice": ["yes", "no"]}
     deadline = time.monotonic() + CHANNEL_SECONDS
-    while not (
-        answer := httpx.post(f"{url}/v1/chat/completions", json=chat, headers=headers)
-    ).is_success:
-        if time.monotonic() > deadline:
-            answer.raise_for_status()
-        time.sleep(0.1)
+    with httpx.Client(
+        headers={"authorization": f"Bearer {key}"}, timeout=CHANNEL_SECONDS
+    ) as client:
+        while not (answer := client.post(f"{url}/v1/chat/completions", json=chat)).is_success:
+            if time.monotonic() > deadline:
+                answer.raise_for_status()
+            time.sleep(0.1)
 
 
 def _made(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
