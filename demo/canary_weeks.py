@@ -73,7 +73,7 @@ async def _week(demo: Demo, client: DemoClient, regulars: Regulars, week: int) -
 async def _rollout(
     demo: Demo, client: DemoClient, regulars: Regulars, run: Mapping[str, Any]
 ) -> None:
-    with demo.screen.bar(f"{run['version']} meets users", None) as bar:
+    with demo.screen.bar(f"Rollout of {run['version']}", None) as bar:
         rollout, looks = await live_through_rollout(client, regulars, run["version"], bar.tell)
     report = rollout_report(rollout, looks, run["slot"])
     await pass_hours(client, regulars, AFTERWARDS, Looks())

@@ -98,10 +98,10 @@ def rows(tallies: Tallies) -> Sequence[Row]:
 def main() -> None:
     """Print the table; exit with 1 if something was incomplete, stuck or left running."""
     made = parser(__doc__)
-    made.add_argument("--commits", type=int, default=COMMITS, help="kill at the first so many")
+    made.add_argument("--commits", type=int, default=COMMITS, help="first commits to kill at")
     made.add_argument("--instants", type=int, default=INSTANTS, help="random ones")
     made.add_argument("--trainers", type=int, default=TRAINERS)
-    made.add_argument("--stride", type=int, default=1, help="every so many-th system call")
+    made.add_argument("--stride", type=int, default=1, help="fault at every Nth system call")
     made.add_argument("--short", action="store_true", help="a few of each")
     arguments = made.parse_args()
     if arguments.short:

@@ -82,7 +82,7 @@ def main() -> None:
     """Fork a server for each order."""
     from server.process import serve  # noqa: PLC0415  (what takes the time)
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # whoever ends leaves nothing behind
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave no zombie
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()

@@ -149,9 +149,9 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> RequestRefusedError:
     place come from the closest types; together they say what is expected there.
     """
     deepest = max(errors, key=lambda one: len(one["loc"]))
-    told = place(_parts(deepest))
-    here = [one for one in errors if place(_parts(one)) == told]
-    return RequestRefusedError(f"{told or 'The body'}: {_expectation(here)}.", param=told)
+    shown = place(_parts(deepest))
+    here = [one for one in errors if place(_parts(one)) == shown]
+    return RequestRefusedError(f"{shown or 'The body'}: {_expectation(here)}.", param=shown)
 
 
 def _parts(error: Mapping[str, Any]) -> list[str | int]:
