@@ -27,7 +27,7 @@ CHANNELS = {
 
 def test_settings(data_dir: Path, **sections: Any) -> Settings:
     """Settings without a scheduler, on the fake engine, with a channel of another tenant."""
-    patient = {"database_seconds": 30}  # a slow machine is no outage
+    patient = {"database_seconds": 30, "commit_wait_seconds": 30}  # a slow machine is no outage
     sections = {
         "channels": CHANNELS,
         "retrain": {"enabled": False},

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ def locked(database: Path) -> Iterator[None]:
     finally:
         connection.execute("ROLLBACK")
         connection.close()
+
+
+@pytest.fixture
+async def running(tmp_path: Path, anyio_backend: object) -> AsyncIterator[RunningApp]:
+    """With the default wait for a commit; other tests wait longer, for a machine that is slow."""
+    async with running_app(tmp_path, feedback={"commit_wait_seconds": 0.25}) as app:
+        yield app
 
 
 def database_of(running: RunningApp) -> Path:
