@@ -47,8 +47,8 @@ class PairsConfig(Section):
     """Pairs built from thumbs up and thumbs down in one conversation, at most. Such pairs are the
     weakest signal, because different users may have judged the two answers. 0 disables them."""
     rating_margin: int = Field(default=2, ge=1, le=4)
-    """Least difference of two ratings (1 to 5) by the same rater that makes a pair. A difference of
-    1 is mostly noise."""
+    """Least difference of two ratings (1 to 5) by the same rater that makes a pair. A smaller one
+    is mostly noise."""
     sources: frozenset[Source] = frozenset({"HUMAN", "LLM_JUDGE", "CODE"})
     """Sources whose judgements are trained on."""
 
@@ -158,7 +158,7 @@ class HyperParameters(Section):
 
     loss_type: list[LossType] = Field(default=["sigmoid", "sft"], min_length=1)
     """Losses that are added up. Without the `sft` term (negative log-likelihood of the chosen
-    answer) the likelihood of both answers falls and small models degenerate."""
+    answer) the likelihood of both answers may fall, and small models drift."""
     loss_weights: list[float] = Field(default=[1.0, 0.2])
     """One weight per entry of `loss_type`. The default is that of Llama 3 (arXiv:2407.21783)."""
     beta: float = Field(default=0.1, gt=0)
@@ -187,7 +187,7 @@ class HyperParameters(Section):
     """Forward passes per optimizer step: a step learns from `per_device_batch` times this many
     pairs."""
     epochs: float = Field(default=1.0, gt=0)
-    """Passes over the pairs. More than one overfits on a week's feedback."""
+    """Passes over the pairs. More than one tends to overfit a week's feedback."""
     max_steps: int | None = Field(default=None, gt=0)
     """Optimizer steps after which training stops, even before `epochs` are over. None: no limit."""
     max_length: int = Field(default=4096, gt=1)

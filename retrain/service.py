@@ -89,7 +89,7 @@ class RunService:
         await self._environment.runs.insert(run)
         _log.info("run_started", run=run.id, trigger=trigger)
         out = self._shown(run)
-        self._take(run, Lease(run.id, self._owner, run.fence))
+        self._execute(run, Lease(run.id, self._owner, run.fence))
         return out
 
     async def slot_taken(self, channel: str, slot: str) -> bool:
@@ -100,7 +100,7 @@ class RunService:
     async def resume(self) -> list[str]:
         """Take over runs whose owner is dead or has released them; return their ids."""
         taken = []
-        for run in await self._left():
+        for run in await self._ownerless():
             lease = await self._environment.runs.take_over(run, self._owner, self._lease_end())
             if lease is None:
                 continue
@@ -109,10 +109,10 @@ class RunService:
                 continue
             _log.warning("run_resumed", run=run.id, step=run.step, fence=lease.fence)
             taken.append(run.id)
-            self._take(run, lease)
+            self._execute(run, lease)
         return taken
 
-    async def _left(self) -> list[Run]:
+    async def _ownerless(self) -> list[Run]:
         """Return the runs without an owner.
 
         A run of this process that a failure of the database or the disk interrupted is resumed
@@ -120,9 +120,11 @@ class RunService:
         """
         running = await self._environment.runs.running()
         others = [run for run in running if run.id not in self._runners]
-        left = {run.id for run in self._watch.left(others, self._environment.clock())}
+        ownerless = {run.id for run in self._watch.ownerless(others, self._environment.clock())}
         alone = self._environment.alone
-        return [run for run in others if run.id in left or (alone and run.owner != self._owner)]
+        return [
+            run for run in others if run.id in ownerless or (alone and run.owner != self._owner)
+        ]
 
     async def _give_up(self, context: RunContext) -> None:
         """End a run that lost too many owners as `failed`, and reject its candidates."""
@@ -236,7 +238,7 @@ class RunService:
     def _lease_end(self) -> datetime:
         return self._environment.clock() + timedelta(seconds=self._environment.config.lease_seconds)
 
-    def _take(self, run: Run, lease: Lease) -> None:
+    def _execute(self, run: Run, lease: Lease) -> None:
         """Execute the run as a task of this process."""
         context = RunContext(self._environment, run, lease)
         context.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ class _Harms:
     failed: dict[_Asked, _Failed] = field(default_factory=dict)
     given_up: Counter[str] = field(default_factory=Counter)
 
-    def back(self) -> LogPosition | None:
+    def start(self) -> LogPosition | None:
         """Return where to start reading: some time before the last answer that was read."""
         return None if self.after is None else (self.after[0] - _LATE, "")
 
@@ -82,7 +82,7 @@ class _Harms:
 
 
 @dataclass(slots=True)
-class _Look:
+class _Tick:
     """One tick: its deadline by the event loop's clock, and its results."""
 
     until: float
@@ -92,7 +92,7 @@ class _Look:
     worked: set[str] = field(default_factory=set)
     open_since: dict[_Asked, datetime] = field(default_factory=dict)
 
-    def over(self) -> bool:
+    def expired(self) -> bool:
         """Return whether the deadline has passed."""
         return asyncio.get_running_loop().time() > self.until
 
@@ -115,69 +115,69 @@ class HarmReader:
         if not self._metrics:
             return True
         harms = self._harms[trial]
-        look = _Look(asyncio.get_running_loop().time() + _READING_SECONDS)
-        whole = await self._read_on(trial, harms, look)
-        for answer, name in look.again:  # last, so that a hanging one does not delay new answers
-            if not look.over():
-                await self._measure(harms, look, answer, name)
-        _judge_failures(harms, look)
-        harms.forget(min(look.open_since.values(), default=None))
-        return whole and not look.open_since
+        tick = _Tick(asyncio.get_running_loop().time() + _READING_SECONDS)
+        whole = await self._read_on(trial, harms, tick)
+        for answer, name in tick.again:  # last, so that a hanging one does not delay new answers
+            if not tick.expired():
+                await self._measure(harms, tick, answer, name)
+        _judge_failures(harms, tick)
+        harms.forget(min(tick.open_since.values(), default=None))
+        return whole and not tick.open_since
 
-    async def _read_on(self, trial: str, harms: _Harms, look: _Look) -> bool:
+    async def _read_on(self, trial: str, harms: _Harms, tick: _Tick) -> bool:
         """Measure new answers; return whether there was time for all of them."""
-        place = harms.back()
+        place = harms.start()
         while True:
             answers, place = await answers_after(self._database, trial, place, _PAGE)
             for answer in answers:
-                if not await self._measure_new(harms, look, answer):
+                if not await self._measure_new(harms, tick, answer):
                     return False
             harms.after = max(harms.after or place, place) if place else harms.after
             if len(answers) < _PAGE:
                 return True
 
-    async def _measure_new(self, harms: _Harms, look: _Look, answer: TrialAnswer) -> bool:
+    async def _measure_new(self, harms: _Harms, tick: _Tick, answer: TrialAnswer) -> bool:
         """Measure an answer with the remaining metrics; return whether there was time for it."""
         if not isinstance(answer.request.get("messages"), list):
             return True
         for name in self._metrics:
             asked = (answer.id, name)
             if asked in harms.failed:
-                look.open_since[asked] = answer.at
-                look.again += [(answer, name)] if len(look.again) < _AGAIN else []
+                tick.open_since[asked] = answer.at
+                tick.again += [(answer, name)] if len(tick.again) < _AGAIN else []
             elif asked not in harms.read:
-                if look.over():
+                if tick.expired():
                     return False
-                await self._measure(harms, look, answer, name)
+                await self._measure(harms, tick, answer, name)
         return True
 
-    async def _measure(self, harms: _Harms, look: _Look, answer: TrialAnswer, name: str) -> None:
+    async def _measure(self, harms: _Harms, tick: _Tick, answer: TrialAnswer, name: str) -> None:
         conversation, asked = answer.request["messages"], (answer.id, name)
         try:
             harm = await measure_harm(self._metrics[name], conversation, answer.parts.rendered())
         except JudgeError as error:  # logged once per tick, since all answers may fail
             harms.failed.setdefault(asked, _Failed(answer.at))
-            look.failed.append((answer, name))
-            look.open_since[asked] = answer.at
-            look.errors[name] = str(error)
+            tick.failed.append((answer, name))
+            tick.open_since[asked] = answer.at
+            tick.errors[name] = str(error)
             return
-        look.worked.add(name)
-        look.open_since.pop(asked, None)
+        tick.worked.add(name)
+        tick.open_since.pop(asked, None)
         harms.record(answer, name, harmful=harm >= HARMFUL)
 
 
-def _judge_failures(harms: _Harms, look: _Look) -> None:
+def _judge_failures(harms: _Harms, tick: _Tick) -> None:
     """Count failures of metrics that worked on other answers; give up answers after `TRIES`."""
-    for name, error in look.errors.items():
-        answers = sum(failed_by == name for _, failed_by in look.failed)
+    for name, error in tick.errors.items():
+        answers = sum(failed_by == name for _, failed_by in tick.failed)
         _log.warning("harm_metric_failed", metric=name, answers=answers, error=error)
-    for answer, name in look.failed:
+    for answer, name in tick.failed:
         asked = (answer.id, name)
-        harms.failed[asked].tries += name in look.worked
+        harms.failed[asked].tries += name in tick.worked
         if harms.failed[asked].tries >= TRIES:
             harms.given_up[name] += 1
             harms.record(answer, name, harmful=True)
-            del look.open_since[asked]
+            del tick.open_since[asked]
             _log.warning("harm_unmeasurable", metric=name, answers=harms.given_up[name])
 
 

@@ -44,9 +44,9 @@ from retrain.rollout.trial_evidence import trial_evidence
 from retrain.rollout.trial_reader import TrialReader
 
 ACTOR = "rollout"
-_LONG = 1.0
+_SLOW_SECONDS = 1.0
 """Seconds from which on reading a log counts as slow."""
-_REST = 20
+_PAUSE_FACTOR = 20
 """After a slow read, the log is not read for this many times its duration."""
 
 _log = structlog.get_logger()
@@ -76,8 +76,8 @@ class RolloutService:
         self._clock = clock
         self._observer = observer
         self._reader = TrialReader(database, config)
-        self._rests: dict[str, float] = {}
-        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._paused_until: dict[str, float] = {}
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._shown: dict[str, dict[str, float]] = {}
 
     async def under_way(self, channel: str) -> str | None:
@@ -112,13 +112,13 @@ class RolloutService:
             settings=config.canary.model_dump(mode="json"),
             reason=reason,
         )
-        async with self._turns[channel]:
+        async with self._locks[channel]:
             if await self.has(version):
                 return
             event = self._event(rollout, NextMove("begin", reason), phase)
             await self.rows.insert(rollout, event, guard)
         self._observer.rollout_moved(channel, phase)
-        await self._move_on_safely(rollout)
+        await self._advance_safely(rollout)
 
     async def tick(self) -> None:
         """Advance every open rollout. Failures are logged and retried at the next tick."""
@@ -129,17 +129,17 @@ class RolloutService:
             return
         before, self._shown = self._shown, {}
         for rollout in open_ones:
-            if monotonic() < self._rests.get(rollout.version, 0.0):
+            if monotonic() < self._paused_until.get(rollout.version, 0.0):
                 self._shown |= {name: before[name] for name in {rollout.channel} & before.keys()}
                 continue
-            await self._move_on_safely(rollout)
+            await self._advance_safely(rollout)
         for channel in before.keys() | self._shown.keys():
             self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
 
     async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
         """Promote a version that waits for approval. Raises `NotAwaitedError` if it does not."""
-        async with self._turns[(await self.rows.get(version)).channel]:
-            rollout, route = await self._followed(version)
+        async with self._locks[(await self.rows.get(version)).channel]:
+            rollout, route = await self._synchronised(version)
             if rollout.phase not in (Phase.APPROVAL, Phase.PROMOTION):
                 raise NotAwaitedError(
                     f"{version} does not wait for approval: it is {rollout.phase}"
@@ -152,29 +152,29 @@ class RolloutService:
 
         Raises `NotAwaitedError` if it has ended.
         """
-        async with self._turns[(await self.rows.get(version)).channel]:
-            rollout, route = await self._followed(version)
+        async with self._locks[(await self.rows.get(version)).channel]:
+            rollout, route = await self._synchronised(version)
             if Phase(rollout.phase) not in OPEN:
                 raise NotAwaitedError(f"{version} is {rollout.phase} already")
             await self._do(rollout, route, NextMove("refuse", reason), None, actor)
         return await self.rows.get(version)
 
-    async def _move_on_safely(self, rollout: Rollout) -> None:
+    async def _advance_safely(self, rollout: Rollout) -> None:
         try:
-            await self._move_on(rollout.version, self._turns[rollout.channel])
+            await self._advance(rollout.version, self._locks[rollout.channel])
         except (AdaptersError, SQLAlchemyError) as error:
             _log.warning("rollout_waits", version=rollout.version, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one rollout must not stop others, nor the runs
             _log.error("rollout_failed", version=rollout.version, error=type(error).__name__)
 
-    async def _move_on(self, version: str, turn: asyncio.Lock) -> None:
-        async with turn:
-            rollout, route = await self._followed(version)
-        with self._spared(version):
+    async def _advance(self, version: str, lock: asyncio.Lock) -> None:
+        async with lock:
+            rollout, route = await self._synchronised(version)
+        with self._pause_after_slow_read(version):
             step, verdict = await self._next(rollout, route)
         self._shown.setdefault(rollout.channel, {}).update(evidence_by_claim(verdict))
-        async with turn:
-            current, route_now = await self._followed(version)
+        async with lock:
+            current, route_now = await self._synchronised(version)
             if (current.phase, route_now.epoch) != (rollout.phase, route.epoch):
                 return  # changed in the meantime: decide again at the next tick
             if step.move != "stay":
@@ -183,7 +183,7 @@ class RolloutService:
                 await self._save_verdict(current, verdict)
 
     @contextmanager
-    def _spared(self, version: str) -> Iterator[None]:
+    def _pause_after_slow_read(self, version: str) -> Iterator[None]:
         """Pause reading a version's log after a slow read.
 
         Only the reading is timed: a move may wait for a load, and must be followed up soon.
@@ -193,7 +193,9 @@ class RolloutService:
             yield
         finally:
             now = monotonic()
-            self._rests[version] = now + _REST * (now - began) if now - began > _LONG else 0.0
+            self._paused_until[version] = (
+                now + _PAUSE_FACTOR * (now - began) if now - began > _SLOW_SECONDS else 0.0
+            )
 
     async def _save_verdict(self, rollout: Rollout, verdict: OnlineVerdict | None) -> None:
         """Store the verdict if it has changed."""
@@ -201,7 +203,7 @@ class RolloutService:
         if numbers not in (None, rollout.verdict):
             await self.rows.save_verdict(rollout.version, numbers)
 
-    async def _followed(self, version: str) -> tuple[Rollout, RouteView]:
+    async def _synchronised(self, version: str) -> tuple[Rollout, RouteView]:
         """Return the row, updated to the phase that follows from the route, and the route.
 
         Moves change the route before the row, so the route is read after the row. It is read from

@@ -43,18 +43,18 @@ class Watch:
         self._seconds = seconds
         self._seen: Mapping[str, Sighting] = {}
 
-    def left(self, runs: Sequence[Run], now: datetime) -> list[Run]:
+    def ownerless(self, runs: Sequence[Run], now: datetime) -> list[Run]:
         """Return those of all running runs whose owner is dead or has released them."""
         moment = self._monotonic()
         seen = {run.id: self._sighting(run, moment) for run in runs}
         self._seen = seen
-        return [run for run in runs if self._is_left(run, now, moment - seen[run.id].since)]
+        return [run for run in runs if self._is_ownerless(run, now, moment - seen[run.id].since)]
 
     def _sighting(self, run: Run, moment: float) -> Sighting:
         before, sign = self._seen.get(run.id), (run.fence, run.lease_until)
         return before if before is not None and before.sign == sign else Sighting(sign, moment)
 
-    def _is_left(self, run: Run, now: datetime, unchanged: float) -> bool:
+    def _is_ownerless(self, run: Run, now: datetime, unchanged: float) -> bool:
         if run.owner is None or run.lease_until is None:
             return True  # its owner released it
         return is_over(run.lease_until, now, unchanged, self._seconds)

@@ -71,26 +71,31 @@ def choose_targets(
 
 def trainable_modules(model: Any) -> Iterator[str]:
     """Yield the full names of the linear modules that can be trained and served."""
-    left_out = _left_out(model)
+    excluded = _excluded(model)
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
         parts = name.split(".")
         linear = isinstance(module, torch.nn.Linear) and module is not head
         routes = "Router" in type(module).__name__  # its forward returns more than one tensor
-        if linear and not routes and parts[-1] not in left_out and not _elsewhere(parts):
+        if (
+            linear
+            and not routes
+            and parts[-1] not in excluded
+            and not _outside_language_model(parts)
+        ):
             yield name
 
 
-def _left_out(model: Any) -> Collection[str]:
-    left_out = set(_LATENT)
+def _excluded(model: Any) -> Collection[str]:
+    excluded = set(_LATENT)
     if any(name.rsplit(".", 1)[-1] == _EXPERTS for name, _ in model.named_modules()):
-        left_out |= _FEED_FORWARD
+        excluded |= _FEED_FORWARD
     if model.config.model_type in _STATE_SPACE:
-        left_out |= _STATE_SPACE_LEFT_OUT
-    return left_out
+        excluded |= _STATE_SPACE_LEFT_OUT
+    return excluded
 
 
-def _elsewhere(parts: Sequence[str]) -> bool:
+def _outside_language_model(parts: Sequence[str]) -> bool:
     return _EXPERTS in parts or not _TOWERS.isdisjoint(parts)
 
 

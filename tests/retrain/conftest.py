@@ -35,7 +35,7 @@ async def stage(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Stage]:
     """Yield a rollout's stage on which no tick is skipped, however slow the machine is."""
-    monkeypatch.setattr(rollout_service, "_LONG", float("inf"))
+    monkeypatch.setattr(rollout_service, "_SLOW_SECONDS", float("inf"))
     house = House(database, tmp_path / "runs", make_config(rollout="canary", canary=CANARY))
     await house.open()
     yield Stage(house)

@@ -136,7 +136,7 @@ async def test_reading_what_was_measured_takes_no_time_from_new_answers(
 
     monkeypatch.setattr("retrain.rollout.harm_reader.measure_harm", measure)
     looks = iter([False] * 30)
-    monkeypatch.setattr("retrain.rollout.harm_reader._Look.over", lambda _: next(looks))
+    monkeypatch.setattr("retrain.rollout.harm_reader._Tick.expired", lambda _: next(looks))
     await stage.tick(minutes=1)
     assert measured == ["rude"] * 30
 

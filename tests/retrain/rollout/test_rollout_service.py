@@ -173,7 +173,7 @@ async def test_a_tick_that_finds_nothing_new_writes_nothing(
         written.append(more)
 
     monkeypatch.setattr(stage.service.rows, "move", write)
-    monkeypatch.setattr(stage.service.rows, "note", write)
+    monkeypatch.setattr(stage.service.rows, "save_verdict", write)
     await stage.service.tick()
     assert written == []
 

@@ -31,7 +31,7 @@ class Watch:
 @pytest.fixture
 def watch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Watch:
     clock = Watch()
-    monkeypatch.setattr(rollout_service, "_LONG", 1.0)
+    monkeypatch.setattr(rollout_service, "_SLOW_SECONDS", 1.0)
     monkeypatch.setattr(rollout_service, "monotonic", clock)
     return clock
 

@@ -45,7 +45,7 @@ class Observer:
         self.watch = Watch(lambda: self.passed, LEASE)
 
     def sees_left(self, run: Run) -> bool:
-        return bool(self.watch.left([run], self.now + self.apart))
+        return bool(self.watch.ownerless([run], self.now + self.apart))
 
     @property
     def now(self) -> datetime:
