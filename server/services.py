@@ -36,7 +36,7 @@ class Services:
     clock: Clock
     database: Database
     forwarder: Forwarder | None
-    rest: DeferredStartup
+    deferred: DeferredStartup
     keys: KeyRing
     operator_token: str
     engine: Engine
@@ -126,7 +126,7 @@ class Services:
     def _database_serves(self) -> bool:
         """Whether the database answers, holds all rows, and startup is complete."""
         behind = self.forwarder is not None and self.forwarder.behind
-        return self.rest.done and not (self.database.away or behind)
+        return self.deferred.done and not (self.database.away or behind)
 
 
 def model_cards(

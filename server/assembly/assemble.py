@@ -119,14 +119,14 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         stack=stack,
     )
     retention = _retention(settings, database, clock, metrics)
-    rest = DeferredStartup()
-    stack.push_async_callback(rest.close)
+    deferred = DeferredStartup()
+    stack.push_async_callback(deferred.close)
     services = Services(
         settings=settings,
         clock=clock,
         database=database,
         forwarder=forwarder,
-        rest=rest,
+        deferred=deferred,
         keys=opening.keys,
         operator_token=token,
         engine=engine,
@@ -149,14 +149,16 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         retention=retention,
     )
     if not app.state.offline:
-        rest.work = _rest(app, opening, services, world)
-        await (rest.now() if opening.known is None else rest.later(opening.prepare))
+        deferred.work = _deferred_work(app, opening, services, world)
+        await (deferred.now() if opening.known is None else deferred.later(opening.prepare))
         note = RunningServer(app.state.url, token, os.getpid(), registry.server_id)
         lock.announce(note)
     return services
 
 
-def _rest(app: FastAPI, opening: StartupState, services: Services, world: RunEnvironment) -> Work:
+def _deferred_work(
+    app: FastAPI, opening: StartupState, services: Services, world: RunEnvironment
+) -> Work:
     """Return the last part of startup, which needs the database."""
     settings, registry = services.settings, services.registry
 

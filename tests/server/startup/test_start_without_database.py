@@ -56,7 +56,7 @@ def url(server: PostgresServer) -> Iterator[str]:
 
 async def made_up(running: RunningApp) -> None:
     """Wait until the server is as if the database had been there."""
-    await until(lambda: running.services.rest.done)
+    await until(lambda: running.services.deferred.done)
     await caught_up(running)
 
 
@@ -170,7 +170,7 @@ async def test_without_a_file_the_start_waits_for_the_database(
         await asyncio.sleep(0)
         server.start()  # by this thread: it ends with its starter
         await entering
-        assert app.state.services.rest.done
+        assert app.state.services.deferred.done
         await entered.__aexit__(None, None, None)
 
 
