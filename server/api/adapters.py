@@ -9,7 +9,7 @@ from adapters.schemas import EventOut, ReasonIn, RouteIn, RouteOut, VersionOut
 from adapters.vetting.folder import left_files
 from common.json_values import PlainText
 from server.api.dependencies import Admin, ChannelQuery, Here, VersionPath
-from server.api.errors import errors
+from server.api.description.errors import errors
 from server.api.routes import api_router
 from server.settings import DEFAULT_CHANNEL
 

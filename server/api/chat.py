@@ -7,9 +7,9 @@ from fastapi import Request, Response
 
 from feedback.names import user_problem
 from server.api.dependencies import PURPOSE_HEADER, App, Here, ModelPath, Purpose
-from server.api.errors import errors
-from server.api.openai_requests import ChatBody, CompletionBody
-from server.api.openai_responses import (
+from server.api.description.errors import errors
+from server.api.description.openai_requests import ChatBody, CompletionBody
+from server.api.description.openai_responses import (
     ChatCompletion,
     Completion,
     ModelCard,

@@ -7,16 +7,18 @@ from fastapi import Request, Response
 from adapters.routing.comparison import Between
 from server.api.chat import checked_request
 from server.api.dependencies import PURPOSE_HEADER, App, Here
-from server.api.errors import errors
-from server.api.openai_requests import ComparisonBody
-from server.api.openai_responses import Comparison, answered
+from server.api.description.errors import errors
+from server.api.description.openai_requests import ComparisonBody
+from server.api.description.openai_responses import ComparisonResponse, answered
 from server.api.routes import api_router
 from server.errors import LimitError
 
 router = api_router("chat")
 
 COMPARISON = answered(
-    Comparison, '`{"side": "a", "chunk": …}`, the chunk a chat completion\'s', version_shown=False
+    ComparisonResponse,
+    '`{"side": "a", "chunk": …}`, the chunk a chat completion\'s',
+    version_shown=False,
 )
 
 

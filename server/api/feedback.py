@@ -3,7 +3,7 @@
 from feedback.feedback_tokens import FeedbackGrant
 from feedback.schemas import FeedbackIn, FeedbackStored, FeedbackTokenIn, FeedbackTokenOut
 from server.api.dependencies import App, FeedbackPath, Here, Judge
-from server.api.errors import errors
+from server.api.description.errors import errors
 from server.api.routes import api_router
 
 router = api_router("feedback")

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from server.api.dependencies import App, Here
-from server.api.errors import Responses
+from server.api.description.errors import Responses
 from server.api.routes import api_router
 
 router = api_router("health")

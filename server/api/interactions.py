@@ -15,7 +15,7 @@ from feedback.schemas import (
 )
 from server.api.body import parsed
 from server.api.dependencies import App, Here, InteractionPath
-from server.api.errors import errors
+from server.api.description.errors import errors
 from server.api.routes import api_router
 from server.auth.keys import Principal
 from server.error_status import field_of, status_of

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adapters.names import TENANT_FORM
 from server.api.dependencies import Admin, Here, KeyPath
-from server.api.errors import errors
+from server.api.description.errors import errors
 from server.api.routes import api_router
 from server.errors import PermissionDeniedError
 from server.models import ApiKey

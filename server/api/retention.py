@@ -1,7 +1,7 @@
 """`GET|POST /v1/retention`: counts or removes texts older than `feedback.retention_days`."""
 
 from server.api.dependencies import Here, Operator
-from server.api.errors import errors
+from server.api.description.errors import errors
 from server.api.routes import api_router
 from server.maintenance.retention import RetentionOut
 

@@ -3,7 +3,7 @@
 from adapters.schemas import ReasonIn
 from retrain.schemas import RolloutOut
 from server.api.dependencies import Admin, ChannelQuery, Here, VersionPath
-from server.api.errors import errors
+from server.api.description.errors import errors
 from server.api.routes import api_router
 from server.settings import DEFAULT_CHANNEL
 

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from server.api.body import body_reader, is_model
 from server.api.dependencies import judge, principal
-from server.api.errors import OTHER_ERRORS, ErrorOut, errors
+from server.api.description.errors import OTHER_ERRORS, ErrorOut, errors
 
 KEY_STATUSES = (400, 401, 403, 503)
 """Error statuses of every route that needs a key; 400 is for a URL with a NUL character."""

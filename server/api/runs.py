@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from common.json_values import PlainText
 from retrain.schemas import ExportFormat, PlanOut, RunOut
 from server.api.dependencies import Admin, ChannelQuery, Here, RunPath
-from server.api.errors import Responses, errors
+from server.api.description.errors import Responses, errors
 from server.api.routes import api_router
 from server.errors import NotRunningError
 from server.settings import DEFAULT_CHANNEL

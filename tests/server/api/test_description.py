@@ -8,7 +8,11 @@ import pytest
 from fastapi.routing import APIRoute
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from server.api.openai_requests import ChatRequest, ComparisonRequest, CompletionRequest
+from server.api.description.openai_requests import (
+    ChatRequest,
+    ComparisonRequest,
+    CompletionRequest,
+)
 from server.app import create_app
 from server.engine.requests.rules import fields_taken
 from tests.server.running_app import test_settings

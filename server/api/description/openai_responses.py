@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from server.api.errors import Responses
+from server.api.description.errors import Responses
 
 
 class _Open(BaseModel):
@@ -76,7 +76,7 @@ class ComparisonSide(BaseModel):
     response: ChatCompletion
 
 
-class Comparison(BaseModel):
+class ComparisonResponse(BaseModel):
     """Two answers to one request, in random order."""
 
     id: str

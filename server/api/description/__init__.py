@@ -1,0 +1,1 @@
+"""The OpenAPI description: request and response bodies of OpenAI's API, and errors."""
