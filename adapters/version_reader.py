@@ -1,4 +1,4 @@
-"""What is registered of versions, read from the database."""
+"""Queries of versions and their events."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,10 +13,10 @@ from common.database import Database
 
 
 class VersionReader:
-    """Reads of versions and their events, each in a session of its own.
+    """Queries of versions and their events, each in its own session.
 
-    `Registry` and `Ledger` are such readers. Whatever must be read within the transaction of a
-    change is in `adapters.repository`.
+    `Registry` and `Ledger` inherit from it. Queries that run in the transaction of a
+    change are in `adapters.repository`.
     """
 
     def __init__(self, database: Database) -> None:

@@ -1,1 +1,1 @@
-"""Whether an adapter's files may be loaded: read as data, never executed."""
+"""Vetting: checks of an adapter's files, which are read as data and never executed."""

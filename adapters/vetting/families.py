@@ -112,7 +112,7 @@ class Family:
         )
 
     def takes_adapters_on(self, module: str) -> bool:
-        """Whether vLLM loads an adapter on the module of that name."""
+        """Return whether vLLM loads an adapter on the module of that name."""
         fused = FUSED_ELSEWHERE.get(self.architecture, frozenset())
         return module.rsplit(".", 1)[-1] not in fused
 
