@@ -96,9 +96,11 @@ def test_a_run_is_looked_at_before_it_is_made(cli: Cli, request: pytest.FixtureR
         assert cli.refused("retrain", "--now")[1].count("needs a running server") == 1
         assert cli.json("runs", "list") == []
         return
-    run = cli.json("retrain", "--now")
-    assert (run["state"], run["id"]) == ("skipped", cli.json("runs", "list")[0]["id"])
-    assert cli.json("runs", "show", run["id"])["reason"]
+    done = cli("retrain", "--now", "--json")  # without a judge: ends before it trains
+    run = json.loads(done.stdout)
+    assert (done.returncode, run["state"]) == (1, "failed")
+    assert run["id"] == cli.json("runs", "list")[0]["id"]
+    assert "retrain.judge" in cli.json("runs", "show", run["id"])["reason"]
     assert cli("runs", "show", run["id"]).returncode == 0
 
 
@@ -201,8 +203,9 @@ def test_a_misspelt_variable_is_named_and_not_echoed(tmp_path: Path, name: str) 
 def test_the_first_key_is_made_where_a_server_without_one_is_refused(tmp_path: Path) -> None:
     there = Cli(tmp_path)
     reachable = {"PAWL_SERVER__HOST": "0.0.0.0"}  # noqa: S104  (refused before it listens)
-    code, line = there.refused("serve", "--no-supervise", **reachable)
-    assert (code, "pawl keys create --role admin" in line) == (2, True)
+    refused = there("serve", "--no-supervise", **reachable)
+    line = refused.stderr.splitlines()[-1]  # after warnings in the log
+    assert (refused.returncode, "pawl keys create --role admin" in line) == (2, True)
     made = there("keys", "create", "--role", "admin", "--json", **reachable)
     assert (made.returncode, json.loads(made.stdout)["role"]) == (0, "admin")
 
