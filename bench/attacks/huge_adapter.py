@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,8 @@ def _attacked(folder: Path, model: Path, settings: Mapping[str, str]) -> Iterato
     folder.mkdir()
     data = folder / "data"
     server = start_pawl(data, model=model, settings={**ENGINE, **settings}, serve=FAST)
-    with stopping(server):
+    # Signals go to the supervising parent: it starts another server after the alarm.
+    with stopping(replace(server, pid=server.started.process.pid)):
         yield Attacked(server, data)
 
 
