@@ -13,7 +13,7 @@ import logging
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -235,13 +235,13 @@ class _Drive:
         return Canary(number, version, make_said(self._world, trial, number, rng))
 
     async def _hour(self, canary: Canary, at: float) -> None:
-        """Simulate one hour of a canary: new users chat, then all vote in order."""
+        """Simulate one hour of a canary: users chat, then vote on their answers in order."""
         now = [(index, one) for index, one in enumerate(canary.said) if one.at == at]
-        new = {one.user: one for _, one in now if one.user not in canary.asked}
-        await self._all(self._ask(canary, one) for one in new.values())
-        await self._all(self._vote(canary, index, one) for index, one in now)
+        await self._all(self._ask(canary, index, one) for index, one in now)
+        for index, one in now:  # in order: feedback is ordered by its time, which is the server's
+            await self._vote(canary, index, one)
 
-    async def _ask(self, canary: Canary, said: Said) -> None:
+    async def _ask(self, canary: Canary, index: int, said: Said) -> None:
         user = _user(canary.number, said.user)
         message = {"role": "user", "content": "Which one?"}
         body = {"model": canary.channel, "messages": [message], "user": user}
@@ -250,13 +250,13 @@ class _Drive:
         version = canary.version if said.canary else BASE
         if (answer.headers["x-pawl-role"], answer.headers["x-pawl-version"]) != (role, version):
             raise DriveError("an answer came from another arm than the route's")
-        canary.asked[said.user] = answer.headers["x-pawl-interaction"]
+        canary.asked[index] = answer.headers["x-pawl-interaction"]
         self._outcome.requests += 1
 
     async def _vote(self, canary: Canary, index: int, said: Said) -> None:
         body = {
-            "id": f"{canary.number:04}-{index:06}",  # votes of one moment are ordered by id
-            "inference_id": canary.asked[said.user],
+            "id": f"{canary.number:04}-{index:06}",
+            "inference_id": canary.asked[index],
             "metric_name": "thumbs",
             "value": said.vote,
         }
@@ -275,9 +275,10 @@ class _Drive:
         found = await self._rollout(canary)
         ends = {"promote": True, "roll_back": False}
         moves = [event for event in found["events"] if event["move"] in ends]
-        return (
-            _end(ends[moves[0]["move"]], moves[0]["numbers"]["at"]) if moves else _end(None, None)
-        )
+        if not moves:
+            return _end(None, None)
+        # A server never gives two rows the same time: later ones of an hour are microseconds on.
+        return _end(ends[moves[0]["move"]], float(round(moves[0]["numbers"]["at"])))
 
     async def _rollout(self, canary: Canary) -> dict[str, Any]:
         answer = await self._http.get(f"/v1/rollouts/{canary.version}")
@@ -317,7 +318,15 @@ def make_said(world: World, trial: str, number: int, rng: np.random.Generator) -
             np.floor(at * 24).tolist(), user.tolist(), vote.tolist(), strict=True
         )
     ]
-    return sorted(said, key=lambda one: one.at)
+    return sorted(_off_the_boundary(said), key=lambda one: one.at)
+
+
+def _off_the_boundary(said: Sequence[Said]) -> Iterator[Said]:
+    """Drop votes exactly a day after the user's first: there microseconds would decide."""
+    first: dict[int, float] = {}
+    for one in said:
+        if one.at != first.setdefault(one.user, one.at) + DAY:
+            yield one
 
 
 def _channel(number: int) -> str:

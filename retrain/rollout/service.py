@@ -215,7 +215,10 @@ class RolloutService:
         if phase != rollout.phase or share_moved(rollout, phase, route):
             step = NextMove("follow", "The route has changed.")
             if phase == Phase.ENDED:
-                step = NextMove("follow", "The version is no longer in the route.")
+                reason = (
+                    "The version is no longer in the route: changed by hand, or the base model."
+                )
+                step = NextMove("follow", reason)
             await self._write(rollout, route, step, phase, ACTOR, unmoved=True)
             rollout = await self.rows.get(version)
         return rollout, route

@@ -173,6 +173,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 TRAINER = ("tests/retrain/fake_trainer.py", "hangs")
 RUNS = {
     "PAWL_RETRAIN__TRAINER__COMMAND": json.dumps([sys.executable, *TRAINER]),
+    "PAWL_RETRAIN__JUDGE": "bench.workloads.adapter_judge:likes_adapters",
     "PAWL_RETRAIN__MINIMUM_PAIRS": "1",
     "PAWL_RETRAIN__PAIRS__HELD_OUT_SHARE": "0",
 }

@@ -21,7 +21,9 @@ def write(folder: Path, **fields: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("module", ["job", "events", "rows", "errors", "scratch", "process"])
+@pytest.mark.parametrize(
+    "module", ["job", "events", "examples.rows", "errors", "scratch", "process"]
+)
 def test_what_the_caller_imports_does_not_import_torch(module: str) -> None:
     code = f"import sys, retrain.trainer.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -30,7 +30,12 @@ class House:
 
     async def server(self, name: str, *, beat: float = 0.05, **sections: Any) -> RunningApp:
         """Another server; with a long `beat` it follows by notifications alone."""
-        cluster = {"name": name, "beat_seconds": beat, "route_age_seconds": 3600}
+        cluster = {
+            "name": name,
+            "beat_seconds": beat,
+            "dead_seconds": max(10, 2 * beat),
+            "route_age_seconds": 3600,
+        }
         adapters = {"store": str(self.folder / "adapters"), "cluster": cluster}
         return await self._stack.enter_async_context(
             running_app(self.folder / name, database_url=self.url, adapters=adapters, **sections)
