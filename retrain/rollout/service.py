@@ -129,10 +129,10 @@ class RolloutService:
             return
         before, self._shown = self._shown, {}
         for rollout in open_ones:
-            if monotonic() < self._paused_until.get(rollout.version, 0.0):
+            paused = monotonic() < self._paused_until.get(rollout.version, 0.0)
+            if paused:
                 self._shown |= {name: before[name] for name in {rollout.channel} & before.keys()}
-                continue
-            await self._advance_safely(rollout)
+            await self._advance_safely(rollout, read=not paused)
         for channel in before.keys() | self._shown.keys():
             self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
 
@@ -159,17 +159,20 @@ class RolloutService:
             await self._do(rollout, route, NextMove("refuse", reason), None, actor)
         return await self.rows.get(version)
 
-    async def _advance_safely(self, rollout: Rollout) -> None:
+    async def _advance_safely(self, rollout: Rollout, *, read: bool = True) -> None:
+        """Advance a rollout. Without `read` it only follows the route; its log is not read."""
         try:
-            await self._advance(rollout.version, self._locks[rollout.channel])
+            await self._advance(rollout.version, self._locks[rollout.channel], read=read)
         except (AdaptersError, SQLAlchemyError) as error:
             _log.warning("rollout_waits", version=rollout.version, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - one rollout must not stop others, nor the runs
             _log.error("rollout_failed", version=rollout.version, error=type(error).__name__)
 
-    async def _advance(self, version: str, lock: asyncio.Lock) -> None:
+    async def _advance(self, version: str, lock: asyncio.Lock, *, read: bool) -> None:
         async with lock:
             rollout, route = await self._synchronised(version)
+        if not read:
+            return
         with self._pause_after_slow_read(version):
             step, verdict = await self._next(rollout, route)
         self._shown.setdefault(rollout.channel, {}).update(evidence_by_claim(verdict))

@@ -9,7 +9,7 @@ from adapters.routing.route import RouteView
 from retrain.rollout import service as rollout_service
 from retrain.rollout.decisions import Phase
 from retrain.rollout.service import RolloutService
-from tests.retrain.log import TENANT
+from tests.retrain.log import CHANNEL, TENANT
 from tests.retrain.rollout_stage import NEW, TRIAL, Stage, configured
 from tests.retrain.world import Swapped, version_row
 
@@ -74,6 +74,22 @@ async def test_a_log_that_takes_long_to_read_is_left_alone_for_a_while(
     watch.seconds += 11
     await stage.tick()
     assert reads == 2
+
+
+async def test_a_rollback_by_hand_ends_the_watch_while_the_log_is_left_alone(
+    stage: Stage, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.to_watch()
+    read = RolloutService._verdict
+
+    async def slow(self: RolloutService, *args: Any, **more: Any) -> Any:
+        watch.seconds += 2
+        return await read(self, *args, **more)
+
+    monkeypatch.setattr(RolloutService, "_verdict", slow)
+    assert await stage.tick() == Phase.WATCH
+    await stage.registry.rollback(CHANNEL, actor="ann", reason="by hand")
+    assert await stage.tick() == Phase.ENDED
 
 
 async def test_a_refusal_waits_for_no_other_channel(
