@@ -1,11 +1,20 @@
-"""Rows of the pairs file, which a run writes and the trainer reads. Importable without torch."""
+"""Rows of the files that a run writes and the trainer reads. Importable without torch."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TokenId = Annotated[int, Field(ge=0)]
-Signal = Literal["preference", "ranking", "demonstration", "thumbs"]
+Signal = Literal[
+    "preference", "ranking", "demonstration", "thumbs", "metric", "repeated", "next_message"
+]
+"""What the evidence is: a kind of feedback, a metric of one's own that trains, a question that was
+asked again, or what the user wrote next."""
+Origin = Literal["people", "counterpart", "self_play", "synthetic", "replay"]
+"""Where a pair comes from: judgements of people alone; a new answer compared with a rated one; a
+new answer of the live version as the worse side; a question made by a model; or an earlier run."""
+Vouched = Literal["both", "chosen", "rejected", "neither"]
+"""The side or sides of a pair whose quality people judged; a judge decided about the others."""
 
 
 class CompletionRow(BaseModel):
@@ -51,6 +60,10 @@ class PairRow(BaseModel):
         prompt_token_ids: The prompt as the model received it.
         turn: How the rejected answer was served, if the chosen answer to a chat is a text.
         weight: Factor of the pair's gradient.
+        origin: Where the pair comes from.
+        vouched: The sides that people judged.
+        judge: What compared the two answers if people did not; None if they did.
+        margin: By how much the judge preferred the chosen answer, 0 to 1; None if people did.
         messages: In snapshots of the previous release; only tells whether it was a chat.
         tools: In snapshots of the previous release; unused.
 
@@ -67,3 +80,33 @@ class PairRow(BaseModel):
     turn: ServedTurn | None = None
     weight: float = Field(1.0, ge=0, allow_inf_nan=False)
     signal: Signal
+    origin: Origin = "people"
+    vouched: Vouched = "both"
+    judge: str | None = None
+    margin: float | None = Field(None, ge=0, le=1)
+
+
+class LabelRow(BaseModel):
+    """One answer that was judged by itself: good or bad.
+
+    Attributes:
+        interaction_id: The interaction, with `choice` the answer.
+        prompt_token_ids: The prompt as the model received it.
+        completion: The answer as it was served; always token ids.
+        label: Whether the answer is good.
+        weight: Factor of the answer's gradient.
+        truncated: Whether the answer was cut off at its length limit.
+
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    interaction_id: str
+    choice: int
+    prompt_token_ids: list[TokenId] = Field(min_length=1)
+    completion: CompletionRow
+    label: bool
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    signal: Signal
+    truncated: bool = False

@@ -1,0 +1,107 @@
+"""All settings of the weekly run: `[retrain]` and every section below it, one module a section.
+
+The package imports nothing but pydantic and the standard library's own, so that the command line
+and the trainer can read the settings quickly.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from common.settings import CENTURY_DAYS, FunctionSpec, Seconds, Section
+from retrain.config.canary import CanaryConfig, OnlineGateConfig
+from retrain.config.evaluation import EvaluationConfig
+from retrain.config.gate import GateConfig
+from retrain.config.hyper import (
+    SMOOTHED_LOSSES,
+    HyperParameters,
+    LossType,
+    ModuleName,
+    Optimizer,
+)
+from retrain.config.judge import DEFAULT_RUBRIC, JudgeEndpoint
+from retrain.config.pairs import PairsConfig
+from retrain.config.trainer import DEFAULT_COMMAND, TrainerConfig
+from retrain.config.types import Metrics, Positive, Share, Source
+from retrain.cron import check_cron
+
+__all__ = [
+    "DEFAULT_COMMAND",
+    "DEFAULT_RUBRIC",
+    "SMOOTHED_LOSSES",
+    "CanaryConfig",
+    "Cron",
+    "EvaluationConfig",
+    "GateConfig",
+    "HyperParameters",
+    "JudgeEndpoint",
+    "LossType",
+    "Metrics",
+    "ModuleName",
+    "OnlineGateConfig",
+    "Optimizer",
+    "PairsConfig",
+    "Positive",
+    "RetrainConfig",
+    "Share",
+    "Source",
+    "TrainerConfig",
+]
+
+Cron = Annotated[str, AfterValidator(check_cron)]
+
+
+class RetrainConfig(Section):
+    """The weekly run."""
+
+    enabled: bool = True
+    """Whether the scheduler starts runs. Runs can always be started manually."""
+    cron: Cron = "0 3 * * mon"
+    """When runs start: minute, hour, day, month, weekday (by name), in UTC. At most one scheduled
+    run per ISO week."""
+    poll_seconds: Seconds = Field(default=10, gt=0)
+    """Seconds between two checks whether a run is due or an interrupted one must be resumed."""
+    rollout_seconds: Seconds = Field(default=30, gt=0)
+    """Seconds between two evaluations of a rollout. Each reads the log of the canary or watch."""
+    catch_up_days: float = Field(default=7, gt=0, le=366)
+    """Days for which a missed run is still started late; after that it is skipped."""
+    minimum_pairs: int = Field(default=100, ge=1)
+    """Least number of pairs to train on; with fewer the run ends as `skipped`."""
+    max_pairs: int = Field(default=20_000, ge=1)
+    """Most pairs to train on; from more than that a random sample is drawn with `seed`."""
+    max_window_days: int = Field(default=56, ge=1, le=CENTURY_DAYS)
+    """Age in days up to which feedback and questions of held-out users are used."""
+    lease_seconds: Seconds = Field(default=30, gt=0)
+    """Seconds after which a run whose owner has not renewed its lease is taken over by another
+    server. Leases are checked every `poll_seconds`, so this happens at most lease plus twice poll
+    after the last renewal."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of sampling and training."""
+    rollout: Literal["direct", "canary"] = "direct"
+    """What happens after the offline gate: promotion at once, or shadow and canary stages first
+    (`retrain.canary`)."""
+    approval: Literal["auto", "manual"] = "auto"
+    """`manual`: an administrator must approve a version before it serves all users."""
+    pairs: PairsConfig = PairsConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    hyper: HyperParameters = HyperParameters()
+    judge: FunctionSpec | JudgeEndpoint | None = None
+    """What compares the answers. Either an OpenAI-compatible endpoint that supports
+    `response_format` json_schema (`[retrain.judge]`), or `module:name` of a function
+    `compare(conversation, a, b)`, async or not, that returns 1 if a is better, 0 if b is, 0.5 for a
+    tie. It is called with the answers in both orders and has 300 seconds per call. Tool calls are
+    lines of an answer's text (`[tool call] "price" {"of": "rose"}`); a judge with a method
+    `compare_answers(question, a, b)` gets them separately. Without a judge nothing is promoted."""
+    suite: Path | None = None
+    """A TOML or JSON file of assertions that candidate and live are checked against: `[[cases]]`
+    with `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`,
+    `json_schema`, `max_words`, and `calls` with the `tools` that may be called."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    gate: GateConfig = GateConfig()
+    canary: CanaryConfig = CanaryConfig()
+
+    @property
+    def staged(self) -> bool:
+        """Whether a candidate that passes the gate needs a canary or an approval as well."""
+        return self.rollout == "canary" or self.approval == "manual"
