@@ -1,0 +1,1 @@
+"""What the loop learns from what people give: `python -m bench.learning`."""
