@@ -67,7 +67,8 @@ class Interaction(SQLModel, table=True):
     """`chat` or `completion`."""
     mode: str
     """`live`, `background` (a client's own requests, such as for a title), `shadow` (not shown to
-    the user), `evaluation` (Pawl's own traffic) or `external` (another model's answer)."""
+    the user), `evaluation` or `counterpart` (the own traffic of runs), or `external` (another
+    model's answer)."""
     role: str
     """Why this version answered (`adapters.routing.route.Role`)."""
     requested_model: str

@@ -46,7 +46,10 @@ class Answer:
 
 
 class Chat(Protocol):
-    """The chat endpoint for the evaluation's requests, which are logged with mode `evaluation`."""
+    """The chat endpoint for a run's own requests, which are logged apart from users' requests.
+
+    Those of evaluations have mode `evaluation`, those of counterparts mode `counterpart`.
+    """
 
     async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
         """Return a given version's answer to one request.

@@ -68,12 +68,15 @@ class LimitsConfig(Section):
     """Maximum `top_logprobs`: alternatives returned for each token. vLLM returns at most 20, unless
     `engine.extra_args` has `--max-logprobs`."""
     evaluation_concurrency: int = Field(default=8, gt=0)
-    """Evaluation requests of weekly runs in flight at once. The default leaves most of a batch to
-    users' requests."""
+    """Requests that weekly runs make themselves (evaluations, counterparts) in flight at once. The
+    default leaves most of a batch to users' requests."""
 
 
 class ShadowConfig(Section):
-    """When shadow answers may run. They never delay a user's request."""
+    """When shadow answers may run. They never delay a user's request.
+
+    The counterparts of weekly runs wait for `busy_streams` and `quiet_seconds` as well.
+    """
 
     busy_streams: int = Field(default=8, ge=0)
     """Number of live answers in progress at which shadow answers stop being started; 0 disables

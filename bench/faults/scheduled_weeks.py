@@ -108,6 +108,7 @@ class _Scheduler:
             registry=registry,
             adapter_path=lambda version: folder / version.folder,
             chat=_Nobody(),
+            counterpart_chat=_Nobody(),
             judge=None,
             launcher=SubprocessLauncher(config.trainer),
             config=config,

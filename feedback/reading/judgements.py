@@ -2,8 +2,8 @@
 
 Rows are streamed: the database sorts them and computes each judgement's `Standing`, the caller
 decides which judgements count (`retrain.dataset.filters`), and memory holds one batch of
-conversations. Answers that no user saw (mode `shadow`) and Pawl's own traffic (`evaluation`) are
-excluded.
+conversations. Answers that no user saw (mode `shadow`) and the own traffic of runs (`evaluation`,
+`counterpart`) are excluded.
 """
 
 from collections import Counter

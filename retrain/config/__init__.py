@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from common.settings import CENTURY_DAYS, FunctionSpec, Seconds, Section
 from retrain.config.canary import CanaryConfig, OnlineGateConfig
+from retrain.config.counterparts import CounterpartsConfig, SelfPlayConfig
 from retrain.config.evaluation import EvaluationConfig
 from retrain.config.gate import GateConfig
 from retrain.config.hyper import (
@@ -31,6 +32,7 @@ __all__ = [
     "DEFAULT_RUBRIC",
     "SMOOTHED_LOSSES",
     "CanaryConfig",
+    "CounterpartsConfig",
     "Cron",
     "EvaluationConfig",
     "GateConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "PairsConfig",
     "Positive",
     "RetrainConfig",
+    "SelfPlayConfig",
     "Share",
     "Source",
     "TrainerConfig",
@@ -84,6 +87,8 @@ class RetrainConfig(Section):
     approval: Literal["auto", "manual"] = "auto"
     """`manual`: an administrator must approve a version before it serves all users."""
     pairs: PairsConfig = PairsConfig()
+    counterparts: CounterpartsConfig = CounterpartsConfig()
+    self_play: SelfPlayConfig = SelfPlayConfig()
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
     judge: FunctionSpec | JudgeEndpoint | None = None

@@ -31,6 +31,9 @@ class RunEnvironment:
 
     Attributes:
         adapter_path: Returns a version's folder, fetched and verified if necessary; blocks.
+        chat: The chat endpoint for evaluations.
+        counterpart_chat: The same endpoint for counterparts: its traffic is recorded with a mode of
+            its own, and waits while users need the engine.
         judge: None if no judge is configured; then nothing is promoted.
         folder: Parent of the runs' folders.
         chat_template: The engine's chat template, if it is not the tokenizer's own.
@@ -47,6 +50,7 @@ class RunEnvironment:
     registry: AdapterRegistry
     adapter_path: Callable[[Version], Path]
     chat: Chat
+    counterpart_chat: Chat
     judge: Judge | None
     launcher: Launcher
     config: RetrainConfig

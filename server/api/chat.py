@@ -82,16 +82,18 @@ def checked_request(asked: Mapping[str, Any], here: Services) -> dict[str, Any]:
 def _mode(purpose: str | None, principal: Principal) -> Mode:
     """Return the mode for the purpose header; raises `LimitError` for an unknown purpose.
 
-    Only an administrator may mark requests as evaluation.
+    Only an administrator may mark requests as evaluation or counterpart, which runs themselves do.
     """
-    if purpose is None:
-        return "live"
-    if purpose == "background":
-        return "background"
-    if purpose == "evaluation":
-        principal.require("admin")
-        return "evaluation"
-    raise LimitError(PURPOSE_HEADER, "must be 'background' or 'evaluation', or be left out")
+    match purpose:
+        case None:
+            return "live"
+        case "background":
+            return "background"
+        case "evaluation" | "counterpart":
+            principal.require("admin")
+            return purpose
+    purposes = "'background', 'evaluation' or 'counterpart'"
+    raise LimitError(PURPOSE_HEADER, f"must be {purposes}, or be left out")
 
 
 @router.post("/v1/responses", include_in_schema=False)

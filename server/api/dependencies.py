@@ -138,7 +138,8 @@ Purpose = Annotated[
         alias=PURPOSE_HEADER,
         description=(
             "`background`: no person asked (titles, tags); recorded and never trained on. "
-            "`evaluation` (role `admin`): traffic of your own. Leave it out otherwise."
+            "`evaluation` (role `admin`): traffic of your own; `counterpart` (role `admin`): "
+            "what a weekly run asks again. Leave it out otherwise."
         ),
     ),
 ]

@@ -115,6 +115,7 @@ async def assemble(app: FastAPI, stack: AsyncExitStack) -> Services:
         store=store,
         base=base,
         metrics=metrics,
+        load=serving.shadow.load,
         token=token,
         stack=stack,
     )

@@ -1,8 +1,8 @@
-"""Lets weekly runs use the chat endpoint of their own app, in process, marked as evaluation."""
+"""Lets weekly runs use the chat endpoint of their own app, in process, as marked traffic."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
 
 import httpx
 from fastapi import FastAPI
@@ -18,13 +18,21 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 
 
 class InternalChat:
-    """Answers through the endpoint that users use. Implements `retrain.ports.Chat`."""
+    """Answers through the endpoint that users use. Implements `retrain.ports.Chat`.
 
-    def __init__(self, app: FastAPI, token: str) -> None:
+    `purpose` is the mode with which the log records the requests.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        token: str,
+        purpose: Literal["evaluation", "counterpart"] = "evaluation",
+    ) -> None:
         self._client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app, raise_app_exceptions=False),
             base_url="http://127.0.0.1",
-            headers={"authorization": f"Bearer {token}", PURPOSE_HEADER: "evaluation"},
+            headers={"authorization": f"Bearer {token}", PURPOSE_HEADER: purpose},
         )
 
     async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
@@ -51,6 +59,25 @@ class InternalChat:
     async def close(self) -> None:
         """Close the client."""
         await self._client.aclose()
+
+
+class YieldingChat:
+    """A chat that asks only while there is capacity for it. Implements `retrain.ports.Chat`.
+
+    Args:
+        chat: Answers.
+        until_light: Returns once few users' answers are in progress.
+
+    """
+
+    def __init__(self, chat: InternalChat, until_light: Callable[[], Awaitable[None]]) -> None:
+        self._chat = chat
+        self._until_light = until_light
+
+    async def answer(self, *, model: str, request: Mapping[str, Any]) -> Answer:
+        """Wait for capacity, then answer; raises as `InternalChat.answer` does."""
+        await self._until_light()
+        return await self._chat.answer(model=model, request=request)
 
 
 def _answer(body: Mapping[str, Any]) -> Answer:

@@ -14,11 +14,12 @@ from retrain.launchers.local import SubprocessLauncher
 from retrain.run.context import RunEnvironment
 from retrain.schedule import Schedule
 from retrain.service import RunService
-from server.assembly.evaluation_chat import InternalChat
+from server.assembly.evaluation_chat import InternalChat, YieldingChat
 from server.database.database import Database
 from server.engine.fingerprint import fingerprint_on_disk
 from server.errors import SetupError
 from server.metrics.metrics import Metrics
+from server.serving.user_load import UserLoad
 from server.settings import Settings
 
 
@@ -30,18 +31,21 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
     store: Artifacts,
     base: BaseModelInfo,
     metrics: Metrics,
+    load: UserLoad,
     token: str,
     stack: AsyncExitStack,
 ) -> tuple[RunService, RunEnvironment]:
     """Return the service, which is not started yet, and its environment."""
     settings: Settings = app.state.settings
-    chat = InternalChat(app, token)
-    stack.push_async_callback(chat.close)
+    chat, apart = InternalChat(app, token), InternalChat(app, token, "counterpart")
+    for one in (chat, apart):
+        stack.push_async_callback(one.close)
     world = RunEnvironment(
         database=database,
         registry=registry,
         adapter_path=partial(fetched, store),
         chat=chat,
+        counterpart_chat=YieldingChat(apart, load.until_light),
         judge=await _judge(settings, stack, offline=app.state.offline),
         launcher=SubprocessLauncher(settings.retrain.trainer),
         config=settings.retrain,

@@ -31,7 +31,7 @@ from server.engine.requests.rules import accepted_fields
 from server.errors import DrainingError
 from server.metrics.serving import ServingMetrics
 from server.serving.drain import Drain
-from server.serving.exchange import Exchange, Mode, Status, id_prefix, new_record, user_of
+from server.serving.exchange import OWN, Exchange, Mode, Status, id_prefix, new_record, user_of
 from server.serving.reported import reported_exchange
 from server.serving.shadow import Shadow
 
@@ -71,7 +71,7 @@ class AnsweringService:
         self._commit_wait = commit_wait_seconds
         self._limits = Limits(choices=limits.choices, top_logprobs=limits.top_logprobs)
         _warn_of_wider(self._limits, engine.info.limits)
-        self._evaluations = asyncio.Semaphore(limits.evaluation_concurrency)
+        self._own = asyncio.Semaphore(limits.evaluation_concurrency)
 
     async def answer(
         self,
@@ -90,9 +90,9 @@ class AnsweringService:
 
         """
         self._refuse_while_draining()
-        if mode != "evaluation":
+        if mode not in OWN:
             return await self._answer(request, endpoint, body, principal, mode)
-        async with self._evaluations:  # the version is chosen after the wait, not before it
+        async with self._own:  # the version is chosen after the wait, not before it
             return await self._answer(request, endpoint, body, principal, mode)
 
     async def _answer(

@@ -18,11 +18,13 @@ from server.engine.errors import NotFiniteError
 from server.engine.limits import USUAL_LIMITS, Limits
 
 Status = Literal["complete", "aborted", "failed"]
-Mode = Literal["live", "background", "evaluation", "shadow"]
+Mode = Literal["live", "background", "evaluation", "shadow", "counterpart"]
 
-PRIORITY = {"live": 0, "background": 1, "evaluation": 1, "shadow": 2}
+PRIORITY = {"live": 0, "background": 1, "evaluation": 1, "shadow": 2, "counterpart": 2}
 """The engine's scheduling priority of each mode; lower values are scheduled first. Live requests
-come before background and evaluation requests, and shadow answers come last."""
+come before background and evaluation requests; shadow answers and counterparts come last."""
+OWN = frozenset({"evaluation", "counterpart"})
+"""Modes of the requests that runs make themselves, in which no client waits for an answer."""
 
 
 @dataclass(slots=True)
@@ -64,7 +66,7 @@ class Exchange:
     @property
     def yields(self) -> bool:
         """Whether a drain ends it at once, because no client waits for it."""
-        return self.record.mode == "evaluation"
+        return self.record.mode in OWN
 
     @property
     def awaited(self) -> bool:

@@ -8,7 +8,6 @@ is dropped if it waits too long. Live requests never wait for anything here.
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,8 +30,7 @@ from server.config import ShadowConfig
 from server.engine.base import Engine, EngineResponse
 from server.metrics.serving import ServingMetrics, ShadowMetrics, ShadowOutcome
 from server.serving.exchange import Exchange, Status, id_prefix
-
-Monotonic = Callable[[], float]
+from server.serving.user_load import Monotonic, UserLoad
 
 _STREAMING = frozenset({"stream", "stream_options"})
 
@@ -51,7 +49,8 @@ class ShadowRequest:
 class Shadow:
     """Queues and runs shadow answers. All methods must be called on one event loop.
 
-    Live requests call `began`, `ended` and `offer`, which never block and never raise.
+    Live requests call `began`, `ended` and `offer`, which never block and never raise. `load` is
+    what they add up to.
     """
 
     def __init__(  # noqa: PLR0913  (all of them are its parts)
@@ -78,8 +77,7 @@ class Shadow:
         self._config = config
         self._draining = draining
         self._monotonic = monotonic
-        self._live = 0
-        self._busy_at = -math.inf
+        self.load = UserLoad(config, monotonic)
         self._timer: asyncio.TimerHandle | None = None
         self._queue: deque[ShadowRequest] = deque()
         self._running: set[asyncio.Task[ShadowOutcome]] = set()
@@ -87,13 +85,11 @@ class Shadow:
 
     def began(self) -> None:
         """Count a live request that has started."""
-        self._live += 1
-        self._record_busy()
+        self.load.began()
 
     def ended(self) -> None:
         """Stop counting a live request that has ended."""
-        self._record_busy()
-        self._live -= 1
+        self.load.ended()
         self._start()
 
     def offer(self, live: Exchange) -> None:
@@ -141,25 +137,16 @@ class Shadow:
 
     def _start_later(self) -> None:
         """Set a timer for the end of the quiet period: no further request may trigger a start."""
-        if self._queue and self._timer is None and self._quiet_in() > 0:
+        if self._queue and self._timer is None and self.load.quiet_in > 0:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._quiet_in(), self._on_timer)
+            self._timer = loop.call_later(self.load.quiet_in, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self._start()
 
-    def _record_busy(self) -> None:
-        if self._live >= self._config.busy_streams:
-            self._busy_at = self._monotonic()
-
-    def _quiet_in(self) -> float:
-        """Seconds left of the quiet period; 0 or less if it is over."""
-        return self._busy_at + self._config.quiet_seconds - self._monotonic()
-
     def _has_capacity(self) -> bool:
-        few = self._live < self._config.busy_streams and self._quiet_in() <= 0
-        return few and len(self._running) < self._config.concurrency
+        return self.load.light and len(self._running) < self._config.concurrency
 
     def _drop_expired(self) -> None:
         ending = self._closed or self._draining()

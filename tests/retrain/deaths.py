@@ -164,6 +164,7 @@ class MortalHouse:
             registry=registry,
             adapter_path=self.store.path,
             chat=self.chat,
+            counterpart_chat=self.chat,
             judge=self.house.judge,
             launcher=self.trainer,
             config=self.house.config,

@@ -340,6 +340,7 @@ class House:
             registry=self.registry,
             adapter_path=lambda version: Path(version.folder),
             chat=self.chat,
+            counterpart_chat=self.chat,
             judge=self.judge,
             launcher=SubprocessLauncher(self.config.trainer),
             config=self.config,

@@ -46,7 +46,7 @@ async def test_an_unknown_purpose_is_refused_by_name(running: RunningApp, purpos
     answer = await running.anyone.post(CHAT, json=chat_body(), headers=headers)
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, "x-pawl-purpose")
-    assert "'background' or 'evaluation'" in error["message"]
+    assert "'background', 'evaluation' or 'counterpart'" in error["message"]
 
 
 async def test_a_comparison_has_no_purpose(running: RunningApp) -> None:
