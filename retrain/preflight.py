@@ -14,6 +14,9 @@ from retrain.evaluation.assertions import SuiteError, load_suite
 from retrain.evaluation.harms import load_harm_metric
 from retrain.evaluation.judges import JudgeError, find_judge
 
+OWN_JUDGES = frozenset({"people", "none"})
+"""Values of `retrain.judge` that name no function."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -38,7 +41,7 @@ class Inspected:
 
     Args:
         config: The settings of the weekly run.
-        judged: Whether there is a judge.
+        judged: Whether something decides offline or online: a judge, or the users of a canary.
         served: The fingerprint of the base model that is served; None where nothing is served,
             empty where the model's files are not on this machine.
         on_disk: Gives the fingerprint of the files that a trainer would read now, empty where they
@@ -66,7 +69,19 @@ def in_one_line(problems: Sequence[Problem]) -> str:
 
 def _judge(subject: Inspected) -> Iterator[Problem]:
     spec = subject.config.judge
-    if isinstance(spec, str):
+    if spec == "none" and subject.config.rollout != "canary":
+        text = (
+            'with "none" the users of a canary decide: set retrain.rollout to "canary", or name a '
+            "judge"
+        )
+        yield Problem("retrain.judge", text)
+    elif spec == "people" and not subject.config.pairs.held_out_share:
+        text = (
+            'the judge "people" is checked on users whose feedback is not trained on: raise '
+            "retrain.pairs.held_out_share above 0"
+        )
+        yield Problem("retrain.judge", text)
+    if isinstance(spec, str) and spec not in OWN_JUDGES:
         try:
             find_judge(spec)
         except JudgeError as error:

@@ -23,6 +23,7 @@ from retrain.config.hyper import (
 )
 from retrain.config.judge import DEFAULT_RUBRIC, JudgeEndpoint
 from retrain.config.pairs import PairsConfig
+from retrain.config.people import PeopleJudgeConfig
 from retrain.config.trainer import DEFAULT_COMMAND, TrainerConfig
 from retrain.config.types import Metrics, Positive, Share, Source
 from retrain.cron import check_cron
@@ -44,6 +45,7 @@ __all__ = [
     "OnlineGateConfig",
     "Optimizer",
     "PairsConfig",
+    "PeopleJudgeConfig",
     "Positive",
     "RetrainConfig",
     "SelfPlayConfig",
@@ -91,13 +93,16 @@ class RetrainConfig(Section):
     self_play: SelfPlayConfig = SelfPlayConfig()
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
-    judge: FunctionSpec | JudgeEndpoint | None = None
+    judge: Literal["people", "none"] | FunctionSpec | JudgeEndpoint | None = None
     """What compares the answers. Either an OpenAI-compatible endpoint that supports
     `response_format` json_schema (`[retrain.judge]`), or `module:name` of a function
     `compare(conversation, a, b)`, async or not, that returns 1 if a is better, 0 if b is, 0.5 for a
     tie. It is called with the answers in both orders and has 300 seconds per call. Tool calls are
     lines of an answer's text (`[tool call] "price" {"of": "rose"}`); a judge with a method
-    `compare_answers(question, a, b)` gets them separately. Without a judge nothing is promoted."""
+    `compare_answers(question, a, b)` gets them separately. Or `people`: a reward model that each
+    run trains on what people said (`[retrain.people_judge]`). Or `none`: only the users of a canary
+    decide, which needs `rollout = "canary"`. Without any of these nothing is promoted."""
+    people_judge: PeopleJudgeConfig = PeopleJudgeConfig()
     suite: Path | None = None
     """A TOML or JSON file of assertions that candidate and live are checked against: `[[cases]]`
     with `name`, `prompt` or `messages`, and any of `contains`, `not_contains`, `regex`,

@@ -15,7 +15,7 @@ from retrain.config import RetrainConfig
 from retrain.evaluation.judges import Judge
 from retrain.models import Run
 from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
-from retrain.preflight import Inspected, Problem, find_problems
+from retrain.preflight import OWN_JUDGES, Inspected, Problem, find_problems
 from retrain.repository import Lease, RunRepository
 from retrain.rollout.service import RolloutService
 from retrain.run.leases import Monotonic
@@ -34,7 +34,8 @@ class RunEnvironment:
         chat: The chat endpoint for evaluations.
         counterpart_chat: The same endpoint for counterparts: its traffic is recorded with a mode of
             its own, and waits while users need the engine.
-        judge: None if no judge is configured; then nothing is promoted.
+        judge: The judge that the settings name. None if they name none, and where `retrain.judge`
+            is `"people"` or `"none"`; `retrain.run.judging.run_judge` returns that of a run.
         folder: Parent of the runs' folders.
         chat_template: The engine's chat template, if it is not the tokenizer's own.
         base_on_disk: Returns the fingerprint of the base model's current files, which a trainer
@@ -77,7 +78,7 @@ class RunEnvironment:
         return find_problems(
             Inspected(
                 self.config,
-                judged=self.judge is not None,
+                judged=self.judge is not None or self.config.judge in OWN_JUDGES,
                 served=self.base.fingerprint,
                 on_disk=self.base_on_disk,
                 family=self.base.family,

@@ -11,6 +11,7 @@ from adapters.store.artifacts import Artifacts, fetched
 from adapters.vetting.base_model import BaseModelInfo
 from retrain.evaluation.judges import Judge, JudgeError, load_judge
 from retrain.launchers.local import SubprocessLauncher
+from retrain.preflight import OWN_JUDGES
 from retrain.run.context import RunEnvironment
 from retrain.schedule import Schedule
 from retrain.service import RunService
@@ -70,12 +71,16 @@ async def begin_runs(service: RunService, world: RunEnvironment, stack: AsyncExi
 
 
 async def _judge(settings: Settings, stack: AsyncExitStack, *, offline: bool) -> Judge | None:
-    """Load the judge that the settings name; with `offline` a judge that fails to load is None."""
-    if settings.retrain.judge is None:
+    """Load the judge that the settings name; with `offline` a judge that fails to load is None.
+
+    `"people"` is None, too: each run trains that judge itself.
+    """
+    spec = settings.retrain.judge
+    if spec is None or spec in OWN_JUDGES:
         return None
     client = await stack.enter_async_context(httpx.AsyncClient())
     try:
-        return load_judge(settings.retrain.judge, client)
+        return load_judge(spec, client)
     except JudgeError as error:
         if offline:
             return None

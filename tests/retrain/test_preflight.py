@@ -11,6 +11,7 @@ from retrain.config import (
     EvaluationConfig,
     GateConfig,
     HyperParameters,
+    PairsConfig,
     RetrainConfig,
     TrainerConfig,
 )
@@ -40,6 +41,11 @@ def _with(**settings: Any) -> Callable[[House], None]:
 USELESS: dict[str, tuple[Callable[[House], None], str]] = {
     "no judge": (_no_judge, "retrain.judge"),
     "a judge that is not there": (_with(judge="no.such:judge"), "retrain.judge"),
+    "no judge, and no canary": (_with(judge="none"), "retrain.judge"),
+    "a judge from people, and nobody held out": (
+        _with(judge="people", pairs=PairsConfig(held_out_share=0)),
+        "retrain.judge",
+    ),
     "no suite": (_with(suite=Path("/no/such/suite.toml")), "retrain.suite"),
     "no metric": (
         _with(evaluation=EvaluationConfig(harms=RUDE)),
@@ -54,6 +60,11 @@ USELESS: dict[str, tuple[Callable[[House], None], str]] = {
         "retrain.trainer.command",
     ),
 }
+
+
+@pytest.mark.parametrize("settings", [{"judge": "none", "rollout": "canary"}, {"judge": "people"}])
+def test_users_may_take_the_place_of_a_judge(settings: dict[str, Any]) -> None:
+    assert find_problems(Inspected(make_config(**settings), judged=True)) == []
 
 
 @pytest.mark.parametrize("name", USELESS)
