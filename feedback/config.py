@@ -1,5 +1,6 @@
 """The log's section of the settings."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
@@ -20,17 +21,48 @@ MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")
 class MetricConfig(Section):
     """A custom metric: `[feedback.metrics.solved]`, `type = "boolean"`.
 
-    `direction` is which values are better. `min` and `max` (inclusive) are the range of a number;
-    `values` are the allowed values of a category.
+    Its values can be trained on and can count as votes on a canary (`retrain.canary.votes`) once it
+    is said which of them are good and which are bad; `feedback/metrics/verdict.py` decides.
     """
 
     model_config = ConfigDict(frozen=True)
 
     type: Literal["boolean", "number", "text", "category"]
     direction: Literal["higher", "lower"] = "higher"
+    """Which values are better. Of a boolean, true is good with `higher` and false with `lower`."""
     min: float | None = Field(default=None, allow_inf_nan=False)
+    """Smallest accepted number (inclusive)."""
     max: float | None = Field(default=None, allow_inf_nan=False)
+    """Largest accepted number (inclusive)."""
     values: tuple[str, ...] = ()
+    """Accepted values of a category."""
+    trains: float = Field(default=0, ge=0, le=1)
+    """Weight with which the metric is trained on: a good value counts as that much of a thumb up, a
+    bad one as that much of a thumb down. 0 does not train, since a metric may be meant for figures
+    only. A text cannot train."""
+    good: float | None = Field(default=None, allow_inf_nan=False)
+    """A number from which on (inclusive) an answer is good; with `direction = "lower"`, the largest
+    good number. Numbers between `good` and `bad` say nothing."""
+    bad: float | None = Field(default=None, allow_inf_nan=False)
+    """A number up to which (inclusive) an answer is bad; with `direction = "lower"`, the smallest
+    bad number."""
+    good_values: tuple[str, ...] = ()
+    """Values of a category that call an answer good; values in neither list say nothing."""
+    bad_values: tuple[str, ...] = ()
+    """Values of a category that call an answer bad."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether it can say both good and bad, as a vote on a canary must."""
+        match self.type:
+            case "boolean":
+                return True
+            case "number":
+                return self.good is not None and self.bad is not None
+            case "category":
+                return bool(self.good_values and self.bad_values)
+            case "text":
+                return False
 
     @model_validator(mode="after")
     def _fits_type(self) -> Self:
@@ -43,6 +75,45 @@ class MetricConfig(Section):
             raise ValueError("values are required for a category and allowed for no other type")
         if len(set(self.values)) != len(self.values) or not all(self.values):
             raise ValueError("the values of a category must be distinct and not empty")
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_fit(self) -> Self:
+        given = [one for one in (self.good, self.bad) if one is not None]
+        if given and self.type != "number":
+            raise ValueError("good and bad are allowed only for a metric of type number")
+        if self.good is not None and self.bad is not None:
+            apart = self.good - self.bad if self.direction == "higher" else self.bad - self.good
+            if apart <= 0:
+                better = "above" if self.direction == "higher" else "below"
+                raise ValueError(f"good must be {better} bad: direction is {self.direction}")
+        low = -math.inf if self.min is None else self.min
+        high = math.inf if self.max is None else self.max
+        if not all(low <= one <= high for one in given):
+            raise ValueError("good and bad must lie between min and max")
+        return self
+
+    @model_validator(mode="after")
+    def _good_values_fit(self) -> Self:
+        good, bad = set(self.good_values), set(self.bad_values)
+        if (good or bad) and self.type != "category":
+            raise ValueError("good_values and bad_values are allowed only for a category")
+        if not good | bad <= set(self.values):
+            raise ValueError("good_values and bad_values must be among values")
+        if good & bad:
+            raise ValueError("a value cannot be in both good_values and bad_values")
+        return self
+
+    @model_validator(mode="after")
+    def _can_train(self) -> Self:
+        if not self.trains:
+            return self
+        if self.type == "text":
+            raise ValueError("a text cannot train: set trains = 0, or choose another type")
+        if self.type == "number" and self.good is None and self.bad is None:
+            raise ValueError("a number that trains needs a threshold: set good, bad or both")
+        if self.type == "category" and not (self.good_values or self.bad_values):
+            raise ValueError("a category that trains needs good_values, bad_values or both")
         return self
 
 

@@ -1,6 +1,7 @@
 """Queries of the log, which run in the caller's transaction."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert
 from sqlmodel import col, select
@@ -8,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import SelectOfScalar
 
 from feedback.models import Choice, Feedback, Interaction
+from feedback.reading.judgements import mentioned
 from feedback.reading.latest_judgements import later_judgements, taken_back
 from feedback.records import FeedbackRecord, InteractionRecord
 from feedback.storage.rows import choice_rows, feedback_row, interaction_row
@@ -99,26 +101,47 @@ async def read_interaction(
     if interaction is None or interaction.tenant != tenant:
         return None
     choices = select(Choice).where(col(Choice.interaction_id) == interaction_id)
+    preferences = await session.exec(_preferences(tenant, interaction_id))
+    compared = {id_ for value in preferences for id_, _ in mentioned("preference", value)}
     return (
         interaction,
         list(await session.exec(choices.order_by(col(Choice.index)))),
-        list(await session.exec(_counting_feedback(tenant, interaction_id))),
+        list(await session.exec(_counting_feedback(tenant, interaction_id, compared))),
     )
 
 
-def _counting_feedback(tenant: str, interaction_id: str) -> SelectOfScalar[Feedback]:
+def _preferences(tenant: str, interaction_id: str) -> SelectOfScalar[Any]:
+    return select(Feedback.value).where(
+        col(Feedback.tenant) == tenant,
+        col(Feedback.interaction_id) == interaction_id,
+        col(Feedback.metric_name) == "preference",
+        col(Feedback.retracts).is_(None),
+    )
+
+
+def _counting_feedback(
+    tenant: str, interaction_id: str, compared: Collection[str]
+) -> SelectOfScalar[Feedback]:
+    """Select the judgements on an interaction that count.
+
+    `compared` are the interactions that it was compared with: a preference that was sent for one of
+    those may supersede one that was sent for this.
+    """
     judgement = (
-        select(Feedback.id, Feedback.retracts)
+        select(Feedback.id, Feedback.retracts, Feedback.interaction_id)
         .add_columns(later_judgements().label("later_judgements"), taken_back().label("taken_back"))
         .join(Interaction, col(Interaction.id) == col(Feedback.interaction_id))
         .where(
             col(Feedback.tenant) == tenant,
-            col(Feedback.interaction_id) == interaction_id,
+            col(Feedback.interaction_id).in_(sorted({interaction_id, *compared})),
         )
         .subquery()
     )
     counting = select(judgement.c.id).where(
-        judgement.c.retracts.is_(None), judgement.c.later_judgements == 0, ~judgement.c.taken_back
+        judgement.c.interaction_id == interaction_id,
+        judgement.c.retracts.is_(None),
+        judgement.c.later_judgements == 0,
+        ~judgement.c.taken_back,
     )
     return (
         select(Feedback)

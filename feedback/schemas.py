@@ -61,10 +61,12 @@ class FeedbackIn(_In):
     """One judgement. `value` depends on `metric_name`.
 
     `thumbs`: true or false. `rating`: 1 to 5. `comment`: text. `demonstration`: the better text.
-    `preference`: `{"over": id, "choice"?: index}`, the side that lost. `ranking`: ids, or
-    `{"id", "choice"}` objects, best first. Or a metric of the settings. `choice` is the judged
-    answer if there are several. The value null takes back the rater's earlier judgements of that
-    answer by that metric. With a client's own `id`, a judgement can be resent safely.
+    `preference`: the other answer as `{"over": id}` (it is worse), `{"tie": id}` (as good) or
+    `{"both_bad": id}`, with its `choice` if there are several. `ranking`: ids or `{"id", "choice"}`
+    objects, best first; a list inside the list holds equally good answers. Or a metric of the
+    settings. `choice` is the judged answer if there are several. The value null takes back the
+    rater's earlier judgements of that answer by that metric. With a client's own `id`, a judgement
+    can be resent safely.
     """
 
     inference_id: Name
@@ -100,14 +102,19 @@ class FeedbackStored(BaseModel):
 
 
 class PreferenceValue(_In):
-    """The side that lost; `choice` is required if it has several answers."""
+    """The other answer: the judged one is better (`over`), as good (`tie`), or `both_bad`.
 
-    over: Name
+    Exactly one of the three is given. `choice` is required if it has several answers.
+    """
+
+    over: Name | None = None
+    tie: Name | None = None
+    both_bad: Name | None = None
     choice: ChoiceIndex | None = None
 
 
 class RankedAnswer(_In):
-    """One place in a ranking."""
+    """One answer in a ranking."""
 
     id: Name
     choice: ChoiceIndex | None = None

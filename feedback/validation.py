@@ -9,25 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from common.json_values import whole_number
 from feedback.config import BUILT_IN_METRICS, FeedbackConfig, MetricConfig
 from feedback.errors import InvalidInputError
+from feedback.metrics.compared import check_preference, check_ranking
 from feedback.names import check_length
 from feedback.records import Subject
-from feedback.schemas import FeedbackIn, PreferenceValue, RankedAnswer
+from feedback.schemas import FeedbackIn
 
 _INTEGER_LIMIT = 2**63
-_RANKING = TypeAdapter(list[RankedAnswer | str])
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFeedback:
     """A checked judgement in its normal form; the value None takes back earlier judgements.
 
-    The value of a preference is `{"over": id, "choice": index}` and of a ranking a list of
-    `{"id": id, "choice": index}`, all choices filled in. The first subject is the judged answer.
+    The value of a preference is `{"over": id, "choice": index}`, or the same with `tie` or
+    `both_bad`. That of a ranking is a list of `{"id": id, "choice": index}` and of lists of two or
+    more of them, which are equally good. All choices are filled in. The first subject is the judged
+    answer.
     """
 
     value: Any
@@ -60,9 +60,9 @@ def check(feedback: FeedbackIn, config: FeedbackConfig) -> CheckedFeedback:
         return CheckedFeedback(None, (judged,))
     match feedback.metric_name:
         case "preference":
-            return _preference(feedback.value, judged)
+            return CheckedFeedback(*check_preference(feedback.value, judged))
         case "ranking":
-            return _ranking(feedback.value, judged, config.ranking_max)
+            return CheckedFeedback(*check_ranking(feedback.value, judged, config.ranking_max))
         case name:
             return CheckedFeedback(_checker(name, config)(feedback.value), (judged,))
 
@@ -166,49 +166,3 @@ def _text(value: Any, limit: int) -> str:
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidInputError.of("value", "must be Unicode text without NUL characters")
     return value
-
-
-def _preference(value: Any, judged: Subject) -> CheckedFeedback:
-    try:
-        over = PreferenceValue.model_validate(value)
-    except (ValidationError, RecursionError):
-        expected = 'must be {"over": <id>} or {"over": <id>, "choice": <index>}'
-        raise InvalidInputError.of("value", expected) from None
-    other = Subject("value.choice", over.over, over.choice or 0, named=over.choice is not None)
-    if (other.id, other.choice) == (judged.id, judged.choice):
-        raise InvalidInputError.of("value.over", "must be another answer than the one preferred")
-    return CheckedFeedback({"over": other.id, "choice": other.choice}, (judged, other))
-
-
-def _ranking(value: Any, judged: Subject, limit: int) -> CheckedFeedback:
-    if not isinstance(value, list) or not 2 <= len(value) <= limit:  # noqa: PLR2004
-        raise InvalidInputError.of("value", f"must be a list of 2 to {limit} answers, best first")
-    places = _places(value)
-    if len({(place.id, place.choice) for place in places}) < len(places):
-        raise InvalidInputError.of("value", "must not name an answer twice")
-    first = _judged_place(places, judged)
-    others = [place for place in places if place is not first]
-    ranked = [{"id": place.id, "choice": place.choice} for place in places]
-    return CheckedFeedback(ranked, (first, *others))
-
-
-def _places(value: list[Any]) -> list[Subject]:
-    try:
-        entries = _RANKING.validate_python(value, strict=True)
-        ranked = [RankedAnswer(id=entry) if isinstance(entry, str) else entry for entry in entries]
-    except (ValidationError, RecursionError):
-        expected = 'must list ids or {"id": <id>, "choice": <index>} objects'
-        raise InvalidInputError.of("value", expected) from None
-    return [
-        Subject(f"value.{place}", entry.id, entry.choice or 0, named=entry.choice is not None)
-        for place, entry in enumerate(ranked)
-    ]
-
-
-def _judged_place(places: list[Subject], judged: Subject) -> Subject:
-    for place in places:
-        if place.id == judged.id and (not judged.named or place.choice == judged.choice):
-            return place
-    raise InvalidInputError.of(
-        "value", "must contain inference_id, with its choice if one is given"
-    )

@@ -1,8 +1,9 @@
 """Decisions of blind comparisons. `feedback.visibility` hides the versions until then.
 
-The first preference or ranking that names both sides decides a comparison and reveals the versions.
-Later ones do not count, because their rater may have seen the versions. A decision that was taken
-back does not count either, but the versions stay visible.
+The first preference or ranking that names both sides decides a comparison and reveals the versions,
+also where it calls both equally good (`tie`, a group of a ranking) or both bad. Later ones do not
+count, because their rater may have seen the versions. A decision that was taken back does not count
+either, but the versions stay visible.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,8 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from common.database import Database
+from feedback.metrics.ordering import ordering_of
 from feedback.models import Feedback, Interaction
-from feedback.reading.judgements import mentioned
 from feedback.reading.latest_judgements import rater, requester, taken_back
 
 HUMAN = "HUMAN"
@@ -26,11 +27,23 @@ DECIDING_METRICS = ("preference", "ranking")
 
 @dataclass(frozen=True, slots=True)
 class DecidedComparison:
-    """A comparison that its requester decided at the time `at`; `version` won."""
+    """A comparison that its requester decided at the time `at`.
+
+    `version` is the one that won, or None if neither did: both were equally good, or `both_bad`.
+    """
 
     user: tuple[str, str]
     at: datetime
-    version: str
+    version: str | None
+    both_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonOutcome:
+    """What a judgement says of two interactions: the id of the better one, or None for a tie."""
+
+    winner: str | None
+    both_bad: bool = False
 
 
 async def decided_comparisons(
@@ -52,7 +65,7 @@ async def decided_comparisons(
     )
     async with database.read() as session:
         rows = (await (await session.connection()).execute(_in_order(query))).all()
-    return [_decided(row) for row in _deciding_judgements(rows) if _counts(row)]
+    return [_decided(row, said) for row, said in _deciding_judgements(rows) if _counts(row)]
 
 
 async def is_decided(connection: AsyncConnection, interaction: Interaction) -> bool:
@@ -66,18 +79,19 @@ async def is_decided(connection: AsyncConnection, interaction: Interaction) -> b
     return any(_deciding_judgements((await connection.execute(_in_order(query))).all()))
 
 
-def preferred(metric_name: str, value: Any, judged: str, other: str) -> str | None:
-    """Return the preferred of the two interaction ids, or None if the judgement compares others.
+def outcome_of(metric_name: str, value: Any, judged: str, other: str) -> ComparisonOutcome | None:
+    """Return what a judgement says of two interaction ids, or None if it compares others.
 
     The judgement is one of the interaction `judged`; `value` is in the normal form of
-    `validation.check`.
+    `validation.check`. Of several choices of an interaction the best counts.
     """
-    order = [identifier for identifier, _ in mentioned(metric_name, value)]
-    if metric_name == "preference":
-        order.insert(0, judged)
-    if not {judged, other} <= set(order):
+    ordering = ordering_of(metric_name, value, (judged, 0))
+    if ordering is None or not {judged, other} <= {id_ for id_, _ in ordering.answers}:
         return None
-    return next(identifier for identifier in order if identifier in (judged, other))
+    groups = ({id_ for id_, _ in group} & {judged, other} for group in ordering.groups)
+    best = next(group for group in groups if group)
+    winner = best.pop() if len(best) == 1 else None
+    return ComparisonOutcome(winner, both_bad=ordering.both_bad)
 
 
 def _feedback_rows(second: type[Interaction]) -> Select[Any]:
@@ -137,19 +151,21 @@ def _counts(row: Row[Any]) -> bool:
     return bool(row.own) and row.source == HUMAN and not row.taken_back
 
 
-def _deciding_judgements(rows: Iterable[Row[Any]]) -> Iterator[Row[Any]]:
-    """Yield the judgement that decided each comparison."""
+def _deciding_judgements(rows: Iterable[Row[Any]]) -> Iterator[tuple[Row[Any], ComparisonOutcome]]:
+    """Yield the judgement that decided each comparison, and what it says."""
     decided: set[str] = set()
     for row in rows:
-        if row.comparison not in decided and _winner(row) is not None:
+        outcome = outcome_of(row.metric_name, row.value, row.judged, row.other)
+        if row.comparison not in decided and outcome is not None:
             decided.add(row.comparison)
-            yield row
+            yield row, outcome
 
 
-def _winner(row: Row[Any]) -> str | None:
-    return preferred(row.metric_name, row.value, row.judged, row.other)
-
-
-def _decided(row: Row[Any]) -> DecidedComparison:
-    version = row.judged_version if _winner(row) == row.judged else row.other_version
-    return DecidedComparison((row.tenant, row.requester), row.received_at, version)
+def _decided(row: Row[Any], outcome: ComparisonOutcome) -> DecidedComparison:
+    versions = {row.judged: row.judged_version, row.other: row.other_version, None: None}
+    return DecidedComparison(
+        user=(row.tenant, row.requester),
+        at=row.received_at,
+        version=versions[outcome.winner],
+        both_bad=outcome.both_bad,
+    )

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from common.database import Database
 from feedback.answer_parts import AnswerParts
+from feedback.metrics.ordering import Answer, ordering_of
 from feedback.reading.judgement_queries import (
     SEEN_MODES,
     LogWindow,
@@ -31,6 +32,8 @@ _BATCH = 50
 _BATCH_JUDGEMENTS = 500
 """Judgements after which a batch of conversations is full; bounds memory."""
 _CHUNK = 500
+_JUDGED: Answer = ("", 0)
+"""Stands for the judged answer, which a preference does not name; no answer has this id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +210,13 @@ async def asked_prompts(
             yield prompt
 
 
-def mentioned(metric_name: str, value: Any) -> list[tuple[str, int]]:
+def mentioned(metric_name: str, value: Any) -> list[Answer]:
     """Return the answers that a preference or ranking names, best first: ids and choices.
 
-    `value` is in the normal form of `validation.check`.
+    That of a preference is the other side. `value` is in the normal form of `validation.check`.
     """
-    if metric_name == "preference":
-        return [(value["over"], value["choice"])]
-    if metric_name == "ranking":
-        return [(place["id"], place["choice"]) for place in value]
-    return []
+    ordering = ordering_of(metric_name, value, _JUDGED)
+    return [] if ordering is None else [one for one in ordering.answers if one != _JUDGED]
 
 
 def _judgement(row: Row[Any]) -> Judgement:

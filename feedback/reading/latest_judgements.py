@@ -1,5 +1,8 @@
 """Which judgements count: a rater's latest one on a subject, unless it was taken back.
 
+Preferences are about two answers: the latest one on the same two counts, whichever of them it was
+sent for and whether or not it says that one is better.
+
 All readers of judgements (pairs, trials, comparisons, one interaction's feedback) use these
 columns. They are window functions over the rows of the query that contains them, so that query must
 select all judgements of a rater on a subject, including retractions, and none from after the time
@@ -16,11 +19,13 @@ from sqlalchemy import ColumnElement, String, and_, case, cast, exists, func, li
 from sqlalchemy.orm import Mapped, aliased
 from sqlmodel import col
 
+from feedback.metrics.ordering import OUTCOMES
 from feedback.models import Feedback, Interaction
 
 ALL_EARLIER = ""
 """`Feedback.retracts` of a retraction of all earlier judgements; no judgement has this id."""
 ANONYMOUS = "anonymous:"
+_GAP = literal(" ")
 
 
 def requester() -> ColumnElement[str]:
@@ -44,7 +49,12 @@ def anonymous() -> ColumnElement[bool]:
 def later_judgements() -> ColumnElement[int]:
     """The number of later judgements of the same rater on the same subject."""
     newest_first = func.row_number().over(
-        partition_by=(*_rater_key(), *_answer(), _subject(), col(Feedback.retracts).is_(None)),
+        partition_by=(
+            *_rater_key(),
+            col(Feedback.metric_name),
+            _subject(),
+            col(Feedback.retracts).is_(None),
+        ),
         order_by=_NEWEST_FIRST,
     )
     return newest_first - 1
@@ -81,13 +91,28 @@ def _answer() -> tuple[ColumnElement[Any] | Mapped[Any], ...]:
 
 
 def _subject() -> ColumnElement[str]:
-    """A key that distinguishes judgements on one answer that do not supersede each other.
+    """What a judgement is about: an answer, two answers (a preference), or itself (a comment).
 
-    Preferences of an answer over two others do not, and neither do comments.
+    Judgements on different subjects do not supersede each other.
     """
     metric = col(Feedback.metric_name)
+    one, other = _key(col(Feedback.interaction_id), col(Feedback.choice)), _other_side()
     return case(
-        (metric == "preference", cast(col(Feedback.value), String)),
+        (
+            and_(metric == "preference", col(Feedback.retracts).is_(None)),
+            case((one < other, one + _GAP + other), else_=other + _GAP + one),
+        ),
         (metric == "comment", col(Feedback.id)),
-        else_="",
+        else_=one,
     )
+
+
+def _other_side() -> ColumnElement[str]:
+    """The answer that a preference names."""
+    value = col(Feedback.value)
+    named = func.coalesce(*(value[outcome].as_string() for outcome in OUTCOMES))
+    return _key(named, value["choice"].as_string())
+
+
+def _key(identifier: Any, choice: Any) -> ColumnElement[str]:
+    return cast(identifier, String) + _GAP + cast(choice, String)

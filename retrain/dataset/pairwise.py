@@ -7,6 +7,7 @@ from hashlib import blake2b
 from itertools import combinations
 
 from feedback.answer_parts import AnswerParts
+from feedback.metrics.ordering import ordering_of
 from feedback.reading.judgements import JudgedConversation, Judgement, LoggedAnswer, mentioned
 from feedback.records import canonical
 from retrain.config import PairsConfig
@@ -185,20 +186,29 @@ def _last_judgements(
 
 
 def _preferences(context: _Context, judgements: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """Yield one pairwise judgement per preference."""
+    """Yield one pairwise judgement per preference; none where both answers are equally good."""
     for judgement in _last_judgements(context, "preference", judgements):
-        better = context.side(_judged(judgement))
-        worse = better and context.side(mentioned("preference", judgement.value)[0])
-        if better and worse:
-            yield PairwiseJudgement(better, worse, "preference", judgement.id)
+        for one, other in _ordered(judgement):
+            better = context.side(one)
+            worse = better and context.side(other)
+            if better and worse:
+                yield PairwiseJudgement(better, worse, "preference", judgement.id)
 
 
 def _rankings(context: _Context, judgements: Sequence[Judgement]) -> Iterator[PairwiseJudgement]:
-    """Yield all ordered pairs of each ranking."""
+    """Yield all ordered pairs of each ranking; equally good answers make none."""
     for judgement in _last_judgements(context, "ranking", judgements):
-        sides = [context.side(key) for key in mentioned("ranking", judgement.value)]
-        for better, worse in combinations([side for side in sides if side], 2):
-            yield PairwiseJudgement(better, worse, "ranking", judgement.id)
+        sides = {key: context.side(key) for key in mentioned("ranking", judgement.value)}
+        for one, other in _ordered(judgement):
+            better, worse = sides[one], sides[other]
+            if better and worse:
+                yield PairwiseJudgement(better, worse, "ranking", judgement.id)
+
+
+def _ordered(judgement: Judgement) -> Iterator[tuple[Key, Key]]:
+    """Yield the better and the worse answer of each pair that a judgement orders."""
+    ordering = ordering_of(judgement.metric_name, judgement.value, _judged(judgement))
+    return iter(()) if ordering is None else ordering.pairs()
 
 
 def _demonstrations(

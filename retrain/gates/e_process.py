@@ -134,16 +134,30 @@ def rare_event_path(happened: Sequence[tuple[bool, float]]) -> Path:
     return _mixture(arm * np.log(RATIOS)[None, :] - np.log(1 - share + share * RATIOS[None, :]))
 
 
-def preference_path(won: Sequence[bool]) -> Path:
-    """Return the evidence that the canary wins more than half of the blind comparisons.
+def preference_path(won: Sequence[bool | None]) -> Path:
+    """Return the evidence that the canary wins more blind comparisons than it loses.
 
-    `won` is in order of time, without ties. The result is float64 of shape [n].
+    A win multiplies a bet by 2w, a loss by 2 - 2w, and a comparison that neither side won by 1. If
+    the probabilities of a win (p) and of a loss (q) are equal, a factor's expectation is
+    1 - p - q + 2wp + (2 - 2w)q = 1 + (2w - 1)(p - q) = 1, whatever share 1 - p - q is not won by
+    either, and however that share differs between users, questions, versions and times. So ties
+    need no model. A tie that counts as half a win gives the same: 1 + (2w - 1)(2S - 1) is 1 at
+    S = 1/2.
+
+    Args:
+        won: For each comparison, in order of time: whether the canary won it; None if neither side
+            did (equally good, or both bad).
+
+    Returns:
+        The evidence after each comparison, float64 of shape [n].
+
     """
     if not won:
         return np.empty(0)
-    wins = np.array(won, dtype=float)[:, None]
+    wins = np.array([one is True for one in won], dtype=float)[:, None]
+    losses = np.array([one is False for one in won], dtype=float)[:, None]
     odds = np.log(2 * PREFERENCES)[None, :], np.log(2 - 2 * PREFERENCES)[None, :]
-    return _mixture(wins * odds[0] + (1 - wins) * odds[1])
+    return _mixture(wins * odds[0] + losses * odds[1])
 
 
 def arm_path(arms: Sequence[tuple[bool, float]]) -> Path:

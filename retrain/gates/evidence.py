@@ -45,10 +45,14 @@ class Happened(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A blind comparison with a winner, in seconds since the canary began."""
+    """A user's first blind comparison, in seconds since the canary began.
+
+    `canary_won` is None if neither side won: both were equally good, or `both_bad`.
+    """
 
     at: float
-    canary_won: bool
+    canary_won: bool | None
+    both_bad: bool = False
 
 
 @dataclass(frozen=True)

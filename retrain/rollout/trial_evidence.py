@@ -151,12 +151,17 @@ def _day_votes(users: _Users, votes: Iterable[Vote], now: datetime) -> Iterable[
 
 
 def _compared(log: TrialLog, began: datetime) -> Iterable[Compared]:
-    """Yield each user's first decided comparison since the trial began."""
+    """Yield each user's first decided comparison since the trial began, whatever it says.
+
+    A tie uses up the user's comparison, as a win does: comparing until something wins would weigh
+    users by how seldom they are undecided.
+    """
     counted: set[User] = set()
     for one in log.comparisons:
         if one.at >= began and one.user not in counted:
             counted.add(one.user)
-            yield Compared((one.at - began).total_seconds(), one.version == log.newer)
+            won = None if one.version is None else one.version == log.newer
+            yield Compared((one.at - began).total_seconds(), won, one.both_bad)
 
 
 def _first_events(users: _Users, seen: Iterable[tuple[User, datetime]]) -> list[Happened]:

@@ -109,6 +109,26 @@ def test_a_ranking_is_all_its_ordered_pairs_and_weighs_one() -> None:
     assert isclose(sum(pair.weight for pair in result.pairs), 1.0)
 
 
+@pytest.mark.parametrize("outcome", ["tie", "both_bad"])
+def test_two_equally_good_answers_make_no_pair(outcome: str) -> None:
+    result = resolve(THREE, word(0, "preference", 0, {outcome: "a2", "choice": 0}))
+    assert result.pairs == []
+
+
+@pytest.mark.parametrize("about", [0, 2])
+def test_a_tie_replaces_the_raters_earlier_preference_of_the_two(about: int) -> None:
+    tie = word(1, "preference", about, {"tie": f"a{2 - about}", "choice": 0})
+    result = resolve(THREE, prefer(0, 0, 2), tie)
+    assert (result.pairs, result.filtered[Filter.SUPERSEDED]) == ([], 1)
+
+
+def test_a_group_of_a_ranking_is_better_than_what_follows_it() -> None:
+    group = [{"id": f"a{place}", "choice": 0} for place in (0, 1)]
+    result = resolve(THREE, word(0, "ranking", 0, [group, {"id": "a2", "choice": 0}]))
+    assert texts(result) == {("best", "bad"), ("middling", "bad")}
+    assert isclose(sum(pair.weight for pair in result.pairs), 1.0)
+
+
 def test_a_demonstration_beats_the_original_and_brings_the_conversation_along() -> None:
     result = resolve(THREE, word(0, "demonstration", 2, "we open at nine"))
     (pair,) = result.pairs

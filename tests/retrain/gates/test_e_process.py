@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.gates.e_process import (
+    PREFERENCES,
     Direction,
     Path,
     Unit,
@@ -80,11 +81,27 @@ def test_events_that_ignore_the_arm_add_no_evidence_on_average(
     assert expected == pytest.approx(now, rel=1e-9)
 
 
-@given(st.lists(st.booleans(), max_size=30))
-def test_comparisons_won_by_a_coin_add_no_evidence_on_average(before: list[bool]) -> None:
+comparisons = st.lists(st.none() | st.booleans(), max_size=30)
+
+
+@given(comparisons, st.floats(0, 1))
+def test_comparisons_won_as_often_as_lost_add_no_evidence_on_average(
+    before: list[bool | None], tied: float
+) -> None:
     now = float(preference_path(before)[-1]) if before else 1.0
-    won, lost = (float(preference_path([*before, one])[-1]) for one in (True, False))
-    assert (won + lost) / 2 == pytest.approx(now, rel=1e-9)
+    won, lost, tie = (float(preference_path([*before, one])[-1]) for one in (True, False, None))
+    expected = tied * tie + (1 - tied) * (won + lost) / 2
+    assert expected == pytest.approx(now, rel=1e-9)
+
+
+@given(comparisons)
+def test_a_tie_is_worth_nothing_and_half_a_win(before: list[bool | None]) -> None:
+    decisive = [one for one in before if one is not None]
+    now = float(preference_path(before)[-1]) if before else 1.0
+    assert now == pytest.approx(float(preference_path(decisive)[-1]) if decisive else 1.0)
+    linear = [0.5 if one is None else float(one) for one in before]
+    bets = [np.prod([1 + (2 * w - 1) * (2 * s - 1) for s in linear]) for w in PREFERENCES]
+    assert now == pytest.approx(float(np.mean(bets)))
 
 
 def test_a_clear_difference_is_shown_and_its_opposite_is_not() -> None:

@@ -23,15 +23,16 @@ from tests.retrain.log import CHANNEL, TENANT, Log
 BEGAN = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 LIVE, CANARY = "import-000001", "import-000002"
 
-decisions = st.tuples(st.integers(-5, 50), st.sampled_from("abc"), st.booleans())
+Won = bool | None
+
+decisions = st.tuples(st.integers(-5, 50), st.sampled_from("abc"), st.none() | st.booleans())
 
 
-def evidence(decided: Sequence[tuple[int, str, bool]]) -> Sequence[Compared]:
+def evidence(decided: Sequence[tuple[int, str, Won]]) -> Sequence[Compared]:
     """From (second, user, whether the canary won) to what the gate gets."""
+    versions: dict[Won, str | None] = {True: CANARY, False: LIVE, None: None}
     comparisons = [
-        DecidedComparison(
-            (TENANT, user), BEGAN + timedelta(seconds=second), CANARY if won else LIVE
-        )
+        DecidedComparison((TENANT, user), BEGAN + timedelta(seconds=second), versions[won])
         for second, user, won in sorted(decided, key=lambda one: one[0])
     ]
     log = TrialLog(exposures=(), votes=(), comparisons=comparisons, newer=CANARY)
@@ -41,7 +42,7 @@ def evidence(decided: Sequence[tuple[int, str, bool]]) -> Sequence[Compared]:
 
 @given(decided=st.lists(decisions))
 def test_each_user_is_one_unit_and_units_are_in_order(
-    decided: list[tuple[int, str, bool]],
+    decided: list[tuple[int, str, Won]],
 ) -> None:
     found = evidence(decided)
     assert len(found) == len({user for second, user, _ in decided if second >= 0})
@@ -50,8 +51,18 @@ def test_each_user_is_one_unit_and_units_are_in_order(
 
 
 def test_a_users_first_decision_counts() -> None:
-    decided = [(-1, "a", False), (1, "a", True), (2, "a", False), (3, "b", False)]
+    decided: list[tuple[int, str, Won]] = [
+        (-1, "a", False),
+        (1, "a", True),
+        (2, "a", False),
+        (3, "b", False),
+    ]
     assert evidence(decided) == [Compared(1, True), Compared(3, False)]
+
+
+def test_a_users_tie_counts_as_the_first_decision_too() -> None:
+    decided: list[tuple[int, str, Won]] = [(1, "a", None), (2, "a", True), (3, "b", False)]
+    assert evidence(decided) == [Compared(1, None), Compared(3, False)]
 
 
 def rollout() -> Rollout:
