@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from retrain.config import Method
 from retrain.models import Rollout, RolloutEvent, Run
 
 ExportFormat = Literal["trl", "openai"]
@@ -98,7 +99,8 @@ class PlanOut(BaseModel):
     `held_out_prompts` is the number of distinct questions of held-out users, some of which may have
     been trained on; with fewer than `minimum_questions` the gate promotes nothing. `pairs` is the
     number of pairs of at most `max_length` tokens; the longest one above has `longest_left_out`
-    tokens, 0 if there is none. `problems` are the reasons why a run would not train.
+    tokens, 0 if there is none. `problems` are the reasons why a run would not train. `methods` are
+    the methods that it would train with, in order; `reasons` say why these, and why not others.
     """
 
     channel: str
@@ -115,3 +117,5 @@ class PlanOut(BaseModel):
     longest_left_out: int
     problems: list[str]
     would_train: bool
+    methods: list[Method] = []
+    reasons: list[str] = []

@@ -14,7 +14,7 @@ import structlog
 
 from common.files import PRIVATE_FOLDER
 from retrain.dataset.export import exported
-from retrain.dataset.snapshot import freeze, why_too_few
+from retrain.dataset.snapshot import freeze, plan_of
 from retrain.errors import LeaseLostError
 from retrain.evaluation.storage import read_rows
 from retrain.models import Run
@@ -184,7 +184,7 @@ class RunService:
         with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
             manifest = await freeze(Path(folder) / "snapshot", about, log, environment.config)
         problems = await asyncio.to_thread(environment.problems)
-        too_few = why_too_few(manifest, environment.config)
+        plan = plan_of(manifest, environment.config, judged=environment.finds_counterparts)
         return PlanOut(
             channel=channel,
             since=about.since,
@@ -198,8 +198,10 @@ class RunService:
             max_length=environment.config.hyper.max_length,
             longest_left_out=manifest.longest,
             minimum_questions=environment.config.gate.minimum,
-            problems=[*map(str, problems), *([too_few] if too_few else [])],
-            would_train=not problems and too_few is None,
+            problems=[*map(str, problems), *([plan.why_not] if plan.why_not else [])],
+            would_train=not problems and plan.why_not is None,
+            methods=[stage.method for stage in plan.stages],
+            reasons=list(plan.reasons),
         )
 
     async def export(

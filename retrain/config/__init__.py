@@ -5,9 +5,9 @@ and the trainer can read the settings quickly.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from common.settings import CENTURY_DAYS, FunctionSpec, Seconds, Section
 from retrain.config.canary import CanaryConfig, OnlineGateConfig
@@ -22,8 +22,12 @@ from retrain.config.hyper import (
     Optimizer,
 )
 from retrain.config.judge import DEFAULT_RUBRIC, JudgeEndpoint
+from retrain.config.kto import KtoConfig
+from retrain.config.method import Method, MethodChoice, ignored_settings
+from retrain.config.orpo import OrpoConfig
 from retrain.config.pairs import PairsConfig
 from retrain.config.people import PeopleJudgeConfig
+from retrain.config.sft import SftConfig
 from retrain.config.trainer import DEFAULT_COMMAND, TrainerConfig
 from retrain.config.types import Metrics, Positive, Share, Source
 from retrain.cron import check_cron
@@ -39,16 +43,21 @@ __all__ = [
     "GateConfig",
     "HyperParameters",
     "JudgeEndpoint",
+    "KtoConfig",
     "LossType",
+    "Method",
+    "MethodChoice",
     "Metrics",
     "ModuleName",
     "OnlineGateConfig",
     "Optimizer",
+    "OrpoConfig",
     "PairsConfig",
     "PeopleJudgeConfig",
     "Positive",
     "RetrainConfig",
     "SelfPlayConfig",
+    "SftConfig",
     "Share",
     "Source",
     "TrainerConfig",
@@ -71,8 +80,23 @@ class RetrainConfig(Section):
     """Seconds between two evaluations of a rollout. Each reads the log of the canary or watch."""
     catch_up_days: float = Field(default=7, gt=0, le=366)
     """Days for which a missed run is still started late; after that it is skipped."""
+    method: MethodChoice = "auto"
+    """How the model learns. `dpo`: from pairs. `kto`: from answers judged by themselves. `orpo`:
+    from pairs, without a reference. `sft`: from demonstrations. `auto`: `sft` where there are
+    enough demonstrations, then `dpo` where there are enough pairs, and `kto` where most judged
+    answers are in no pair and no judge finds a counterpart for them; `pawl retrain --dry-run`
+    prints the choice and its reasons. A setting that the method would ignore is refused."""
     minimum_pairs: int = Field(default=100, ge=1)
-    """Least number of pairs to train on; with fewer the run ends as `skipped`."""
+    """Least number of pairs for `dpo` and `orpo`. If there is too little for every method, the run
+    ends as `skipped`."""
+    minimum_labels: int = Field(default=100, ge=2)
+    """Least number of answers judged by themselves for `kto`; both good and bad ones are needed."""
+    minimum_demonstrations: int = Field(default=100, ge=1)
+    """Least number of demonstrations for `sft`. In smaller numbers they still count as pairs."""
+    replay_share: Share = Field(default=0.1, lt=1)
+    """Share of the pairs trained on that are taken from earlier weeks, so that a week does not
+    make the model forget the one before: a random sample of the pairs that live and its ancestors
+    were trained on, as far as this machine keeps them."""
     max_pairs: int = Field(default=20_000, ge=1)
     """Most pairs to train on; from more than that a random sample is drawn with `seed`."""
     max_window_days: int = Field(default=56, ge=1, le=CENTURY_DAYS)
@@ -93,6 +117,9 @@ class RetrainConfig(Section):
     self_play: SelfPlayConfig = SelfPlayConfig()
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
+    kto: KtoConfig = KtoConfig()
+    orpo: OrpoConfig = OrpoConfig()
+    sft: SftConfig = SftConfig()
     judge: Literal["people", "none"] | FunctionSpec | JudgeEndpoint | None = None
     """What compares the answers. Either an OpenAI-compatible endpoint that supports
     `response_format` json_schema (`[retrain.judge]`), or `module:name` of a function
@@ -110,6 +137,19 @@ class RetrainConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     canary: CanaryConfig = CanaryConfig()
+
+    @model_validator(mode="after")
+    def _method_reads_what_is_set(self) -> Self:
+        if ignored := ignored_settings(self, self.method):
+            raise ValueError(
+                f'method = "{self.method}" would ignore {", ".join(ignored)}: '
+                "leave out what it does not use, or choose another method"
+            )
+        if self.method == "kto" and self.hyper.per_device_batch == 1:
+            raise ValueError(
+                "kto compares the answers of a batch: raise hyper.per_device_batch to 2 or more"
+            )
+        return self
 
     @property
     def staged(self) -> bool:

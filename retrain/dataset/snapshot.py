@@ -27,9 +27,10 @@ from retrain.config import RetrainConfig
 from retrain.dataset.filters import Filter, RaterRules
 from retrain.dataset.held_out import held_out
 from retrain.dataset.pairs import Pair, pairs_of
+from retrain.dataset.plan import Counts, Plan, plan_stages
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
-from retrain.trainer.examples.fit import fit_of_row, too_few
+from retrain.trainer.examples.fit import fit_of_row
 from retrain.trainer.examples.rows import PairRow
 
 PAIRS, HELD_OUT, QUESTIONS, MANIFEST = (
@@ -74,6 +75,8 @@ class SnapshotManifest(BaseModel):
         oldest_text: Time of the oldest text.
         misfits: Number of pairs that cannot be trained on, by reason.
         longest: Tokens of the longest pair that is too long, else 0.
+        labels_up: Answers that were judged good by themselves and are in no pair.
+        labels_down: Answers that were judged bad by themselves and are in no pair.
 
     """
 
@@ -90,6 +93,20 @@ class SnapshotManifest(BaseModel):
     oldest_text: AwareDatetime | None = None
     misfits: dict[str, int] = {}
     longest: int = 0
+    labels_up: int = 0
+    labels_down: int = 0
+
+    def counts(self, *, possible_pairs: int = 0) -> Counts:
+        """Return what there is to learn from; `possible_pairs` may still be added to it."""
+        return Counts(
+            pairs=self.pairs,
+            demonstrations=self.pairs_by_signal.get("demonstration", 0),
+            labels_up=self.labels_up,
+            labels_down=self.labels_down,
+            possible_pairs=possible_pairs,
+            misfits=self.misfits,
+            longest=self.longest,
+        )
 
 
 class Log(Protocol):
@@ -163,17 +180,17 @@ async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) ->
     return manifest
 
 
-def why_too_few(manifest: SnapshotManifest, config: RetrainConfig) -> str | None:
-    """Return why a run on this snapshot would not train, in one line; None if it would."""
-    if manifest.pairs >= config.minimum_pairs:
-        return None
-    return too_few(
-        manifest.pairs,
-        config.minimum_pairs,
-        manifest.misfits,
-        config.hyper.max_length,
-        manifest.longest,
-    )
+def plan_of(manifest: SnapshotManifest, config: RetrainConfig, *, judged: bool) -> Plan:
+    """Plan the training on a snapshot, before counterparts have been looked for.
+
+    Args:
+        manifest: The snapshot's.
+        config: The settings.
+        judged: Whether a judge finds counterparts: each label may then become a pair.
+
+    """
+    possible = manifest.labels_up + manifest.labels_down if judged else 0
+    return plan_stages(manifest.counts(possible_pairs=possible), config, judged)
 
 
 def open_snapshot(folder: Path) -> SnapshotManifest:

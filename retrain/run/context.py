@@ -73,6 +73,14 @@ class RunEnvironment:
             self.database, self.registry, self.config, self.clock, self.observer
         )
 
+    @property
+    def finds_counterparts(self) -> bool:
+        """Whether a run makes pairs of answers that were judged by themselves.
+
+        No step of a run does so yet, so training never counts on such pairs.
+        """
+        return False
+
     def problems(self) -> list[Problem]:
         """Return what would make a run useless now. Reads files, so it may block."""
         return find_problems(

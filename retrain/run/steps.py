@@ -14,7 +14,6 @@ from adapters.errors import StaleRouteError
 from adapters.names import BASE
 from adapters.routing.lifecycle import State
 from adapters.routing.route import RouteView
-from retrain.config import RetrainConfig
 from retrain.dataset.questions import Selection, select_prompts
 from retrain.dataset.snapshot import (
     About,
@@ -22,9 +21,9 @@ from retrain.dataset.snapshot import (
     SnapshotManifest,
     freeze,
     open_snapshot,
+    plan_of,
     read_held_out,
     read_question_keys,
-    why_too_few,
     window_start,
 )
 from retrain.errors import LiveMovedError, SnapshotError, TooFewFitError
@@ -65,13 +64,15 @@ async def snapshot(context: RunContext) -> Ending | None:
     context.environment.observer.run_pairs(
         context.run.channel, manifest.pairs_by_signal, manifest.left_out
     )
-    return None if again else _too_few(manifest, context.environment.config)
+    return None if again else await _too_few(context, manifest)
 
 
-def _too_few(manifest: SnapshotManifest, config: RetrainConfig) -> Ending | None:
-    """Return the ending of a run with too few pairs, else None."""
-    reason = why_too_few(manifest, config)
-    return None if reason is None else Ending("skipped", reason)
+async def _too_few(context: RunContext, manifest: SnapshotManifest) -> Ending | None:
+    """Store the plan of the training; return the ending of a run with too little to learn from."""
+    environment = context.environment
+    plan = plan_of(manifest, environment.config, judged=environment.finds_counterparts)
+    await context.save_figures(plan=plan.model_dump(mode="json"))
+    return None if plan.why_not is None else Ending("skipped", plan.why_not)
 
 
 async def _useless(context: RunContext) -> Ending | None:

@@ -215,6 +215,10 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     out.print(f"held-out prompts: {plan['held_out_prompts']}, needed: {plan['minimum_questions']}")
     for problem in plan["problems"]:
         out.print(Text(problem, "yellow"), soft_wrap=True)
+    if plan["methods"]:
+        out.print(f"methods: {', then '.join(plan['methods'])}")
+        for reason in plan["reasons"]:
+            out.print(f"  {reason}", soft_wrap=True)
     out.print("a run would train" if plan["would_train"] else "a run would not train")
 
 
