@@ -8,13 +8,11 @@ job on a cluster, does no harm.
 import asyncio
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 
 from adapters.vetting.peft_config import CONFIG_FILE
 from adapters.vetting.spelled_out import LoraModule, spelled_out
@@ -22,15 +20,15 @@ from common.files import sync, write_whole
 from retrain.config import HyperParameters
 from retrain.dataset.snapshot import PAIRS
 from retrain.errors import TooFewFitError, TrainingError
-from retrain.ports import TrainerProcess
 from retrain.run.context import ADAPTER, JOB, RunContext
+from retrain.run.trainer_process import EVENTS, run_trainer, stored_events
 from retrain.trainer import job as trainer_job
 from retrain.trainer.errors import TooFewPairsError
-from retrain.trainer.events import Dropped, Event, Failed, Saved, Step, parse_event
+from retrain.trainer.events import Dropped, Event, Failed, Saved, Step
 from retrain.trainer.job import Job
 from retrain.trainer.scratch import scratch_for
 
-EVENTS, TENSORBOARD, TRAINED = "events.jsonl", "tensorboard", "trained"
+TENSORBOARD, TRAINED = "tensorboard", "trained"
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 TRAINERS_MAX = 3
 """Trainers started per run, at most. A trainer that is killed (SIGKILL) is started again, since
@@ -51,7 +49,7 @@ async def train_adapter(context: RunContext) -> None:
     await context.environment.launcher.kill_leftover(context.folder / JOB)
     if not (context.folder / ADAPTER).is_dir():
         await _train(context)
-    await context.save_figures(**training_figures(list(_kept_events(context.folder))))
+    await context.save_figures(**training_figures(list(stored_events(context.folder))))
 
 
 async def _train(context: RunContext) -> None:
@@ -84,12 +82,7 @@ async def _train(context: RunContext) -> None:
 async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]:
     """Run one trainer to its end; return its failure, if it reported one, and its exit code."""
     await asyncio.to_thread(_clear, context.folder)
-    process = await context.environment.launcher.launch(job_path)
-    try:
-        failure = await _listen(process, context.folder)
-        return failure, await process.wait()
-    finally:
-        await process.terminate()
+    return await run_trainer(context.environment.launcher, job_path)
 
 
 def _clear(folder: Path) -> None:
@@ -158,26 +151,6 @@ def _hyper(context: RunContext, *, fresh: bool) -> HyperParameters:
     if not fresh or first is None:
         return config.hyper
     return config.hyper.model_copy(update={"learning_rate": first})
-
-
-async def _listen(process: TrainerProcess, folder: Path) -> Failed | None:
-    """Store the trainer's events; return the failure, if there is one."""
-    failure = None
-    with (folder / EVENTS).open("ab") as kept:
-        async for event in process.events():
-            kept.write(event.model_dump_json().encode() + b"\n")
-            kept.flush()
-            if isinstance(event, Failed):
-                failure = event
-    return failure
-
-
-def _kept_events(folder: Path) -> Iterator[Event]:
-    """Yield the stored events; a line that was cut off by a crash is skipped."""
-    with (folder / EVENTS).open("rb") as lines:
-        for line in lines:
-            with suppress(ValidationError):
-                yield parse_event(line)
 
 
 def training_figures(events: Sequence[Event]) -> dict[str, Any]:

@@ -52,8 +52,10 @@ def save_adapter(model: Any, base_model: str, folder: Path) -> None:
             path.unlink()
 
 
-def publish(folder: Path, output: Path, record: TrainingRecord) -> str:
-    """Add the record, sync everything and rename `folder` to `output`, on the same file system.
+def publish(folder: Path, output: Path, record: BaseModel) -> str:
+    """Add the record (`training.json`), sync everything and rename `folder` to `output`.
+
+    Both must be on the same file system.
 
     Returns the SHA-256 of the weights in hex. If it raises `OSError`, `output` does not exist.
     """

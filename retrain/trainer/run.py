@@ -1,7 +1,6 @@
 """One training run, from the job to the published adapter folder."""
 
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,20 @@ from retrain.trainer.artifact import TrainingRecord, publish, save_adapter
 from retrain.trainer.callbacks import StepEvents
 from retrain.trainer.events import BatchHalved, Dropped, EventWriter, Reference, Saved, Started
 from retrain.trainer.examples.data import Prepared, prepare
-from retrain.trainer.examples.rendering import Served, demonstration_ids
-from retrain.trainer.examples.rows import PairRow, ServedTurn
+from retrain.trainer.examples.row_rendering import renderer
 from retrain.trainer.job import Job
+from retrain.trainer.libraries import versions
 from retrain.trainer.memory import with_one_halving
 from retrain.trainer.methods.dpo import PairCollator, PairTrainer, dpo_config
 from retrain.trainer.methods.reference import assert_reference, restore_precision
 from retrain.trainer.model import (
     Device,
-    end_of_turn_ids,
     fresh_lora,
     load_policy,
     load_tokenizer,
     pick_device,
     vocabulary_size,
 )
-
-LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes")
-"""Libraries whose versions are recorded."""
 
 
 def run(job: Job, events: EventWriter, scratch: Path) -> None:
@@ -78,17 +73,9 @@ def run(job: Job, events: EventWriter, scratch: Path) -> None:
 
 def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
     """Read the job's pairs as token ids. Raises `JobError`."""
-    ends = end_of_turn_ids(tokenizer, job.base_model)
-
-    def render(text: str, row: PairRow) -> list[int]:
-        # Snapshots of the previous release have `messages` instead of `turn`.
-        turn = row.turn or (ServedTurn() if row.messages else None)
-        served = Served(row.prompt_token_ids, row.rejected.token_ids or [], turn)
-        return demonstration_ids(tokenizer, ends, text, served)
-
     return prepare(
         job.pairs,
-        render,
+        renderer(tokenizer, job.base_model),
         max_length=job.hyper.max_length,
         vocabulary=vocabulary_size(job.base_model),
         minimum=job.minimum_pairs,
@@ -146,7 +133,7 @@ def _tensorboard(folder: Path) -> TensorBoardCallback:
 def _announce(job: Job, device: Device, prepared: Prepared, events: EventWriter) -> None:
     events.write(
         Started(
-            versions=_versions(),
+            versions=versions(),
             device=device.name,
             precision="bf16" if device.bf16 else "fp32",
             pairs=len(prepared.examples),
@@ -181,11 +168,7 @@ def _record(
         dropped=dict(prepared.dropped),
         steps=trainer.state.global_step,
         last=steps.last,
-        versions=_versions(),
+        versions=versions(),
         device=device.name,
         seconds=seconds,
     )
-
-
-def _versions() -> dict[str, str]:
-    return {library: version(library) for library in LIBRARIES}
