@@ -57,5 +57,7 @@ class CanaryConfig(Section):
     holdback_share: float = Field(default=0.05, gt=0, lt=1)
     """Share of users who keep the previous version during the watch."""
     votes: Metrics = Field(default=Metrics({"thumbs", "rating"}), min_length=1)
-    """Metrics that count as votes: yes or no, or 1 to 5."""
+    """Metrics that count as votes: `thumbs`, `rating`, and custom ones that can say good and bad
+    (`[feedback.metrics]`: a boolean, a number with `good` and `bad`, a category with `good_values`
+    and `bad_values`). Only people's feedback on their own requests (`source` `HUMAN`) is a vote."""
     gate: OnlineGateConfig = OnlineGateConfig()

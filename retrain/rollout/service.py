@@ -18,8 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.errors import AdaptersError
 from adapters.routing.route import RouteView, watch_of, watched
 from common.database import Database, Guard, allow_any
+from feedback.config import MetricConfig
 from feedback.reading.trials import served_in, shadow_figures
-from retrain.config import CanaryConfig, RetrainConfig
+from retrain.config import RetrainConfig
 from retrain.errors import NotAwaitedError
 from retrain.gates.online import OnlineVerdict, judge_canary, judge_watch
 from retrain.models import Rollout, RolloutEvent
@@ -42,6 +43,7 @@ from retrain.rollout.repository import RolloutRepository
 from retrain.rollout.stages import ON_TRIAL, began, evidence_by_claim, share_moved, shares, stage
 from retrain.rollout.trial_evidence import trial_evidence
 from retrain.rollout.trial_reader import TrialReader
+from retrain.rollout.trial_settings import TrialSettings
 
 ACTOR = "rollout"
 _SLOW_SECONDS = 1.0
@@ -68,6 +70,7 @@ class RolloutService:
         config: RetrainConfig,
         clock: Clock,
         observer: RunObserver,
+        metrics: Mapping[str, MetricConfig],
     ) -> None:
         self.rows = RolloutRepository(database)
         self._database = database
@@ -75,6 +78,7 @@ class RolloutService:
         self._config = config
         self._clock = clock
         self._observer = observer
+        self._metrics = metrics
         self._reader = TrialReader(database, config)
         self._paused_until: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -109,7 +113,7 @@ class RolloutService:
             phase=phase,
             began_at=now,
             stages=[stage(phase, now, route)],
-            settings=config.canary.model_dump(mode="json"),
+            settings=TrialSettings.of(config.canary, self._metrics).model_dump(mode="json"),
             reason=reason,
         )
         async with self._locks[channel]:
@@ -230,7 +234,7 @@ class RolloutService:
         self, rollout: Rollout, route: RouteView
     ) -> tuple[NextMove, OnlineVerdict | None]:
         """Return the next move, and the online gate's verdict if there is one in this phase."""
-        config, now = CanaryConfig.model_validate(rollout.settings), self._clock()
+        config, now = TrialSettings.model_validate(rollout.settings), self._clock()
         match Phase(rollout.phase):
             case Phase.BEGUN:
                 return first_step(rollout.began_at, now, config), None
@@ -248,7 +252,7 @@ class RolloutService:
                 return STAY, None
 
     async def _after_canary(
-        self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
+        self, rollout: Rollout, route: RouteView, config: TrialSettings, now: datetime
     ) -> tuple[NextMove, OnlineVerdict]:
         verdict, unread = await self._verdict(rollout, config, now, watch=False)
         served = await served_in(self._database, rollout.trial, "canary")
@@ -257,7 +261,7 @@ class RolloutService:
         return step, verdict
 
     async def _after_watch(
-        self, rollout: Rollout, route: RouteView, config: CanaryConfig, now: datetime
+        self, rollout: Rollout, route: RouteView, config: TrialSettings, now: datetime
     ) -> tuple[NextMove, OnlineVerdict]:
         verdict, _ = await self._verdict(rollout, config, now, watch=True)
         start = began(rollout, Phase.WATCH)
@@ -266,7 +270,7 @@ class RolloutService:
     async def _verdict(
         self,
         rollout: Rollout,
-        config: CanaryConfig,
+        config: TrialSettings,
         now: datetime,
         *,
         watch: bool,
@@ -297,7 +301,7 @@ class RolloutService:
         Of several servers only one changes the route. A move that does not change it is stored by
         the first server.
         """
-        config = CanaryConfig.model_validate(rollout.settings)
+        config = TrialSettings.model_validate(rollout.settings)
         moves = RolloutMoves(self._registry, rollout, config, route)
         phase = await moves.make(step.move, {"actor": actor, "reason": step.reason})
         numbers = rollout.verdict if verdict is None else verdict.model_dump(mode="json")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from feedback.config import MetricConfig
+from feedback.metrics.verdict import verdict_of
 from feedback.reading.comparisons import DecidedComparison
 from feedback.reading.trials import Exposure, Pace, Vote
 from retrain.gates.e_process import Unit
@@ -47,6 +49,7 @@ class TrialLog:
         paces_before: Live's latencies and lengths on the day before the rollout.
         comparisons: Blind comparisons of the trial's two versions.
         newer: The version on trial.
+        metrics: The custom metrics among those that count as votes.
         unread: Whether there are answers that the harm metrics have not measured.
 
     """
@@ -58,6 +61,7 @@ class TrialLog:
     paces_before: Sequence[Pace] = ()
     comparisons: Sequence[DecidedComparison] = ()
     newer: str = ""
+    metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
     unread: bool = False
 
 
@@ -66,24 +70,44 @@ def trial_evidence(
 ) -> CanaryEvidence:
     """Return the evidence at `now`. `stages` are in order; the first starts with the trial."""
     users = _Users(log.exposures, stages, watch=watch)
+    votes = _cast_votes(log.votes, log.metrics)
     return CanaryEvidence(
-        first=_sorted(_first_votes(users, log.votes)),
-        day=_sorted(_day_votes(users, log.votes, now)),
+        first=_sorted(_first_votes(users, votes)),
+        day=_sorted(_day_votes(users, votes, now)),
         compared=list(_compared(log, stages[0].at)),
         events={name: _first_events(users, seen) for name, seen in log.events.items()},
         ranks=_ranks(users, log.exposures, log.paces_before),
-        rate=_rate(log.votes_before),
+        rate=_rate(_cast_votes(log.votes_before, log.metrics)),
         age_days=(now - stages[0].at) / DAY,
     )
 
 
-def vote_value(value: Any) -> float | None:
-    """Return a boolean, or a rating from 1 to 5, as a number from 0 to 1; None for others."""
+def vote_value(vote: Vote, metrics: Mapping[str, MetricConfig]) -> float | None:
+    """Return a vote as a number from 0 (bad) to 1 (good); None if it says neither.
+
+    A value of a custom metric is good or bad as `feedback.metrics.verdict` says. Otherwise it is a
+    boolean, or a rating from 1 to 5.
+    """
+    if vote.metric_name in metrics:
+        verdict = verdict_of(metrics[vote.metric_name], vote.value)
+        return None if verdict is None else float(verdict)
+    return _built_in_value(vote.value)
+
+
+def _built_in_value(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, int) and _RATING_LEAST <= value <= _RATING_MOST:
         return (value - _RATING_LEAST) / (_RATING_MOST - _RATING_LEAST)
     return None
+
+
+class _Cast(NamedTuple):
+    """A user's vote as a number from 0 (bad) to 1 (good)."""
+
+    user: User
+    at: datetime
+    value: float
 
 
 class _Arm(NamedTuple):
@@ -124,26 +148,30 @@ class _Users:
         return bisect_right(self._begins, at) - 1
 
 
-def _first_votes(users: _Users, votes: Iterable[Vote]) -> Iterable[Timed]:
+def _cast_votes(votes: Iterable[Vote], metrics: Mapping[str, MetricConfig]) -> list[_Cast]:
+    """Return the votes that say good or bad, in the given order."""
+    valued = ((vote, vote_value(vote, metrics)) for vote in votes)
+    return [_Cast(vote.user, vote.at, value) for vote, value in valued if value is not None]
+
+
+def _first_votes(users: _Users, votes: Iterable[_Cast]) -> Iterable[Timed]:
     counted: set[User] = set()
     for vote in votes:
-        value = vote_value(vote.value)
-        if value is None or vote.user in counted:
+        if vote.user in counted:
             continue
         counted.add(vote.user)
-        unit = users.unit(vote.user, vote.at, value)
+        unit = users.unit(vote.user, vote.at, vote.value)
         if unit is not None:
             yield unit
 
 
-def _day_votes(users: _Users, votes: Iterable[Vote], now: datetime) -> Iterable[Timed]:
+def _day_votes(users: _Users, votes: Iterable[_Cast], now: datetime) -> Iterable[Timed]:
     """Yield the mean of each user's votes in the 24 hours after the first, when they are over."""
     closes: dict[User, datetime] = {}
     values: dict[User, list[float]] = {}
     for vote in votes:
-        value = vote_value(vote.value)
-        if value is not None and vote.at < closes.setdefault(vote.user, vote.at + DAY):
-            values.setdefault(vote.user, []).append(value)
+        if vote.at < closes.setdefault(vote.user, vote.at + DAY):
+            values.setdefault(vote.user, []).append(vote.value)
     for user, cast in values.items():
         unit = users.unit(user, closes[user], sum(cast) / len(cast))
         if unit is not None and closes[user] <= now:
@@ -200,9 +228,9 @@ def _rank(value: float, known: Sequence[float]) -> float:
     return (bisect_left(known, value) + bisect_right(known, value)) / (2 * len(known))
 
 
-def _rate(votes: Iterable[Vote]) -> float:
+def _rate(votes: Iterable[_Cast]) -> float:
     """Return live's mean vote in the week before; 0.5 without votes."""
-    values = [value for vote in votes if (value := vote_value(vote.value)) is not None]
+    values = [vote.value for vote in votes]
     mean = sum(values) / len(values) if values else 0.5
     return min(max(mean, _LEAST_RATE), _MOST_RATE)
 

@@ -14,12 +14,13 @@ from feedback.reading.trials import (
     votes,
     votes_before,
 )
-from retrain.config import CanaryConfig, RetrainConfig
+from retrain.config import RetrainConfig
 from retrain.evaluation.harms import load_harm_metric
 from retrain.models import Rollout
 from retrain.rollout.call_reader import CallReader
 from retrain.rollout.harm_reader import HarmReader
 from retrain.rollout.trial_evidence import TrialLog
+from retrain.rollout.trial_settings import TrialSettings
 
 FAILURE = "failed answer"
 BROKEN_CALL = "broken tool call"
@@ -42,7 +43,7 @@ class TrialReader:
         metrics = {name: load_harm_metric(spec) for name, spec in self._specs.items()}
         return HarmReader(self._database, metrics)
 
-    async def read(self, rollout: Rollout, trial: str, config: CanaryConfig) -> TrialLog:
+    async def read(self, rollout: Rollout, trial: str, config: TrialSettings) -> TrialLog:
         """Return the log of `trial`, with that of live before the rollout."""
         failed = [(one.user, one.at) for one in await failures(self._database, trial)]
         votes_before, paces_before = await self._time_before(rollout, config)
@@ -62,11 +63,12 @@ class TrialReader:
                 self._database, rollout.channel, versions, rollout.began_at
             ),
             newer=rollout.version,
+            metrics=config.metrics,
             unread=unread,
         )
 
     async def _time_before(
-        self, rollout: Rollout, config: CanaryConfig
+        self, rollout: Rollout, config: TrialSettings
     ) -> tuple[list[Vote], list[Pace]]:
         """Return live's votes of the week and paces of the day before; cached, as they are past."""
         if rollout.version not in self._before:

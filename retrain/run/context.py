@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from adapters.models import Version
 from adapters.names import BASE
 from adapters.vetting.base_model import BaseModelInfo
 from common.database import Database, Guard
+from feedback.config import MetricConfig
 from retrain.config import RetrainConfig
 from retrain.evaluation.judges import Judge
 from retrain.models import Run
@@ -43,6 +44,7 @@ class RunEnvironment:
         alone: Whether no other process can own a run of this database (SQLite, whose folder is
             locked by one server). Then interrupted runs are resumed at once, and an owner that
             cannot reach the database keeps its trainer.
+        metrics: The custom metrics of the settings (`[feedback.metrics]`), by name.
         training: Lock that admits one trainer at a time.
 
     """
@@ -62,6 +64,7 @@ class RunEnvironment:
     chat_template: str | None = None
     base_on_disk: Callable[[], str] | None = None
     alone: bool = False
+    metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
     monotonic: Monotonic = time.monotonic
     training: asyncio.Lock = field(default_factory=asyncio.Lock)
     runs: RunRepository = field(init=False)
@@ -70,7 +73,7 @@ class RunEnvironment:
     def __post_init__(self) -> None:
         self.runs = RunRepository(self.database)
         self.rollouts = RolloutService(
-            self.database, self.registry, self.config, self.clock, self.observer
+            self.database, self.registry, self.config, self.clock, self.observer, self.metrics
         )
 
     @property

@@ -56,6 +56,7 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
         folder=settings.data_dir / "runs",
         chat_template=settings.engine.chat_template,
         base_on_disk=partial(fingerprint_on_disk, settings.engine),
+        metrics=settings.feedback.metrics,
         alone=database.url.get_backend_name() == "sqlite",
     )
     return RunService(world), world

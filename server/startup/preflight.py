@@ -70,13 +70,17 @@ def _chat_template(settings: Settings) -> Iterator[Problem]:
 
 
 def _votes(settings: Settings) -> Iterator[Problem]:
-    """Check that metrics that count as votes exist and are boolean."""
+    """Check that metrics that count as votes exist and can say both good and bad."""
     own = settings.feedback.metrics
     for name in sorted(settings.retrain.canary.votes - BUILT_IN_VOTES):
         if name not in own:
             yield Problem("retrain.canary.votes", f"there is no metric {name} in feedback.metrics")
-        elif own[name].type != "boolean":
-            yield Problem("retrain.canary.votes", f"{name} is no vote: it must be of type boolean")
+        elif not own[name].votes:
+            text = (
+                f"{name} is no vote: it must be a boolean, a number with both good and bad, or a "
+                "category with both good_values and bad_values"
+            )
+            yield Problem("retrain.canary.votes", text)
 
 
 def _rank(settings: Settings) -> Iterator[Problem]:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from feedback.reading.comparisons import DecidedComparison
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import judged_conversations
-from retrain.config import CanaryConfig, PairsConfig, RetrainConfig
+from retrain.config import PairsConfig, RetrainConfig
 from retrain.dataset.filters import RaterRules
 from retrain.dataset.pairs import pairs_of
 from retrain.gates.evidence import Compared, stream_curves
 from retrain.models import Rollout
 from retrain.rollout.trial_evidence import Stage, TrialLog, trial_evidence
 from retrain.rollout.trial_reader import TrialReader
+from retrain.rollout.trial_settings import TrialSettings
 from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
@@ -102,7 +103,7 @@ async def test_comparisons_of_the_log_speak_for_the_canary(database: Database) -
         log.prefer(canary, live)
     await log.write(database)
     reader = TrialReader(database, RetrainConfig())
-    read = await reader.read(rollout(), "salt", CanaryConfig())
+    read = await reader.read(rollout(), "salt", TrialSettings())
     stages, now = [Stage(BEGAN, 0.5)], log.now
     found = trial_evidence(read, stages, now, watch=False)
     assert [one.canary_won for one in found.compared] == [True] * 40
@@ -116,7 +117,7 @@ async def test_thumbs_on_comparisons_are_no_votes_on_live(database: Database) ->
     log.say("thumbs", live, value=True)
     await log.write(database)
     reader = TrialReader(database, RetrainConfig())
-    read = await reader.read(rollout(), "salt", CanaryConfig())
+    read = await reader.read(rollout(), "salt", TrialSettings())
     assert (list(read.votes), list(read.votes_before), list(read.paces_before)) == ([], [], [])
 
 

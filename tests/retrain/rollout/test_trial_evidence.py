@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedback.config import MetricConfig
 from feedback.reading.trials import Exposure, Pace, Vote
 from retrain.gates.e_process import Unit
 from retrain.gates.evidence import CanaryEvidence, Happened, Timed
@@ -148,7 +149,47 @@ def test_the_trial_is_as_old_as_its_first_stage() -> None:
     [(True, 1.0), (False, 0.0), (1, 0.0), (3, 0.5), (5, 1.0), (6, None), (0, None), ("5", None)],
 )
 def test_thumbs_and_ratings_are_votes(value: object, expected: float | None) -> None:
-    assert vote_value(value) == expected
+    cast = Vote(("t", "ann"), SATURDAY, "thumbs", value)
+    assert vote_value(cast, {}) == expected
+
+
+OWN = {
+    "reopened": MetricConfig(type="boolean", direction="lower"),
+    "kept": MetricConfig(type="number", bad=0.2, good=0.8),
+    "tone": MetricConfig(
+        type="category",
+        values=("kind", "cold", "plain"),
+        good_values=("kind",),
+        bad_values=("cold",),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "expected"),
+    [
+        ("reopened", True, 0.0),
+        ("reopened", False, 1.0),
+        ("kept", 0.9, 1.0),
+        ("kept", 0.1, 0.0),
+        ("kept", 1, 1.0),
+        ("kept", 0.5, None),
+        ("tone", "kind", 1.0),
+        ("tone", "cold", 0.0),
+        ("tone", "plain", None),
+        ("thumbs", True, 1.0),
+    ],
+)
+def test_a_custom_metric_votes_by_its_verdict(
+    metric: str, value: object, expected: float | None
+) -> None:
+    assert vote_value(Vote(("t", "ann"), SATURDAY, metric, value), OWN) == expected
+
+
+def test_a_value_that_says_nothing_does_not_use_up_the_users_vote() -> None:
+    said = [Vote(("t", "ann"), at(1), "kept", 0.5), Vote(("t", "ann"), at(2), "kept", 0.9)]
+    found = evidence([met("ann", 0)], said, metrics=OWN)
+    assert [(one.at, one.unit.vote) for one in found.first] == [(2 * HOUR, 1.0)]
 
 
 names = st.sampled_from(["ann", "bob", "eve"])

@@ -45,6 +45,8 @@ WRONG_VALUES = [
     ("feedback.metrics", {"Bad": {"type": "boolean"}}),
     ("feedback.metrics", {"solved": {"type": "category", "values": ["", ""]}}),
     ("feedback.metrics", {"thumbs": {"type": "boolean"}}),
+    ("feedback.metrics", {"solved": {"type": "text", "trains": 0.5}}),
+    ("feedback.metrics", {"solved": {"type": "number", "trains": 0.5}}),
     ("feedback.queue_max", "many"),
     ("feedback.retention_days", "inf"),
     ("feedback.retry_seconds", "5"),
@@ -246,6 +248,13 @@ WRONG_HERE: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
         lambda _: {
             "retrain": {"canary": {"votes": ["note"]}},
             "feedback": {"metrics": {"note": {"type": "text"}}},
+        },
+    ),
+    (
+        "retrain.canary.votes",
+        lambda _: {
+            "retrain": {"canary": {"votes": ["kept"]}},
+            "feedback": {"metrics": {"kept": {"type": "number", "good": 1}}},
         },
     ),
     ("retrain.minimum_pairs", lambda _: {"retrain": {"minimum_pairs": 9, "max_pairs": 3}}),
