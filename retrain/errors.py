@@ -55,3 +55,11 @@ class NotAwaitedError(RetrainError):
 
 class LiveMovedError(RetrainError):
     """Another version went live during the run."""
+
+
+class JudgeError(RetrainError):
+    """A judge or a reader gave no usable verdict. The message does not quote what was judged."""
+
+
+class JudgeUnavailableError(JudgeError):
+    """The judge was unreachable or overloaded, or its reply malformed; a retry may succeed."""

@@ -1,10 +1,15 @@
 """Database tables of runs and rollouts. They are not used as wire types."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import JSON, Column, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+ALPHA = "alpha"
+"""Where an alpha of the yearly budget stands: a key of a rollout's first stage, or of a run's
+figures."""
 
 
 class Run(SQLModel, table=True):
@@ -88,12 +93,24 @@ class Rollout(SQLModel, table=True):
     """Id of the canary in the route and in the log, once there is one."""
     began_at: datetime
     stages: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
-    """Start of each phase or share: `{"phase", "at", "share"}`, times in ISO 8601."""
+    """Start of each phase or share: `{"phase", "at", "share"}`, times in ISO 8601. The first one
+    also has the `alpha` that was taken from the yearly budget, if any."""
     settings: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     verdict: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     """The latest `OnlineVerdict`."""
     ended_at: datetime | None = None
     reason: str = ""
+
+    @property
+    def alpha(self) -> float | None:
+        """What it took from the channel's budget of false promotions; None: nothing."""
+        return alpha_of(self.stages)
+
+
+def alpha_of(stages: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the alpha that is written into a rollout's stages, or None."""
+    found = stages[0].get(ALPHA) if stages else None
+    return None if found is None else float(found)
 
 
 class RolloutEvent(SQLModel, table=True):

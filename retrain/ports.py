@@ -66,6 +66,28 @@ class Chat(Protocol):
         ...
 
 
+class MessageReader(Protocol):
+    """Reads what a user's next message says about the answer before it."""
+
+    async def read(
+        self, conversation: Sequence[Mapping[str, Any]], answer: AnswerParts, message: str
+    ) -> float:
+        """Return -1 if the message rejects the answer, 1 if it accepts it, 0 if it says neither.
+
+        Values in between express how certain the reader is.
+
+        Args:
+            conversation: The messages that were answered, in OpenAI's format.
+            answer: The answer.
+            message: What the user wrote next.
+
+        Raises:
+            JudgeError: There is no verdict.
+
+        """
+        ...
+
+
 class TrainerProcess(Protocol):
     """A trainer that was started."""
 
@@ -224,6 +246,9 @@ class RunObserver:
 
     def rollout_moved(self, channel: str, phase: str) -> None:
         """A rollout entered a phase (`retrain.rollout.decisions.Phase`)."""
+
+    def wallet(self, channel: str, alpha: float) -> None:
+        """So much alpha is left in the channel's budget of false promotions."""
 
     def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
         """E-values of the current trial by name; empty if there is none."""

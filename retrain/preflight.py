@@ -13,6 +13,7 @@ from retrain.config import RetrainConfig
 from retrain.evaluation.assertions import SuiteError, load_suite
 from retrain.evaluation.harms import load_harm_metric
 from retrain.evaluation.judges import JudgeError, find_judge
+from retrain.evaluation.next_message import find_reader
 
 OWN_JUDGES = frozenset({"people", "none"})
 """Values of `retrain.judge` that name no function."""
@@ -92,6 +93,16 @@ def _judge(subject: Inspected) -> Iterator[Problem]:
         yield Problem("retrain.judge", text, refuses_start=False)
 
 
+def _reader(subject: Inspected) -> Iterator[Problem]:
+    spec = subject.config.signals.reader
+    if not isinstance(spec, str) or spec == "judge":
+        return
+    try:
+        find_reader(spec)
+    except JudgeError as error:
+        yield Problem("retrain.signals.reader", str(error))
+
+
 def _suite(subject: Inspected) -> Iterator[Problem]:
     if subject.config.suite is None:
         return
@@ -148,6 +159,7 @@ def _family(subject: Inspected) -> Iterator[Problem]:
 
 CHECKS: tuple[Callable[[Inspected], Iterator[Problem]], ...] = (
     _judge,
+    _reader,
     _suite,
     _harms,
     _ceilings,

@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from retrain.config import Method
+from retrain.config import CanaryConfig, Method
+from retrain.gates.evidence import STREAMS
 from retrain.models import Rollout, RolloutEvent, Run
 
 ExportFormat = Literal["trl", "openai"]
@@ -68,7 +69,12 @@ class RolloutEventOut(BaseModel):
 
 
 class RolloutOut(BaseModel):
-    """The rollout of one version. `verdict` is the latest one of the online gate."""
+    """The rollout of one version. `verdict` is the latest one of the online gate.
+
+    `alpha` is what its promotion has taken from the channel's yearly budget of false promotions;
+    None where it takes nothing. It is promoted when the evidence of either stream for it reaches
+    `threshold`.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -81,6 +87,8 @@ class RolloutOut(BaseModel):
     ended_at: datetime | None
     stages: list[dict[str, Any]]
     settings: dict[str, Any]
+    alpha: float | None = None
+    threshold: float = 0.0
     verdict: dict[str, Any] | None
     reason: str
     events: list[RolloutEventOut] = []
@@ -90,7 +98,25 @@ class RolloutOut(BaseModel):
         """Return the rollout as the API shows it."""
         shown = cls.model_validate(rollout)
         decided = [RolloutEventOut.model_validate(event) for event in events]
-        return shown.model_copy(update={"events": decided})
+        gate = CanaryConfig.model_validate(rollout.settings).gate
+        threshold = len(STREAMS) / gate.alpha_promote
+        return shown.model_copy(update={"events": decided, "threshold": threshold})
+
+
+class BudgetOut(BaseModel):
+    """A channel's budget of false promotions.
+
+    `wallet` is the alpha that is left now, at most `cap`; the next canary that takes from it gets
+    `next_alpha`. `spent` is the sum of the alphas of the last 365 days.
+    """
+
+    channel: str
+    applies: bool
+    false_promotions: float
+    wallet: float
+    cap: float
+    next_alpha: float
+    spent: float
 
 
 class PlanOut(BaseModel):

@@ -303,14 +303,15 @@ async def _answers(
     for chunk in _chunks(sorted(ids)):
         rows = (await connection.execute(answers_of(chunk))).all()
         found.extend(
-            (row.tenant, row.conversation, _answer(row))
+            (row.tenant, row.conversation, logged_answer(row))
             for row in rows
             if row.channel == window.channel and row.mode in SEEN_MODES
         )
     return found
 
 
-def _answer(row: Row[Any]) -> LoggedAnswer:
+def logged_answer(row: Row[Any]) -> LoggedAnswer:
+    """Convert a row of `answers_of`."""
     return LoggedAnswer(
         interaction_id=row.id,
         choice=row.choice_index,

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from common.settings import CENTURY_DAYS, FunctionSpec, Seconds, Section
 from retrain.config.canary import CanaryConfig, OnlineGateConfig
 from retrain.config.counterparts import CounterpartsConfig, SelfPlayConfig
+from retrain.config.enough import BudgetConfig, EnoughConfig
 from retrain.config.evaluation import EvaluationConfig
 from retrain.config.gate import GateConfig
 from retrain.config.hyper import (
@@ -21,13 +22,14 @@ from retrain.config.hyper import (
     ModuleName,
     Optimizer,
 )
-from retrain.config.judge import DEFAULT_RUBRIC, JudgeEndpoint
+from retrain.config.judge import DEFAULT_RUBRIC, JudgeEndpoint, ModelEndpoint
 from retrain.config.kto import KtoConfig
 from retrain.config.method import Method, MethodChoice, ignored_settings
 from retrain.config.orpo import OrpoConfig
 from retrain.config.pairs import PairsConfig
 from retrain.config.people import PeopleJudgeConfig
 from retrain.config.sft import SftConfig
+from retrain.config.signals import ReaderEndpoint, SignalsConfig
 from retrain.config.trainer import DEFAULT_COMMAND, TrainerConfig
 from retrain.config.types import Metrics, Positive, Share, Source
 from retrain.cron import check_cron
@@ -36,9 +38,11 @@ __all__ = [
     "DEFAULT_COMMAND",
     "DEFAULT_RUBRIC",
     "SMOOTHED_LOSSES",
+    "BudgetConfig",
     "CanaryConfig",
     "CounterpartsConfig",
     "Cron",
+    "EnoughConfig",
     "EvaluationConfig",
     "GateConfig",
     "HyperParameters",
@@ -48,6 +52,7 @@ __all__ = [
     "Method",
     "MethodChoice",
     "Metrics",
+    "ModelEndpoint",
     "ModuleName",
     "OnlineGateConfig",
     "Optimizer",
@@ -55,15 +60,19 @@ __all__ = [
     "PairsConfig",
     "PeopleJudgeConfig",
     "Positive",
+    "ReaderEndpoint",
     "RetrainConfig",
     "SelfPlayConfig",
     "SftConfig",
     "Share",
+    "SignalsConfig",
     "Source",
     "TrainerConfig",
 ]
 
 Cron = Annotated[str, AfterValidator(check_cron)]
+
+WEEK_HOURS = 168.0
 
 
 class RetrainConfig(Section):
@@ -74,6 +83,10 @@ class RetrainConfig(Section):
     cron: Cron = "0 3 * * mon"
     """When runs start: minute, hour, day, month, weekday (by name), in UTC. At most one scheduled
     run per ISO week."""
+    when: Literal["weekly", "enough"] = "weekly"
+    """`weekly`: one run a week, at `cron`. `enough`: also as soon as there is enough fresh feedback
+    (`retrain.enough`); `cron` is then the latest start."""
+    enough: EnoughConfig = EnoughConfig()
     poll_seconds: Seconds = Field(default=10, gt=0)
     """Seconds between two checks whether a run is due or an interrupted one must be resumed."""
     rollout_seconds: Seconds = Field(default=30, gt=0)
@@ -113,6 +126,7 @@ class RetrainConfig(Section):
     approval: Literal["auto", "manual"] = "auto"
     """`manual`: an administrator must approve a version before it serves all users."""
     pairs: PairsConfig = PairsConfig()
+    signals: SignalsConfig = SignalsConfig()
     counterparts: CounterpartsConfig = CounterpartsConfig()
     self_play: SelfPlayConfig = SelfPlayConfig()
     trainer: TrainerConfig = TrainerConfig()
@@ -137,6 +151,16 @@ class RetrainConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
     canary: CanaryConfig = CanaryConfig()
+    budget: BudgetConfig = BudgetConfig()
+
+    @model_validator(mode="after")
+    def _judge_can_read(self) -> Self:
+        if self.signals.reader == "judge" and not isinstance(self.judge, JudgeEndpoint):
+            raise ValueError(
+                'signals.reader = "judge" needs an endpoint in [retrain.judge]: '
+                "set one, or name another reader"
+            )
+        return self
 
     @model_validator(mode="after")
     def _method_reads_what_is_set(self) -> Self:
@@ -155,3 +179,17 @@ class RetrainConfig(Section):
     def staged(self) -> bool:
         """Whether a candidate that passes the gate needs a canary or an approval as well."""
         return self.rollout == "canary" or self.approval == "manual"
+
+    @property
+    def hours_between(self) -> float:
+        """The least hours between two starts where `when = "enough"`."""
+        return self.enough.hours if self.staged else max(self.enough.hours, WEEK_HOURS)
+
+    def budgeted(self, *, judged: bool) -> bool:
+        """Return whether a promotion takes its alpha from the yearly budget.
+
+        Nothing is taken where a person promotes. `judged` is whether the offline gate rests on a
+        judge that agrees with people.
+        """
+        limited = self.when == "enough" or self.budget.weekly or not judged
+        return limited and self.approval == "auto"

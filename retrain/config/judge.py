@@ -9,8 +9,8 @@ The better answer is the one that helps the user more: correct first, then compl
 polite. Length is no merit: of two answers that say the same, neither is better for being longer."""
 
 
-class JudgeEndpoint(Section):
-    """A judge model behind an OpenAI-compatible endpoint, for instance `http://host:8000/v1`."""
+class ModelEndpoint(Section):
+    """A model behind an OpenAI-compatible endpoint, for instance `http://host:8000/v1`."""
 
     base_url: HttpUrl
     """URL of the API, without `/chat/completions`."""
@@ -18,8 +18,6 @@ class JudgeEndpoint(Section):
     """Name of the model at that endpoint."""
     api_key: SecretStr | None = None
     """Sent as a bearer token. None: no `Authorization` header."""
-    rubric: str = Field(default=DEFAULT_RUBRIC, min_length=1)
-    """What makes an answer better; part of the judge's system prompt."""
     attempts: int = Field(default=4, ge=1)
     """Requests per verdict, at most. Overload and malformed replies are retried."""
     timeout: Seconds = Field(default=60.0, gt=0)
@@ -32,3 +30,10 @@ class JudgeEndpoint(Section):
         if not text.isascii() or not text.isprintable():
             raise ValueError("an HTTP header takes printable ASCII only: look for a line break")
         return key
+
+
+class JudgeEndpoint(ModelEndpoint):
+    """A judge model behind an OpenAI-compatible endpoint."""
+
+    rubric: str = Field(default=DEFAULT_RUBRIC, min_length=1)
+    """What makes an answer better; part of the judge's system prompt."""

@@ -12,7 +12,8 @@ JUDGEMENTS_PER_CONVERSATION = 500
 class Filter(StrEnum):
     """A reason to leave something out.
 
-    The first group counts judgements, the second group pairs.
+    The first group counts judgements, the second group pairs, the third what users did without a
+    button (`retrain.signals`).
     """
 
     SUPERSEDED = "superseded"
@@ -58,6 +59,29 @@ class Filter(StrEnum):
     """The prompt and the longer answer have more than `hyper.max_length` tokens."""
     OVER_MAXIMUM = "over_maximum"
     """There are more than `max_pairs` pairs, and this one was not sampled."""
+
+    EXPLICIT = "explicit"
+    """A person judged the answer explicitly, which outweighs what the user did next."""
+    ANONYMOUS = "anonymous"
+    """A first question was asked again, but its users are not named, so it may be another user."""
+    CONCURRENT = "concurrent"
+    """The question was asked again before its first answer was complete."""
+    SEVERAL_ANSWERS = "several_answers"
+    """The question was asked again, but a request had several answers (`n`)."""
+    WENT_ON = "went_on"
+    """The question was asked again, but the conversation goes on from its first answer."""
+    EDITED = "edited"
+    """The next message follows an answer that the client has changed."""
+    UNMATCHED = "unmatched"
+    """The next message follows no known answer: earlier messages or tools were changed."""
+    FURTHER_MESSAGE = "further_message"
+    """The user wrote several messages after the same answer; only the first is read."""
+    UNREAD = "unread"
+    """The next message was not read, because of `retrain.signals.messages` or `seconds`."""
+    READER_FAILED = "reader_failed"
+    """The reader gave no verdict on the next message."""
+    NEUTRAL_MESSAGE = "neutral_message"
+    """The next message says nothing about the answer."""
 
 
 @dataclass(frozen=True, slots=True)

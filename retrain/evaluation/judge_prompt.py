@@ -36,32 +36,41 @@ def judge_messages(
 ) -> list[dict[str, str]]:
     """Return the messages for the judge model.
 
-    Each text is enclosed by marker lines with a code that is a hash of all texts. An answer cannot
-    contain the code, since it would have to know the other texts, so it cannot end its own section.
+    Each text is enclosed by marker lines (see `enclosed`).
     """
-    sections = {"conversation": _json([dict(turn) for turn in conversation])}
+    sections = {"conversation": as_json([dict(turn) for turn in conversation])}
     if tools:
-        sections["tools that may be called"] = _json([dict(tool) for tool in tools])
-    sections |= _sections("answer A", judged_answer(a))
-    sections |= _sections("answer B", judged_answer(b))
-    parts = (part.encode("utf-8", "surrogatepass") for part in sections.values())
-    boundary = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    material = "\n\n".join(
-        f"=== {boundary} begin {name} ===\n{text}\n=== {boundary} end {name} ==="
-        for name, text in sections.items()
-    )
+        sections["tools that may be called"] = as_json([dict(tool) for tool in tools])
+    sections |= answer_sections("answer A", judged_answer(a))
+    sections |= answer_sections("answer B", judged_answer(b))
+    boundary, material = enclosed(sections)
     return [
         {"role": "system", "content": INSTRUCTIONS.format(rubric=rubric, boundary=boundary)},
         {"role": "user", "content": material},
     ]
 
 
-def _sections(name: str, answer: JudgedAnswer) -> dict[str, str]:
+def enclosed(sections: Mapping[str, str]) -> tuple[str, str]:
+    """Return a code, and the texts between marker lines that carry the code.
+
+    The code is a hash of all texts. A text cannot contain it, since it would have to know the other
+    texts and its own hash, so it cannot end its own section.
+    """
+    parts = (part.encode("utf-8", "surrogatepass") for part in sections.values())
+    boundary = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    material = "\n\n".join(
+        f"=== {boundary} begin {name} ===\n{text}\n=== {boundary} end {name} ==="
+        for name, text in sections.items()
+    )
+    return boundary, material
+
+
+def answer_sections(name: str, answer: JudgedAnswer) -> dict[str, str]:
     """Return the sections of an answer: its text, its calls if any, and whether it was cut off."""
     sections = {name: answer.parts.text}
     if answer.parts.calls:
         calls = [{"name": one.name, "arguments": _arguments(one)} for one in answer.parts.calls]
-        sections[f"tool calls of {name}"] = _json(calls)
+        sections[f"tool calls of {name}"] = as_json(calls)
     if answer.finish_reason == "length":
         sections[f"end of {name}"] = "It was cut off at its length limit."
     return sections
@@ -74,5 +83,6 @@ def _arguments(call_: ToolCall) -> object:
         return call_.arguments
 
 
-def _json(value: object) -> str:
+def as_json(value: object) -> str:
+    """Return JSON for a prompt: indented, with letters of all scripts as they are."""
     return json.dumps(value, ensure_ascii=False, indent=2)

@@ -17,12 +17,33 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from common.retry import Sleep, with_retries
+from common.retry import Sleep
 from feedback.answer_parts import AnswerParts
 from retrain.config import JudgeEndpoint
+from retrain.errors import JudgeError, JudgeUnavailableError
 from retrain.evaluation.answers import Conversation, JudgedAnswer, Question, judged_answer
+from retrain.evaluation.endpoint import JsonEndpoint
 from retrain.evaluation.judge_prompt import judge_messages
 from retrain.evaluation.user_calls import CallError, call
+
+__all__ = [
+    "CALL_SECONDS",
+    "SCORES",
+    "TIE",
+    "AnswerJudge",
+    "CallableJudge",
+    "Compare",
+    "CompareAnswers",
+    "Judge",
+    "JudgeError",
+    "JudgeUnavailableError",
+    "OpenAIJudge",
+    "compare_both_ways",
+    "find_judge",
+    "load_judge",
+    "load_object",
+    "require_arguments",
+]
 
 Compare = Callable[[Conversation, str, str], float | Awaitable[float]]
 CompareAnswers = Callable[[Question, JudgedAnswer, JudgedAnswer], float | Awaitable[float]]
@@ -30,14 +51,6 @@ CompareAnswers = Callable[[Question, JudgedAnswer, JudgedAnswer], float | Awaita
 TIE = 0.5
 CALL_SECONDS = 300.0
 """Seconds a user-supplied judge may take per call: enough for several models and retries."""
-
-
-class JudgeError(Exception):
-    """A judge gave no usable verdict. The message does not quote what was judged."""
-
-
-class JudgeUnavailableError(JudgeError):
-    """The judge was unreachable or overloaded, or its reply malformed; a retry may succeed."""
 
 
 @runtime_checkable
@@ -81,9 +94,8 @@ class OpenAIJudge:
     def __init__(
         self, endpoint: JudgeEndpoint, client: httpx.AsyncClient, *, sleep: Sleep = asyncio.sleep
     ) -> None:
-        self._endpoint = endpoint
-        self._client = client
-        self._sleep = sleep
+        self._rubric = endpoint.rubric
+        self._endpoint = JsonEndpoint(endpoint, client, sleep=sleep)
 
     async def compare(self, conversation: Conversation, a: str, b: str) -> float:
         """See `Judge`. Overload and malformed verdicts are retried with growing pauses."""
@@ -92,31 +104,8 @@ class OpenAIJudge:
 
     async def compare_answers(self, question: Question, a: JudgedAnswer, b: JudgedAnswer) -> float:
         """See `AnswerJudge`."""
-        messages = judge_messages(
-            self._endpoint.rubric, question.messages, a, b, tools=question.tools
-        )
-        return await with_retries(
-            lambda: self._ask(messages),
-            attempts=self._endpoint.attempts,
-            retry_on=JudgeUnavailableError,
-            sleep=self._sleep,
-        )
-
-    async def _ask(self, messages: list[dict[str, str]]) -> float:
-        endpoint = self._endpoint
-        key = endpoint.api_key
-        try:
-            response = await self._client.post(
-                f"{endpoint.base_url.rstrip('/')}/chat/completions",
-                json=_judge_request(endpoint.model, messages),
-                headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
-                timeout=endpoint.timeout,
-            )
-        except httpx.TransportError as error:
-            raise JudgeUnavailableError(
-                f"the judge endpoint cannot be reached ({type(error).__name__}): is it running?"
-            ) from error
-        return _verdict(response)
+        messages = judge_messages(self._rubric, question.messages, a, b, tools=question.tools)
+        return SCORES[(await self._endpoint.ask(messages, _Reply)).verdict]
 
 
 class CallableJudge:
@@ -264,33 +253,6 @@ async def _compared(judge: Judge, question: Question, a: JudgedAnswer, b: Judged
         return _checked(await judge.compare_answers(question, a, b))
     texts = a.parts.rendered(), b.parts.rendered()
     return _checked(await judge.compare(question.messages, *texts))
-
-
-def _judge_request(model: str, messages: list[dict[str, str]]) -> dict[str, Any]:
-    schema = {"name": "verdict", "strict": True, "schema": _Reply.model_json_schema()}
-    return {
-        "model": model,
-        "messages": messages,
-        "temperature": 0,
-        "max_tokens": 256,
-        "response_format": {"type": "json_schema", "json_schema": schema},
-    }
-
-
-def _verdict(response: httpx.Response) -> float:
-    status = response.status_code
-    if status in (408, 409, 429) or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise JudgeUnavailableError(f"the judge endpoint is busy or broken (status {status})")
-    if status != httpx.codes.OK:
-        raise JudgeError(
-            f"the judge endpoint refused the request (status {status}): check its address, model "
-            "and key, and that it supports response_format json_schema"
-        )
-    try:
-        content = response.json()["choices"][0]["message"]["content"]
-        return SCORES[_Reply.model_validate_json(content).verdict]
-    except (ValueError, LookupError, TypeError) as error:
-        raise JudgeUnavailableError("the judge's reply does not match the JSON schema") from error
 
 
 def _checked(score: object) -> float:

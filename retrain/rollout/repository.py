@@ -10,9 +10,11 @@ from sqlmodel import col, select
 
 from common.database import Database, Guard, allow_any
 from retrain.errors import RolloutUnderWayError, UnknownRolloutError
+from retrain.gates.budget import Budget, Spending
 from retrain.models import Rollout, RolloutEvent
 from retrain.repository import lock_channel
 from retrain.rollout.decisions import OPEN, Phase
+from retrain.rollout.grants import endow, spendings
 
 
 class RolloutRepository:
@@ -22,9 +24,16 @@ class RolloutRepository:
         self._database = database
         self._last_id = 0
 
-    async def insert(self, rollout: Rollout, event: RolloutEvent, guard: Guard = allow_any) -> None:
-        """Add a rollout with its first event.
+    async def insert(
+        self,
+        rollout: Rollout,
+        event: RolloutEvent,
+        guard: Guard = allow_any,
+        budget: Budget | None = None,
+    ) -> None:
+        """Add a rollout with its first event. It takes its alpha from `budget`, if there is one.
 
+        Both happen in one transaction that locks the channel, so that no alpha is granted twice.
         Raises `RolloutUnderWayError` if the channel has an open rollout beyond a watch or the
         version was rolled out before, and whatever the guard raises.
         """
@@ -38,6 +47,9 @@ class RolloutRepository:
                 raise RolloutUnderWayError(f"{rollout.channel} has a rollout under way")
             if await session.get(Rollout, rollout.version) is not None:
                 raise RolloutUnderWayError(f"{rollout.version} has been rolled out before")
+            if budget is not None:
+                spent = await spendings(session, rollout.channel)
+                event.numbers = {**event.numbers, **endow(rollout, spent, budget)}
             session.add(rollout)
             session.add(event)
 
@@ -61,6 +73,11 @@ class RolloutRepository:
         query = select(Rollout).where(Rollout.channel == channel)
         async with self._database.read() as session:
             return list(await session.exec(query.order_by(col(Rollout.began_at).desc())))
+
+    async def spendings(self, channel: str) -> list[Spending]:
+        """Return all that the channel has taken from its budget of false promotions."""
+        async with self._database.read() as session:
+            return await spendings(session, channel)
 
     async def open(self, channel: str | None = None) -> list[Rollout]:
         """Return the rollouts that have not ended, oldest first."""

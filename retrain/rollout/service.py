@@ -22,6 +22,7 @@ from feedback.config import MetricConfig
 from feedback.reading.trials import served_in, shadow_figures
 from retrain.config import RetrainConfig
 from retrain.errors import NotAwaitedError
+from retrain.gates.budget import YEAR, Budget
 from retrain.gates.online import OnlineVerdict, judge_canary, judge_watch
 from retrain.models import Rollout, RolloutEvent
 from retrain.ports import AdapterRegistry, Clock, RunObserver
@@ -44,6 +45,7 @@ from retrain.rollout.stages import ON_TRIAL, began, evidence_by_claim, share_mov
 from retrain.rollout.trial_evidence import trial_evidence
 from retrain.rollout.trial_reader import TrialReader
 from retrain.rollout.trial_settings import TrialSettings
+from retrain.schemas import BudgetOut
 
 ACTOR = "rollout"
 _SLOW_SECONDS = 1.0
@@ -84,6 +86,26 @@ class RolloutService:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._shown: dict[str, dict[str, float]] = {}
 
+    @property
+    def budget(self) -> Budget:
+        """The budget of false promotions, the same for each channel."""
+        return Budget(self._config.budget.false_promotions)
+
+    async def budget_of(self, channel: str) -> BudgetOut:
+        """Return a channel's budget as it is now."""
+        now, config, budget = self._clock(), self._config, self.budget
+        spent = await self.rows.spendings(channel)
+        most = config.canary.gate.alpha_promote if config.rollout == "canary" else config.gate.alpha
+        return BudgetOut(
+            channel=channel,
+            applies=config.budgeted(judged=True),
+            false_promotions=budget.false_promotions,
+            wallet=budget.wallet(spent, now),
+            cap=budget.cap,
+            next_alpha=budget.grant(spent, now, most),
+            spent=sum(one.alpha for one in spent if one.at is None or one.at > now - YEAR),
+        )
+
     async def under_way(self, channel: str) -> str | None:
         """Return the version that is being rolled out on the channel, not only watched, or None."""
         open_ones = await self.rows.open(channel)
@@ -94,16 +116,34 @@ class RolloutService:
         return await self.rows.find(version) is not None
 
     async def begin(
-        self, version: str, channel: str, run: str | None, reason: str, guard: Guard = allow_any
+        self,
+        version: str,
+        channel: str,
+        run: str | None,
+        reason: str,
+        guard: Guard = allow_any,
+        *,
+        judged: bool = True,
     ) -> None:
         """Start the rollout of a version; does nothing if it has one already.
 
         If the first move fails, the next tick retries it. Raises `RolloutUnderWayError` if the
         channel has another rollout, and whatever the guard raises.
+
+        Args:
+            version: The version.
+            channel: Its channel.
+            run: The run that trained it, if any.
+            reason: Why it is rolled out.
+            guard: Permits the change.
+            judged: Whether a judge that agrees with people preferred the version. If not, users
+                alone decide, and its promotion takes its alpha from the yearly budget.
+
         """
         now, config = self._clock(), self._config
         asked = config.approval == "manual" and config.rollout == "direct"
         phase = Phase.APPROVAL if asked else Phase.BEGUN
+        budget = self.budget if config.budgeted(judged=judged) else None
         route = await self._registry.route_now(channel)
         rollout = Rollout(
             version=version,
@@ -120,7 +160,7 @@ class RolloutService:
             if await self.has(version):
                 return
             event = self._event(rollout, NextMove("begin", reason), phase)
-            await self.rows.insert(rollout, event, guard)
+            await self.rows.insert(rollout, event, guard, budget)
         self._observer.rollout_moved(channel, phase)
         await self._advance_safely(rollout)
 
@@ -139,6 +179,18 @@ class RolloutService:
             await self._advance_safely(rollout, read=not paused)
         for channel in before.keys() | self._shown.keys():
             self._observer.rollout_evidence(channel, self._shown.get(channel, {}))
+        await self._show_budgets()
+
+    async def _show_budgets(self) -> None:
+        """Export each channel's wallet, where the budget applies."""
+        if not self._config.budgeted(judged=True):
+            return
+        try:
+            for channel in self._registry.routes():
+                spent = await self.rows.spendings(channel)
+                self._observer.wallet(channel, self.budget.wallet(spent, self._clock()))
+        except SQLAlchemyError as error:  # the database is unreachable: retry at the next tick
+            _log.warning("budget_not_read", error=type(error).__name__)
 
     async def approve(self, version: str, *, actor: str, reason: str) -> Rollout:
         """Promote a version that waits for approval. Raises `NotAwaitedError` if it does not."""
@@ -256,9 +308,18 @@ class RolloutService:
     ) -> tuple[NextMove, OnlineVerdict]:
         verdict, unread = await self._verdict(rollout, config, now, watch=False)
         served = await served_in(self._database, rollout.trial, "canary")
-        ask = self._config.approval == "manual"
+        ask = self._needs_approval(rollout)
         step = after_canary(verdict, served, route.canary_share, config, ask=ask, unread=unread)
         return step, verdict
+
+    def _needs_approval(self, rollout: Rollout) -> bool:
+        """Whether a person must approve a promotion.
+
+        Also if the rollout began outside the yearly budget, and all promotions must be inside now.
+        """
+        config = self._config
+        outside = config.budgeted(judged=True) and rollout.alpha is None
+        return config.approval == "manual" or outside
 
     async def _after_watch(
         self, rollout: Rollout, route: RouteView, config: TrialSettings, now: datetime

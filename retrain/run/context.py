@@ -15,7 +15,7 @@ from feedback.config import MetricConfig
 from retrain.config import RetrainConfig
 from retrain.evaluation.judges import Judge
 from retrain.models import Run
-from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, RunObserver
+from retrain.ports import AdapterRegistry, Chat, Clock, Launcher, MessageReader, RunObserver
 from retrain.preflight import OWN_JUDGES, Inspected, Problem, find_problems
 from retrain.repository import Lease, RunRepository
 from retrain.rollout.service import RolloutService
@@ -44,6 +44,7 @@ class RunEnvironment:
         alone: Whether no other process can own a run of this database (SQLite, whose folder is
             locked by one server). Then interrupted runs are resumed at once, and an owner that
             cannot reach the database keeps its trainer.
+        reader: Reads users' next messages; None if they are not used.
         metrics: The custom metrics of the settings (`[feedback.metrics]`), by name.
         training: Lock that admits one trainer at a time.
 
@@ -64,6 +65,7 @@ class RunEnvironment:
     chat_template: str | None = None
     base_on_disk: Callable[[], str] | None = None
     alone: bool = False
+    reader: MessageReader | None = None
     metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
     monotonic: Monotonic = time.monotonic
     training: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -14,6 +14,7 @@ from adapters.errors import StaleRouteError
 from adapters.names import BASE
 from adapters.routing.lifecycle import State
 from adapters.routing.route import RouteView
+from retrain.config import GateConfig
 from retrain.dataset.questions import Selection, select_prompts
 from retrain.dataset.snapshot import (
     About,
@@ -32,6 +33,7 @@ from retrain.evaluation.result import AnswersByArm
 from retrain.evaluation.run import evaluate
 from retrain.evaluation.storage import read_evaluation, write_evaluation
 from retrain.gates.offline import Verdict, decide
+from retrain.models import ALPHA
 from retrain.preflight import in_one_line
 from retrain.run.candidates import refuse_candidates
 from retrain.run.context import ACTOR, ADAPTER, Ending, RunContext, RunEnvironment
@@ -202,6 +204,7 @@ async def evaluate_candidate(context: RunContext) -> Ending | None:
     """Have candidate and live answer the held-out questions, and judge the answers."""
     environment = context.environment
     await environment.registry.load(_candidate(context))
+    await _take_alpha(context)
     selection = await _select(context)
     evaluation = await evaluate(
         selection.prompts,
@@ -215,6 +218,26 @@ async def evaluate_candidate(context: RunContext) -> Ending | None:
     summary = EvaluationSummary.of(evaluation, selection)
     await context.save_figures(evaluation=summary.model_dump(mode="json"))
     return None
+
+
+async def _take_alpha(context: RunContext) -> None:
+    """Without a canary, take the alpha of the sign test from the yearly budget, if that applies.
+
+    It is stored before the first question is asked, and kept when the step is repeated. The lease
+    keeps another server from taking one at the same time.
+    """
+    config, rollouts = context.environment.config, context.environment.rollouts
+    if config.staged or not config.budgeted(judged=True) or ALPHA in context.run.figures:
+        return
+    now = context.environment.clock()
+    spent = await rollouts.rows.spendings(context.run.channel)
+    await context.save_figures(alpha=rollouts.budget.grant(spent, now, config.gate.alpha))
+
+
+def _gate(context: RunContext) -> GateConfig:
+    """Return the settings of the offline gate, with the alpha that this run has taken."""
+    gate, alpha = context.environment.config.gate, context.run.figures.get(ALPHA)
+    return gate if alpha is None else gate.model_copy(update={"alpha": min(alpha, gate.alpha)})
 
 
 async def _select(context: RunContext) -> Selection:
@@ -253,7 +276,7 @@ async def decide_on(context: RunContext) -> Ending | None:
         return None
     environment = context.environment
     evaluation = await asyncio.to_thread(read_evaluation, context.folder)
-    verdict = await asyncio.to_thread(decide, evaluation.evidence(), environment.config.gate)
+    verdict = await asyncio.to_thread(decide, evaluation.evidence(), _gate(context))
     if verdict.promoted:
         keys = await asyncio.to_thread(read_question_keys, context.snapshot)
         await environment.runs.replace_trained_texts(_candidate(context), keys, context.guard)

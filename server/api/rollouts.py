@@ -1,7 +1,7 @@
-"""Rollouts of new versions: `/v1/rollouts`."""
+"""Rollouts of new versions: `/v1/rollouts`, `/v1/budget`."""
 
 from adapters.schemas import ReasonIn
-from retrain.schemas import RolloutOut
+from retrain.schemas import BudgetOut, RolloutOut
 from server.api.dependencies import Admin, ChannelQuery, Here, VersionPath
 from server.api.description.errors import errors
 from server.api.routes import api_router
@@ -20,6 +20,14 @@ async def list_rollouts(
     """List a channel's rollouts, newest first, without their events."""
     rows = await here.runs.rollouts.rows.of_channel(here.own_channel(principal, channel))
     return [RolloutOut.of(row) for row in rows]
+
+
+@router.get("/v1/budget", responses=NOT_FOUND)
+async def read_budget(
+    principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL
+) -> BudgetOut:
+    """Show a channel's yearly budget of false promotions, and what is left of it."""
+    return await here.runs.rollouts.budget_of(here.own_channel(principal, channel))
 
 
 @router.get("/v1/rollouts/{version}", responses=NOT_FOUND)

@@ -9,8 +9,11 @@ from fastapi import FastAPI
 from adapters.service import Registry
 from adapters.store.artifacts import Artifacts, fetched
 from adapters.vetting.base_model import BaseModelInfo
-from retrain.evaluation.judges import Judge, JudgeError, load_judge
+from retrain.errors import JudgeError
+from retrain.evaluation.judges import Judge, load_judge
+from retrain.evaluation.next_message import load_reader
 from retrain.launchers.local import SubprocessLauncher
+from retrain.ports import MessageReader
 from retrain.preflight import OWN_JUDGES
 from retrain.run.context import RunEnvironment
 from retrain.schedule import Schedule
@@ -58,6 +61,7 @@ async def make_runs(  # noqa: PLR0913  (all of them are its parts)
         base_on_disk=partial(fingerprint_on_disk, settings.engine),
         metrics=settings.feedback.metrics,
         alone=database.url.get_backend_name() == "sqlite",
+        reader=await _reader(settings, stack, offline=app.state.offline),
     )
     return RunService(world), world
 
@@ -86,3 +90,18 @@ async def _judge(settings: Settings, stack: AsyncExitStack, *, offline: bool) ->
         if offline:
             return None
         raise SetupError(f"retrain.judge: {error}") from error
+
+
+async def _reader(
+    settings: Settings, stack: AsyncExitStack, *, offline: bool
+) -> MessageReader | None:
+    """Load the reader of next messages, if they are used; `offline` as in `_judge`."""
+    if not settings.retrain.signals.next_message:
+        return None
+    client = await stack.enter_async_context(httpx.AsyncClient())
+    try:
+        return load_reader(settings.retrain, client)
+    except JudgeError as error:
+        if offline:
+            return None
+        raise SetupError(f"retrain.signals.reader: {error}") from error

@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 adapters = typer.Typer(help="Adapter versions: list, add, promote, reject, retire.")
 runs = typer.Typer(help="Weekly runs: list, show, cancel.")
-rollouts = typer.Typer(help="Rollouts of new versions: list, show, approve, refuse.")
+rollouts = typer.Typer(help="Rollouts of new versions: list, show, budget, approve, refuse.")
 keys = typer.Typer(help="API keys of applications and administrators.")
 database = typer.Typer(help="The database.")
 for _command in entry_points(group="pawl.commands"):
@@ -251,6 +251,13 @@ def rollouts_list(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> 
     """List the rollouts, newest first."""
     found = ask(lambda api: api.call("GET", "/v1/rollouts", params={"channel": channel}))
     output.show_rollouts(found, as_json=as_json)
+
+
+@rollouts.command("budget")
+def rollouts_budget(channel: ChannelName = "pawl", *, as_json: AsJson = False) -> None:
+    """Show what is left of the yearly budget of false promotions."""
+    found = ask(lambda api: api.call("GET", "/v1/budget", params={"channel": channel}))
+    output.show_budget(found, as_json=as_json)
 
 
 @rollouts.command("show")

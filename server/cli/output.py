@@ -152,12 +152,13 @@ def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> No
         return
     _table(
         "Rollouts",
-        ["version", "before", "phase", "began", "ended", "reason"],
+        ["version", "before", "phase", "alpha", "began", "ended", "reason"],
         [
             (
                 rollout["version"],
                 rollout["previous"],
                 rollout["phase"],
+                _alpha(rollout),
                 rollout["began_at"][:16],
                 (rollout["ended_at"] or "")[:16],
                 rollout["reason"],
@@ -167,6 +168,25 @@ def show_rollouts(rollouts: Sequence[Mapping[str, Any]], *, as_json: bool) -> No
     )
 
 
+def _alpha(rollout: Mapping[str, Any]) -> str:
+    """The alpha that a rollout took from the yearly budget."""
+    return "" if rollout["alpha"] is None else f"{rollout['alpha']:.2g}"
+
+
+def show_budget(budget: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a channel's budget of false promotions."""
+    if as_json:
+        _json(budget)
+        return
+    if not budget["applies"]:
+        out.print("The yearly budget does not apply: runs are weekly and behind a judge, or a")
+        out.print("person promotes (retrain.when, retrain.budget.weekly, retrain.approval).")
+    out.print(f"expected false promotions in 365 days: at most {budget['false_promotions']:g}")
+    out.print(f"alpha spent in the last 365 days: {budget['spent']:.3g}")
+    out.print(f"alpha in the wallet: {budget['wallet']:.3g} of {budget['cap']:.3g}")
+    out.print(f"alpha of the next promotion: {budget['next_alpha']:.3g}")
+
+
 def show_rollout(rollout: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one rollout: the evidence, then every decision."""
     if as_json:
@@ -174,6 +194,8 @@ def show_rollout(rollout: Mapping[str, Any], *, as_json: bool) -> None:
         return
     out.print(f"{rollout['version']}: {rollout['phase']} (before: {rollout['previous']})")
     out.print(Text(rollout["reason"]))
+    taken = "" if rollout["alpha"] is None else f", alpha {rollout['alpha']:.3g} of the budget"
+    out.print(f"promoted when `better` reaches {rollout['threshold']:.0f}{taken}")
     if rollout["verdict"]:
         _show_evidence(rollout["verdict"])
     if rollout["events"]:

@@ -53,8 +53,15 @@ class RunMetrics(RunObserver):
         )
         self.evidence = Gauge(
             "pawl_rollout_evidence",
-            "E-values of the canary or watch in progress; the gate's thresholds are settings",
+            "E-values of the canary or watch in progress; `pawl rollouts show` has the thresholds",
             ["channel", "claim"],
+            registry=registry,
+        )
+
+        self.wallets = Gauge(
+            "pawl_promotion_alpha_left",
+            "Alpha left in the yearly budget of false promotions; absent where it does not apply",
+            ["channel"],
             registry=registry,
         )
 
@@ -92,6 +99,10 @@ class RunMetrics(RunObserver):
     def rollout_moved(self, channel: str, phase: str) -> None:
         """Count a phase that a rollout entered."""
         self.rollouts.labels(channel, phase).inc()
+
+    def wallet(self, channel: str, alpha: float) -> None:
+        """Set what is left of a channel's budget of false promotions."""
+        self.wallets.labels(channel).set(alpha)
 
     def rollout_evidence(self, channel: str, evidence: Mapping[str, float]) -> None:
         """Set the e-values of the trial in progress."""

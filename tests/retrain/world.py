@@ -268,6 +268,10 @@ class Watcher(RunObserver):
         self.successes: list[datetime] = []
         self.phases: list[str] = []
         self.evidence: Mapping[str, float] = {}
+        self.left: dict[str, float] = {}
+
+    def wallet(self, channel: str, alpha: float) -> None:
+        self.left[channel] = alpha
 
     def run_state(self, channel: str, state: str, step: str | None) -> None:
         self.states.append((state, step))

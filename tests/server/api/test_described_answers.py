@@ -113,7 +113,14 @@ async def test_runs_rollouts_and_servers(running: RunningApp) -> None:
     await ask(running, "GET", path, status=200, at=f"/v1/runs/{begun['id']}")
     listed = await ask(running, "GET", "/v1/runs", status=200)
     assert [one["id"] for one in listed] == [begun["id"]]
-    for name in ("/v1/pairs", "/v1/rollouts", "/v1/servers", "/health/ready", "/health/live"):
+    for name in (
+        "/v1/pairs",
+        "/v1/rollouts",
+        "/v1/budget",
+        "/v1/servers",
+        "/health/ready",
+        "/health/live",
+    ):
         await ask(running, "GET", name, status=200)
 
 

@@ -61,6 +61,23 @@ async def test_a_rollout_is_shown_with_its_decisions(running: RunningApp, tmp_pa
     assert [stage["share"] for stage in found["stages"]] == [0.0, 0.5]
 
 
+async def test_the_budget_of_a_channel_is_shown(running: RunningApp, tmp_path: Path) -> None:
+    await begun(running, tmp_path)
+    found = (await running.operator.get("/v1/budget")).json()
+    assert (found["channel"], found["applies"], found["spent"]) == ("pawl", False, 0.0)
+    assert found["wallet"] == found["cap"] == pytest.approx(0.02)
+    assert (await running.operator.get("/v1/budget?channel=nope")).status_code == 404
+
+
+async def test_a_rollout_shows_its_alpha_and_threshold(tmp_path: Path) -> None:
+    retrain = {"enabled": False, "rollout": "canary", "canary": CANARY, "budget": {"weekly": True}}
+    async with running_app(tmp_path / "data", retrain=retrain) as running:
+        version = await begun(running, tmp_path)
+        found = (await running.operator.get(f"/v1/rollouts/{version}")).json()
+        assert found["alpha"] == pytest.approx(0.005)
+        assert found["threshold"] == pytest.approx(400)
+
+
 async def test_a_refusal_is_effective_with_its_answer(running: RunningApp, tmp_path: Path) -> None:
     version = await begun(running, tmp_path)
     roles = {(await asked(running, user)).headers["x-pawl-role"] for user in map(str, range(20))}

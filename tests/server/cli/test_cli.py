@@ -107,6 +107,8 @@ def test_a_run_is_looked_at_before_it_is_made(cli: Cli, request: pytest.FixtureR
 def test_rollouts_are_listed_and_asked_for(cli: Cli) -> None:
     assert cli.json("rollouts", "list") == []
     assert cli("rollouts", "list").returncode == 0
+    assert cli.json("rollouts", "budget")["false_promotions"] == 0.05
+    assert "0.02" in cli("rollouts", "budget").stdout
     for command in ("show", "approve", "refuse"):
         code, line = cli.refused("rollouts", command, "nope")
         assert (code, line.startswith("error: ")) == (1, True)
