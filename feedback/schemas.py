@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -57,6 +57,40 @@ class _In(BaseModel):
     )
 
 
+class PreferenceValue(_In):
+    """The other answer: the judged one is better (`over`), as good (`tie`), or `both_bad`.
+
+    Exactly one of the three is given. `choice` is required if it has several answers.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [name]} for name in ("over", "tie", "both_bad")]}
+    )
+
+    over: Name | None = None
+    tie: Name | None = None
+    both_bad: Name | None = None
+    choice: ChoiceIndex | None = None
+
+
+class RankedAnswer(_In):
+    """One answer in a ranking."""
+
+    id: Name
+    choice: ChoiceIndex | None = None
+
+
+FeedbackValue: TypeAlias = (
+    bool
+    | float
+    | str
+    | PreferenceValue
+    | list[RankedAnswer | Name | list[RankedAnswer | Name]]
+    | None
+)
+"""What a judgement says, by its metric; see `FeedbackIn`. `feedback/validation.py` checks it."""
+
+
 class FeedbackIn(_In):
     """One judgement. `value` depends on `metric_name`.
 
@@ -72,7 +106,7 @@ class FeedbackIn(_In):
     inference_id: Name
     choice: ChoiceIndex | None = None
     metric_name: Name
-    value: Any
+    value: Annotated[Any, DescribedAs(FeedbackValue)]
     rater: Name | None = None
     source: Source = "HUMAN"
     rationale: Text | None = None
@@ -99,25 +133,6 @@ class FeedbackStored(BaseModel):
     """The feedback is stored durably."""
 
     feedback_id: str
-
-
-class PreferenceValue(_In):
-    """The other answer: the judged one is better (`over`), as good (`tie`), or `both_bad`.
-
-    Exactly one of the three is given. `choice` is required if it has several answers.
-    """
-
-    over: Name | None = None
-    tie: Name | None = None
-    both_bad: Name | None = None
-    choice: ChoiceIndex | None = None
-
-
-class RankedAnswer(_In):
-    """One answer in a ranking."""
-
-    id: Name
-    choice: ChoiceIndex | None = None
 
 
 class ChoiceIn(_In):

@@ -32,6 +32,7 @@ except ImportError as error:
         "pawl_client.callback needs LangChain: pip install 'pawl-client[langchain]'"
     ) from error
 
+from pawl_client import comparing
 from pawl_client.bounded_map import BoundedMap
 from pawl_client.memory_size import memory_of
 from pawl_client.reporter import Reporter, client_for
@@ -160,6 +161,65 @@ class FeedbackCallback(BaseCallbackHandler):
     def rate(self, run_id: UUID | str, metric_name: str, value: Any, **fields: Any) -> None:
         """Send feedback on a run in the background; `fields` are those of `POST /v1/feedback`."""
         self._sink().rate(str(run_id), {**fields, "metric_name": metric_name, "value": value})
+
+    def prefer(
+        self,
+        run_id: UUID | str,
+        over: UUID | str,
+        *,
+        over_choice: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """Say in the background that a run's answer is better than the answer of the run `over`.
+
+        Both answered the same conversation. `over_choice` is which of its answers, if it has
+        several; `fields` are as in `rate`.
+        """
+        self._compare(run_id, comparing.preference("over", str(over), over_choice), fields)
+
+    def tie(
+        self,
+        run_id: UUID | str,
+        other: UUID | str,
+        *,
+        other_choice: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """Say that the answers of two runs are equally good; see `prefer`."""
+        self._compare(run_id, comparing.preference("tie", str(other), other_choice), fields)
+
+    def both_bad(
+        self,
+        run_id: UUID | str,
+        other: UUID | str,
+        *,
+        other_choice: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """Say that the answers of two runs are both bad; see `prefer`."""
+        self._compare(run_id, comparing.preference("both_bad", str(other), other_choice), fields)
+
+    def rank(self, runs: "Sequence[UUID | str | Sequence[UUID | str]]", **fields: Any) -> None:
+        """Rank the answers of runs, best first; a list inside the list holds equally good ones.
+
+        `fields` are as in `rate`. An empty ranking counts as failed.
+        """
+        places: comparing.Ranking = [
+            str(place) if isinstance(place, UUID | str) else [str(run) for run in place]
+            for place in runs
+        ]
+        first = comparing.first_of(places)
+        judgement = {**fields, "metric_name": "ranking", "value": comparing.ranking(places)}
+        if first is None:
+            self._sink().sender.count(failed=1)
+        else:
+            self._sink().rate(str(first), judgement, names_runs=True)
+
+    def _compare(
+        self, run_id: UUID | str, value: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> None:
+        judgement = {**fields, "metric_name": "preference", "value": value}
+        self._sink().rate(str(run_id), judgement, names_runs=True)
 
     def take_back(self, run_id: UUID | str, metric_name: str, **fields: Any) -> None:
         """Take back the feedback on a run by that metric, in the background.

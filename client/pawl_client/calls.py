@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import httpx
 
+from pawl_client import comparing
+from pawl_client.comparing import Outcome, Ranking
 from pawl_client.errors import RefusedError, UnavailableError
 
 ATTEMPTS = 4
@@ -40,6 +42,30 @@ def feedback_call(
         "value": value,
     }
     return Call("POST", "/v1/feedback", body)
+
+
+def preference_call(
+    inference_id: str,
+    outcome: Outcome,
+    other: str,
+    other_choice: int | None,
+    fields: Mapping[str, Any],
+) -> Call:
+    """Build the `POST /v1/feedback` that compares two answers."""
+    value = comparing.preference(outcome, other, other_choice)
+    return feedback_call(inference_id, "preference", value, fields)
+
+
+def ranking_call(answers: Ranking, fields: Mapping[str, Any]) -> Call:
+    """Build the `POST /v1/feedback` that ranks answers; it is sent for the first of them.
+
+    Raises ValueError if there is none.
+    """
+    first = comparing.first_of(answers)
+    if first is None:
+        raise ValueError("a ranking must name at least two answers")
+    judged, choice = (first, {}) if isinstance(first, str) else (first[0], {"choice": first[1]})
+    return feedback_call(judged, "ranking", comparing.ranking(answers), {**choice, **fields})
 
 
 def take_back_call(feedback_id: str) -> Call:

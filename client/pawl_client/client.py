@@ -12,6 +12,7 @@ import httpx
 
 from pawl_client import calls
 from pawl_client.calls import ATTEMPTS, TIMEOUT_SECONDS, Call
+from pawl_client.comparing import Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,39 @@ class FeedbackClient:
         """
         call = calls.feedback_call(inference_id, metric_name, value, fields)
         return str(self._send(call)["feedback_id"])
+
+    def prefer(
+        self, inference_id: str, over: str, *, over_choice: int | None = None, **fields: Any
+    ) -> str:
+        """Say that an answer is better than the answer `over` to the same conversation.
+
+        `over_choice` is which of its answers, if it has several; `fields` are as in `rate`, and so
+        is the result.
+        """
+        call = calls.preference_call(inference_id, "over", over, over_choice, fields)
+        return str(self._send(call)["feedback_id"])
+
+    def tie(
+        self, inference_id: str, other: str, *, other_choice: int | None = None, **fields: Any
+    ) -> str:
+        """Say that two answers to the same conversation are equally good; see `prefer`."""
+        call = calls.preference_call(inference_id, "tie", other, other_choice, fields)
+        return str(self._send(call)["feedback_id"])
+
+    def both_bad(
+        self, inference_id: str, other: str, *, other_choice: int | None = None, **fields: Any
+    ) -> str:
+        """Say that two answers to the same conversation are both bad; see `prefer`."""
+        call = calls.preference_call(inference_id, "both_bad", other, other_choice, fields)
+        return str(self._send(call)["feedback_id"])
+
+    def rank(self, answers: Ranking, **fields: Any) -> str:
+        """Rank answers to the same conversation, best first: `["a", ["b", "c"], ("d", 1)]`.
+
+        An answer is an id, or an id and a choice; a list inside the list holds equally good ones.
+        `fields` are as in `rate`, and so is the result. Raises ValueError for an empty ranking.
+        """
+        return str(self._send(calls.ranking_call(answers, fields))["feedback_id"])
 
     def take_back(self, feedback_id: str) -> None:
         """Take back the feedback with the id that `rate` returned.
@@ -120,6 +154,31 @@ class AsyncFeedbackClient:
         """See `FeedbackClient.rate`."""
         call = calls.feedback_call(inference_id, metric_name, value, fields)
         return str((await self._send(call))["feedback_id"])
+
+    async def prefer(
+        self, inference_id: str, over: str, *, over_choice: int | None = None, **fields: Any
+    ) -> str:
+        """See `FeedbackClient.prefer`."""
+        call = calls.preference_call(inference_id, "over", over, over_choice, fields)
+        return str((await self._send(call))["feedback_id"])
+
+    async def tie(
+        self, inference_id: str, other: str, *, other_choice: int | None = None, **fields: Any
+    ) -> str:
+        """See `FeedbackClient.tie`."""
+        call = calls.preference_call(inference_id, "tie", other, other_choice, fields)
+        return str((await self._send(call))["feedback_id"])
+
+    async def both_bad(
+        self, inference_id: str, other: str, *, other_choice: int | None = None, **fields: Any
+    ) -> str:
+        """See `FeedbackClient.both_bad`."""
+        call = calls.preference_call(inference_id, "both_bad", other, other_choice, fields)
+        return str((await self._send(call))["feedback_id"])
+
+    async def rank(self, answers: Ranking, **fields: Any) -> str:
+        """See `FeedbackClient.rank`."""
+        return str((await self._send(calls.ranking_call(answers, fields)))["feedback_id"])
 
     async def take_back(self, feedback_id: str) -> None:
         """See `FeedbackClient.take_back`."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 import httpx
 
 from pawl_client.bounded_map import BoundedMap
+from pawl_client.comparing import with_ids
 from pawl_client.memory_size import memory_of
 from pawl_client.sender import Post, Sender
 
@@ -53,13 +54,16 @@ class Reporter:
         """Return the interaction of a run, or None if it is not known yet or no longer."""
         return self._ids.get(run)
 
-    def rate(self, run: str, fields: Mapping[str, Any]) -> None:
-        """Post feedback on a run, after any report that was queued before it."""
+    def rate(self, run: str, fields: Mapping[str, Any], *, names_runs: bool = False) -> None:
+        """Post feedback on a run, after any report that was queued before it.
+
+        With `names_runs` the value, a preference or ranking, names runs instead of interactions.
+        """
         feedback_id = uuid4().hex  # a retry then stores the same feedback
         self.sender.post(
             Post(
                 "/v1/feedback",
-                lambda: self._feedback(run, feedback_id, fields),
+                lambda: self._feedback(run, feedback_id, fields, names_runs=names_runs),
                 lambda _: None,
                 memory_of(fields),
             )
@@ -73,10 +77,15 @@ class Reporter:
         return self.sender.close(timeout)
 
     def _feedback(
-        self, run: str, feedback_id: str, fields: Mapping[str, Any]
+        self, run: str, feedback_id: str, fields: Mapping[str, Any], *, names_runs: bool
     ) -> Mapping[str, Any] | None:
         known = self.interaction_id(run)
-        return None if known is None else {"id": feedback_id, **fields, "inference_id": known}
+        value = fields["value"]
+        if names_runs:
+            value = with_ids(value, self.interaction_id)
+        if known is None or (names_runs and value is None):
+            return None
+        return {"id": feedback_id, **fields, "inference_id": known, "value": value}
 
 
 def client_for(url: str, api_key: str | None) -> httpx.Client:

@@ -18,10 +18,10 @@ from itertools import count
 from threading import Lock, Thread
 from typing import Any, Final
 
+from pawl_client.stand_in_rules import named_by, problem_of
+
 WORDS: Final = ("seeds ", "like ", "sun")
 """The chunks of each answer."""
-
-_THUMBS, _RATINGS = (True, False), range(1, 6)
 
 
 @dataclass
@@ -79,9 +79,11 @@ class StandIn:
         with self._lock:
             if body.get("inference_id") not in self._known:
                 return _error(404, "there is no such interaction", "inference_id")
-            param = _problem(body, self.metrics)
+            param = problem_of(body, self.metrics)
             if param is not None:
                 return _error(422, "the server does not take this", param)
+            if not self._known.issuperset(named_by(body)):
+                return _error(404, "there is no such interaction", "value")
             self.feedback.append(body)
             return _Reply(200, {"feedback_id": body.get("id") or f"feedback-{len(self.feedback)}"})
 
@@ -174,24 +176,6 @@ _ROUTES: Mapping[str, Callable[[StandIn, dict[str, Any]], _Reply]] = {
     "/v1/interactions": _report,
     "/v1/interactions/batch": _report_all,
 }
-
-
-def _problem(body: Mapping[str, Any], metrics: tuple[str, ...]) -> str | None:
-    """Return the field that the server would refuse, or None."""
-    metric, value = body.get("metric_name"), body.get("value")
-    fits = {
-        "thumbs": any(value is thumb for thumb in _THUMBS),
-        "rating": type(value) in (int, float) and value in _RATINGS,
-        "comment": isinstance(value, str),
-        "demonstration": isinstance(value, str) and value != "",
-        "preference": isinstance(value, dict),
-        "ranking": isinstance(value, list) and len(value) > 1,
-    }
-    if metric in metrics:
-        return None
-    if metric not in fits:
-        return "metric_name"
-    return None if value is None or fits[metric] else "value"  # null takes back
 
 
 def _error(status: int, message: str, param: str | None) -> _Reply:

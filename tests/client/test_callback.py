@@ -189,6 +189,41 @@ def test_pawls_own_answer_can_be_rated(pawl: StandIn, callback: FeedbackCallback
     assert [rated["inference_id"] for rated in pawl.feedback] == ["chatcmpl-0"]
 
 
+def test_runs_are_compared_by_their_run_ids(pawl: StandIn, callback: FeedbackCallback) -> None:
+    runs = []
+    for _ in range(3):
+        run_id, config = run_of(callback)
+        chat(pawl).invoke("hi", config)
+        runs.append(run_id)
+    one, other, third = runs
+    callback.prefer(one, other, rater="ada")
+    callback.tie(one, str(other), other_choice=0)
+    callback.both_bad(other, one, choice=0)
+    callback.rank([third, [one, other]])
+    assert callback.flush()
+    said = [(body["inference_id"], body["metric_name"], body["value"]) for body in pawl.feedback]
+    a, b, c = (f"chatcmpl-{number}" for number in range(3))
+    assert said == [
+        (a, "preference", {"over": b}),
+        (a, "preference", {"tie": b, "choice": 0}),
+        (b, "preference", {"both_bad": a}),
+        (c, "ranking", [c, [a, b]]),
+    ]
+
+
+def test_a_comparison_with_an_unknown_run_is_counted(
+    pawl: StandIn, callback: FeedbackCallback
+) -> None:
+    run_id, config = run_of(callback)
+    chat(pawl).invoke("hi", config)
+    callback.tie(run_id, uuid4())
+    callback.rank([run_id, uuid4()])
+    callback.rank([])
+    assert callback.flush()
+    assert callback.counts == {"sent": 0, "waiting": 0, "failed": 3, "dropped": 0}
+    assert pawl.feedback == []
+
+
 def test_a_rating_of_an_unknown_run_is_counted(pawl: StandIn, callback: FeedbackCallback) -> None:
     callback.rate(uuid4(), "thumbs", value=True)
     assert callback.flush()

@@ -72,6 +72,28 @@ def test_the_same_feedback_is_sent_at_each_attempt(impatient: None) -> None:
     assert len(set(bodies)) == 1
 
 
+def test_each_comparison_is_sent_as_the_api_takes_it(pawl: StandIn) -> None:
+    one, other = pawl.answered("hi"), pawl.answered("hi")
+    with FeedbackClient(pawl.url) as client:
+        client.prefer(one, other, rater="ada")
+        client.tie(one, other, other_choice=1)
+        client.both_bad(other, one, choice=1)
+        client.rank([(one, 2), [other, (one, 0)]])
+    said = [(body["inference_id"], body.get("choice"), body["value"]) for body in pawl.feedback]
+    assert said == [
+        (one, None, {"over": other}),
+        (one, None, {"tie": other, "choice": 1}),
+        (other, 1, {"both_bad": one}),
+        (one, 2, [{"id": one, "choice": 2}, [other, {"id": one, "choice": 0}]]),
+    ]
+
+
+def test_an_empty_ranking_is_not_sent(pawl: StandIn) -> None:
+    with FeedbackClient(pawl.url) as client, pytest.raises(ValueError, match="two answers"):
+        client.rank([[]])
+    assert pawl.feedback == []
+
+
 def test_a_refusal_carries_the_servers_words() -> None:
     body = {"error": {"message": "must be 1 to 5", "param": "value"}}
     http = httpx.Client(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from server.api.description.openai_requests import (
@@ -172,6 +173,28 @@ def test_openais_fields_are_described_as_far_as_they_are_taken() -> None:
     assert ChatRequest.model_fields.keys() == chat
     assert CompletionRequest.model_fields.keys() == completion
     assert ComparisonRequest.model_fields.keys() == chat | {"between"}
+
+
+VALUE = Draft202012Validator(
+    {"$ref": "#/components/schemas/FeedbackIn/properties/value", **DOCUMENT}
+)
+"""Of the bodies of `POST /v1/feedback`."""
+COMPARED = [
+    {"over": "a"},
+    {"tie": "a", "choice": 1},
+    {"both_bad": "a"},
+    ["a", ["b", {"id": "c", "choice": 0}], "d"],
+]
+
+
+@pytest.mark.parametrize("value", [True, 4, "fine", None, *COMPARED])
+def test_each_kind_of_value_of_feedback_is_described(value: object) -> None:
+    assert VALUE.is_valid(value)
+
+
+@pytest.mark.parametrize("value", [{}, {"over": "a", "tie": "b"}, ["a", [["b"]]], [3], {"id": "a"}])
+def test_a_comparison_that_is_refused_is_not_described(value: object) -> None:
+    assert not VALUE.is_valid(value)
 
 
 def test_a_row_of_a_batch_is_described_as_an_interaction() -> None:

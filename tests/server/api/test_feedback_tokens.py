@@ -84,8 +84,13 @@ async def test_a_token_is_for_its_interaction_alone(
     browser = running.bearer(await token_for(keyed, identifier))
     refused = await browser.post("/v1/feedback", json=thumbs(other))
     assert refused.status_code == 403
-    preferred = {"inference_id": identifier, "metric_name": "preference", "value": {"over": other}}
-    assert (await browser.post("/v1/feedback", json=preferred)).status_code == 200
+    for outcome in ("over", "tie", "both_bad"):
+        word = {"metric_name": "preference", "value": {outcome: other}}
+        told = await browser.post("/v1/feedback", json={"inference_id": identifier, **word})
+        assert told.status_code == 200
+        turned = {**word, "value": {outcome: identifier}}
+        refused = await browser.post("/v1/feedback", json={"inference_id": other, **turned})
+        assert refused.status_code == 403
 
 
 async def test_a_preference_over_another_tenants_answer_is_refused(

@@ -154,6 +154,46 @@ async def test_a_word_on_one_side_opens_nothing(
     assert {(await shown(running, side))["version"] for side in (one, other)} == {None}
 
 
+NEITHER = [
+    ("preference", lambda other, _: {"tie": other}),
+    ("preference", lambda other, _: {"both_bad": other, "choice": 0}),
+    ("ranking", lambda other, one: [[one, other]]),
+]
+"""Ways to say that neither side is better."""
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["by key", "by token"])
+@pytest.mark.parametrize(("metric", "value"), NEITHER, ids=["tie", "both bad", "group"])
+async def test_a_word_for_neither_side_opens_the_pair_and_is_no_win(
+    running: RunningApp, canary: str, metric: str, value: Any, by_token: bool
+) -> None:
+    since = running.services.clock()
+    mine = running.bearer(await running.key("app"))
+    one, other = ids_of(await mine.post(PATH, json=chat_body(user="ada")))
+    if by_token:
+        token = (await mine.post("/v1/feedback-tokens", json={"inference_id": one})).json()
+        speaker = running.bearer(token["token"])
+    else:
+        speaker = mine
+    word = {"inference_id": one, "metric_name": metric, "value": value(other, one)}
+    assert (await speaker.post("/v1/feedback", json=word)).status_code == 200
+    told = [(await mine.get(f"/v1/interactions/{side}")).json() for side in (one, other)]
+    assert {row["version"] for row in told} == {"base", canary}
+    database = running.services.database
+    (decided,) = await decided_comparisons(database, "pawl", ("base", canary), since)
+    assert (decided.version, decided.both_bad) == (None, "both_bad" in str(word))
+    figures = (await running.operator.get("/v1/pairs")).json()
+    assert figures["pairs"] == 0
+
+
+async def test_a_tie_with_a_third_answer_opens_nothing(running: RunningApp, canary: str) -> None:
+    one, _ = ids_of(await compare(running))
+    third = (await running.anyone.post("/v1/chat/completions", json=chat_body())).json()["id"]
+    word = {"inference_id": one, "metric_name": "preference", "value": {"tie": third}}
+    assert (await running.anyone.post("/v1/feedback", json=word)).status_code == 200
+    assert (await shown(running, one))["version"] is None
+
+
 async def test_a_preference_over_a_third_answer_opens_nothing(
     running: RunningApp, canary: str
 ) -> None:
