@@ -14,12 +14,22 @@ from sqlmodel import col, select
 
 from common.database import Database
 from common.files import sync, write_whole
-from retrain.dataset.snapshot import HELD_OUT, MANIFEST, PAIRS, SnapshotManifest
+from retrain.dataset.snapshot import (
+    HELD_OUT,
+    LABELS,
+    MANIFEST,
+    PAIRS,
+    REQUESTS,
+    SnapshotManifest,
+)
 from retrain.evaluation.storage import ROWS
 from retrain.models import Run
 from retrain.run.context import SNAPSHOT
 
-TEXTS = (f"{SNAPSHOT}/{PAIRS}", f"{SNAPSHOT}/{HELD_OUT}", ROWS)
+TEXTS = (
+    *(f"{SNAPSHOT}/{name}" for name in (PAIRS, LABELS, REQUESTS, HELD_OUT)),
+    ROWS,
+)
 NOTE = "texts-removed"
 """Name of a file that records when the texts were removed."""
 

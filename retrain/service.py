@@ -210,8 +210,8 @@ class RunService:
         """Yield the pairs that a run would sample from, in TRL's or OpenAI's preference format."""
         about = await about_now(self._environment, f"{channel}-export", channel)
         log = pair_log(self._environment, about)
-        async for pairs, _ in log.pairs():
-            for pair in pairs:
+        async for result in log.results():
+            for pair in result.pairs:
                 row = exported(pair, style)
                 if row is not None:
                     yield row

@@ -210,6 +210,18 @@ async def asked_prompts(
             yield prompt
 
 
+async def recorded_requests(
+    database: Database, ids: Sequence[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return id and request of these interactions, in that order.
+
+    Interactions whose texts were removed are left out.
+    """
+    async with database.read() as session:
+        found = await _requests(await session.connection(), ids)
+    return [(identifier, found[identifier]) for identifier in ids if found.get(identifier)]
+
+
 def mentioned(metric_name: str, value: Any) -> list[Answer]:
     """Return the answers that a preference or ranking names, best first: ids and choices.
 

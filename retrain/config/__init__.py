@@ -112,6 +112,9 @@ class RetrainConfig(Section):
     were trained on, as far as this machine keeps them."""
     max_pairs: int = Field(default=20_000, ge=1)
     """Most pairs to train on; from more than that a random sample is drawn with `seed`."""
+    max_labels: int = Field(default=20_000, ge=0)
+    """Most labels (judged answers that are in no pair) to freeze for training and for finding
+    counterparts; from more than that a random sample is drawn with `seed`. 0 means none."""
     max_window_days: int = Field(default=56, ge=1, le=CENTURY_DAYS)
     """Age in days up to which feedback and questions of held-out users are used."""
     lease_seconds: Seconds = Field(default=30, gt=0)

@@ -12,8 +12,8 @@ JUDGEMENTS_PER_CONVERSATION = 500
 class Filter(StrEnum):
     """A reason to leave something out.
 
-    The first group counts judgements, the second group pairs, the third what users did without a
-    button (`retrain.signals`).
+    The first group counts judgements, the second group pairs (and labels, where it says so), the
+    third what users did without a button (`retrain.signals`).
     """
 
     SUPERSEDED = "superseded"
@@ -39,14 +39,18 @@ class Filter(StrEnum):
     EMPTY = "empty"
     """The answer or demonstration has no text."""
     TIE = "tie"
-    """The answer has as many thumbs up as down."""
-    UNPAIRED = "unpaired"
-    """There is no other thumb or rating to compare it with."""
+    """The answer has as many votes for it as against it."""
+    NEUTRAL = "neutral"
+    """The ratings or metrics call the answer neither good nor bad."""
+    IN_A_PAIR = "in_a_pair"
+    """The answer is part of a pair that other judgements made."""
 
+    EQUAL = "equal"
+    """The rater called both answers equally good."""
     IDENTICAL = "identical"
     """Both answers have the same text."""
     TRUNCATED = "truncated"
-    """The better answer was cut off at its length limit."""
+    """The better answer, or the one called good, was cut off at its length limit."""
     DIFFERENT_PROMPT = "different_prompt"
     """The two answers were sampled from different prompt token ids."""
     DUPLICATE = "duplicate"
@@ -58,7 +62,7 @@ class Filter(StrEnum):
     TOO_LONG = "too_long"
     """The prompt and the longer answer have more than `hyper.max_length` tokens."""
     OVER_MAXIMUM = "over_maximum"
-    """There are more than `max_pairs` pairs, and this one was not sampled."""
+    """There are more than `max_pairs` pairs or `max_labels` labels: this one was not sampled."""
 
     EXPLICIT = "explicit"
     """A person judged the answer explicitly, which outweighs what the user did next."""

@@ -6,20 +6,20 @@ the model to stop mid-sentence.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 
 from feedback.reading.judgements import JudgedConversation
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
-from retrain.dataset.pairwise import PairwiseJudgement, Side, pairwise_judgements
-from retrain.trainer.examples.rows import CompletionRow, PairRow, Signal
-
-ID_BYTES = 12
-"""Length of a pair's id before hex encoding."""
+from retrain.dataset.ids import identifier
+from retrain.dataset.judged import ConversationView, Side
+from retrain.dataset.labels import Label, labels_of
+from retrain.dataset.pairwise import PairwiseJudgement, latest_comparisons, pairwise_judgements
+from retrain.dataset.votes import count_votes
+from retrain.trainer.examples.rows import PairRow, Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Pair:
     """A better and a worse answer to the same conversation.
 
     `weight` is the net weight of the judgements, in (0, 1]. `since` is the time of the oldest
-    answer in the conversation; None if unknown.
+    answer in the conversation; None if unknown. `judgements` are the ids of the judgements that say
+    so.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Pair:
     signal: Signal
     weight: float
     since: datetime | None = None
+    judgements: frozenset[str] = frozenset()
 
     def row(self) -> PairRow:
         """Return the pair as a row for the trainer.
@@ -51,8 +53,8 @@ class Pair:
         return PairRow(
             id=self.id,
             prompt_token_ids=list(self.prompt_token_ids),
-            chosen=_completion(self.chosen),
-            rejected=_completion(self.rejected),
+            chosen=self.chosen.completion,
+            rejected=self.rejected.completion,
             turn=self.chosen.turn,
             weight=self.weight,
             signal=self.signal,
@@ -61,16 +63,27 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class PairsResult:
-    """The pairs of one conversation, and the number of what was left out, by `Filter`."""
+    """What one conversation gives to training.
+
+    Attributes:
+        pairs: The pairs, by id.
+        filtered: Number of what was left out, by `Filter`.
+        labels: The judged answers that are in no pair, by id.
+        judgements: Number of judgements by what became of them, each counted once: `pairs`,
+            `labels`, or the first `Filter` that applied.
+
+    """
 
     pairs: list[Pair]
     filtered: Counter[str]
+    labels: list[Label] = field(default_factory=list)
+    judgements: Counter[str] = field(default_factory=Counter)
 
 
 def pairs_of(
     conversation: JudgedConversation, config: PairsConfig, base_fingerprint: str
 ) -> PairsResult:
-    """Convert all judgements of one conversation to pairs.
+    """Convert all judgements of one conversation to pairs, and the rest of them to labels.
 
     Args:
         conversation: The answers and the judgements.
@@ -79,20 +92,44 @@ def pairs_of(
             out, since their token ids may have other meanings.
 
     """
-    filtered: Counter[str] = Counter(conversation.left_out)
-    judgements = pairwise_judgements(conversation, config, base_fingerprint, filtered)
-    usable = _usable(judgements, filtered)
+    view = ConversationView(conversation, config, base_fingerprint, Counter(conversation.left_out))
+    accepted = latest_comparisons(view, view.accepted())
+    votes = count_votes(view, accepted)
+    resolved = _resolved(view, pairwise_judgements(view, accepted, votes))
+    paired = {side.content for pair in resolved for side in (pair.chosen, pair.rejected)}
+    used = {judgement for pair in resolved for judgement in pair.judgements}
+    labels = sorted(labels_of(view, votes, paired, used), key=lambda label: label.id)
+    outcomes = _outcomes(view, used, labels)
+    pairs = sorted(resolved, key=lambda pair: pair.id)
+    return PairsResult(pairs, +view.filtered, labels, outcomes)
+
+
+def _resolved(view: ConversationView, judgements: Iterable[PairwiseJudgement]) -> list[Pair]:
+    """Return the pairs: one for each two texts on which the judgements do not cancel out."""
     grouped: dict[frozenset[str], list[PairwiseJudgement]] = {}
-    for judgement in usable:
+    for judgement in _usable(view, judgements):
         contents = frozenset((judgement.better.content, judgement.worse.content))
         grouped.setdefault(contents, []).append(judgement)
-    resolved = (_resolve(group, filtered) for group in grouped.values())
-    pairs = [_pair(conversation, *found) for found in resolved if found is not None]
-    return PairsResult(sorted(pairs, key=lambda pair: pair.id), +filtered)
+    found = (_resolve(view, group) for group in grouped.values())
+    return [pair for pair in found if pair is not None]
+
+
+def _outcomes(view: ConversationView, paired: Set[str], labels: Iterable[Label]) -> Counter[str]:
+    """Count each judgement once, by what became of it."""
+    outcomes: Counter[str] = Counter(view.conversation.left_out)
+    labelled = frozenset[str]().union(*(label.judgements for label in labels))
+    for judgement in view.conversation.judgements:
+        if judgement.id in paired:
+            outcomes["pairs"] += 1
+        elif judgement.id in labelled:
+            outcomes["labels"] += 1
+        else:
+            outcomes[view.reasons[judgement.id]] += 1
+    return +outcomes
 
 
 def _usable(
-    judgements: Iterable[PairwiseJudgement], filtered: Counter[str]
+    view: ConversationView, judgements: Iterable[PairwiseJudgement]
 ) -> list[PairwiseJudgement]:
     """Divide the weight of each judgement equally among its usable pairs."""
     kept: list[PairwiseJudgement] = []
@@ -101,9 +138,9 @@ def _usable(
         if reason is None:
             kept.append(judgement)
         else:
-            filtered[reason] += 1
+            view.leave_out(reason, judgement.judgements)
     shares = Counter(judgement.origin for judgement in kept)
-    return [judgement.with_weight(1 / shares[judgement.origin]) for judgement in kept]
+    return [judgement.with_share(1 / shares[judgement.origin]) for judgement in kept]
 
 
 def _unusable(judgement: PairwiseJudgement) -> Filter | None:
@@ -115,9 +152,7 @@ def _unusable(judgement: PairwiseJudgement) -> Filter | None:
     return Filter.DIFFERENT_PROMPT if len(prompts) > 1 else None
 
 
-def _resolve(
-    group: list[PairwiseJudgement], filtered: Counter[str]
-) -> tuple[PairwiseJudgement, float] | None:
+def _resolve(view: ConversationView, group: list[PairwiseJudgement]) -> Pair | None:
     """Merge all comparisons of two texts; the side with more weight wins, by the difference."""
     texts = sorted({judgement.better.content for judgement in group})
     sides = [
@@ -127,11 +162,16 @@ def _resolve(
     winners, losers = sides[0], sides[1] if len(sides) > 1 else []
     margin = _weight(winners) - _weight(losers)
     if margin <= _ROUNDING:
-        filtered[Filter.CONTRADICTION] += len(group)
+        view.leave_out(Filter.CONTRADICTION, _judgements(group), len(group))
         return None
-    filtered[Filter.CONTRADICTION] += len(losers)
-    filtered[Filter.DUPLICATE] += len(winners) - 1
-    return min(winners, key=_precedence), min(1.0, margin)
+    view.leave_out(Filter.CONTRADICTION, _judgements(losers), len(losers))
+    view.filtered[Filter.DUPLICATE] += len(winners) - 1
+    best = min(winners, key=_precedence)
+    return _pair(view.conversation, best, min(1.0, margin), _judgements(winners))
+
+
+def _judgements(group: Iterable[PairwiseJudgement]) -> frozenset[str]:
+    return frozenset[str]().union(*(judgement.judgements for judgement in group))
 
 
 _ROUNDING = 1e-9
@@ -156,15 +196,20 @@ def _precedence(judgement: PairwiseJudgement) -> tuple[Any, ...]:
     )
 
 
-SIGNALS: tuple[Signal, ...] = ("preference", "ranking", "demonstration", "thumbs")
-"""All signals, the strongest first."""
+SIGNALS: tuple[Signal, ...] = ("preference", "ranking", "demonstration", "thumbs", "metric")
+"""The signals of pairs, the strongest first."""
 
 
-def _pair(conversation: JudgedConversation, judgement: PairwiseJudgement, weight: float) -> Pair:
+def _pair(
+    conversation: JudgedConversation,
+    judgement: PairwiseJudgement,
+    weight: float,
+    judgements: frozenset[str],
+) -> Pair:
     prompt = judgement.worse.prompt_token_ids or judgement.better.prompt_token_ids or ()
     texts = (judgement.better.content, judgement.worse.content)
     return Pair(
-        id=_identifier(conversation.tenant, conversation.conversation, *texts),
+        id=identifier(conversation.tenant, conversation.conversation, *texts),
         tenant=conversation.tenant,
         conversation=conversation.conversation,
         messages=conversation.messages,
@@ -175,19 +220,5 @@ def _pair(conversation: JudgedConversation, judgement: PairwiseJudgement, weight
         signal=judgement.signal,
         weight=weight,
         since=min((answer.received_at for answer in conversation.answers), default=None),
+        judgements=judgements,
     )
-
-
-def _identifier(*parts: str) -> str:
-    """Return a hash of the parts; hashing their lengths too keeps different lists apart."""
-    digest = blake2b(digest_size=ID_BYTES)
-    for part in parts:
-        encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return digest.hexdigest()
-
-
-def _completion(side: Side) -> CompletionRow:
-    if side.token_ids is None:
-        return CompletionRow(text=side.text)
-    return CompletionRow(token_ids=list(side.token_ids))

@@ -1,45 +1,53 @@
 """The snapshot: the frozen inputs of a run.
 
-A snapshot is a folder, created atomically: `pairs.jsonl` (the trainer's rows), `held_out.jsonl`
-(requests of held-out users), `questions.txt` (the keys of the questions trained on, not their text)
-and `manifest.json` with counts, hashes and settings. Data is streamed; memory holds one number per
-pair, at most `max_pairs`.
+A snapshot is a folder, created atomically:
+
+- `pairs.jsonl`: pairs, as `PairRow`s.
+- `labels.jsonl`: answers that were judged by themselves and are in no pair, as `LabelRow`s.
+- `requests.jsonl`: the recorded requests of the labels' answers, as `RecordedRequest`s, each once.
+- `held_out.jsonl`: requests of held-out users.
+- `questions.txt`, `label_questions.txt`: keys of the questions of pairs and labels, not their text.
+- `manifest.json`: counts, hashes and settings.
+
+Data is streamed; memory holds one number per pair and label, at most `max_pairs` and `max_labels`.
 """
 
 import asyncio
-import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from common.database import Database
 from common.files import FileRecord, LineWriter, matches, new_folder, write_whole
 from feedback.reading.judgement_queries import LogWindow
-from feedback.reading.judgements import AskedPrompt, asked_prompts, judged_conversations
+from feedback.reading.judgements import (
+    AskedPrompt,
+    asked_prompts,
+    judged_conversations,
+    recorded_requests,
+)
 from retrain.config import RetrainConfig
-from retrain.dataset.filters import Filter, RaterRules
+from retrain.dataset.drawing import Collected, Drawn, Tally, oldest
+from retrain.dataset.filters import RaterRules
 from retrain.dataset.held_out import held_out
-from retrain.dataset.pairs import Pair, pairs_of
+from retrain.dataset.pairs import PairsResult, pairs_of
 from retrain.dataset.plan import Counts, Plan, plan_stages
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
-from retrain.trainer.examples.fit import fit_of_row
-from retrain.trainer.examples.rows import PairRow
+from retrain.trainer.examples.rows import LabelRow
 
-PAIRS, HELD_OUT, QUESTIONS, MANIFEST = (
-    "pairs.jsonl",
-    "held_out.jsonl",
-    "questions.txt",
-    "manifest.json",
-)
-_NO_KEY = b"-"
+_Row = TypeVar("_Row", bound=BaseModel)
+PAIRS, QUESTIONS = "pairs.jsonl", "questions.txt"
+LABELS, LABEL_QUESTIONS, REQUESTS = "labels.jsonl", "label_questions.txt", "requests.jsonl"
+HELD_OUT, MANIFEST = "held_out.jsonl", "manifest.json"
+_CHUNK = 500
 
 
 class About(BaseModel):
@@ -75,8 +83,13 @@ class SnapshotManifest(BaseModel):
         oldest_text: Time of the oldest text.
         misfits: Number of pairs that cannot be trained on, by reason.
         longest: Tokens of the longest pair that is too long, else 0.
-        labels_up: Answers that were judged good by themselves and are in no pair.
-        labels_down: Answers that were judged bad by themselves and are in no pair.
+        labels: Answers that were judged by themselves, are in no pair and can be trained on.
+        labels_up: Number of those that were judged good.
+        labels_down: Number of those that were judged bad.
+        label_misfits: Number of labels that cannot be trained on, by reason.
+        requests: Number of recorded requests of the labels' answers.
+        judgements: Number of judgements by what became of them, each counted once: `pairs`,
+            `labels`, or the first filter that applied.
 
     """
 
@@ -93,8 +106,13 @@ class SnapshotManifest(BaseModel):
     oldest_text: AwareDatetime | None = None
     misfits: dict[str, int] = {}
     longest: int = 0
+    labels: int = 0
     labels_up: int = 0
     labels_down: int = 0
+    labels_by_signal: dict[str, int] = {}
+    label_misfits: dict[str, int] = {}
+    requests: int = 0
+    judgements: dict[str, int] = {}
 
     def counts(self, *, possible_pairs: int = 0) -> Counts:
         """Return what there is to learn from; `possible_pairs` may still be added to it."""
@@ -109,11 +127,24 @@ class SnapshotManifest(BaseModel):
         )
 
 
+class RecordedRequest(BaseModel):
+    """The request of an interaction, as its client sent it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    interaction_id: str
+    request: dict[str, Any]
+
+
 class Log(Protocol):
     """The part of the log that a snapshot reads; implemented by `PairLog`."""
 
-    def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
-        """Yield the pairs of each conversation, and what was left out of it."""
+    def results(self) -> AsyncIterator[PairsResult]:
+        """Yield the pairs and labels of each conversation, and what was left out of it."""
+        ...
+
+    def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield id and request of these interactions, without those whose texts were removed."""
         ...
 
     def prompts(self) -> AsyncIterator[AskedPrompt]:
@@ -130,13 +161,17 @@ class PairLog:
     config: RetrainConfig
     base_fingerprint: str
 
-    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+    async def results(self) -> AsyncIterator[PairsResult]:
         """See `Log`."""
         window = self._window(self.about.since)
         rules = RaterRules(self.config.pairs.events_per_rater)
         async for conversation in judged_conversations(self.database, window, rules.excluded):
-            result = pairs_of(conversation, self.config.pairs, self.base_fingerprint)
-            yield result.pairs, result.filtered
+            yield pairs_of(conversation, self.config.pairs, self.base_fingerprint)
+
+    async def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """See `Log`."""
+        for found in await recorded_requests(self.database, ids):
+            yield found
 
     async def prompts(self) -> AsyncIterator[AskedPrompt]:
         """See `Log`."""
@@ -160,24 +195,67 @@ def window_start(last_cut_off: datetime | None, now: datetime, max_days: int) ->
 async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) -> SnapshotManifest:
     """Write the snapshot to `folder`, replacing an earlier one; return its manifest."""
     with new_folder(folder) as draft:
-        spill = await _spill(draft / "spill", log, config)
-        drawn = await asyncio.to_thread(_draw, draft, spill)
-        asked = await _write_prompts(draft / HELD_OUT, log)
-        manifest = SnapshotManifest(
-            about=about,
-            pairs=drawn.pairs.lines,
-            pairs_by_signal=dict(sorted(drawn.by_signal.items())),
-            left_out=dict(sorted((spill.left_out + spill.misfits + drawn.left_out).items())),
-            held_out=asked.file.lines,
-            questions=asked.questions,
-            settings=_settings(config),
-            files={PAIRS: drawn.pairs, QUESTIONS: drawn.questions, HELD_OUT: asked.file},
-            oldest_text=_oldest(spill.oldest, asked.oldest),
-            misfits=dict(sorted(spill.misfits.items())),
-            longest=spill.longest,
-        )
+        frozen = await _write(draft, log, config)
+        manifest = _manifest(about, config, frozen)
         write_whole(draft / MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
+
+
+@dataclass(slots=True)
+class _Frozen:
+    """What was written to a snapshot's folder."""
+
+    tally: Tally
+    pairs: Drawn
+    labels: Drawn
+    requests: FileRecord
+    asked: "_Asked"
+
+
+async def _write(draft: Path, log: Log, config: RetrainConfig) -> _Frozen:
+    with closing(Collected(draft, config)) as collected:
+        async for result in log.results():
+            collected.add(result)
+    pairs = await asyncio.to_thread(collected.draw_pairs, draft / PAIRS, draft / QUESTIONS)
+    labels = await asyncio.to_thread(collected.draw_labels, draft / LABELS, draft / LABEL_QUESTIONS)
+    requests = await _write_requests(draft, log)
+    asked = await _write_prompts(draft / HELD_OUT, log)
+    return _Frozen(collected.tally, pairs, labels, requests, asked)
+
+
+def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotManifest:
+    tally, pairs, labels, asked = frozen.tally, frozen.pairs, frozen.labels, frozen.asked
+    return SnapshotManifest(
+        about=about,
+        pairs=pairs.rows.lines,
+        pairs_by_signal=pairs.by_signal,
+        left_out=_ordered(tally.left_out + tally.misfits + tally.label_misfits),
+        held_out=asked.file.lines,
+        questions=asked.questions,
+        settings=_settings(config),
+        files={
+            PAIRS: pairs.rows,
+            QUESTIONS: pairs.questions,
+            LABELS: labels.rows,
+            LABEL_QUESTIONS: labels.questions,
+            REQUESTS: frozen.requests,
+            HELD_OUT: asked.file,
+        },
+        oldest_text=oldest(tally.oldest, asked.oldest),
+        misfits=_ordered(tally.misfits),
+        longest=tally.longest,
+        labels=labels.rows.lines,
+        labels_up=labels.labelled("up"),
+        labels_down=labels.labelled("down"),
+        labels_by_signal=labels.by_signal,
+        label_misfits=_ordered(tally.label_misfits),
+        requests=frozen.requests.lines,
+        judgements=_ordered(tally.judgements),
+    )
+
+
+def _ordered(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted((+counts).items()))
 
 
 def plan_of(manifest: SnapshotManifest, config: RetrainConfig, *, judged: bool) -> Plan:
@@ -217,21 +295,29 @@ def read_held_out(folder: Path) -> Iterator[HeldOutPrompt]:
             yield HeldOutPrompt.model_validate_json(line)
 
 
-def read_question_keys(folder: Path) -> set[str]:
-    """Return the keys of the questions that are trained on."""
-    return set((folder / QUESTIONS).read_text("ascii").split())
+def read_labels(folder: Path) -> Iterator[LabelRow]:
+    """Yield the labels; none if an earlier release took the snapshot."""
+    return _rows(folder / LABELS, LabelRow)
 
 
-@dataclass(slots=True)
-class _Spill:
-    """All usable pairs, written to disk, and the largest priority among those to be kept."""
+def read_requests(folder: Path) -> Iterator[RecordedRequest]:
+    """Yield the requests of the labels' answers; none if an earlier release took the snapshot."""
+    return _rows(folder / REQUESTS, RecordedRequest)
 
-    path: Path
-    threshold: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    misfits: Counter[str] = field(default_factory=Counter)
-    longest: int = 0
-    oldest: datetime | None = None
+
+def _rows(path: Path, model: type[_Row]) -> Iterator[_Row]:
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for line in lines:
+            yield model.model_validate_json(line)
+
+
+def read_question_keys(folder: Path, *, labels: bool = False) -> set[str]:
+    """Return the keys of the questions of the pairs, and of the labels if `labels` is true."""
+    names = (QUESTIONS, LABEL_QUESTIONS) if labels else (QUESTIONS,)
+    found = [folder / name for name in names if name == QUESTIONS or (folder / name).exists()]
+    return {key for path in found for key in path.read_text("ascii").split()}
 
 
 @dataclass(slots=True)
@@ -241,103 +327,40 @@ class _Asked:
     oldest: datetime | None
 
 
-@dataclass(slots=True)
-class _Drawn:
-    pairs: FileRecord
-    questions: FileRecord
-    by_signal: Counter[str]
-    left_out: Counter[str]
+async def _write_requests(draft: Path, log: Log) -> FileRecord:
+    """Write the requests of the labels' answers, each once, in order of the labels."""
+    with closing(LineWriter(draft / REQUESTS)) as writer:
+        for ids in _chunks(_labelled_interactions(draft)):
+            async for identifier, request in log.requests(ids):
+                found = RecordedRequest(interaction_id=identifier, request=request)
+                writer.write(found.model_dump_json().encode())
+    return writer.close()
 
 
-async def _spill(path: Path, log: Log, config: RetrainConfig) -> _Spill:
-    """Write every usable pair with a pseudo-random priority.
-
-    The pairs with the `max_pairs` lowest priorities are a uniform sample.
-    """
-    spill = _Spill(path)
-    lowest: list[int] = []
-    with closing(LineWriter(path)) as writer:
-        async for pairs, filtered in log.pairs():
-            spill.left_out += filtered
-            for pair in pairs:
-                row = pair.row()
-                if not _fits(spill, row, config.hyper.max_length):
-                    continue
-                spill.oldest = _oldest(spill.oldest, pair.since)
-                priority = _priority(config.seed, pair.id)
-                _keep_lowest(lowest, priority, config.max_pairs)
-                writer.write(_spilled(priority, pair, row))
-    spill.threshold = -lowest[0] if lowest else 0
-    return spill
+def _labelled_interactions(draft: Path) -> Iterator[str]:
+    """Yield the interaction of each label in the folder once."""
+    seen: set[str] = set()
+    for row in read_labels(draft):
+        if row.interaction_id not in seen:
+            seen.add(row.interaction_id)
+            yield row.interaction_id
 
 
-def _fits(spill: _Spill, row: PairRow, max_length: int) -> bool:
-    """Return whether the trainer can use the pair; count it if not."""
-    found = fit_of_row(row, max_length)
-    if found.misfit is None:
-        return True
-    spill.misfits[found.misfit] += 1
-    if found.misfit == "too_long":
-        spill.longest = max(spill.longest, found.length)
-    return False
-
-
-def _oldest(*moments: datetime | None) -> datetime | None:
-    return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _priority(seed: int, identifier: str) -> int:
-    digest = blake2b(f"{seed}:{identifier}".encode(), digest_size=8)
-    return int.from_bytes(digest.digest(), "big")
-
-
-def _keep_lowest(negated: list[int], priority: int, limit: int) -> None:
-    if len(negated) < limit:
-        heapq.heappush(negated, -priority)
-    else:
-        heapq.heappushpop(negated, -priority)
-
-
-def _spilled(priority: int, pair: Pair, row: PairRow) -> bytes:
-    key = question_key(pair.messages).encode() if pair.messages else _NO_KEY
-    head = f"{priority:016x} {pair.signal}".encode()
-    return b" ".join((head, key, row.model_dump_json().encode()))
-
-
-def _draw(draft: Path, spill: _Spill) -> _Drawn:
-    """Write the sampled pairs to their final file, and remove the spill file."""
-    by_signal: Counter[str] = Counter()
-    left_out: Counter[str] = Counter()
-    keys: set[bytes] = set()
-    with (
-        closing(LineWriter(draft / PAIRS)) as pairs,
-        closing(LineWriter(draft / QUESTIONS)) as questions,
-        spill.path.open("rb") as lines,
-    ):
-        for line in lines:
-            priority, signal, key, row = line.rstrip(b"\n").split(b" ", 3)
-            if int(priority, 16) > spill.threshold:
-                left_out[Filter.OVER_MAXIMUM] += 1
-                continue
-            pairs.write(row)
-            by_signal[signal.decode()] += 1
-            if key != _NO_KEY and key not in keys:
-                keys.add(key)
-                questions.write(key)
-    spill.path.unlink()
-    return _Drawn(pairs.close(), questions.close(), by_signal, left_out)
+def _chunks(ids: Iterator[str]) -> Iterator[list[str]]:
+    while chunk := list(islice(ids, _CHUNK)):
+        yield chunk
 
 
 async def _write_prompts(path: Path, log: Log) -> _Asked:
     keys: set[str] = set()
-    oldest: datetime | None = None
+    earliest: datetime | None = None
     with closing(LineWriter(path)) as writer:
         async for asked in log.prompts():
             prompt = _held_out_prompt(asked)
             keys.add(prompt.text_key)
-            oldest = _oldest(oldest, asked.received_at)
+            earliest = oldest(earliest, asked.received_at)
             writer.write(prompt.model_dump_json().encode())
-    return _Asked(writer.close(), len(keys), oldest)
+    return _Asked(writer.close(), len(keys), earliest)
 
 
 def _held_out_prompt(asked: AskedPrompt) -> HeldOutPrompt:

@@ -60,6 +60,11 @@ async def snapshot(context: RunContext) -> Ending | None:
         pairs=manifest.pairs,
         pairs_by_signal=manifest.pairs_by_signal,
         filters=manifest.left_out,
+        labels=manifest.labels,
+        labels_up=manifest.labels_up,
+        labels_down=manifest.labels_down,
+        labels_by_signal=manifest.labels_by_signal,
+        judgements=manifest.judgements,
         held_out=manifest.held_out,
         questions=manifest.questions,
     )

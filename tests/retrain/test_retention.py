@@ -42,6 +42,8 @@ async def test_texts_go_and_manifest_figures_and_report_stay(house: House) -> No
     remove_texts(folder, SATURDAY)
     assert before - {path.name for path in folder.rglob("*")} == {
         "pairs.jsonl",
+        "labels.jsonl",
+        "requests.jsonl",
         "held_out.jsonl",
         "evaluation.jsonl",
     }

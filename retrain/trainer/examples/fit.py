@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from retrain.trainer.examples.rows import CompletionRow, PairRow
+from retrain.trainer.examples.rows import CompletionRow, LabelRow, PairRow
 
 Misfit = Literal["empty", "identical", "weightless", "too_long"]
-"""Why a pair cannot be trained on. `empty`: an answer has no tokens. `identical`: both answers have
-the same tokens. `weightless`: the weight is 0. `too_long`: the prompt and the longer answer have
-more than `max_length` tokens."""
+"""Why a pair or a label cannot be trained on. `empty`: an answer has no tokens. `identical`: both
+answers have the same tokens. `weightless`: the weight is 0. `too_long`: the prompt and the longer
+answer have more than `max_length` tokens."""
 
 Ids = Sequence[int] | None
 """Token ids; None if the answer is not rendered yet."""
@@ -38,6 +38,17 @@ def fit_of_row(row: PairRow, max_length: int) -> Fit:
     """Check one row of the pairs file, before demonstrations are rendered."""
     chosen, rejected = _ids(row.chosen), _ids(row.rejected)
     return fit(row.prompt_token_ids, chosen, rejected, row.weight, max_length)
+
+
+def fit_of_label(row: LabelRow, max_length: int) -> Fit:
+    """Check one row of the labels file."""
+    completion = row.completion.token_ids or []
+    length = len(row.prompt_token_ids) + len(completion)
+    if not completion:
+        return Fit("empty", length)
+    if not row.weight:
+        return Fit("weightless", length)
+    return Fit("too_long" if length > max_length else None, length)
 
 
 def too_few(

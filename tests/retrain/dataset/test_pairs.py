@@ -167,7 +167,8 @@ def test_thumbs_of_one_text_are_netted_over_raters() -> None:
         word(2, "thumbs", 2, False),
     ]
     result = resolve(THREE, *votes)
-    assert (result.pairs, result.filtered) == ([], {Filter.TIE: 1, Filter.UNPAIRED: 1})
+    assert (result.pairs, result.filtered) == ([], {Filter.TIE: 1})
+    assert [(label.side.text, label.good) for label in result.labels] == [("bad", False)]
 
 
 def test_a_rater_has_one_vote_on_a_text_however_often_it_was_answered() -> None:
@@ -189,7 +190,7 @@ def test_thumbs_bring_no_more_pairs_than_the_settings_allow() -> None:
     votes = [word(number, "thumbs", number, number < 4) for number in range(8)]
     result = resolve(answers, *votes)
     assert len(result.pairs) == NOBODY_HELD_OUT.thumb_pairs_per_conversation
-    assert result.filtered == {Filter.UNPAIRED: 4}
+    assert (len(result.labels), result.filtered) == (4, {})
 
 
 def test_ratings_far_apart_by_one_rater_are_a_pair() -> None:
@@ -201,7 +202,8 @@ def test_ratings_near_each_other_or_of_different_raters_are_none() -> None:
     near = resolve(THREE, word(0, "rating", 0, 5), word(1, "rating", 2, 4))
     others = resolve(THREE, word(0, "rating", 0, 5), word(1, "rating", 2, 1, rater="bob"))
     assert near.pairs == others.pairs == []
-    assert near.filtered == others.filtered == {Filter.UNPAIRED: 2}
+    assert [label.good for label in near.labels] == [True, True]
+    assert sorted(label.good for label in others.labels) == [False, True]
 
 
 @pytest.mark.parametrize(

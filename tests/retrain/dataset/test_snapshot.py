@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,20 +14,26 @@ from hypothesis import strategies as st
 
 from feedback.reading.judgements import AskedPrompt
 from retrain.config import RetrainConfig
-from retrain.dataset.pairs import Pair
-from retrain.dataset.pairwise import Side
+from retrain.dataset.judged import Side
+from retrain.dataset.labels import Label
+from retrain.dataset.pairs import Pair, PairsResult
 from retrain.dataset.questions import question_key
 from retrain.dataset.snapshot import (
     HELD_OUT,
+    LABEL_QUESTIONS,
+    LABELS,
     MANIFEST,
     PAIRS,
     QUESTIONS,
+    REQUESTS,
     About,
     SnapshotManifest,
     freeze,
     open_snapshot,
     read_held_out,
+    read_labels,
     read_question_keys,
+    read_requests,
     window_start,
 )
 from retrain.errors import SnapshotError
@@ -69,16 +75,22 @@ def pair(number: int) -> Pair:
 
 
 class StubLog:
-    """So many pairs, and one question of a held-out user."""
+    """So many pairs and labels, and one question of a held-out user."""
 
-    def __init__(self, count: int, error: Exception | None = None) -> None:
-        self.count, self.error = count, error
+    def __init__(self, count: int, error: Exception | None = None, labels: int = 0) -> None:
+        self.count, self.error, self.labels = count, error, labels
 
-    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+    async def results(self) -> AsyncIterator[PairsResult]:
         for number in range(self.count):
-            yield [pair(number)], Counter({"held_out": 2})
+            yield PairsResult([pair(number)], Counter({"held_out": 2}))
+        for number in range(self.labels):
+            yield PairsResult([], Counter(), [label(number)], Counter({"labels": 1}))
         if self.error is not None:
             raise self.error
+
+    async def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        for identifier in ids:
+            yield identifier, {"messages": asked(identifier), "temperature": 0.5}
 
     async def prompts(self) -> AsyncIterator[AskedPrompt]:
         for number in range(2):
@@ -87,8 +99,26 @@ class StubLog:
             )
 
 
-async def frozen(folder: Path, count: int = 6, **settings: Any) -> SnapshotManifest:
-    return await freeze(folder, ABOUT, StubLog(count), RetrainConfig(**settings))
+def label(number: int) -> Label:
+    """A good or bad answer; two of three are answers to one request."""
+    side = Side((f"l{number // 3}", number % 3), "words", (3, number), (9,))
+    return Label(
+        id=f"{number:024x}",
+        tenant="shop",
+        conversation=str(number),
+        messages=asked(f"label question {number // 3}"),
+        tools=None,
+        side=side,
+        good=number % 3 == 0,
+        weight=0.5,
+        signal="thumbs",
+    )
+
+
+async def frozen(
+    folder: Path, count: int = 6, labels: int = 0, **settings: Any
+) -> SnapshotManifest:
+    return await freeze(folder, ABOUT, StubLog(count, labels=labels), RetrainConfig(**settings))
 
 
 async def test_the_trainer_can_read_every_row(tmp_path: Path) -> None:
@@ -114,9 +144,10 @@ class AgedLog(StubLog):
         super().__init__(0)
         self.days = days
 
-    async def pairs(self) -> AsyncIterator[tuple[list[Pair], Counter[str]]]:
+    async def results(self) -> AsyncIterator[PairsResult]:
         for number, days in enumerate(self.days):
-            yield [replace(pair(number), since=NOW - timedelta(days=days))], Counter()
+            aged = replace(pair(number), since=NOW - timedelta(days=days))
+            yield PairsResult([aged], Counter())
 
 
 @pytest.mark.parametrize(("days", "oldest"), [((3, 40, 2), 40), ((), 0)])
@@ -131,6 +162,52 @@ async def test_questions_are_kept_as_keys(tmp_path: Path) -> None:
     await frozen(tmp_path / "snapshot")
     keys = {question_key(asked(f"question {number}")) for number in range(3)}
     assert read_question_keys(tmp_path / "snapshot") == keys
+
+
+async def test_labels_their_requests_and_their_questions_come_back(tmp_path: Path) -> None:
+    manifest = await frozen(tmp_path / "snapshot", count=1, labels=6)
+    labels = list(read_labels(tmp_path / "snapshot"))
+    assert [(row.interaction_id, row.choice, row.label) for row in labels] == [
+        (f"l{number // 3}", number % 3, number % 3 == 0) for number in range(6)
+    ]
+    assert {row.weight for row in labels} == {0.5}
+    assert [found.interaction_id for found in read_requests(tmp_path / "snapshot")] == ["l0", "l1"]
+    assert (manifest.labels, manifest.labels_up, manifest.labels_down) == (6, 2, 4)
+    assert (manifest.labels_by_signal, manifest.requests) == ({"thumbs": 6}, 2)
+    assert manifest.judgements == {"labels": 6}
+    pairs_only = {question_key(asked("question 0"))}
+    labelled = {question_key(asked(f"label question {number}")) for number in range(2)}
+    assert read_question_keys(tmp_path / "snapshot") == pairs_only
+    assert read_question_keys(tmp_path / "snapshot", labels=True) == pairs_only | labelled
+
+
+async def test_no_more_labels_are_kept_than_the_settings_allow(tmp_path: Path) -> None:
+    manifest = await frozen(tmp_path / "snapshot", labels=30, max_labels=12)
+    assert (manifest.labels, manifest.left_out["over_maximum"]) == (12, 18)
+    assert len(list(read_labels(tmp_path / "snapshot"))) == 12
+    none = await frozen(tmp_path / "none", labels=30, max_labels=0)
+    assert (none.labels, none.requests) == (0, 0)
+
+
+async def test_a_label_that_does_not_fit_the_trainer_is_counted(tmp_path: Path) -> None:
+    manifest = await frozen(tmp_path / "snapshot", 0, labels=4, hyper={"max_length": 2})
+    assert (manifest.labels, manifest.label_misfits) == (0, {"too_long": 4})
+    assert manifest.left_out["too_long"] == 4
+
+
+async def test_a_snapshot_of_a_release_without_labels_still_opens(tmp_path: Path) -> None:
+    folder = tmp_path / "snapshot"
+    await frozen(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for name in (LABELS, LABEL_QUESTIONS, REQUESTS):
+        (folder / name).unlink()
+        del manifest["files"][name]
+    kept = ("about", "pairs", "pairs_by_signal", "left_out", "held_out", "questions", "settings")
+    old = {name: manifest[name] for name in (*kept, "files")}
+    (folder / MANIFEST).write_text(json.dumps(old))
+    assert open_snapshot(folder).labels == 0
+    assert [*read_labels(folder), *read_requests(folder)] == []
+    assert len(read_question_keys(folder, labels=True)) == 3
 
 
 async def test_held_out_questions_come_back_whole(tmp_path: Path) -> None:
@@ -155,7 +232,7 @@ async def test_the_sample_depends_on_the_seed_alone(tmp_path: Path) -> None:
     assert first.files[PAIRS] != other.files[PAIRS]
 
 
-@pytest.mark.parametrize("name", [PAIRS, HELD_OUT, QUESTIONS])
+@pytest.mark.parametrize("name", [PAIRS, LABELS, REQUESTS, HELD_OUT, QUESTIONS])
 async def test_a_changed_file_is_found_out(tmp_path: Path, name: str) -> None:
     await frozen(tmp_path / "snapshot")
     with (tmp_path / "snapshot" / name).open("ab") as file:
@@ -164,7 +241,7 @@ async def test_a_changed_file_is_found_out(tmp_path: Path, name: str) -> None:
         open_snapshot(tmp_path / "snapshot")
 
 
-@pytest.mark.parametrize("name", [PAIRS, HELD_OUT, QUESTIONS, MANIFEST])
+@pytest.mark.parametrize("name", [PAIRS, LABELS, REQUESTS, HELD_OUT, QUESTIONS, MANIFEST])
 async def test_a_missing_file_is_found_out(tmp_path: Path, name: str) -> None:
     await frozen(tmp_path / "snapshot")
     (tmp_path / "snapshot" / name).unlink()

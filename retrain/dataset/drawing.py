@@ -1,0 +1,140 @@
+"""Collect the pairs and labels that fit the trainer, and draw those that a snapshot keeps."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from common.files import FileRecord, LineWriter
+from retrain.config import RetrainConfig
+from retrain.dataset.filters import Filter
+from retrain.dataset.labels import Label
+from retrain.dataset.pairs import Pair, PairsResult
+from retrain.dataset.questions import question_key
+from retrain.dataset.sampling import RowSample
+from retrain.trainer.examples.fit import Fit, fit_of_label, fit_of_row
+
+_NO_KEY = "-"
+_HEAD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The rows that were drawn, and the keys of their questions, as files.
+
+    `kinds` counts the rows by signal and by `up` or `down` (labels; `-` for pairs).
+    """
+
+    rows: FileRecord
+    questions: FileRecord
+    kinds: Mapping[tuple[str, str], int]
+
+    @property
+    def by_signal(self) -> dict[str, int]:
+        """The number of rows by signal."""
+        counts: Counter[str] = Counter()
+        for (signal, _), count in self.kinds.items():
+            counts[signal] += count
+        return dict(sorted(counts.items()))
+
+    def labelled(self, verdict: str) -> int:
+        """Return the number of labels that are `up` or `down`."""
+        return sum(count for (_, found), count in self.kinds.items() if found == verdict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was left out so far, and the time of the oldest text.
+
+    `misfits` and `label_misfits` count pairs and labels that the trainer cannot use; `longest` is
+    the length in tokens of the longest pair that is too long. `judgements` is that of
+    `PairsResult`.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    misfits: Counter[str] = field(default_factory=Counter)
+    label_misfits: Counter[str] = field(default_factory=Counter)
+    judgements: Counter[str] = field(default_factory=Counter)
+    longest: int = 0
+    oldest: datetime | None = None
+
+
+class Collected:
+    """The usable pairs and labels of a log, on disk."""
+
+    def __init__(self, folder: Path, config: RetrainConfig) -> None:
+        self._max_length = config.hyper.max_length
+        self._pairs = RowSample(folder / "pairs.spill", config.max_pairs, config.seed, _HEAD)
+        self._labels = RowSample(folder / "labels.spill", config.max_labels, config.seed, _HEAD)
+        self.tally = Tally()
+
+    def add(self, result: PairsResult) -> None:
+        """Add what one conversation gives."""
+        self.tally.left_out += result.filtered
+        self.tally.judgements += result.judgements
+        for pair in result.pairs:
+            self._add_pair(pair)
+        for label in result.labels:
+            self._add_label(label)
+
+    def close(self) -> None:
+        """Close the files. Safe to call twice."""
+        self._pairs.close()
+        self._labels.close()
+
+    def draw_pairs(self, rows: Path, questions: Path) -> Drawn:
+        """Write the pairs that are kept and the keys of their questions."""
+        return self._draw(self._pairs, rows, questions)
+
+    def draw_labels(self, rows: Path, questions: Path) -> Drawn:
+        """Write the labels that are kept and the keys of their questions."""
+        return self._draw(self._labels, rows, questions)
+
+    def _add_pair(self, pair: Pair) -> None:
+        row = pair.row()
+        found = fit_of_row(row, self._max_length)
+        if found.misfit == "too_long":
+            self.tally.longest = max(self.tally.longest, found.length)
+        if self._fits(found, self.tally.misfits):
+            self.tally.oldest = oldest(self.tally.oldest, pair.since)
+            head = (pair.signal, _NO_KEY, _key(pair.messages))
+            self._pairs.add(pair.id, head, row.model_dump_json().encode())
+
+    def _add_label(self, label: Label) -> None:
+        row = label.row()
+        if self._fits(fit_of_label(row, self._max_length), self.tally.label_misfits):
+            self.tally.oldest = oldest(self.tally.oldest, label.since)
+            head = (label.signal, "up" if label.good else "down", _key(label.messages))
+            self._labels.add(label.id, head, row.model_dump_json().encode())
+
+    @staticmethod
+    def _fits(found: Fit, misfits: Counter[str]) -> bool:
+        """Return whether the trainer can use the row; count it if not."""
+        if found.misfit is not None:
+            misfits[found.misfit] += 1
+        return found.misfit is None
+
+    def _draw(self, sample: RowSample, rows: Path, questions: Path) -> Drawn:
+        kinds: Counter[tuple[str, str]] = Counter()
+        seen: set[str] = set()
+        with closing(LineWriter(rows)) as row_writer, closing(LineWriter(questions)) as keys:
+            for (signal, verdict, key), row in sample.drawn():
+                row_writer.write(row)
+                kinds[signal, verdict] += 1
+                if key != _NO_KEY and key not in seen:
+                    seen.add(key)
+                    keys.write(key.encode())
+        self.tally.left_out[Filter.OVER_MAXIMUM] += sample.dropped
+        return Drawn(row_writer.close(), keys.close(), kinds)
+
+
+def oldest(*moments: datetime | None) -> datetime | None:
+    """Return the earliest of the moments that are known."""
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _key(messages: Sequence[Mapping[str, Any]] | None) -> str:
+    return question_key(messages) if messages else _NO_KEY
