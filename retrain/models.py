@@ -15,9 +15,10 @@ figures."""
 class Run(SQLModel, table=True):
     """One run of a channel in a week (slot).
 
-    `id` is `<channel>-<slot>`, with `.<attempt>` for manual runs. A `running` run is owned under a
-    lease: `owner` renews `lease_until`, and `fence` (a fencing token) grows with every new owner
-    and is checked by every write, so that a paused owner that resumes cannot write any more.
+    `id` is `<channel>-<slot>`, with `.<attempt>` for runs other than the weekly one. A `running`
+    run is owned under a lease: `owner` renews `lease_until`, and `fence` (a fencing token) grows
+    with every new owner and is checked by every write, so that a paused owner that resumes cannot
+    write any more.
     """
 
     __tablename__ = "run"
@@ -32,9 +33,9 @@ class Run(SQLModel, table=True):
     slot: str
     """The ISO week, such as `2026-w47`."""
     attempt: int
-    """0 for the scheduled run of the week; manual runs count from 1."""
+    """0 for the scheduled run of the week; runs that were started in between count from 1."""
     trigger: str
-    """`schedule` or `manual`."""
+    """`schedule`, `evidence` (enough fresh feedback) or `manual`."""
     state: str
     """`running`, `promoted`, `rejected`, `skipped`, `failed` or `cancelled`."""
     step: str

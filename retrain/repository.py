@@ -33,17 +33,28 @@ class Lease:
     fence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """The starts of a channel's runs: how many, the last one, and the end of the last snapshot."""
+
+    count: int
+    last: datetime | None
+    cut_off: datetime | None
+
+
 class RunRepository:
     """Queries on runs, and on the questions that versions were trained on."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(self, run: Run) -> None:
+    async def insert(self, run: Run, known: int | None = None) -> None:
         """Add a run.
 
         Raises `RunInProgressError` if the channel has a running one, and `SlotTakenError` if a run
-        with this slot and attempt exists.
+        with this slot and attempt exists. With `known`, the number of the channel's runs on which
+        the start was decided, also if there are others by now: of several servers that decided on
+        the same feedback one starts a run, whatever their clocks say.
         """
         under_way = select(Run.id).where(Run.channel == run.channel, Run.state == "running")
         try:
@@ -51,6 +62,8 @@ class RunRepository:
                 await lock_channel(session, run.channel)
                 if (await session.exec(under_way)).first() is not None:
                     raise RunInProgressError(f"{run.channel} has a run under way: wait for its end")
+                if known not in (None, await _count(session, run.channel)):
+                    raise SlotTakenError(f"another run of {run.channel} was started meanwhile")
                 session.add(run)
         except IntegrityError as error:
             raise SlotTakenError(
@@ -94,6 +107,22 @@ class RunRepository:
         query = select(func.max(col(Run.cut_off))).where(col(Run.version).in_(versions))
         async with self._database.read() as session:
             return (await session.exec(query)).one()
+
+    async def starts(self, channel: str, until: datetime) -> "Starts":
+        """Return the starts of a channel's runs.
+
+        The last start and snapshot are those up to `until`, so that one in the far future, which a
+        wrong clock wrote, does not hide those of today. The count is of all runs.
+        """
+        ours = Run.channel == channel
+        started = select(func.max(col(Run.created_at))).where(ours, col(Run.created_at) <= until)
+        snapshot = select(func.max(col(Run.cut_off))).where(ours, col(Run.cut_off) <= until)
+        async with self._database.read() as session:
+            return Starts(
+                count=await _count(session, channel),
+                last=(await session.exec(started)).one(),
+                cut_off=(await session.exec(snapshot)).one(),
+            )
 
     async def channel(self, name: str) -> Channel:
         """Return a channel. Raises `UnknownChannelError`."""
@@ -175,6 +204,10 @@ class RunRepository:
         query = select(TrainedText.text_key).where(col(TrainedText.version).in_(list(versions)))
         async with self._database.read() as session:
             return set((await session.exec(query)).all())
+
+
+async def _count(session: AsyncSession, channel: str) -> int:
+    return (await session.exec(select(func.count()).where(Run.channel == channel))).one()
 
 
 async def lock_channel(session: AsyncSession, channel: str) -> None:

@@ -1,13 +1,18 @@
-"""The weekly schedule: start due runs, and resume interrupted ones.
+"""The schedule: start due runs, and resume interrupted ones.
 
-Which run is due is a pure function of the cron expression (parsed by APScheduler) and the clock. A
-unique row in the database decides which server starts it. So several schedulers, late ticks and
-clock changes do no harm. All times are in UTC, without daylight saving time.
+Which weekly run is due is a pure function of the cron expression (parsed by APScheduler) and the
+clock. A unique row in the database decides which server starts it. So several schedulers, late
+ticks and clock changes do no harm. All times are in UTC, without daylight saving time.
+
+With `when = "enough"`, runs also start on enough fresh feedback (`retrain.enough`). A start is
+decided on a number of earlier runs and refused if there are more by then, so several schedulers
+start one there, too.
 """
 
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from time import monotonic
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,14 +20,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.periodic import Ticker
 from retrain.config import RetrainConfig
 from retrain.cron import Trigger, cron_trigger
+from retrain.enough import Situation, is_enough, may_start
 from retrain.errors import RunInProgressError, SlotTakenError
 from retrain.ports import Clock
 from retrain.repository import RunRepository
-from retrain.service import SCHEDULED, RunService
-from retrain.slots import slot_of
+from retrain.service import RunService
+from retrain.slots import EVIDENCE, SCHEDULED, slot_of
 
 _LOOK_BACK = (timedelta(hours=1), timedelta(days=1), timedelta(days=8))
 """Periods to search for the last time the trigger fired, from short to long, to save time."""
+
+_SLOW_SECONDS = 0.5
+"""Seconds from which on a count of fresh votes is slow."""
+_PAUSE_FACTOR = 20
+"""After a slow count, votes are not counted again for this many times its duration."""
 
 _log = structlog.get_logger()
 
@@ -56,6 +67,7 @@ class Schedule:
         self._runs = runs
         self._clock = clock
         self._config = config
+        self._uncounted_until: dict[str, float] = {}
         self._trigger = cron_trigger(config.cron)
         # Separate, so that a rollout with a large log does not delay the resumption of runs.
         self._tickers = (
@@ -76,10 +88,16 @@ class Schedule:
         """Resume interrupted runs and start due ones; return the ids of started runs."""
         try:
             await self._service.resume()
-            return await self._start_due() if self._config.enabled else []
+            return await self._start_all() if self._config.enabled else []
         except SQLAlchemyError as error:  # the database is unreachable: retry at the next tick
             _log.warning("schedule_interrupted", error=type(error).__name__)
             return []
+
+    async def _start_all(self) -> list[str]:
+        started = await self._start_due()
+        if self._config.when == "enough":
+            started += await self._start_on_evidence()
+        return started
 
     async def _start_due(self) -> list[str]:
         now = self._clock()
@@ -96,9 +114,47 @@ class Schedule:
     async def _claim(self, channel: str, slot: str) -> list[str]:
         if await self._service.slot_taken(channel, slot):
             return []
+        known = None
+        if self._config.when == "enough":
+            known = await self._may_start(channel)
+            if known is None:
+                return []  # claimed at a later tick
+        return await self._start(channel, slot, SCHEDULED, known)
+
+    async def _start_on_evidence(self) -> list[str]:
+        started = []
+        for channel in await self._runs.channels():
+            known = await self._may_start(channel.name)
+            if known is not None and await self._has_enough(channel.name):
+                slot = slot_of(self._clock())
+                started += await self._start(channel.name, slot, EVIDENCE, known)
+        return started
+
+    async def _may_start(self, channel: str) -> int | None:
+        """Return the number of the channel's runs so far; None if no other may start now."""
+        now, hours = self._clock(), self._config.enough.hours
+        starts = await self._runs.starts(channel, now + timedelta(hours=hours))
+        rolling_out = await self._service.rollouts.under_way(channel) is not None
+        situation = Situation(starts.last, rolling_out)
+        return starts.count if may_start(situation, hours, now) else None
+
+    async def _has_enough(self, channel: str) -> bool:
+        """Count the channel's fresh votes, and after a slow count pause for a multiple of it."""
+        began = monotonic()
+        if began < self._uncounted_until.get(channel, 0.0):
+            return False
+        votes = await self._service.fresh_votes(channel)
+        ended = monotonic()
+        if ended - began > _SLOW_SECONDS:
+            self._uncounted_until[channel] = ended + _PAUSE_FACTOR * (ended - began)
+        return is_enough(votes, self._config.enough)
+
+    async def _start(
+        self, channel: str, slot: str, trigger: str, known: int | None = None
+    ) -> list[str]:
         if await self._runs.running():
             return []  # channels take turns: two trainers on one machine starve each other
         try:
-            return [(await self._service.start_run(channel, slot, SCHEDULED)).id]
+            return [(await self._service.start_run(channel, slot, trigger, known)).id]
         except (SlotTakenError, RunInProgressError):
             return []

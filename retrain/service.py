@@ -15,6 +15,7 @@ import structlog
 from common.files import PRIVATE_FOLDER
 from retrain.dataset.export import exported
 from retrain.dataset.snapshot import freeze, plan_of
+from retrain.enough import count_fresh
 from retrain.errors import LeaseLostError
 from retrain.evaluation.storage import read_rows
 from retrain.models import Run
@@ -26,9 +27,8 @@ from retrain.run.leases import Watch
 from retrain.run.runner import SUCCEEDED, Runner, Stop
 from retrain.run.steps import STEPS, about_now, pair_log
 from retrain.schemas import ExportFormat, PlanOut, RunOut
-from retrain.slots import check_slot, is_taken, next_attempt, run_id, slot_of
+from retrain.slots import MANUAL, check_slot, is_taken, next_attempt, run_id, slot_of
 
-SCHEDULED, MANUAL = "schedule", "manual"
 OWNERS_MAX = 5
 """Owners that a run may lose by crashes. After that the run presumably causes them, and fails."""
 
@@ -65,28 +65,35 @@ class RunService:
         await asyncio.gather(*(task for _, task in list(self._runners.values())))
 
     async def start_run(
-        self, channel: str, slot: str | None = None, trigger: str = MANUAL
+        self,
+        channel: str,
+        slot: str | None = None,
+        trigger: str = MANUAL,
+        known: int | None = None,
     ) -> RunOut:
         """Start a run as a task, and return.
 
         Args:
             channel: The channel whose adapter is trained.
             slot: An ISO week such as `2026-w47`; None: the current week.
-            trigger: `schedule` (the slot's only scheduled run) or `manual` (another attempt).
+            trigger: `schedule` (the slot's only scheduled run), `evidence` or `manual` (another
+                attempt).
+            known: The number of the channel's runs on which the start was decided, if any.
 
         Raises:
             UnknownChannelError: There is no such channel.
             InvalidSlotError: The slot is not an ISO week.
             RunInProgressError: The channel has a run that has not ended.
-            SlotFinishedError: Manual, and the slot has a verdict.
-            SlotTakenError: Scheduled, and the slot was started or has a verdict.
+            SlotFinishedError: Manual, and the slot has its only verdict.
+            SlotTakenError: Scheduled, and the slot was started or has a verdict; or another run was
+                started since `known`.
 
         """
         owner = await self._environment.runs.channel(channel)
         slot = slot_of(self._environment.clock()) if slot is None else check_slot(slot)
         attempt = await self._attempt(channel, slot, trigger)
         run = self._new_run(channel, owner.tenant, slot, attempt, trigger)
-        await self._environment.runs.insert(run)
+        await self._environment.runs.insert(run, known)
         _log.info("run_started", run=run.id, trigger=trigger)
         out = self._shown(run)
         self._execute(run, Lease(run.id, self._owner, run.fence))
@@ -95,7 +102,22 @@ class RunService:
     async def slot_taken(self, channel: str, slot: str) -> bool:
         """Return whether the scheduler must not start the slot: it was started or has a verdict."""
         attempts = await self._environment.runs.of_slot(channel, slot)
-        return is_taken(attempts)
+        return is_taken(attempts, several=self._several)
+
+    async def fresh_votes(self, channel: str) -> int:
+        """Return how many judgements could train that came after the channel's last snapshot.
+
+        They are counted and not looked at: what they say must not decide when a run starts.
+        """
+        environment, now = self._environment, self._environment.clock()
+        return await count_fresh(
+            environment.database,
+            await environment.runs.channel(channel),
+            (await environment.runs.starts(channel, now)).cut_off,
+            now,
+            environment.config,
+            environment.base.fingerprint,
+        )
 
     async def resume(self) -> list[str]:
         """Take over runs whose owner is dead or has released them; return their ids."""
@@ -218,7 +240,12 @@ class RunService:
 
     async def _attempt(self, channel: str, slot: str, trigger: str) -> int:
         attempts = await self._environment.runs.of_slot(channel, slot)
-        return next_attempt(slot, attempts, scheduled=trigger == SCHEDULED)
+        return next_attempt(slot, attempts, trigger, several=self._several)
+
+    @property
+    def _several(self) -> bool:
+        """Whether a week may have several verdicts."""
+        return self._environment.config.when == "enough"
 
     def _new_run(self, channel: str, tenant: str, slot: str, attempt: int, trigger: str) -> Run:
         return Run(

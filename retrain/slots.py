@@ -13,8 +13,12 @@ FINISHED = ("promoted", "rolling_out", "rejected")
 _SLOT = re.compile(r"[0-9]{4}-w[0-9]{2}")
 
 
+SCHEDULED, EVIDENCE, MANUAL = "schedule", "evidence", "manual"
+"""What started a run: the weekly slot, enough fresh feedback, or a person."""
+
+
 class Attempt(Protocol):
-    """A run of a slot. Attempt 0 is the scheduled one, the others were started manually."""
+    """A run of a slot. Attempt 0 is the scheduled one; the others were started in between."""
 
     attempt: int
     state: str
@@ -47,23 +51,34 @@ def run_id(channel: str, slot: str, attempt: int) -> str:
     return f"{channel}-{label(slot, attempt)}"
 
 
-def is_taken(attempts: Sequence[Attempt]) -> bool:
-    """Return whether the scheduler must not start the slot: it was started or has a verdict."""
-    return any(run.attempt == 0 or run.state in FINISHED for run in attempts)
+def is_taken(attempts: Sequence[Attempt], *, several: bool = False) -> bool:
+    """Return whether the scheduler must not start the slot: it was started or has a verdict.
+
+    With `several` verdicts a week, only a scheduled start takes it.
+    """
+    return any(run.attempt == 0 or (run.state in FINISHED and not several) for run in attempts)
 
 
-def next_attempt(slot: str, attempts: Sequence[Attempt], *, scheduled: bool) -> int:
+def next_attempt(
+    slot: str, attempts: Sequence[Attempt], trigger: str, *, several: bool = False
+) -> int:
     """Return the number of the slot's next attempt.
+
+    Args:
+        slot: The slot, for messages.
+        attempts: Its attempts so far.
+        trigger: What starts it.
+        several: Whether a week may have several verdicts, because runs start on fresh feedback.
 
     Raises:
         SlotTakenError: Scheduled, and the slot was started or has a verdict.
-        SlotFinishedError: Manual, and the slot has a verdict.
+        SlotFinishedError: Started by a person, and the slot has its only verdict.
 
     """
-    if scheduled:
-        if is_taken(attempts):
+    if trigger == SCHEDULED:
+        if is_taken(attempts, several=several):
             raise SlotTakenError(f"{slot} was started already")
         return 0
-    if any(run.state in FINISHED for run in attempts):
+    if not several and any(run.state in FINISHED for run in attempts):
         raise SlotFinishedError(f"{slot} has its verdict: wait for the next week")
     return max((run.attempt for run in attempts), default=0) + 1

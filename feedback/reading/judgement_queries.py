@@ -123,6 +123,30 @@ def judgement_rows(window: LogWindow) -> Select[Any]:
     return found if window.since is None else found.where(ranked.c.received_at > window.since)
 
 
+def fresh_judgements(window: LogWindow, base_fingerprint: str) -> Select[Any]:
+    """Count the judgements of a window by rater and requester, whatever they say.
+
+    Only those on complete answers of this base model count, and of each rater's judgements on a
+    subject only the latest, unless it was taken back.
+    """
+    rows = _feedback_rows(window).add_columns(requester().label("requester"))
+    row = rows.where(
+        col(Interaction.status) == "complete",
+        col(Interaction.base_fingerprint) == base_fingerprint,
+    ).subquery()
+    return (
+        select(
+            row.c.tenant,
+            row.c.source,
+            row.c.rater_name,
+            row.c.requester,
+            func.count().label("judgements"),
+        )
+        .where(row.c.retracts.is_(None), row.c.later_judgements == 0, ~row.c.taken_back)
+        .group_by(row.c.tenant, row.c.source, row.c.rater_name, row.c.requester)
+    )
+
+
 def _from_monday(window: LogWindow) -> LogWindow:
     """Extend the window to the start (inclusive) of the week in which it begins."""
     if window.since is None:

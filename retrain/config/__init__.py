@@ -72,7 +72,7 @@ __all__ = [
 
 Cron = Annotated[str, AfterValidator(check_cron)]
 
-WEEK_HOURS = 168.0
+WEEK_HOURS = 168
 
 
 class RetrainConfig(Section):
@@ -166,6 +166,16 @@ class RetrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _users_or_a_week_between(self) -> Self:
+        if self.when == "enough" and not self.staged and self.enough.hours < WEEK_HOURS:
+            raise ValueError(
+                'when = "enough" starts at most one run a week where the same held-out users are '
+                'asked each time and nobody else decides: set rollout = "canary", '
+                f'approval = "manual" or enough.hours = {WEEK_HOURS:g}'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _method_reads_what_is_set(self) -> Self:
         if ignored := ignored_settings(self, self.method):
             raise ValueError(
@@ -183,16 +193,12 @@ class RetrainConfig(Section):
         """Whether a candidate that passes the gate needs a canary or an approval as well."""
         return self.rollout == "canary" or self.approval == "manual"
 
-    @property
-    def hours_between(self) -> float:
-        """The least hours between two starts where `when = "enough"`."""
-        return self.enough.hours if self.staged else max(self.enough.hours, WEEK_HOURS)
-
     def budgeted(self, *, judged: bool) -> bool:
         """Return whether a promotion takes its alpha from the yearly budget.
 
         Nothing is taken where a person promotes. `judged` is whether the offline gate rests on a
         judge that agrees with people.
         """
-        limited = self.when == "enough" or self.budget.weekly or not judged
+        unjudged = not judged or self.judge == "none"
+        limited = self.when == "enough" or self.budget.weekly or unjudged
         return limited and self.approval == "auto"

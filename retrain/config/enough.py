@@ -9,12 +9,12 @@ class EnoughConfig(Section):
     """When a run starts, where `when = "enough"`."""
 
     votes: int = Field(default=100, ge=1)
-    """Fresh judgements that start a run: those that could train and came after the last run's
-    snapshot. They are counted, whatever they say."""
+    """Fresh judgements that start a run: by raters who are not held out, on answers of the current
+    base model, after the last run's snapshot. They are counted, whatever they say."""
     hours: float = Field(default=4, ge=1, le=24 * 366)
-    """Least hours between two starts of a channel; 4 allows six a day. Without a canary
-    (`rollout = "direct"`, `approval = "auto"`) it is a week at least: then only the questions of
-    the same held-out users decide, and they cannot be asked more often."""
+    """Least hours between two starts of a channel; 4 allows six a day. Without a canary and without
+    approval (`rollout = "direct"`, `approval = "auto"`) at least 168, a week: there, only the
+    questions of the same held-out users decide."""
 
 
 class BudgetConfig(Section):

@@ -39,7 +39,7 @@ from retrain.run.candidates import refuse_candidates
 from retrain.run.context import ACTOR, ADAPTER, Ending, RunContext, RunEnvironment
 from retrain.run.report import EvaluationSummary
 from retrain.run.train import train_adapter
-from retrain.slots import label
+from retrain.slots import EVIDENCE, label
 
 Step = Callable[[RunContext], Awaitable[Ending | None]]
 
@@ -195,7 +195,7 @@ async def _register(context: RunContext) -> str:
         context.folder / ADAPTER,
         channel=run.channel,
         actor=ACTOR,
-        slot=label(run.slot, run.attempt),
+        slot=run.slot if run.trigger == EVIDENCE else label(run.slot, run.attempt),
         run=run.id,
         parent=run.parent,
         figures={"pairs": run.figures["pairs"]},

@@ -99,10 +99,11 @@ def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         return
     _table(
         "Runs",
-        ["run", "state", "step", "owner", "heartbeat", "pairs", "version", "reason"],
+        ["run", "by", "state", "step", "owner", "heartbeat", "pairs", "version", "reason"],
         [
             (
                 run["id"],
+                run["trigger"],
                 run["state"],
                 run["step"],
                 run.get("owner"),

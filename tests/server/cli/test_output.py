@@ -18,6 +18,7 @@ TRAINED: dict[str, Any] = {
 }
 RUN: dict[str, Any] = {
     "id": "pawl-2026-w47",
+    "trigger": "schedule",
     "state": "promoted",
     "step": "roll out",
     "version": "2026-w47-3f9c1a",
