@@ -9,15 +9,18 @@ from demo.client import DemoClient, gathered
 from demo.report.rollout_report import Looks, rollout_report
 from demo.rollout_days import Regulars, live_through_rollout, pass_hours
 from demo.shop.paid_raters import make_paid_raters, paid_judgements
-from demo.shop.users import Visit, make_users
+from demo.shop.town import Visit
+from demo.shop.users import make_users
 from demo.story import Demo, next_run, next_slot, note, town_of, town_with
-from demo.week import ANSWERS, AT_ONCE, HELD_OUT_QUESTIONS, VISITS, live_through
+from demo.week import AT_ONCE, live_through
 
 REGULARS = 720
 """Number of users whose thumbs decide the rollouts."""
 BEFORE_THE_RUN = timedelta(hours=15)
 """How long before the weekly run the training users chat. They chat on the Sunday, because the
 guardrails compare a rollout with live's previous day."""
+PAID_VISITS, PAID_ANSWERS = 320, 4
+"""Visits of the paid raters in their week, and answers to each."""
 AFTERWARDS = timedelta(hours=12)
 """How long users keep chatting after a rollout has ended."""
 
@@ -36,33 +39,33 @@ async def canary_weeks(demo: Demo, client: DemoClient) -> None:
 
 def _regulars(demo: Demo) -> Regulars:
     users = make_users(REGULARS, seed=demo.seed, random_share=demo.random_share, prefix="regular")
-    return Regulars(town_with(users), random.Random(f"regulars-{demo.seed}"), demo.asked)
+    return Regulars(town_with(demo, users), random.Random(f"regulars-{demo.seed}"), demo.asked)
 
 
 async def _honest_week(demo: Demo, client: DemoClient) -> None:
     town, rng = town_of(demo), random.Random(demo.seed)
-    with demo.screen.bar("week 1: chats and feedback", VISITS + HELD_OUT_QUESTIONS) as bar:
-        await live_through(client, town, rng, demo.asked, bar.step)
+    with demo.screen.bar("week 1: chats and feedback", demo.plan.visits) as bar:
+        await live_through(client, town, rng, demo.asked, bar.step, demo.plan)
 
 
 async def _paid_week(demo: Demo, client: DemoClient) -> None:
     """Simulate a week in which only paid raters give feedback that is trained on."""
-    town, rng = town_with(make_paid_raters(demo.seed)), random.Random(f"paid-{demo.seed}")
+    town, rng = town_with(demo, make_paid_raters(demo.seed)), random.Random(f"paid-{demo.seed}")
     title = f"week {len(demo.reports) + 1}: paid raters at work"
-    with demo.screen.bar(title, VISITS) as bar:
+    with demo.screen.bar(title, PAID_VISITS) as bar:
 
         async def rated(visit: Visit) -> None:
-            answers = await client.chat(visit, answers=ANSWERS)
+            answers = await client.chat(visit, answers=PAID_ANSWERS)
             own = random.Random(f"{answers.id}-{visit.text}")
             await client.rate(visit, answers, paid_judgements(visit, answers.texts, own))
             bar.step()
 
-        await gathered([rated(town.training_visit(rng)) for _ in range(VISITS)], AT_ONCE)
+        await gathered([rated(town.training_visit(rng)) for _ in range(PAID_VISITS)], AT_ONCE)
 
 
 async def _week(demo: Demo, client: DemoClient, regulars: Regulars, week: int) -> None:
     """Wait for the weekly run and, if its candidate passed the gate, simulate the rollout."""
-    run = await next_run(demo, client, week)
+    run = await next_run(demo.screen, client, week)
     if run["state"] != "rolling_out":
         await note(demo, client, run)
         return

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from openai import AsyncOpenAI
 
 from demo.local_server import read_json
-from demo.shop.users import UserFeedback, Visit
+from demo.shop.feedback import UserFeedback
 
 MAX_TOKENS = 110
 TIMEOUT_SECONDS = 120.0
@@ -26,6 +26,29 @@ class Answers:
     model: str = ""
 
 
+class Named(Protocol):
+    """A user or a person."""
+
+    @property
+    def name(self) -> str:
+        """The name that requests give as `user`, and judgements as `rater`."""
+        ...
+
+
+class Asking(Protocol):
+    """Somebody with a question."""
+
+    @property
+    def user(self) -> Named:
+        """Who asks."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The question."""
+        ...
+
+
 class DemoClient:
     """The requests of users and of the operator to one server."""
 
@@ -33,14 +56,16 @@ class DemoClient:
         self._openai = openai
         self._http = http
 
-    async def chat(self, visit: Visit, *, answers: int, model: str = "pawl") -> Answers:
+    async def chat(
+        self, visit: Asking, *, answers: int, model: str = "pawl", max_tokens: int = MAX_TOKENS
+    ) -> Answers:
         """Send a chat as the visit's user."""
         completion = await self._openai.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": visit.text}],
             user=visit.user.name,
             n=answers,
-            max_tokens=MAX_TOKENS,
+            max_tokens=max_tokens,
             temperature=1.0,
         )
         ordered = sorted(completion.choices, key=lambda choice: choice.index)
@@ -48,7 +73,7 @@ class DemoClient:
         return Answers(completion.id, texts, completion.model)
 
     async def rate(
-        self, visit: Visit, answers: Answers, judgements: Sequence[UserFeedback]
+        self, visit: Asking, answers: Answers, judgements: Sequence[UserFeedback]
     ) -> None:
         """Send the user's feedback."""
         for judgement in judgements:

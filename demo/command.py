@@ -1,27 +1,32 @@
 """`pawl demo`: the whole loop on one machine, in minutes."""
 
-import asyncio
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from demo.settings import RolloutChoice
+from demo.settings import ModelChoice, RolloutChoice
 
-WEEKS = 3
+WEEKS = {ModelChoice.SHOP: 3, ModelChoice.SMOLLM2: 1}
 
-app = typer.Typer(help="Simulate some weeks of feedback and training at Bramblewick.")
+app = typer.Typer(help="Simulate some weeks of feedback and training.")
 
 
 @app.callback(invoke_without_command=True)
-def demo(
+def demo(  # noqa: PLR0913  (a command's options)
     context: typer.Context,
+    model: Annotated[
+        ModelChoice,
+        typer.Option(help="A tiny model of a made-up shop, or SmolLM2-135M (93 MB from PyPI)."),
+    ] = ModelChoice.SHOP,
     weeks: Annotated[
-        int | None, typer.Option(min=1, max=52, help="Weeks to simulate.", show_default="3")
+        int | None,
+        typer.Option(min=1, max=52, help="Weeks to simulate.", show_default="3; smollm2: 1"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the users and their questions.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for all files.")] = Path("pawl-data/demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for all files.", show_default="pawl-data/demo")
+    ] = None,
     random_share: Annotated[
         float, typer.Option(min=0, max=1, help="Users who rate at random; 1: nothing to learn.")
     ] = 0.1,
@@ -32,40 +37,25 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server running.")] = False,
 ) -> None:
-    """Make a tiny model, serve it, let users chat and rate, and let the weekly runs improve it."""
+    """Serve a small model, let users chat and rate, and let the weekly runs improve it."""
     if context.invoked_subcommand is not None:
         return
     if weeks is not None and rollout == RolloutChoice.CANARY:
         raise typer.BadParameter("--rollout canary has weeks of its own: leave --weeks out")
+    if model == ModelChoice.SMOLLM2 and rollout == RolloutChoice.CANARY:
+        raise typer.BadParameter("--rollout canary is for the shop: leave --model out")
     # Imported here: torch and matplotlib take seconds, and every other command would pay for them.
-    from rich.console import Console  # noqa: PLC0415
+    from demo.start import DemoOptions, start_shop, start_smollm2  # noqa: PLC0415
 
-    from demo.driver import make_model, run_demo  # noqa: PLC0415
-    from demo.local_server import LocalServer  # noqa: PLC0415
-    from demo.report.report_page import write_report  # noqa: PLC0415
-    from demo.screen import Screen  # noqa: PLC0415
-    from demo.story import Demo  # noqa: PLC0415
-
-    screen = Screen(Console())
-    out.mkdir(parents=True, exist_ok=True)
-    make_model(out / "model", screen)
-    shutil.rmtree(out / "data", ignore_errors=True)
-    server = LocalServer(out, out / "model", seed=seed, rollout=rollout)
-    finished = False
-    try:
-        wishes = Demo(out, weeks or WEEKS, seed, screen, random_share, rollout)
-        report = asyncio.run(run_demo(wishes, server))
-        finished = True
-    finally:
-        if not (keep and finished):
-            server.stop()
-    _, page = write_report(out, report)
-    screen.show_report(report)
-    screen.say(f"\nopen next: {page}")
-    if keep:
-        screen.say(f"the server is still running; end it with: kill {server.pid}")
-    else:
-        screen.say(f"serve the result: cd {out} && pawl serve")
+    options = DemoOptions(
+        out=out or Path("pawl-data") / ("demo" if model == ModelChoice.SHOP else "demo-smollm2"),
+        weeks=weeks or WEEKS[model],
+        seed=seed,
+        random_share=random_share,
+        rollout=rollout,
+        keep=keep,
+    )
+    (start_smollm2 if model == ModelChoice.SMOLLM2 else start_shop)(options)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import random
 import time
 from contextlib import AsyncExitStack
+from itertools import islice
 from pathlib import Path
 
 from demo.canary_weeks import canary_weeks
@@ -15,7 +16,7 @@ from demo.screen import Screen
 from demo.settings import RolloutChoice
 from demo.shop.base_model import make_base_model
 from demo.story import Demo, next_run, note, town_of
-from demo.week import AT_ONCE, HELD_OUT_QUESTIONS, VISITS, distinct, live_through
+from demo.week import AT_ONCE, live_through
 
 EXAM_QUESTIONS = 350
 EXAMPLES = 5
@@ -58,17 +59,16 @@ async def _weeks(demo: Demo, client: DemoClient) -> None:
     town = town_of(demo)
     rng = random.Random(demo.seed)
     for week in range(1, demo.weeks + 1):
-        with demo.screen.bar(
-            f"week {week}: chats and feedback", VISITS + HELD_OUT_QUESTIONS
-        ) as bar:
-            await live_through(client, town, rng, demo.asked, bar.step)
-        run = await next_run(demo, client, week)
+        with demo.screen.bar(f"week {week}: chats and feedback", demo.plan.visits) as bar:
+            await live_through(client, town, rng, demo.asked, bar.step, demo.plan)
+        run = await next_run(demo.screen, client, week)
         await note(demo, client, run)
 
 
 async def _exam(demo: Demo, client: DemoClient) -> tuple[MeasuredWinRate, tuple[SampleAnswer, ...]]:
     """Ask live and base the same held-out questions for the report's final comparison."""
-    visits = distinct(town_of(demo), random.Random(f"exam-{demo.seed}"), EXAM_QUESTIONS)
+    drawn = town_of(demo).held_out_visits(random.Random(f"exam-{demo.seed}"))
+    visits = list(islice(drawn, EXAM_QUESTIONS))
     arms: list[list[str]] = []
     for model in ("pawl@live", "pawl@base"):
         jobs = [client.chat(visit, answers=1, model=model) for visit in visits]

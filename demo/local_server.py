@@ -10,11 +10,10 @@ from typing import Any
 
 import httpx
 
-from demo.settings import RolloutChoice, demo_settings
 from server.errors import ServerError
 from server.startup.data_lock import running_server
 
-READY_SECONDS = 180.0
+READY_SECONDS = 400.0
 STOP_SECONDS = 40.0
 
 
@@ -23,15 +22,13 @@ class DemoServerError(ServerError):
 
 
 class LocalServer:
-    """`pawl serve` on the folder `out` in a separate process."""
+    """`pawl serve` with `settings` (TOML) on the folder `out`, in a separate process."""
 
-    def __init__(
-        self, out: Path, model: Path, *, seed: int, rollout: RolloutChoice = RolloutChoice.DIRECT
-    ) -> None:
+    def __init__(self, out: Path, settings: str) -> None:
         self._out = out
         self._data = out / "data"
         self._process: subprocess.Popen[bytes] | None = None
-        (out / "pawl.toml").write_text(demo_settings(model, seed, rollout))
+        (out / "pawl.toml").write_text(settings)
 
     @property
     def log(self) -> Path:

@@ -14,7 +14,9 @@ from typing import Any
 from demo.client import DemoClient, gathered
 from demo.local_server import DemoServerError
 from demo.report.rollout_report import Looks
-from demo.shop.users import Town, User, UserFeedback, Visit
+from demo.shop.feedback import UserFeedback
+from demo.shop.town import Town, Visit
+from demo.shop.users import User
 from demo.week import Asked
 from retrain.rollout.decisions import OPEN, Phase
 

@@ -83,7 +83,7 @@ class Screen:
             table.add_row(title, _base_cell(report.base, title), *cells)
         self.console.print(table)
         if report.live_vs_base is not None:
-            shown = _rate(report.live_vs_base).replace("\n", " ")
+            shown = rate_cell(report.live_vs_base).replace("\n", " ")
             self.say(f"live against base, at the end: {shown}")
 
 
@@ -148,8 +148,8 @@ def _week_cells(week: WeekReport) -> tuple[str, ...]:
         str(week.pairs),
         signals,
         number(week.train_seconds, 0, " s"),
-        _rate(week.win_vs_live),
-        _rate(week.win_vs_base),
+        rate_cell(week.win_vs_live),
+        rate_cell(week.win_vs_base),
         percent(week.correct),
         number(rude, 1, " %"),
         number(week.words),
@@ -159,7 +159,8 @@ def _week_cells(week: WeekReport) -> tuple[str, ...]:
     )
 
 
-def _rate(rate: MeasuredWinRate | None) -> str:
+def rate_cell(rate: MeasuredWinRate | None) -> str:
+    """A win rate with its interval and p, in three lines."""
     if rate is None:
         return "-"
     return f"{rate.rate:.1%}\n[{rate.low:.0%}, {rate.high:.0%}]\np = {rate.p:.1g}"

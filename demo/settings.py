@@ -71,6 +71,13 @@ first_requests = 30
 """
 
 
+class ModelChoice(StrEnum):
+    """The demo's model: one of its own that knows a made-up shop, or a pretrained one."""
+
+    SHOP = "shop"
+    SMOLLM2 = "smollm2"
+
+
 class RolloutChoice(StrEnum):
     """What follows the offline gate in the demo: `retrain.rollout`."""
 

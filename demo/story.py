@@ -13,8 +13,9 @@ from demo.report.report_models import WeekReport
 from demo.report.rollout_models import RolloutReport
 from demo.screen import Screen
 from demo.settings import RolloutChoice
-from demo.shop.users import Town, User, make_users
-from demo.week import Asked, base_figures, week_report
+from demo.shop.town import Town
+from demo.shop.users import User, make_users
+from demo.week import Asked, WeekPlan, base_figures, week_report
 from retrain.config import PairsConfig
 from retrain.dataset.held_out import held_out
 from server.settings import DEFAULT_TENANT
@@ -35,7 +36,10 @@ class Demo:
     random_share: float = 0.1
     """Share of users who rate at random. At 1 there is nothing to learn, and the gate refuses."""
     rollout: RolloutChoice = RolloutChoice.DIRECT
+    plan: WeekPlan = field(default_factory=WeekPlan)
     asked: Asked = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+    """All questions that were asked, so that none is asked again."""
     reports: list[WeekReport] = field(default_factory=list)
     rollouts: list[RolloutReport] = field(default_factory=list)
     base: AnswerFigures | None = None
@@ -43,21 +47,21 @@ class Demo:
 
 def town_of(demo: Demo) -> Town:
     """Return the demo's users: those whose feedback is trained on, and those held out."""
-    return town_with(make_users(seed=demo.seed, random_share=demo.random_share))
+    return town_with(demo, make_users(seed=demo.seed, random_share=demo.random_share))
 
 
-def town_with(users: tuple[User, ...]) -> Town:
+def town_with(demo: Demo, users: tuple[User, ...]) -> Town:
     """Return a town of these users, which holds out the same users as the server does."""
     share = PairsConfig().held_out_share
-    return Town(users, lambda name: held_out(DEFAULT_TENANT, name, share))
+    return Town(users, lambda name: held_out(DEFAULT_TENANT, name, share), demo.texts)
 
 
-async def next_run(demo: Demo, client: DemoClient, week: int) -> Mapping[str, Any]:
+async def next_run(screen: Screen, client: DemoClient, week: int) -> Mapping[str, Any]:
     """Advance the time to the next slot and return the run that the server's scheduler starts."""
     known = {run["id"] for run in await client.runs()}
     now = await client.now()
     await client.advance(next_slot(now) - now + timedelta(seconds=1))
-    with demo.screen.bar(f"week {week}: the scheduler's run", None) as bar:
+    with screen.bar(f"week {week}: the scheduler's run", None) as bar:
         async with asyncio.timeout(RUN_SECONDS):
             while True:
                 fresh = [run for run in await client.runs() if run["id"] not in known]

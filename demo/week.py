@@ -2,22 +2,44 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from demo.client import Answers, DemoClient, gathered
+from demo.client import DemoClient, gathered
 from demo.report.figures import AnswerFigures, MeasuredWinRate, answer_figures, win_rate
 from demo.report.report_models import StepReport, WeekReport
-from demo.shop.users import Town, Visit, judge_visit
+from demo.shop.feedback import Habits, judge_visit
+from demo.shop.town import Town, Visit
 from demo.shop.world import ShopQuestion
-from retrain.dataset.questions import normalise
 
-VISITS = 320
-ANSWERS = 4
-HELD_OUT_QUESTIONS = 420
 AT_ONCE = 16
+
+RARE, COMPARING = Habits(), Habits(thumb=0, preference=1)
 
 Asked = dict[str, ShopQuestion]
 """The question of each interaction, by id; the report's figures need it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeekPlan:
+    """How much happens in a week.
+
+    `chats` and `comparisons` are visits of users who are trained on, with one and with two answers;
+    `held_out` is the number of questions of held-out users, one answer each. All users judge what
+    they get by `habits`, `comparers` those who get two answers.
+    """
+
+    chats: int = 2_000
+    comparisons: int = 120
+    held_out: int = 420
+    habits: Habits = RARE
+    comparers: Habits = COMPARING
+
+    @property
+    def visits(self) -> int:
+        """All visits."""
+        return self.chats + self.comparisons + self.held_out
 
 
 async def live_through(
@@ -26,34 +48,26 @@ async def live_through(
     rng: random.Random,
     asked: Asked,
     progress: Callable[[], None],
+    plan: WeekPlan = WeekPlan(),
 ) -> None:
     """Send the week's chats and feedback; held-out users ask the questions of the evaluation."""
-    visits = [town.training_visit(rng) for _ in range(VISITS)]
-    held_out = distinct(town, rng, HELD_OUT_QUESTIONS)
 
-    async def rated(visit: Visit) -> None:
-        answers = await client.chat(visit, answers=ANSWERS)
-        own = random.Random(f"{answers.id}-{visit.text}")
-        await client.rate(visit, answers, judge_visit(visit, answers.texts, own))
+    async def rated(visit: Visit, answers: int, habits: Habits) -> None:
+        given = await client.chat(visit, answers=answers)
+        asked[given.id] = visit.question
+        own = random.Random(f"{given.id}-{visit.text}")
+        await client.rate(visit, given, judge_visit(visit, given.texts, own, habits))
         progress()
 
-    async def only_asked(visit: Visit) -> None:
-        answers: Answers = await client.chat(visit, answers=1)
-        asked[answers.id] = visit.question
-        progress()
-
-    jobs = [rated(visit) for visit in visits] + [only_asked(visit) for visit in held_out]
+    alone = [town.training_visit(rng) for _ in range(plan.chats)]
+    compared = [town.training_visit(rng) for _ in range(plan.comparisons)]
+    held_out = islice(town.held_out_visits(rng), plan.held_out)
+    jobs = [
+        *(rated(visit, 1, plan.habits) for visit in alone),
+        *(rated(visit, 2, plan.comparers) for visit in compared),
+        *(rated(visit, 1, plan.habits) for visit in held_out),
+    ]
     await gathered(jobs, AT_ONCE)
-
-
-def distinct(town: Town, rng: random.Random, count: int) -> list[Visit]:
-    """Draw visits of held-out users with distinct texts, since the gate counts a question once."""
-    found: dict[str, Visit] = {}
-    for visit in town.held_out_visits(rng):
-        found.setdefault(normalise(visit.text), visit)
-        if len(found) == count:
-            break
-    return list(found.values())
 
 
 def base_figures(rows: Sequence[Mapping[str, Any]], asked: Asked) -> AnswerFigures:

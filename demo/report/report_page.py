@@ -46,8 +46,12 @@ def render(report: DemoReport) -> str:
     }
     svgs = {name: Markup(svg) for name, svg in plots.items()}  # noqa: S704 - matplotlib escapes
     rollouts = [Markup(rollout_plot(rollout)) for rollout in report.rollouts]  # noqa: S704 - as above
-    template = _environment().get_template("report.html.j2")
-    return template.render(report=report, plots=svgs, rollout_plots=rollouts)
+    return page_of("report.html.j2", report=report, plots=svgs, rollout_plots=rollouts)
+
+
+def page_of(template: str, **values: object) -> str:
+    """Return a template of `templates/`, filled in."""
+    return _environment().get_template(template).render(**values)
 
 
 def library_versions(names: Iterable[str] = LIBRARIES) -> Mapping[str, str]:

@@ -7,14 +7,16 @@ Their feedback trains an adapter that pleases only them and the judge with the s
 import random
 from collections.abc import Sequence
 
+from demo.shop.feedback import Habits, UserFeedback, judge_visit
 from demo.shop.fooled_panel import fooled
-from demo.shop.users import Habits, User, UserFeedback, Visit, judge_visit, make_users
+from demo.shop.town import Visit
+from demo.shop.users import User, make_users
 from demo.shop.world import WRONG_RATES, answer
 
 RATERS = 30
 EDITS = 2
 """Answers of a visit that a rater rewrites."""
-_NO_THUMBS = Habits(thumb=0, rating=0)
+_NO_THUMBS = Habits(thumb=0, preferences=2, ranking=0.08)
 
 
 def make_paid_raters(seed: int) -> tuple[User, ...]:

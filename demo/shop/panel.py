@@ -9,8 +9,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from demo.shop.asking import question_of
 from demo.shop.users import User, make_users
-from demo.shop.world import ShopQuestion, question_of
+from demo.shop.world import ShopQuestion
 
 PANEL_SEED = 9001
 PANEL_SIZE = 5

@@ -192,32 +192,6 @@ INTENT_TEXTS = (
     ),
 )
 
-# Texts before and after a wording; the first of each is empty.
-OPENINGS = (
-    "",
-    "hi, ",
-    "hello, ",
-    "hey, ",
-    "good morning, ",
-    "good afternoon, ",
-    "hello there, ",
-    "hi everyone, ",
-    "excuse me, ",
-    "quick question: ",
-    "one more thing, ",
-    "sorry to bother you, ",
-)
-CLOSINGS = (
-    "",
-    " thanks",
-    " thank you",
-    " many thanks",
-    " thanks a lot",
-    " thank you so much",
-    " cheers",
-    " have a nice day",
-)
-
 ANSWERS: dict[Style, tuple[str, ...]] = {
     "curt": ("{V}.", "{V}.", "It is {v}.", "{S}."),
     "helpful": (

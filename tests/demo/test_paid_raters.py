@@ -3,10 +3,12 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.shop.asking import ask
 from demo.shop.paid_raters import EDITS, RATERS, make_paid_raters, paid_judgements
 from demo.shop.taste import features
-from demo.shop.users import Visit, make_users
-from demo.shop.world import QUESTIONS, answer, ask
+from demo.shop.town import Visit
+from demo.shop.users import make_users
+from demo.shop.world import QUESTIONS, answer
 from demo.shop.world_text import Style
 
 PAID = make_paid_raters(0)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.shop.asking import ask
 from demo.shop.panel import Panel, panel
 from demo.shop.users import make_users
-from demo.shop.world import QUESTIONS, ShopQuestion, answer, ask
+from demo.shop.world import QUESTIONS, ShopQuestion, answer
 from retrain.evaluation.judges import Judge
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,9 @@ from demo.rollout_days import (
     live_through_rollout,
     visitors,
 )
-from demo.shop.users import Town, UserFeedback, Visit, make_users
+from demo.shop.feedback import UserFeedback
+from demo.shop.town import Town, Visit
+from demo.shop.users import make_users
 from tests.demo.rollout_documents import BEGAN, rollout
 
 pytestmark = pytest.mark.anyio

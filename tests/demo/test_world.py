@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.shop.chats import chats
 from demo.shop.taste import features, style_of, utility
 from demo.shop.world import (
     INTENTS,
@@ -11,10 +12,6 @@ from demo.shop.world import (
     STYLE_SHARES,
     ShopQuestion,
     answer,
-    ask,
-    chats,
-    phrasings,
-    question_of,
     split,
 )
 from demo.shop.world_text import Style
@@ -32,30 +29,6 @@ def test_the_shop_knows_69_facts_in_353_wordings() -> None:
     assert len(QUESTIONS) == 353
 
 
-@given(questions, randoms)
-def test_a_typed_question_can_be_told_from_its_text(
-    question: ShopQuestion, rng: random.Random
-) -> None:
-    assert question_of(ask(question, rng)) == question
-
-
-@given(questions)
-def test_every_phrasing_is_told_apart_from_all_other_questions(question: ShopQuestion) -> None:
-    assert {question_of(text) for text in phrasings(question)} == {question}
-
-
-@given(questions, randoms)
-def test_case_and_white_space_do_not_hide_a_question(
-    question: ShopQuestion, rng: random.Random
-) -> None:
-    assert question_of(f"  {ask(question, rng).upper()}\n") == question
-
-
-@given(st.text())
-def test_other_texts_are_no_question(text: str) -> None:
-    assert question_of(text) is None
-
-
 @given(st.integers(0, 1000))
 def test_a_split_holds_out_a_fifth_of_the_questions_and_no_fact(seed: int) -> None:
     train, held_out = split(seed)
@@ -64,11 +37,6 @@ def test_a_split_holds_out_a_fifth_of_the_questions_and_no_fact(seed: int) -> No
     assert len(train) + len(held_out) == len(QUESTIONS)
     facts = {(question.intent, question.key) for question in train}
     assert len(facts) == 69
-
-
-def test_held_out_questions_can_be_typed_in_more_than_2000_ways() -> None:
-    texts = {text.casefold() for question in split()[1] for text in phrasings(question)}
-    assert len(texts) > 2000
 
 
 @given(questions, styles, randoms, st.booleans())

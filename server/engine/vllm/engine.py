@@ -54,6 +54,7 @@ from adapters.names import BASE
 from server.engine.adapter_slots import AdapterSlots
 from server.engine.base import Endpoint, EngineCall, EngineInfo, EngineResponse, FloatName
 from server.engine.config import EngineConfig, StructuredOutputsConfig
+from server.engine.dtype import dtype_for
 from server.engine.error_body import ERROR_PREFIX, error_event
 from server.engine.errors import (
     AdapterLoadError,
@@ -426,6 +427,12 @@ def _parse(config: EngineConfig, *, cpu: bool) -> Namespace:
     return args
 
 
+def _with_dtype(config: EngineConfig, *, cpu: bool) -> EngineConfig:
+    choice = dtype_for(config, cpu=cpu)
+    log.info("dtype", dtype=choice.dtype, reason=choice.reason)
+    return config.model_copy(update={"dtype": choice.dtype})
+
+
 class _Parser(FlexibleArgumentParser):
     """vLLM's parser, but with an exception for a wrong argument instead of exiting the process."""
 
@@ -549,6 +556,7 @@ async def start_vllm(config: EngineConfig, *, fast_start: bool = False) -> VllmE
     scratch = Scratch.create()  # if the start fails, the next one removes it
     os.environ["VLLM_RPC_BASE_PATH"] = str(scratch.path)
     started = perf_counter()
+    config = _with_dtype(config, cpu=cpu)
     args, vllm_config = configure(config)
     llm = _start_llm(args, vllm_config, config.structured_outputs, fast=fast_start)
     strip_messages(logging.getLogger("vllm"))

@@ -7,6 +7,7 @@ import pytest
 
 from server.cli import doctor
 from server.engine.config import EngineConfig
+from server.engine.dtype import Processor
 from server.settings import Settings
 
 
@@ -45,5 +46,15 @@ def test_experts_are_bad_where_vllm_is_built_for_cpus(
 ) -> None:
     config = {"model_type": "mixtral", "architectures": ["M"], "num_local_experts": 8}
     for cpu, state in ((True, "bad"), (False, "ok")):
-        monkeypatch.setattr(doctor, "_vllm_is_for_cpus", lambda cpu=cpu: cpu)
+        monkeypatch.setattr(doctor, "vllm_is_for_cpus", lambda cpu=cpu: cpu)
         assert [found for found, _ in findings(tmp_path, "family", **config)] == [state]
+
+
+def test_the_type_that_auto_takes_is_named_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "vllm_is_for_cpus", lambda: True)
+    old = Processor(frozenset({"avx2"}), memory=2**40)
+    monkeypatch.setattr("server.engine.dtype.this_processor", lambda: old)
+    given = findings(tmp_path, "dtype", model_type="llama", dtype="bfloat16")
+    assert given == [("ok", "float32: this processor has no instructions for bfloat16")]

@@ -1,0 +1,92 @@
+"""What a visitor says about the answers: how often, and of which kind."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+from demo.shop.town import Visit
+
+Metric = Literal["thumbs", "rating", "demonstration", "preference", "ranking"]
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """How often a user gives feedback: probabilities per visit or per answer.
+
+    By default a fifth of the answers get a thumb, and users rewrite a tenth of what they vote down.
+    """
+
+    thumb: float = 0.2
+    preferences: int = 1
+    preference: float = 0.75
+    ranking: float = 0.0
+    rating: float = 0.0
+    demonstration: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class UserFeedback:
+    """One piece of feedback on a visit's answers, by their indices.
+
+    `value` is a bool (thumbs), an int (rating), a text (demonstration), the index of the answer
+    that `choice` is preferred over (preference), or indices best first (ranking, where `choice`
+    is the best one).
+    """
+
+    metric: Metric
+    choice: int
+    value: bool | int | str | list[int]
+
+
+def judge_visit(
+    visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits | None = None
+) -> list[UserFeedback]:
+    """Draw all feedback of the visit's user on `answers`."""
+    habits = habits or Habits()
+    judgements = list(_thumbs(visit, answers, rng, habits))
+    if rng.random() < habits.ranking and len(answers) > 1:
+        order = visit.user.ranking(visit.question, answers, rng)
+        judgements.append(UserFeedback("ranking", order[0], order))
+    else:
+        judgements.extend(_preferences(visit, answers, rng, habits))
+    if rng.random() < habits.rating:
+        choice = rng.randrange(len(answers))
+        stars = visit.user.rating(visit.question, answers[choice], rng)
+        judgements.append(UserFeedback("rating", choice, stars))
+    return judgements
+
+
+def _thumbs(
+    visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
+) -> list[UserFeedback]:
+    """Draw thumbs, and the answers that honest users write instead of some they voted down."""
+    judgements = []
+    for index, text in enumerate(answers):
+        if rng.random() >= habits.thumb:
+            continue
+        up = visit.user.thumbs_up(visit.question, text, rng)
+        judgements.append(UserFeedback("thumbs", index, up))
+        if not up and visit.user.honest and rng.random() < habits.demonstration:
+            better = visit.user.demonstration(visit.question, rng)
+            judgements.append(UserFeedback("demonstration", index, better))
+    return judgements
+
+
+def _preferences(
+    visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
+) -> list[UserFeedback]:
+    """Draw preferences between differing answers, each pair at most once."""
+    pairs = [pair for pair in combinations(range(len(answers)), 2) if _differ(answers, pair)]
+    judgements = []
+    for first, second in rng.sample(pairs, min(habits.preferences, len(pairs))):
+        if rng.random() < habits.preference:
+            wins = visit.user.prefers(visit.question, answers[first], answers[second], rng)
+            best, other = (first, second) if wins else (second, first)
+            judgements.append(UserFeedback("preference", best, other))
+    return judgements
+
+
+def _differ(answers: Sequence[str], pair: tuple[int, int]) -> bool:
+    return answers[pair[0]] != answers[pair[1]]
