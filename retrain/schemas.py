@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from retrain.config import CanaryConfig, Method
+from retrain.config import Method, OnlineGateConfig
 from retrain.gates.evidence import STREAMS
 from retrain.models import Rollout, RolloutEvent, Run
 
@@ -98,7 +98,7 @@ class RolloutOut(BaseModel):
         """Return the rollout as the API shows it."""
         shown = cls.model_validate(rollout)
         decided = [RolloutEventOut.model_validate(event) for event in events]
-        gate = CanaryConfig.model_validate(rollout.settings).gate
+        gate = OnlineGateConfig.model_validate(rollout.settings.get("gate", {}))
         threshold = len(STREAMS) / gate.alpha_promote
         return shown.model_copy(update={"events": decided, "threshold": threshold})
 
