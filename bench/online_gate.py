@@ -3,15 +3,19 @@
 Votes are clustered by user and base rates drift (`bench/workloads/canaries.py`). For equal versions
 the table shows false promotions and rollbacks, at fixed shares and over a ramp with a falling base
 rate; for unequal ones the right decisions and the number of rated users at the decision.
+
+The second table is of the same canaries where a fifth of the users also decide blind comparisons,
+30 % of them ties and 10 % both bad. The third and the fourth compare the gate's rule for these with
+others (`bench/support/tie_rules.py`). `--full` simulates as many canaries as docs/results.md shows.
 """
 
 import argparse
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from rich.console import Console
@@ -19,7 +23,9 @@ from rich.progress import track
 from rich.table import Table
 from scipy.stats import beta
 
+from bench.support.tie_rules import RuleFigures, both_bad_as_votes, compare_rules
 from bench.workloads.canaries import World, make_canary, make_events
+from bench.workloads.comparisons import Comparers
 from retrain.config import OnlineGateConfig
 from retrain.gates.e_process import rare_event_path
 from retrain.gates.online import decision
@@ -73,10 +79,18 @@ def cells(equal: int, unequal: int) -> Iterator[Cell]:
         yield Cell(f"{live:.2f} -> {canary:.2f}, 50 % share", world, unequal)
 
 
+def compared_cells(equal: int, unequal: int) -> Iterator[Cell]:
+    """The same lines with users who compare, too; they prefer the version that they vote for."""
+    for cell in cells(equal, unequal):
+        won = 0.5 + cell.world.canary - cell.world.live
+        yield replace(cell, world=replace(cell.world, comparers=Comparers.alike(won)))
+
+
 def simulate(cell: Cell, seed: int, workers: int) -> Outcomes:
     """Run the gate over one cell's canaries."""
     seeds = np.random.SeedSequence(seed).spawn(cell.canaries)
-    with ProcessPoolExecutor(workers) as pool:
+    # Collecting garbage would take half of the time, and there are no cycles.
+    with ProcessPoolExecutor(workers, initializer=gc.disable) as pool:
         ends = pool.map(_end, [cell.world] * cell.canaries, seeds, chunksize=25)
         seen = list(track(ends, cell.name, total=cell.canaries, console=Console(stderr=True)))
     counted = Counter(outcome for outcome, _ in seen)
@@ -115,8 +129,8 @@ def _at(share: float) -> World:
     return World(users=USERS, stages=((0.0, share),))
 
 
-def _table(rows: list[Outcomes]) -> Table:
-    table = Table("canaries", "n", "promoted", "rolled back", "undecided", "rated users")
+def _table(title: str, rows: list[Outcomes]) -> Table:
+    table = Table(title, "n", "promoted", "rolled back", "undecided", "rated users")
     for row in rows:
         low, high = row.interval(row.promoted)
         below, above = row.interval(row.rolled_back)
@@ -131,42 +145,90 @@ def _table(rows: list[Outcomes]) -> Table:
     return table
 
 
+def _rules_table(rows: list[RuleFigures]) -> Table:
+    table = Table("comparisons alone", "rule", "n", "reached 100", "units at that point")
+    for row in rows:
+        users = f"{row.users:.0f}" if row.reached else ""
+        table.add_row(row.world, row.rule, str(row.runs), f"{row.reached:.4f}", users)
+    return table
+
+
+def _shares_table(title: str, column: str, rows: dict[str, float]) -> Table:
+    table = Table(title, column)
+    for name, share in rows.items():
+        table.add_row(name, f"{share:.4f}")
+    return table
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--equal", type=int, default=200, help="canaries of equal versions a line")
+    parser.add_argument("--unequal", type=int, default=50, help="canaries of unequal ones a line")
+    parser.add_argument("--full", action="store_true", help="2,000 and 500 of them")
     parser.add_argument(
-        "--equal", type=int, default=2_000, help="canaries of equal versions a line"
+        "--tables", choices=("all", "votes", "ties"), default="all", help="which tables"
     )
-    parser.add_argument("--unequal", type=int, default=500, help="canaries of unequal ones a line")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.full:
+        options.equal, options.unequal = 2_000, 500
+    return options
+
+
+@dataclass(slots=True)
+class Figures:
+    """All that is printed."""
+
+    canaries: list[Outcomes] = field(default_factory=list)
+    alarms: dict[str, float] = field(default_factory=dict)
+    compared: list[Outcomes] = field(default_factory=list)
+    rules: list[RuleFigures] = field(default_factory=list)
+    both_bad_as_votes: dict[str, float] = field(default_factory=dict)
+
+
+def figures(options: argparse.Namespace) -> Figures:
+    """Simulate what the options ask for."""
+    found = Figures()
+    sizes, seed = (options.equal, options.unequal), options.seed
+    if options.tables != "ties":
+        found.canaries = [simulate(cell, seed, options.workers) for cell in cells(*sizes)]
+        found.alarms = {
+            f"{before:.1%} -> {after:.1%}, {share:.0%} share": alarms(
+                share, (before, after), options.equal, seed
+            )
+            for share in (0.05, 0.5)
+            for before, after in ((0.01, 0.01), (0.002, 0.01))
+        }
+    if options.tables != "votes":
+        found.compared = [simulate(cell, seed, options.workers) for cell in compared_cells(*sizes)]
+        found.rules = list(compare_rules(options.equal, seed))
+        found.both_bad_as_votes = {
+            f"{share:.0%} share": both_bad_as_votes(share, options.equal // 4, seed)
+            for share in (0.5, 0.1, 0.05)
+        }
+    return found
 
 
 def main() -> None:
     """Print the tables."""
     options = _options()
-    rows = [
-        simulate(cell, options.seed, options.workers)
-        for cell in cells(options.equal, options.unequal)
-    ]
-    rare: dict[str, float] = {
-        f"{before:.1%} -> {after:.1%}, {share:.0%} share": alarms(
-            share, (before, after), options.equal, options.seed
-        )
-        for share in (0.05, 0.5)
-        for before, after in ((0.01, 0.01), (0.002, 0.01))
-    }
+    found = figures(options)
     if options.json:
-        found: dict[str, Any] = {"canaries": [asdict(row) for row in rows], "alarms": rare}
-        print(json.dumps(found, indent=2))
+        print(json.dumps(asdict(found), indent=2))
         return
-    console = Console()
-    console.print(_table(rows))
-    table = Table("rare event", "guardrail fired within 10,000 users")
-    for name, share in rare.items():
-        table.add_row(name, f"{share:.4f}")
-    console.print(table)
+    console = Console(width=160)
+    if found.canaries:
+        console.print(_table("canaries", found.canaries))
+        fired = "guardrail fired within 10,000 users"
+        console.print(_shares_table("rare event", fired, found.alarms))
+    if found.compared:
+        title = "canaries, 30 % ties and 10 % both bad"
+        console.print(_table(title, found.compared))
+        console.print(_rules_table(found.rules))
+        title = '"both bad" as two votes, equal versions'
+        console.print(_shares_table(title, "rolled back", found.both_bad_as_votes))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.workloads.comparisons import Comparers, first_comparisons
 from retrain.gates.e_process import Unit
 from retrain.gates.evidence import CanaryEvidence, Happened, Timed
 from retrain.gates.online import DAY_SECONDS
@@ -29,7 +30,7 @@ class World:
     """The true parameters: `live` and `canary` are the mean rates of each arm's users.
 
     `stages` has the shares and the day on which each begins. `slope` is the change of all rates
-    over the whole time.
+    over the whole time. `comparers` are users who also decide blind comparisons, if any.
     """
 
     live: float = 0.5
@@ -38,6 +39,7 @@ class World:
     days: float = 14.0
     stages: tuple[tuple[float, float], ...] = ((0.0, 0.5),)
     slope: float = 0.0
+    comparers: Comparers | None = None
 
 
 def make_canary(world: World, rng: np.random.Generator) -> CanaryEvidence:
@@ -61,6 +63,7 @@ def make_canary(world: World, rng: np.random.Generator) -> CanaryEvidence:
     return CanaryEvidence(
         first=arms.timed(voters, opened, vote[place]),
         day=arms.timed(voters[closed], opened[closed] + 1, mean[voters[closed]]),
+        compared=first_comparisons(world.comparers, seen, rng) if world.comparers else (),
         rate=world.live,
         age_days=world.days,
     )
@@ -83,11 +86,10 @@ class _Arms:
     def timed(self, users: Indices, at: Numbers, vote: Numbers) -> list[Timed]:
         """Units of these users, in order of time."""
         order = np.argsort(at)
-        columns = (at[order] * DAY_SECONDS, self.canary[users[order]], vote[order])
-        rows = zip(
-            *(column.tolist() for column in (*columns, self.share[users[order]])), strict=True
-        )
-        return [Timed(moment, Unit(arm, value, share)) for moment, arm, value, share in rows]
+        columns = (self.canary[users[order]], vote[order], self.share[users[order]])
+        units = map(Unit._make, zip(*(column.tolist() for column in columns), strict=True))
+        moments = (at[order] * DAY_SECONDS).tolist()
+        return list(map(Timed._make, zip(moments, units, strict=True)))
 
 
 def visits(

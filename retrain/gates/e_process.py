@@ -14,7 +14,7 @@ Pure: takes sequences of n units and returns the whole path, float64 of shape [n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +45,7 @@ _RATE_BOUNDS = (0.02, 0.98)
 """Bounds of the estimated mean vote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(NamedTuple):
     """One user's vote in one stream.
 
     Attributes:
@@ -185,12 +184,12 @@ def _running(vote: Path, rate: float) -> tuple[Path, Path]:
     """Return the estimates of mean and variance before each vote, float64 of shape [n] each."""
     theta, variance = np.empty_like(vote), np.empty_like(vote)
     mean, spread = rate, rate * (1 - rate)
-    for index, value in enumerate(vote.tolist()):
-        theta[index], variance[index] = mean, max(spread, _MIN_VARIANCE)
-        weight = max(1 / (index + 1 + _WARM_UP), _MIN_WEIGHT)
+    weights = np.maximum(1 / (np.arange(vote.size) + 1 + _WARM_UP), _MIN_WEIGHT)
+    for index, (value, weight) in enumerate(zip(vote.tolist(), weights.tolist(), strict=True)):
+        theta[index], variance[index] = mean, spread
         spread += weight * ((value - mean) ** 2 - spread)
         mean = min(max(mean + weight * (value - mean), _RATE_BOUNDS[0]), _RATE_BOUNDS[1])
-    return theta, variance
+    return theta, np.maximum(variance, _MIN_VARIANCE)
 
 
 def _mixture(steps: npt.NDArray[np.float64]) -> Path:

@@ -116,6 +116,11 @@ class Curve:
         """The latest evidence."""
         return float(self.values[-1]) if self.values.size else 1.0
 
+    def at(self, times: Path, side: Literal["left", "right"] = "right") -> Path:
+        """Return the evidence at the given times; just before them with the side `left`."""
+        values = np.concatenate(([1.0], self.values))
+        return values[np.searchsorted(self.times, times, side=side)]
+
     def crossing(self, threshold: float, *, since: float = 0.0) -> float | None:
         """Return the first time at or after `since` at which the evidence is at the threshold.
 
@@ -158,7 +163,7 @@ def voting_curve(evidence: CanaryEvidence) -> Curve:
 def _stream_curves(evidence: CanaryEvidence, stream: Stream) -> StreamCurves:
     votes = vote_curve(evidence, stream, "better")
     return StreamCurves(
-        better=_averaged(votes, _comparisons(evidence)) if evidence.compared else votes,
+        better=_with_comparisons(votes, evidence),
         worse=vote_curve(evidence, stream, "worse"),
     )
 
@@ -177,20 +182,24 @@ def _rank_curve(seen: Sequence[Timed]) -> Curve:
     return Curve(_times(seen), votes.path("better", RANK_MARGIN))
 
 
-def _comparisons(evidence: CanaryEvidence) -> Curve:
-    won = [comparison.canary_won for comparison in evidence.compared]
-    return Curve(_times(evidence.compared), preference_path(won))
+def _with_comparisons(votes: Curve, evidence: CanaryEvidence) -> Curve:
+    """Return the evidence of a stream's votes and of the blind comparisons together.
 
-
-def _averaged(one: Curve, other: Curve) -> Curve:
-    """Return the mean of two curves. The mean of two e-processes is an e-process."""
-    times = np.union1d(one.times, other.times)
-    return Curve(times, (_at(one, times) + _at(other, times)) / 2)
-
-
-def _at(curve: Curve, times: Path) -> Path:
-    values = np.concatenate(([1.0], curve.values))
-    return values[np.searchsorted(curve.times, times, side="right")]
+    When a side wins a comparison for the first time, half of the evidence so far is bet on
+    comparisons from that one on, the other half stays on votes. Who divides what was gained so far,
+    before the outcome is seen, still holds an e-process; and what was decided before that time
+    stays decided. (To take the mean of both from the beginning, but only if there are comparisons,
+    would raise low evidence at the first of them.)
+    """
+    decisive = [one.at for one in evidence.compared if one.canary_won is not None]
+    if not decisive:
+        return votes
+    won = preference_path([one.canary_won for one in evidence.compared])
+    comparisons = Curve(_times(evidence.compared), won)
+    divided = votes.at(np.array(decisive[:1]), side="left")
+    times = np.union1d(votes.times, comparisons.times)
+    alone, together = votes.at(times), (votes.at(times) + divided * comparisons.at(times)) / 2
+    return Curve(times, np.where(times < decisive[0], alone, together))
 
 
 def _times(seen: Sequence[Timed] | Sequence[Happened] | Sequence[Compared]) -> Path:

@@ -5,11 +5,22 @@ votes have about ten times the stated error rate (`bench/online_gate.py` simulat
 counts once in each of two streams: the first vote, and the mean of the first day's votes. Each
 stream may decide, at half of the error probability.
 
+A blind comparison is evidence, too: each user's first one, whatever it says. A tie and "both bad"
+multiply that evidence by one. So they need no assumption: under equality a win and a loss are
+equally likely, and how often neither happens may depend on the user, the question, both answers and
+the time (`e_process.preference_path`). The first comparison counts even if it is a tie, because
+waiting for one that is decided weighs those users most who are seldom undecided, and with tastes
+that differ equal versions no longer win alike. "Both bad" is a thumb down for both sides in
+training; here it is no vote of the streams above, since the arm of such a vote is no coin: a down
+vote for each arm would be evidence against the smaller one. `bench/online_gate.py` simulates all of
+this.
+
 All tests are e-processes (`e_process`), so they are valid at every time they are looked at. The
 verdict is a pure function of the whole history: it is the same after a restart and on every server.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import log
 from typing import Literal, NamedTuple
@@ -55,6 +66,15 @@ class GuardrailFigures(FrozenModel):
     threshold: float
 
 
+class ComparisonFigures(FrozenModel):
+    """Users by what they said in their first blind comparison; only the first two are evidence."""
+
+    won: int = 0
+    lost: int = 0
+    tied: int = 0
+    both_bad: int = 0
+
+
 class OnlineVerdict(FrozenModel):
     """The gate's current decision with its numbers.
 
@@ -66,6 +86,7 @@ class OnlineVerdict(FrozenModel):
         high: Upper end of that confidence sequence.
         needed: Estimated number of further rated users until a promotion, if the canary is better
             by five points.
+        comparisons: What users said in blind comparisons, if any.
 
     """
 
@@ -81,6 +102,7 @@ class OnlineVerdict(FrozenModel):
     low: float
     high: float
     needed: int
+    comparisons: ComparisonFigures = ComparisonFigures()
 
 
 class Decision(NamedTuple):
@@ -195,6 +217,7 @@ def _verdict(
         low=low,
         high=high,
         needed=_needed(evidence, config),
+        comparisons=_comparison_figures(evidence),
     )
 
 
@@ -208,6 +231,16 @@ def _stream_figures(evidence: CanaryEvidence) -> dict[Stream, StreamFigures]:
             worse=_finite(curves.worse.last),
         )
     return figures
+
+
+def _comparison_figures(evidence: CanaryEvidence) -> ComparisonFigures:
+    said = Counter((one.canary_won, one.both_bad) for one in evidence.compared)
+    return ComparisonFigures(
+        won=said[True, False],
+        lost=said[False, False],
+        tied=said[None, False],
+        both_bad=said[None, True],
+    )
 
 
 def _guardrail_figures(

@@ -216,6 +216,12 @@ def _show_evidence(verdict: Mapping[str, Any]) -> None:
         f"rated users: {verdict['canary_users']} on the newer version, {verdict['live_users']} on "
         f"the older; difference in votes between {low:+.2f} and {high:+.2f}"
     )
+    said = verdict.get("comparisons", {})  # absent from verdicts of earlier releases
+    if any(said.values()):
+        out.print(
+            f"blind comparisons: {said['won']} won by the newer version, {said['lost']} by the "
+            f"older, {said['tied']} ties, {said['both_bad']} both bad"
+        )
     votes = [
         (f"votes ({name})", figures["users"], f"{figures['better']:.3g}", f"{figures['worse']:.3g}")
         for name, figures in verdict["streams"].items()

@@ -9,10 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.workloads.canaries import World, make_canary
+from bench.workloads.comparisons import Comparers
 from retrain.config import OnlineGateConfig
 from retrain.gates.e_process import Unit
-from retrain.gates.evidence import CanaryEvidence, Compared, Happened, Timed
-from retrain.gates.online import interval, judge_canary, judge_watch
+from retrain.gates.evidence import (
+    CanaryEvidence,
+    Compared,
+    Happened,
+    Timed,
+    stream_curves,
+)
+from retrain.gates.online import decision, interval, judge_canary, judge_watch
 
 pytestmark = pytest.mark.pure
 
@@ -125,6 +132,59 @@ def test_blind_comparisons_speak_for_the_canary() -> None:
     assert judge_canary(replace(slight, compared=compared), CONFIG).outcome == "promote"
 
 
+def test_comparisons_are_shown_by_what_the_user_said() -> None:
+    compared = [
+        Compared(1, canary_won=True),
+        Compared(2, canary_won=None),
+        Compared(3, canary_won=False),
+        Compared(4, canary_won=None, both_bad=True),
+        Compared(5, canary_won=True),
+    ]
+    shown = judge_canary(replace(EQUAL, compared=compared), CONFIG).comparisons
+    assert (shown.won, shown.lost, shown.tied, shown.both_bad) == (2, 1, 1, 1)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.integers(-3, 60))
+def test_comparisons_won_by_a_coin_add_no_evidence_on_average(
+    before: list[bool], first: int
+) -> None:
+    """Whenever the first one is decided: the evidence of votes is divided, not lifted."""
+    past = [Compared(first + at + 0.5, won) for at, won in enumerate(before)]
+    evidence = CanaryEvidence(first=votes(0.5, 0.5, users=50))
+    next_at = past[-1].at + 0.25
+
+    def after(*more: Compared) -> float:
+        seen = replace(evidence, compared=[*past, *more])
+        return float(stream_curves(seen, "first").better.at(np.array([next_at]))[0])
+
+    won, lost, tie = (after(Compared(next_at, outcome)) for outcome in (True, False, None))
+    assert ((won + lost) / 2, tie) == pytest.approx((after(), after()))
+
+
+def test_the_first_comparison_does_not_lift_the_evidence_of_votes() -> None:
+    worse = CanaryEvidence(first=votes(0.3, 0.7, users=300))
+    low = stream_curves(worse, "first").better.last
+    seen = [replace(worse, compared=[Compared(301, won)]) for won in (True, False)]
+    then = [stream_curves(one, "first").better.last for one in seen]
+    assert low < 0.1
+    assert sum(then) / 2 == pytest.approx(low)
+
+
+said = st.lists(st.sampled_from([True, False, None]), max_size=400)
+
+
+@settings(max_examples=25)
+@given(said, st.sampled_from([0.5, 0.53, 0.56]))
+def test_ties_change_no_decision(outcomes: list[bool | None], canary: float) -> None:
+    """Each tie is a comparison that was never made, wherever it stands among the others."""
+    evidence = CanaryEvidence(first=votes(canary, 0.5))
+    compared = [Compared(at * 5.0, won) for at, won in enumerate(outcomes)]
+    decisive = [one for one in compared if one.canary_won is not None]
+    with_ties = decision(replace(evidence, compared=compared), CONFIG)
+    without = decision(replace(evidence, compared=decisive), CONFIG)
+    assert with_ties == without
+
+
 def test_slow_answers_are_a_guardrail() -> None:
     slower = [Timed(one.at, one.unit) for one in votes(0.8, 0.5)]
     verdict = judge_canary(replace(EQUAL, ranks={"first token": slower}), CONFIG)
@@ -150,15 +210,18 @@ def test_fewer_users_are_needed_as_evidence_grows() -> None:
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10_000), st.integers(200, 1_500))
-def test_a_decision_once_made_stays(seed: int, seen: int) -> None:
+@given(st.integers(0, 10_000), st.integers(200, 1_500), st.sampled_from([0.0, 0.01, 0.5]))
+def test_a_decision_once_made_stays(seed: int, seen: int, comparing: float) -> None:
     """Whoever looks later, at more of the same history, finds the same decision."""
-    everything = make_canary(World(canary=0.6, users=1_500), np.random.default_rng(seed))
+    comparers = Comparers(Comparers.alike(0.6).groups, share=comparing)
+    world = World(canary=0.6, users=1_500, comparers=comparers)
+    everything = make_canary(world, np.random.default_rng(seed))
     until = everything.first[min(seen, len(everything.first)) - 1].at
     then = replace(
         everything,
         first=[one for one in everything.first if one.at <= until],
         day=[one for one in everything.day if one.at <= until],
+        compared=[one for one in everything.compared if one.at <= until],
         age_days=0,
     )
     before = judge_canary(then, CONFIG)

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
-from server.cli.output import out, show_adapters, show_runs
+from retrain.config import OnlineGateConfig
+from retrain.gates.evidence import CanaryEvidence, Compared
+from retrain.gates.online import judge_canary
+from server.cli.output import out, show_adapters, show_rollout, show_runs
 
 pytestmark = pytest.mark.pure
 
@@ -43,3 +46,33 @@ def test_a_list_of_runs_cuts_long_reasons() -> None:
     with out.capture() as printed:
         show_runs([RUN], as_json=False)
     assert printed.get().count("wins") <= 3
+
+
+def rollout(*compared: Compared) -> dict[str, Any]:
+    verdict = judge_canary(CanaryEvidence(compared=compared), OnlineGateConfig())
+    return {
+        "version": "2026-w47-3f9c1a",
+        "phase": "canary",
+        "previous": "base",
+        "reason": "It passed the offline gate.",
+        "alpha": None,
+        "threshold": 100.0,
+        "verdict": verdict.model_dump(mode="json"),
+        "events": [],
+    }
+
+
+def test_comparisons_of_a_rollout_are_shown_by_what_users_said() -> None:
+    tie = Compared(1.0, canary_won=None)
+    with out.capture() as printed:
+        show_rollout(rollout(tie, Compared(2.0, canary_won=True), tie), as_json=False)
+    assert "1 won by the newer version, 0 by the older, 2 ties" in " ".join(printed.get().split())
+
+
+def test_a_rollout_without_comparisons_says_nothing_of_them() -> None:
+    earlier = rollout()
+    del earlier["verdict"]["comparisons"]
+    for shown in (rollout(), earlier):
+        with out.capture() as printed:
+            show_rollout(shown, as_json=False)
+        assert "comparisons" not in printed.get()
