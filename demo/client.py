@@ -1,7 +1,7 @@
 """The demo's client of the server: chats, feedback and administration over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,12 +9,33 @@ from typing import Any, Protocol
 
 import httpx
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletionMessageParam
 
 from demo.local_server import read_json
 from demo.shop.feedback import UserFeedback
 
-MAX_TOKENS = 110
 TIMEOUT_SECONDS = 120.0
+SAID: Mapping[str, str] = {"preference": "over", "tie": "tie", "both_bad": "both_bad"}
+"""What a preference says of two answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an application asks: the length limit in tokens, the temperature, a system prompt."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    system: str | None = None
+
+    def messages(self, text: str) -> list[ChatCompletionMessageParam]:
+        """Return the messages of a chat with one question."""
+        user: ChatCompletionMessageParam = {"role": "user", "content": text}
+        if self.system is None:
+            return [user]
+        return [{"role": "system", "content": self.system}, user]
+
+
+SHOP_SAMPLING = Sampling(max_tokens=110)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +78,33 @@ class DemoClient:
         self._http = http
 
     async def chat(
-        self, visit: Asking, *, answers: int, model: str = "pawl", max_tokens: int = MAX_TOKENS
+        self, visit: Asking, *, answers: int, model: str = "pawl", asks: Sampling = SHOP_SAMPLING
     ) -> Answers:
         """Send a chat as the visit's user."""
         completion = await self._openai.chat.completions.create(
             model=model,
-            messages=[{"role": "user", "content": visit.text}],
+            messages=asks.messages(visit.text),
             user=visit.user.name,
             n=answers,
-            max_tokens=max_tokens,
-            temperature=1.0,
+            max_tokens=asks.max_tokens,
+            temperature=asks.temperature,
         )
         ordered = sorted(completion.choices, key=lambda choice: choice.index)
         texts = [choice.message.content or "" for choice in ordered]
         return Answers(completion.id, texts, completion.model)
+
+    async def converse(self, user: str, turns: Sequence[tuple[str, str]]) -> None:
+        """Send a conversation of turns, each a role and a text, for an answer to the last one."""
+        answered = await self._http.post(
+            "/v1/chat/completions",
+            json={
+                "model": "pawl",
+                "messages": [{"role": role, "content": text} for role, text in turns],
+                "user": user,
+                "max_tokens": SHOP_SAMPLING.max_tokens,
+            },
+        )
+        read_json(answered)
 
     async def rate(
         self, visit: Asking, answers: Answers, judgements: Sequence[UserFeedback]
@@ -80,7 +114,7 @@ class DemoClient:
             body = {
                 "inference_id": answers.id,
                 "choice": judgement.choice,
-                "metric_name": judgement.metric,
+                "metric_name": "preference" if judgement.metric in SAID else judgement.metric,
                 "value": _value(answers.id, judgement),
                 "rater": visit.user.name,
             }
@@ -116,6 +150,11 @@ class DemoClient:
         found: dict[str, Any] = read_json(await self._http.get(f"/v1/rollouts/{version}"))
         return found
 
+    async def promote(self, version: str, reason: str) -> None:
+        """Make a version live, as an operator does with `pawl adapters promote`."""
+        path = f"/v1/adapters/{version}/promote"
+        read_json(await self._http.post(path, json={"reason": reason}))
+
     async def route(self) -> dict[str, Any]:
         """Return the channel's route."""
         found: dict[str, Any] = read_json(await self._http.get("/v1/route"))
@@ -124,8 +163,8 @@ class DemoClient:
 
 def _value(identifier: str, judgement: UserFeedback) -> object:
     """Return a judgement's value for the API, which names other answers by id and index."""
-    if judgement.metric == "preference":
-        return {"over": identifier, "choice": judgement.value}
+    if judgement.metric in SAID:
+        return {SAID[judgement.metric]: identifier, "choice": judgement.value}
     if judgement.metric == "ranking":
         assert isinstance(judgement.value, list)  # noqa: S101  (a ranking's value is its order)
         return [{"id": identifier, "choice": index} for index in judgement.value]

@@ -3,11 +3,10 @@
 import random
 import time
 from contextlib import AsyncExitStack
-from itertools import islice
 from pathlib import Path
 
 from demo.canary_weeks import canary_weeks
-from demo.client import DemoClient, demo_client, gathered
+from demo.client import DemoClient, demo_client
 from demo.local_server import DemoServerError, LocalServer
 from demo.report.figures import MeasuredWinRate, win_rate
 from demo.report.report_models import DemoReport, SampleAnswer
@@ -16,7 +15,7 @@ from demo.screen import Screen
 from demo.settings import RolloutChoice
 from demo.shop.base_model import make_base_model
 from demo.story import Demo, next_run, note, town_of
-from demo.week import AT_ONCE, live_through
+from demo.week import exam, live_through
 
 EXAM_QUESTIONS = 350
 EXAMPLES = 5
@@ -66,16 +65,10 @@ async def _weeks(demo: Demo, client: DemoClient) -> None:
 
 
 async def _exam(demo: Demo, client: DemoClient) -> tuple[MeasuredWinRate, tuple[SampleAnswer, ...]]:
-    """Ask live and base the same held-out questions for the report's final comparison."""
-    drawn = town_of(demo).held_out_visits(random.Random(f"exam-{demo.seed}"))
-    visits = list(islice(drawn, EXAM_QUESTIONS))
-    arms: list[list[str]] = []
-    for model in ("pawl@live", "pawl@base"):
-        jobs = [client.chat(visit, answers=1, model=model) for visit in visits]
-        arms.append([answers.texts[0] for answers in await gathered(jobs, AT_ONCE)])
-    live, base = arms
+    """Compare live with base on held-out questions, for the end of the report."""
+    taken = await exam(client, town_of(demo), demo.seed, EXAM_QUESTIONS)
     examples = tuple(
         SampleAnswer(question=visit.text, base=one, live=other)
-        for visit, one, other in list(zip(visits, base, live, strict=True))[:EXAMPLES]
+        for visit, one, other in list(zip(taken.visits, taken.base, taken.live, strict=True))
     )
-    return win_rate([visit.question for visit in visits], live, base), examples
+    return win_rate(taken.questions, taken.live, taken.base), examples[:EXAMPLES]

@@ -70,6 +70,30 @@ async def live_through(
     await gathered(jobs, AT_ONCE)
 
 
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """Held-out questions, and the answers of two versions to each."""
+
+    visits: Sequence[Visit]
+    live: Sequence[str]
+    base: Sequence[str]
+
+    @property
+    def questions(self) -> list[ShopQuestion]:
+        """What was asked."""
+        return [visit.question for visit in self.visits]
+
+
+async def exam(client: DemoClient, town: Town, seed: int, count: int) -> Exam:
+    """Ask live and base the same new questions of held-out users."""
+    visits = list(islice(town.held_out_visits(random.Random(f"exam-{seed}")), count))
+    arms: list[list[str]] = []
+    for model in ("pawl@live", "pawl@base"):
+        jobs = [client.chat(visit, answers=1, model=model) for visit in visits]
+        arms.append([answers.texts[0] for answers in await gathered(jobs, AT_ONCE)])
+    return Exam(visits, *arms)
+
+
 def base_figures(rows: Sequence[Mapping[str, Any]], asked: Asked) -> AnswerFigures:
     """Return the figures of the base model's answers, from the first run's evaluation."""
     arm = "base" if "base" in rows[0]["answers"] else "live"

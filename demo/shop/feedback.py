@@ -1,14 +1,19 @@
 """What a visitor says about the answers: how often, and of which kind."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
+from demo.shop.taste import features
 from demo.shop.town import Visit
 
-Metric = Literal["thumbs", "rating", "demonstration", "preference", "ranking"]
+Metric = Literal[
+    "thumbs", "rating", "demonstration", "preference", "tie", "both_bad", "ranking", "solved"
+]
+"""A built-in metric, one of the three things that a preference can say, or `solved`, a metric of
+the shop's own (`[feedback.metrics.solved]`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +29,16 @@ class Habits:
     ranking: float = 0.0
     rating: float = 0.0
     demonstration: float = 0.1
+    solved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class UserFeedback:
     """One piece of feedback on a visit's answers, by their indices.
 
-    `value` is a bool (thumbs), an int (rating), a text (demonstration), the index of the answer
-    that `choice` is preferred over (preference), or indices best first (ranking, where `choice`
-    is the best one).
+    `value` is a bool (thumbs, solved), an int (rating), a text (demonstration), the index of the
+    answer that `choice` is compared with (preferred in a preference), or indices best first
+    (ranking, where `choice` is the best one).
     """
 
     metric: Metric
@@ -51,6 +57,7 @@ def judge_visit(
         judgements.append(UserFeedback("ranking", order[0], order))
     else:
         judgements.extend(_preferences(visit, answers, rng, habits))
+    judgements.extend(_solved(visit, answers, rng, habits))
     if rng.random() < habits.rating:
         choice = rng.randrange(len(answers))
         stars = visit.user.rating(visit.question, answers[choice], rng)
@@ -76,16 +83,28 @@ def _thumbs(
 
 def _preferences(
     visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
-) -> list[UserFeedback]:
-    """Draw preferences between differing answers, each pair at most once."""
+) -> Iterator[UserFeedback]:
+    """Draw comparisons of differing answers, each pair at most once."""
     pairs = [pair for pair in combinations(range(len(answers)), 2) if _differ(answers, pair)]
-    judgements = []
     for first, second in rng.sample(pairs, min(habits.preferences, len(pairs))):
-        if rng.random() < habits.preference:
-            wins = visit.user.prefers(visit.question, answers[first], answers[second], rng)
-            best, other = (first, second) if wins else (second, first)
-            judgements.append(UserFeedback("preference", best, other))
-    return judgements
+        if rng.random() >= habits.preference:
+            continue
+        said = visit.user.compares(visit.question, answers[first], answers[second], rng)
+        if said == "tie" or said == "both_bad":  # noqa: PLR1714  (mypy narrows this)
+            yield UserFeedback(said, first, second)
+        else:
+            best, other = (first, second) if said == "a" else (second, first)
+            yield UserFeedback("preference", best, other)
+
+
+def _solved(
+    visit: Visit, answers: Sequence[str], rng: random.Random, habits: Habits
+) -> Iterator[UserFeedback]:
+    """Draw whether the user's problem was solved, which the shop notices without asking."""
+    for index, text in enumerate(answers):
+        if rng.random() < habits.solved:
+            right = features(visit.question, text).correct
+            yield UserFeedback("solved", index, right ^ (rng.random() < visit.user.flip))
 
 
 def _differ(answers: Sequence[str], pair: tuple[int, int]) -> bool:

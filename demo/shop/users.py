@@ -9,6 +9,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from typing import Literal
 
 from demo.shop.taste import HIDDEN, Weights, utility
 from demo.shop.world import ShopQuestion, answer
@@ -17,6 +18,8 @@ SHARPNESS = 1.8
 """Logits per unit of utility: how strongly a difference in utility decides a judgement."""
 WEIGHT_SPREAD = 0.3
 THRESHOLD_MEAN, THRESHOLD_SPREAD = 1.6, 0.4
+TIE_WITHIN, BOTH_BAD_BELOW, CANDOUR = 0.3, 1.0, 0.8
+"""Differences in utility, and how often a user who feels so says "equally good" or "both bad"."""
 RATING_STEP = 0.9
 """Utility between two stars; three stars lie around the user's threshold."""
 
@@ -48,6 +51,22 @@ class User:
         """
         advantage = self.value(question, a) - self.value(question, b) + handicap
         return self._decides(advantage, rng)
+
+    def compares(
+        self, question: ShopQuestion, a: str, b: str, rng: random.Random
+    ) -> Literal["a", "b", "tie", "both_bad"]:
+        """Draw what the user says of two answers: one is better, they are equal, or both are bad.
+
+        Answers that are worth nearly the same are mostly called equal, and two that are far below
+        the user's threshold mostly both bad.
+        """
+        worth = [self.value(question, text) for text in (a, b)]
+        calls_it = self.honest and rng.random() < CANDOUR
+        if calls_it and max(worth) < self.threshold - BOTH_BAD_BELOW:
+            return "both_bad"
+        if calls_it and abs(worth[0] - worth[1]) < TIE_WITHIN:
+            return "tie"
+        return "a" if self.prefers(question, a, b, rng) else "b"
 
     def rating(self, question: ShopQuestion, text: str, rng: random.Random) -> int:
         """Draw a rating of one to five stars."""

@@ -22,7 +22,7 @@ kv_cache_gib = 0.5
 seed = {seed}
 poll_seconds = 0.5
 minimum_pairs = 40
-max_pairs = 240
+max_pairs = 160
 judge = "demo.smollm2.people:panel"   # five other people, noisy, never asked for feedback
 
 [retrain.evaluation]

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from statistics import fmean
 
 import pytest
@@ -70,3 +71,21 @@ def test_better_answers_get_more_stars_and_stars_are_one_to_five() -> None:
     bad = [HONEST.rating(QUESTION, RUDE, rng) for _ in range(300)]
     assert set(good + bad) <= {1, 2, 3, 4, 5}
     assert fmean(good) > fmean(bad) + 2
+
+
+def said(a: str, b: str, user: User = HONEST) -> Counter[str]:
+    rng = random.Random(1)
+    return Counter(user.compares(QUESTION, a, b, rng) for _ in range(500))
+
+
+def test_answers_of_the_same_worth_are_mostly_called_equal() -> None:
+    assert said(HELPFUL, f"{HELPFUL} Thanks!").most_common(1)[0][0] == "tie"
+
+
+def test_two_rude_and_wrong_answers_are_mostly_both_bad() -> None:
+    assert said(RUDE, f"{RUDE} Ugh.").most_common(1)[0][0] == "both_bad"
+
+
+def test_the_better_answer_is_named_and_random_raters_call_nothing_equal() -> None:
+    assert said(RUDE, HELPFUL).most_common(1)[0][0] == "b"
+    assert set(said(RUDE, RUDE, RANDOM)) == {"a", "b"}
