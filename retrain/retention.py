@@ -16,6 +16,8 @@ from common.database import Database
 from common.files import sync, write_whole
 from retrain.dataset.snapshot import (
     HELD_OUT,
+    HELD_OUT_LABELS,
+    HELD_OUT_PAIRS,
     LABELS,
     MANIFEST,
     PAIRS,
@@ -27,7 +29,10 @@ from retrain.models import Run
 from retrain.run.context import SNAPSHOT
 
 TEXTS = (
-    *(f"{SNAPSHOT}/{name}" for name in (PAIRS, LABELS, REQUESTS, HELD_OUT)),
+    *(
+        f"{SNAPSHOT}/{name}"
+        for name in (PAIRS, LABELS, REQUESTS, HELD_OUT, HELD_OUT_PAIRS, HELD_OUT_LABELS)
+    ),
     ROWS,
 )
 NOTE = "texts-removed"

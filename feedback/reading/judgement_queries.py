@@ -32,13 +32,15 @@ _THURSDAY = 3 * _DAY
 class LogWindow:
     """A part of the log: feedback (or requests) after `since`, up to and including `until`.
 
-    `tenants` is None for all tenants, which is allowed only for a shared channel.
+    `tenants` is None for all tenants, which is allowed only for a shared channel. `metrics` are
+    custom metrics whose judgements are read beside those of the built-in ones.
     """
 
     channel: str
     tenants: frozenset[str] | None
     since: datetime | None
     until: datetime
+    metrics: frozenset[str] = frozenset()
 
 
 def _week(moment: ColumnElement[Any]) -> ColumnElement[int]:
@@ -68,6 +70,7 @@ def _feedback_rows(window: LogWindow) -> Select[Any]:
             *_FEEDBACK_COLUMNS,
             col(Interaction.conversation),
             rater().label("rater_name"),
+            requester().label("requester"),
             anonymous().label("anonymous"),
             later_judgements().label("later_judgements"),
             taken_back(window.until).label("taken_back"),
@@ -82,7 +85,7 @@ def _feedback_rows(window: LogWindow) -> Select[Any]:
         .where(
             _in_window(window, col(Feedback.tenant), col(Feedback.received_at)),
             col(Interaction.mode).in_(SEEN_MODES),
-            col(Feedback.metric_name).in_(COMPARABLE_METRICS),
+            col(Feedback.metric_name).in_(sorted({*COMPARABLE_METRICS, *window.metrics})),
         )
     )
 

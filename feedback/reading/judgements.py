@@ -56,6 +56,20 @@ Excluded = Callable[[Standing], str | None]
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """Who judged, when, and who requested the judged answer."""
+
+    tenant: str
+    rater: str
+    requester: str
+    received_at: datetime
+
+
+Wanted = Callable[[JudgedBy], bool]
+"""Returns whether a judgement is of interest."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedAnswer:
     """One choice of an interaction, with its request.
 
@@ -158,18 +172,20 @@ class _Group:
 
 
 async def judged_conversations(
-    database: Database, window: LogWindow, excluded: Excluded
+    database: Database, window: LogWindow, excluded: Excluded, wanted: Wanted | None = None
 ) -> AsyncIterator[JudgedConversation]:
     """Stream the conversations that were judged in the window, by tenant and conversation.
 
     A judgement for which `excluded` returns a reason is left out and counted under that reason.
     `excluded` is called in order of arrival. Places in a week are counted over whole weeks, also in
-    the week in which the window begins.
+    the week in which the window begins. Judgements that are not `wanted` are skipped, not counted.
     """
     async with database.read() as session:
         connection = await session.connection()
         batch: list[_Group] = []
         async for row in await connection.stream(judgement_rows(window)):
+            if wanted is not None and not wanted(_judged_by(row)):
+                continue
             key = (row.tenant, row.conversation)
             if not batch or (batch[-1].tenant, batch[-1].conversation) != key:
                 if _is_full(batch):
@@ -180,6 +196,10 @@ async def judged_conversations(
             batch[-1].add(row, excluded)
         for conversation in await _complete(connection, window, batch):
             yield conversation
+
+
+def _judged_by(row: Row[Any]) -> JudgedBy:
+    return JudgedBy(row.tenant, row.rater_name, row.requester, row.received_at)
 
 
 def _is_full(batch: Sequence[_Group]) -> bool:

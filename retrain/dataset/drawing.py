@@ -11,6 +11,7 @@ from typing import Any
 from common.files import FileRecord, LineWriter
 from retrain.config import RetrainConfig
 from retrain.dataset.filters import Filter
+from retrain.dataset.held_out_judgements import JudgedPair
 from retrain.dataset.labels import Label
 from retrain.dataset.pairs import Pair, PairsResult
 from retrain.dataset.questions import question_key
@@ -69,6 +70,12 @@ class Collected:
         self._max_length = config.hyper.max_length
         self._pairs = RowSample(folder / "pairs.spill", config.max_pairs, config.seed, _HEAD)
         self._labels = RowSample(folder / "labels.spill", config.max_labels, config.seed, _HEAD)
+        self._judged_pairs = RowSample(
+            folder / "judged_pairs.spill", config.max_pairs, config.seed, 0
+        )
+        self._judged_labels = RowSample(
+            folder / "judged_labels.spill", config.max_pairs, config.seed, 0
+        )
         self.tally = Tally()
 
     def add(self, result: PairsResult) -> None:
@@ -79,11 +86,21 @@ class Collected:
             self._add_pair(pair)
         for label in result.labels:
             self._add_label(label)
+        self.add_held_out(result)
+
+    def add_held_out(self, result: PairsResult) -> None:
+        """Add what held-out users said in one conversation, and nothing else."""
+        if result.held_out:
+            self.tally.oldest = oldest(self.tally.oldest, result.since)
+        for judgement in result.held_out:
+            is_pair = isinstance(judgement, JudgedPair)
+            sample = self._judged_pairs if is_pair else self._judged_labels
+            sample.add(judgement.id, (), judgement.model_dump_json().encode())
 
     def close(self) -> None:
         """Close the files. Safe to call twice."""
-        self._pairs.close()
-        self._labels.close()
+        for sample in (self._pairs, self._labels, self._judged_pairs, self._judged_labels):
+            sample.close()
 
     def draw_pairs(self, rows: Path, questions: Path) -> Drawn:
         """Write the pairs that are kept and the keys of their questions."""
@@ -92,6 +109,14 @@ class Collected:
     def draw_labels(self, rows: Path, questions: Path) -> Drawn:
         """Write the labels that are kept and the keys of their questions."""
         return self._draw(self._labels, rows, questions)
+
+    def draw_judged_pairs(self, path: Path) -> FileRecord:
+        """Write the comparisons of held-out users."""
+        return _copy(self._judged_pairs, path)
+
+    def draw_judged_labels(self, path: Path) -> FileRecord:
+        """Write the labels of held-out users."""
+        return _copy(self._judged_labels, path)
 
     def _add_pair(self, pair: Pair) -> None:
         row = pair.row()
@@ -129,6 +154,13 @@ class Collected:
                     keys.write(key.encode())
         self.tally.left_out[Filter.OVER_MAXIMUM] += sample.dropped
         return Drawn(row_writer.close(), keys.close(), kinds)
+
+
+def _copy(sample: RowSample, path: Path) -> FileRecord:
+    with closing(LineWriter(path)) as writer:
+        for _, row in sample.drawn():
+            writer.write(row)
+    return writer.close()
 
 
 def oldest(*moments: datetime | None) -> datetime | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feedback.answer_parts import AnswerParts
+from feedback.config import MetricConfig
 from feedback.reading.judgements import JudgedConversation, Judgement, LoggedAnswer
 from feedback.records import canonical
 from retrain.config import PairsConfig
@@ -56,13 +57,14 @@ class ConversationView:
     """Decides which judgements count and which answers may be trained on.
 
     `filtered` counts whatever is left out; `reasons` has the first reason for each judgement that
-    was left out, at least for one of its answers.
+    was left out, at least for one of its answers. `metrics` are the custom metrics that train.
     """
 
     conversation: JudgedConversation
     config: PairsConfig
     base_fingerprint: str
     filtered: Counter[str]
+    metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     answers: Mapping[Key, LoggedAnswer] = field(init=False)
 
@@ -104,16 +106,7 @@ class ConversationView:
     def usable(self, key: Key) -> Side | None:
         """Return the answer, or None if it is unusable."""
         answer = self.answers.get(key)
-        if answer is None or self._flaw(answer) is not None:
-            return None
-        return Side(
-            key=key,
-            text=answer.text,
-            token_ids=answer.token_ids,
-            prompt_token_ids=answer.prompt_token_ids,
-            truncated=answer.finish_reason == "length",
-            parts=answer.parts,
-        )
+        return None if answer is None or self._flaw(answer) is not None else side_of(answer)
 
     def demonstration(self, judgement: Judgement, text: str) -> Side:
         """Return a demonstration as a side of a pair."""
@@ -129,6 +122,18 @@ class ConversationView:
         if held_out(self.conversation.tenant, answer.requester, self.config.held_out_share):
             return Filter.HELD_OUT
         return flaw_of(answer, self.base_fingerprint)
+
+
+def side_of(answer: LoggedAnswer) -> Side:
+    """Return a logged answer as a side of a pair."""
+    return Side(
+        key=(answer.interaction_id, answer.choice),
+        text=answer.text,
+        token_ids=answer.token_ids,
+        prompt_token_ids=answer.prompt_token_ids,
+        truncated=answer.finish_reason == "length",
+        parts=answer.parts,
+    )
 
 
 def flaw_of(answer: LoggedAnswer, base_fingerprint: str) -> Filter | None:

@@ -6,20 +6,25 @@ the model to stop mid-sentence.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
+from feedback.config import MetricConfig
 from feedback.reading.judgements import JudgedConversation
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
+from retrain.dataset.held_out_judgements import HeldOutJudgement, held_out_judgements
 from retrain.dataset.ids import identifier
 from retrain.dataset.judged import ConversationView, Side
 from retrain.dataset.labels import Label, labels_of
 from retrain.dataset.pairwise import PairwiseJudgement, latest_comparisons, pairwise_judgements
 from retrain.dataset.votes import count_votes
 from retrain.trainer.examples.rows import PairRow, Signal
+
+NO_METRICS: Mapping[str, MetricConfig] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class PairsResult:
         labels: The judged answers that are in no pair, by id.
         judgements: Number of judgements by what became of them, each counted once: `pairs`,
             `labels`, or the first `Filter` that applied.
+        held_out: What held-out users said, or others about their answers; never trained on.
+        since: Time of the oldest answer in the conversation.
 
     """
 
@@ -78,10 +85,15 @@ class PairsResult:
     filtered: Counter[str]
     labels: list[Label] = field(default_factory=list)
     judgements: Counter[str] = field(default_factory=Counter)
+    held_out: list[HeldOutJudgement] = field(default_factory=list)
+    since: datetime | None = None
 
 
 def pairs_of(
-    conversation: JudgedConversation, config: PairsConfig, base_fingerprint: str
+    conversation: JudgedConversation,
+    config: PairsConfig,
+    base_fingerprint: str,
+    metrics: Mapping[str, MetricConfig] = NO_METRICS,
 ) -> PairsResult:
     """Convert all judgements of one conversation to pairs, and the rest of them to labels.
 
@@ -90,9 +102,11 @@ def pairs_of(
         config: Which judgements count.
         base_fingerprint: Fingerprint of the current base model. Answers of another one are left
             out, since their token ids may have other meanings.
+        metrics: Custom metrics that train, by name.
 
     """
-    view = ConversationView(conversation, config, base_fingerprint, Counter(conversation.left_out))
+    filtered = Counter(conversation.left_out)
+    view = ConversationView(conversation, config, base_fingerprint, filtered, metrics)
     accepted = latest_comparisons(view, view.accepted())
     votes = count_votes(view, accepted)
     resolved = _resolved(view, pairwise_judgements(view, accepted, votes))
@@ -101,7 +115,14 @@ def pairs_of(
     labels = sorted(labels_of(view, votes, paired, used), key=lambda label: label.id)
     outcomes = _outcomes(view, used, labels)
     pairs = sorted(resolved, key=lambda pair: pair.id)
-    return PairsResult(pairs, +view.filtered, labels, outcomes)
+    return PairsResult(
+        pairs=pairs,
+        filtered=+view.filtered,
+        labels=labels,
+        judgements=outcomes,
+        held_out=list(held_out_judgements(view)),
+        since=min((answer.received_at for answer in conversation.answers), default=None),
+    )
 
 
 def _resolved(view: ConversationView, judgements: Iterable[PairwiseJudgement]) -> list[Pair]:

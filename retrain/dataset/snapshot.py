@@ -6,6 +6,8 @@ A snapshot is a folder, created atomically:
 - `labels.jsonl`: answers that were judged by themselves and are in no pair, as `LabelRow`s.
 - `requests.jsonl`: the recorded requests of the labels' answers, as `RecordedRequest`s, each once.
 - `held_out.jsonl`: requests of held-out users.
+- `held_out_pairs.jsonl`, `held_out_labels.jsonl`: what held-out users said of answers, or others of
+  answers to them, as `JudgedPair`s and `JudgedLabel`s. Never trained on.
 - `questions.txt`, `label_questions.txt`: keys of the questions of pairs and labels, not their text.
 - `manifest.json`: counts, hashes and settings.
 
@@ -14,9 +16,9 @@ Data is streamed; memory holds one number per pair and label, at most `max_pairs
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -26,9 +28,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from common.database import Database
 from common.files import FileRecord, LineWriter, matches, new_folder, write_whole
+from feedback.config import MetricConfig
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import (
     AskedPrompt,
+    JudgedBy,
+    JudgedConversation,
     asked_prompts,
     judged_conversations,
     recorded_requests,
@@ -37,6 +42,7 @@ from retrain.config import RetrainConfig
 from retrain.dataset.drawing import Collected, Drawn, Tally, oldest
 from retrain.dataset.filters import RaterRules
 from retrain.dataset.held_out import held_out
+from retrain.dataset.held_out_judgements import JudgedLabel, JudgedPair
 from retrain.dataset.pairs import PairsResult, pairs_of
 from retrain.dataset.plan import Counts, Plan, plan_stages
 from retrain.dataset.questions import HeldOutPrompt, question_key
@@ -47,6 +53,7 @@ _Row = TypeVar("_Row", bound=BaseModel)
 PAIRS, QUESTIONS = "pairs.jsonl", "questions.txt"
 LABELS, LABEL_QUESTIONS, REQUESTS = "labels.jsonl", "label_questions.txt", "requests.jsonl"
 HELD_OUT, MANIFEST = "held_out.jsonl", "manifest.json"
+HELD_OUT_PAIRS, HELD_OUT_LABELS = "held_out_pairs.jsonl", "held_out_labels.jsonl"
 _CHUNK = 500
 
 
@@ -90,6 +97,8 @@ class SnapshotManifest(BaseModel):
         requests: Number of recorded requests of the labels' answers.
         judgements: Number of judgements by what became of them, each counted once: `pairs`,
             `labels`, or the first filter that applied.
+        held_out_pairs: Number of comparisons by held-out users, or of answers to them.
+        held_out_labels: Number of such judgements of one answer by itself.
 
     """
 
@@ -113,6 +122,8 @@ class SnapshotManifest(BaseModel):
     label_misfits: dict[str, int] = {}
     requests: int = 0
     judgements: dict[str, int] = {}
+    held_out_pairs: int = 0
+    held_out_labels: int = 0
 
     def counts(self, *, possible_pairs: int = 0) -> Counts:
         """Return what there is to learn from; `possible_pairs` may still be added to it."""
@@ -143,6 +154,10 @@ class Log(Protocol):
         """Yield the pairs and labels of each conversation, and what was left out of it."""
         ...
 
+    def earlier(self) -> AsyncIterator[PairsResult]:
+        """Yield what held-out users said before the window of `results`, from `asked_since` on."""
+        ...
+
     def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """Yield id and request of these interactions, without those whose texts were removed."""
         ...
@@ -160,13 +175,24 @@ class PairLog:
     about: About
     config: RetrainConfig
     base_fingerprint: str
+    metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
 
     async def results(self) -> AsyncIterator[PairsResult]:
         """See `Log`."""
         window = self._window(self.about.since)
         rules = RaterRules(self.config.pairs.events_per_rater)
         async for conversation in judged_conversations(self.database, window, rules.excluded):
-            yield pairs_of(conversation, self.config.pairs, self.base_fingerprint)
+            yield self._result(conversation)
+
+    async def earlier(self) -> AsyncIterator[PairsResult]:
+        """See `Log`. The window ends now, since later judgements may replace earlier ones."""
+        if self.about.asked_since >= self.about.since:
+            return
+        window = self._window(self.about.asked_since)
+        rules = RaterRules(self.config.pairs.events_per_rater)
+        stream = judged_conversations(self.database, window, rules.excluded, self._held_out_before)
+        async for conversation in stream:
+            yield self._result(conversation)
 
     async def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """See `Log`."""
@@ -182,8 +208,22 @@ class PairLog:
         ):
             yield prompt
 
+    def _held_out_before(self, judged: JudgedBy) -> bool:
+        share = self.config.pairs.held_out_share
+        return judged.received_at <= self.about.since and any(
+            held_out(judged.tenant, user, share) for user in (judged.rater, judged.requester)
+        )
+
+    def _result(self, conversation: JudgedConversation) -> PairsResult:
+        config = self.config.pairs
+        return pairs_of(conversation, config, self.base_fingerprint, self._training_metrics())
+
+    def _training_metrics(self) -> dict[str, MetricConfig]:
+        return {name: metric for name, metric in self.metrics.items() if metric.trains}
+
     def _window(self, since: datetime) -> LogWindow:
-        return LogWindow(self.about.channel, self.about.tenants, since, self.about.cut_off)
+        about, metrics = self.about, frozenset(self._training_metrics())
+        return LogWindow(about.channel, about.tenants, since, about.cut_off, metrics)
 
 
 def window_start(last_cut_off: datetime | None, now: datetime, max_days: int) -> datetime:
@@ -209,6 +249,8 @@ class _Frozen:
     pairs: Drawn
     labels: Drawn
     requests: FileRecord
+    judged_pairs: FileRecord
+    judged_labels: FileRecord
     asked: "_Asked"
 
 
@@ -216,11 +258,19 @@ async def _write(draft: Path, log: Log, config: RetrainConfig) -> _Frozen:
     with closing(Collected(draft, config)) as collected:
         async for result in log.results():
             collected.add(result)
+        async for result in log.earlier():
+            collected.add_held_out(result)
     pairs = await asyncio.to_thread(collected.draw_pairs, draft / PAIRS, draft / QUESTIONS)
     labels = await asyncio.to_thread(collected.draw_labels, draft / LABELS, draft / LABEL_QUESTIONS)
-    requests = await _write_requests(draft, log)
-    asked = await _write_prompts(draft / HELD_OUT, log)
-    return _Frozen(collected.tally, pairs, labels, requests, asked)
+    return _Frozen(
+        tally=collected.tally,
+        pairs=pairs,
+        labels=labels,
+        requests=await _write_requests(draft, log),
+        judged_pairs=collected.draw_judged_pairs(draft / HELD_OUT_PAIRS),
+        judged_labels=collected.draw_judged_labels(draft / HELD_OUT_LABELS),
+        asked=await _write_prompts(draft / HELD_OUT, log),
+    )
 
 
 def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotManifest:
@@ -240,6 +290,8 @@ def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotM
             LABEL_QUESTIONS: labels.questions,
             REQUESTS: frozen.requests,
             HELD_OUT: asked.file,
+            HELD_OUT_PAIRS: frozen.judged_pairs,
+            HELD_OUT_LABELS: frozen.judged_labels,
         },
         oldest_text=oldest(tally.oldest, asked.oldest),
         misfits=_ordered(tally.misfits),
@@ -251,6 +303,8 @@ def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotM
         label_misfits=_ordered(tally.label_misfits),
         requests=frozen.requests.lines,
         judgements=_ordered(tally.judgements),
+        held_out_pairs=frozen.judged_pairs.lines,
+        held_out_labels=frozen.judged_labels.lines,
     )
 
 
@@ -303,6 +357,16 @@ def read_labels(folder: Path) -> Iterator[LabelRow]:
 def read_requests(folder: Path) -> Iterator[RecordedRequest]:
     """Yield the requests of the labels' answers; none if an earlier release took the snapshot."""
     return _rows(folder / REQUESTS, RecordedRequest)
+
+
+def read_judged_pairs(folder: Path) -> Iterator[JudgedPair]:
+    """Yield the comparisons of held-out users; none if an earlier release took the snapshot."""
+    return _rows(folder / HELD_OUT_PAIRS, JudgedPair)
+
+
+def read_judged_labels(folder: Path) -> Iterator[JudgedLabel]:
+    """Yield the labels of held-out users; none if an earlier release took the snapshot."""
+    return _rows(folder / HELD_OUT_LABELS, JudgedLabel)
 
 
 def _rows(path: Path, model: type[_Row]) -> Iterator[_Row]:

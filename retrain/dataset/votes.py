@@ -5,12 +5,15 @@ it was judged: the sum of the rater's judgements, limited to -1 (bad) and 1 (goo
 the rater's last judgement on the text counts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import fsum
+from typing import Any
 
+from feedback.config import MetricConfig
 from feedback.metrics.ordering import ordering_of
+from feedback.metrics.verdict import verdict_of
 from feedback.reading.judgements import Judgement
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
@@ -98,7 +101,7 @@ def count_votes(view: ConversationView, judgements: Sequence[Judgement]) -> list
 
     """
     votes: dict[str, TextVotes] = {}
-    for opinion in _opinions(judgements, view.config):
+    for opinion in _opinions(view, judgements):
         side = view.side(opinion.answer, opinion.judgement)
         if side is None:
             continue
@@ -112,17 +115,28 @@ def count_votes(view: ConversationView, judgements: Sequence[Judgement]) -> list
     return list(votes.values())
 
 
-def _opinions(judgements: Iterable[Judgement], config: PairsConfig) -> Iterator[Opinion]:
+def _opinions(view: ConversationView, judgements: Iterable[Judgement]) -> Iterator[Opinion]:
     for judgement in judgements:
-        for answer in _both_bad(judgement):
-            yield _opinion(judgement, THUMBS, answer, -1.0)
-        value = _value(judgement, config)
-        if value is not None:
-            yield _opinion(judgement, judgement.metric_name, judged_answer(judgement), value)
+        yield from opinions_of(judgement, view.config, view.metrics)
+
+
+def opinions_of(
+    judgement: Judgement, config: PairsConfig, metrics: Mapping[str, MetricConfig]
+) -> Iterator[Opinion]:
+    """Yield what a judgement says of answers by themselves; nothing if it only compares them.
+
+    A preference that calls both answers bad is two thumbs down. The value of a custom metric that
+    trains counts as a thumb of the metric's weight.
+    """
+    for answer in _both_bad(judgement):
+        yield _opinion(judgement, THUMBS, answer, -1.0)
+    value = _value(judgement, config, metrics)
+    if value is not None:
+        yield _opinion(judgement, judgement.metric_name, judged_answer(judgement), value)
 
 
 def _both_bad(judgement: Judgement) -> list[Key]:
-    """Return the answers of a preference that called both of them bad: two thumbs down."""
+    """Return the answers of a preference that called both of them bad."""
     ordering = ordering_of(judgement.metric_name, judgement.value, judged_answer(judgement))
     return ordering.answers if ordering and ordering.both_bad else []
 
@@ -131,11 +145,20 @@ def _opinion(judgement: Judgement, metric: str, answer: Key, value: float) -> Op
     return Opinion(judgement.id, rater_of(judgement), metric, answer, value)
 
 
-def _value(judgement: Judgement, config: PairsConfig) -> float | None:
+def _value(
+    judgement: Judgement, config: PairsConfig, metrics: Mapping[str, MetricConfig]
+) -> float | None:
     """Return the opinion's value; None for a judgement of another kind."""
     match judgement.metric_name:
         case "thumbs":
             return 1.0 if judgement.value else -1.0
         case "rating":
             return config.value_of_rating(int(judgement.value))
-    return None
+        case name:
+            return _of_metric(metrics[name], judgement.value) if name in metrics else None
+
+
+def _of_metric(metric: MetricConfig, value: Any) -> float:
+    """Return the weight of the metric's verdict, negative for a bad one; 0 if it says neither."""
+    verdict = verdict_of(metric, value)
+    return 0.0 if verdict is None else metric.trains if verdict else -metric.trains

@@ -143,7 +143,13 @@ async def _about(
 
 def pair_log(environment: RunEnvironment, about: About) -> PairLog:
     """Return the log as a run reads it, restricted to answers of the current base model."""
-    return PairLog(environment.database, about, environment.config, environment.base.fingerprint)
+    return PairLog(
+        environment.database,
+        about,
+        environment.config,
+        environment.base.fingerprint,
+        environment.metrics,
+    )
 
 
 async def train(context: RunContext) -> Ending | None:

@@ -45,6 +45,8 @@ async def test_texts_go_and_manifest_figures_and_report_stay(house: House) -> No
         "labels.jsonl",
         "requests.jsonl",
         "held_out.jsonl",
+        "held_out_pairs.jsonl",
+        "held_out_labels.jsonl",
         "evaluation.jsonl",
     }
     assert (folder / NOTE).read_text().startswith("2026-11-21")

@@ -9,15 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feedback.config import MetricConfig
 from feedback.reading.judgements import Judgement
 from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out import held_out
-from retrain.dataset.pairs import PairsResult
+from retrain.dataset.pairs import PairsResult, pairs_of
 from tests.retrain.dataset.test_pairs import (
     ANSWERS,
+    NOBODY_HELD_OUT,
+    SERVED,
     THREE,
     answer,
+    conversation,
     judgements,
     prefer,
     rank,
@@ -153,6 +157,52 @@ def test_an_answer_that_cannot_be_trained_on_makes_no_label(
 ) -> None:
     result = resolve([replace(answer(0, "best"), **flaw)], word(0, "thumbs", 0, True))
     assert (result.labels, result.filtered, result.judgements) == ([], {reason: 1}, {reason: 1})
+
+
+METRICS = {
+    "solved": MetricConfig(type="boolean", trains=0.5),
+    "minutes": MetricConfig(type="number", direction="lower", trains=0.25, good=5, bad=30),
+}
+
+
+def trained(*words: Judgement) -> PairsResult:
+    judged = conversation(THREE, list(words))
+    return pairs_of(judged, NOBODY_HELD_OUT, SERVED, METRICS)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "expected"),
+    [
+        ("solved", True, (True, 0.5)),
+        ("solved", False, (False, 0.5)),
+        ("minutes", 3, (True, 0.25)),
+        ("minutes", 60.0, (False, 0.25)),
+    ],
+)
+def test_a_metric_that_trains_is_a_label_of_its_weight(
+    metric: str, value: float, expected: tuple[bool, float]
+) -> None:
+    (label,) = trained(word(0, metric, 0, value)).labels
+    assert (label.good, label.weight) == expected
+    assert label.signal == "metric"
+
+
+def test_a_metric_between_its_thresholds_says_neither() -> None:
+    result = trained(word(0, "minutes", 0, 10))
+    assert (result.labels, result.judgements) == ([], {Filter.NEUTRAL: 1})
+
+
+def test_a_metric_makes_a_pair_of_its_weight_with_a_thumb() -> None:
+    result = trained(word(0, "thumbs", 0, True), word(1, "solved", 2, False, rater="bob"))
+    (pair,) = result.pairs
+    assert (pair.chosen.text, pair.rejected.text) == ("best", "bad")
+    assert (pair.weight, pair.signal) == (0.5, "metric")
+
+
+def test_a_thumb_outweighs_a_metric_by_another_rater() -> None:
+    result = trained(word(0, "thumbs", 0, False), word(1, "solved", 0, True, rater="bob"))
+    (label,) = result.labels
+    assert (label.good, label.weight, label.signal) == (False, 0.5, "thumbs")
 
 
 # ---- properties

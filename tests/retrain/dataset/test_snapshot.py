@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from feedback.reading.judgements import AskedPrompt
 from retrain.config import RetrainConfig
+from retrain.dataset.held_out_judgements import HeldOutJudgement
 from retrain.dataset.judged import Side
 from retrain.dataset.labels import Label
-from retrain.dataset.pairs import Pair, PairsResult
+from retrain.dataset.pairs import Pair, PairsResult, pairs_of
 from retrain.dataset.questions import question_key
 from retrain.dataset.snapshot import (
     HELD_OUT,
+    HELD_OUT_LABELS,
+    HELD_OUT_PAIRS,
     LABEL_QUESTIONS,
     LABELS,
     MANIFEST,
@@ -31,6 +34,8 @@ from retrain.dataset.snapshot import (
     freeze,
     open_snapshot,
     read_held_out,
+    read_judged_labels,
+    read_judged_pairs,
     read_labels,
     read_question_keys,
     read_requests,
@@ -38,6 +43,8 @@ from retrain.dataset.snapshot import (
 )
 from retrain.errors import SnapshotError
 from retrain.trainer.examples.rows import PairRow
+from tests.retrain.dataset.test_held_out_judgements import EVERYBODY
+from tests.retrain.dataset.test_pairs import SERVED, THREE, conversation, prefer, word
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -79,6 +86,7 @@ class StubLog:
 
     def __init__(self, count: int, error: Exception | None = None, labels: int = 0) -> None:
         self.count, self.error, self.labels = count, error, labels
+        self.held_out: list[HeldOutJudgement] = []
 
     async def results(self) -> AsyncIterator[PairsResult]:
         for number in range(self.count):
@@ -87,6 +95,10 @@ class StubLog:
             yield PairsResult([], Counter(), [label(number)], Counter({"labels": 1}))
         if self.error is not None:
             raise self.error
+
+    async def earlier(self) -> AsyncIterator[PairsResult]:
+        for held_out in self.held_out:
+            yield PairsResult([], Counter({"held_out": 1}), held_out=[held_out], since=NOW)
 
     async def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         for identifier in ids:
@@ -199,7 +211,7 @@ async def test_a_snapshot_of_a_release_without_labels_still_opens(tmp_path: Path
     folder = tmp_path / "snapshot"
     await frozen(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
-    for name in (LABELS, LABEL_QUESTIONS, REQUESTS):
+    for name in (LABELS, LABEL_QUESTIONS, REQUESTS, HELD_OUT_PAIRS, HELD_OUT_LABELS):
         (folder / name).unlink()
         del manifest["files"][name]
     kept = ("about", "pairs", "pairs_by_signal", "left_out", "held_out", "questions", "settings")
@@ -207,7 +219,21 @@ async def test_a_snapshot_of_a_release_without_labels_still_opens(tmp_path: Path
     (folder / MANIFEST).write_text(json.dumps(old))
     assert open_snapshot(folder).labels == 0
     assert [*read_labels(folder), *read_requests(folder)] == []
+    assert [*read_judged_pairs(folder), *read_judged_labels(folder)] == []
     assert len(read_question_keys(folder, labels=True)) == 3
+
+
+async def test_what_held_out_users_said_is_kept_apart(tmp_path: Path) -> None:
+    answers = [replace(found, requester="held out") for found in THREE]
+    words = [prefer(0, 0, 2), word(1, "thumbs", 1, True, rater="bob")]
+    log = StubLog(0)
+    log.held_out = pairs_of(conversation(answers, words), EVERYBODY, SERVED).held_out
+    manifest = await freeze(tmp_path / "snapshot", ABOUT, log, RetrainConfig())
+    assert (manifest.held_out_pairs, manifest.held_out_labels) == (1, 1)
+    assert (manifest.pairs, manifest.labels, manifest.left_out) == (0, 0, {})
+    (pair_,) = read_judged_pairs(tmp_path / "snapshot")
+    (label_,) = read_judged_labels(tmp_path / "snapshot")
+    assert [pair_, label_] == log.held_out
 
 
 async def test_held_out_questions_come_back_whole(tmp_path: Path) -> None:
