@@ -154,6 +154,6 @@ def _step(step: Mapping[str, Any]) -> StepReport:
     return StepReport(
         step=step["step"],
         loss=step["loss"],
-        margin=step["reward_margin"],
-        accuracy=step["reward_accuracy"],
+        margin=step.get("reward_margin"),
+        accuracy=step.get("reward_accuracy"),
     )

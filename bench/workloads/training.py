@@ -17,10 +17,10 @@ from feedback.models import Interaction
 from retrain.config import PairsConfig, RetrainConfig
 from retrain.dataset.snapshot import PAIRS, About, PairLog, freeze
 from retrain.trainer.job import read_job
-from retrain.trainer.methods.dpo import PairTrainer, disable_dropout
-from retrain.trainer.model import load_tokenizer, pick_device
-from retrain.trainer.run import build_trainer, read_job_pairs
+from retrain.trainer.methods.dpo import PairTrainer
+from retrain.trainer.methods.shared import disable_dropout
 from retrain.trainer.scratch import fresh_scratch
+from retrain.trainer.stages import Setup, build_trainer, read_stage
 from server.database.database import Database, sqlite_url
 
 HYPER = {
@@ -124,10 +124,9 @@ async def _freeze(data_dir: Path, folder: Path, version: str) -> None:
 
 def _trainer(job_path: Path) -> tuple[PairTrainer, Any]:
     job = read_job(job_path)
-    tokenizer = load_tokenizer(job.base_model)
-    prepared = read_job_pairs(job, tokenizer)
-    device, scratch = pick_device(job.hyper), fresh_scratch(job.output)
-    return build_trainer(job, device, tokenizer, prepared, scratch), tokenizer
+    setup, stage = Setup.of(job, fresh_scratch(job.output)), job.planned[0]
+    trainer = build_trainer(setup, stage, read_stage(setup, stage), job.warm_start)
+    return trainer, setup.tokenizer
 
 
 def _pairs_of(trainer: PairTrainer, batch: Any) -> list[tuple[PairIds, PairLogprobs]]:

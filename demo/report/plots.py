@@ -1,8 +1,9 @@
 """The report's plots as inline SVG; text and lines take the colour of the page."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
+from math import nan
 from typing import Any
 
 import matplotlib as mpl
@@ -71,8 +72,8 @@ def training_plot(report: DemoReport) -> str:
             colour = WEEK_COLOURS[index % len(WEEK_COLOURS)]
             steps = [step.step for step in week.steps]
             line: dict[str, Any] = {"color": colour, "linewidth": 2, "label": week.slot}
-            margin.plot(steps, [step.margin for step in week.steps], **line)
-            accuracy.plot(steps, [step.accuracy for step in week.steps], **line)
+            margin.plot(steps, _values(step.margin for step in week.steps), **line)
+            accuracy.plot(steps, _values(step.accuracy for step in week.steps), **line)
         margin.set_title("Reward margin", loc="left", fontsize=11)
         accuracy.set_title("Reward accuracy", loc="left", fontsize=11)
         accuracy.set_ylim(0.3, 1.02)
@@ -84,6 +85,11 @@ def training_plot(report: DemoReport) -> str:
         if report.weeks:
             accuracy.legend(loc="lower right")
         return as_svg(figure)
+
+
+def _values(found: Iterable[float | None]) -> list[float]:
+    """Return the values; one that the method does not have leaves a gap in the line."""
+    return [nan if value is None else value for value in found]
 
 
 def style_plot(report: DemoReport) -> str:

@@ -8,12 +8,15 @@ from demo.report.rollout_models import RolloutReport
 
 
 class StepReport(FrozenModel):
-    """One logged training step. `accuracy` is the share of pairs whose chosen answer wins."""
+    """One logged training step. `accuracy` is the share of pairs whose chosen answer wins.
+
+    A method that learns from single answers has no accuracy; one without a reference no margin.
+    """
 
     step: int
     loss: float
-    margin: float
-    accuracy: float
+    margin: float | None = None
+    accuracy: float | None = None
 
 
 class SampleAnswer(FrozenModel):

@@ -24,6 +24,7 @@ from retrain.run.leases import Monotonic
 ACTOR = "retrain"
 
 SNAPSHOT, JOB, ADAPTER = "snapshot", "job.json", "adapter"
+COUNTERPARTS, TRAINING = "counterparts", "training"
 
 
 @dataclass(slots=True)

@@ -13,14 +13,27 @@ from retrain.gates.offline import CallCounts, Verdict, WinRate
 Setting = bool | int | float | str | list[str] | list[float] | None
 
 
+class StageSummary(BaseModel):
+    """One stage of the training: its method, and each metric's first and last value."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    first: dict[str, float]
+    last: dict[str, float]
+
+
 class TrainingSummary(BaseModel):
-    """The training curve's number of steps, and each metric's first and last value."""
+    """The number of optimizer steps, and what each stage's curve began and ended with.
+
+    `trained_on` counts the pairs by origin and the labels.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     steps: int
-    first: dict[str, float]
-    last: dict[str, float]
+    stages: list[StageSummary]
+    trained_on: dict[str, int] = {}
 
 
 class EvaluationSummary(BaseModel):
@@ -73,7 +86,8 @@ class RunReport(BaseModel):
     """All figures of a run. Parts that the run did not reach are None or empty.
 
     `parent` is None if live was the base model. `outcome` is the run's final state, `reason` its
-    one-line explanation. `seconds` are by step.
+    one-line explanation. `seconds` are by step. `plan`
+    says which methods were chosen and why.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +104,7 @@ class RunReport(BaseModel):
     finished_at: datetime | None = None
     pairs_by_signal: dict[str, int] = {}
     left_out_by_filter: dict[str, int] = {}
+    plan: list[str] = []
     hyper_parameters: dict[str, Setting] = {}
     training: TrainingSummary | None = None
     evaluation: EvaluationSummary | None = None
@@ -109,6 +124,7 @@ def markdown(report: RunReport) -> str:
         _table(("", ""), _origin(report)),
         *_section("Pairs", _numbers(("signal", "pairs"), report.pairs_by_signal)),
         *_section("Left out", _numbers(("filter", "events"), report.left_out_by_filter)),
+        *_section("Plan", _bullets(report.plan)),
         *_section("Hyper-parameters", _numbers(("setting", "value"), report.hyper_parameters)),
         *_section("Training", _training(report.training)),
         *_section("Evaluation", _evaluation(report.evaluation)),
@@ -134,10 +150,19 @@ def _training(training: TrainingSummary | None) -> list[str]:
     if training is None:
         return []
     rows = [
-        (name, training.first.get(name), training.last.get(name))
-        for name in sorted(training.first.keys() | training.last.keys())
+        (stage.method, name, stage.first.get(name), stage.last.get(name))
+        for stage in training.stages
+        for name in sorted(stage.first.keys() | stage.last.keys())
     ]
-    return [f"{training.steps} steps.", _table(("metric", "first", "last"), rows)]
+    return [
+        f"{training.steps} steps.",
+        *_numbers(("trained on", "count"), training.trained_on),
+        _table(("method", "metric", "first", "last"), rows),
+    ]
+
+
+def _bullets(lines: Sequence[str]) -> list[str]:
+    return ["\n".join(f"- {line}" for line in lines)] if lines else []
 
 
 def _evaluation(summary: EvaluationSummary | None) -> list[str]:

@@ -1,13 +1,19 @@
 """Write a run's report to its folder, as `report.md` and `report.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from common.files import PRIVATE_FOLDER, write_whole
 from retrain.gates.offline import Verdict
 from retrain.run.context import Ending, RunContext
-from retrain.run.report import EvaluationSummary, RunReport, TrainingSummary, markdown
+from retrain.run.report import (
+    EvaluationSummary,
+    RunReport,
+    StageSummary,
+    TrainingSummary,
+    markdown,
+)
 
 MARKDOWN, JSON = "report.md", "report.json"
 
@@ -38,18 +44,38 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         pairs_by_signal=figures.get("pairs_by_signal", {}),
         left_out_by_filter=figures.get("filters", {}),
         hyper_parameters=figures.get("hyper", {}),
-        training=_training(figures.get("curve", []), figures.get("steps", 0)),
+        plan=list(figures.get("plan", {}).get("reasons", [])),
+        training=_training(figures),
         evaluation=evaluation and EvaluationSummary.model_validate(evaluation),
         verdict=run.verdict and Verdict.model_validate(run.verdict),
         seconds=figures.get("seconds", {}),
     )
 
 
-def _training(curve: Sequence[Mapping[str, Any]], steps: int) -> TrainingSummary | None:
-    if not curve:
+def _training(figures: Mapping[str, Any]) -> TrainingSummary | None:
+    """Return the training's figures; runs of the previous release have curves of DPO alone."""
+    curves: dict[int, list[Mapping[str, Any]]] = {}
+    for point in figures.get("curve", []):
+        curves.setdefault(point.get("stage", 1), []).append(point)
+    if not curves:
         return None
-    return TrainingSummary(steps=steps, first=_metrics(curve[0]), last=_metrics(curve[-1]))
+    stages = [
+        StageSummary(
+            method=curve[0].get("method", "dpo"), first=_metrics(curve[0]), last=_metrics(curve[-1])
+        )
+        for curve in curves.values()
+    ]
+    trained_on = _trained_on(figures.get("training", {}))
+    return TrainingSummary(steps=figures.get("steps", 0), stages=stages, trained_on=trained_on)
+
+
+def _trained_on(training: Mapping[str, Any]) -> dict[str, int]:
+    pairs = {
+        f"pairs: {origin}": count for origin, count in training.get("pairs_by_origin", {}).items()
+    }
+    labels = {f"labels: {kind}": training.get(f"labels_{kind}", 0) for kind in ("up", "down")}
+    return pairs | {name: count for name, count in labels.items() if count}
 
 
 def _metrics(point: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in point.items() if name != "step"}
+    return {name: value for name, value in point.items() if name not in ("step", "stage", "method")}

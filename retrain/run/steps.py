@@ -255,7 +255,7 @@ async def _select(context: RunContext) -> Selection:
     """Return questions that neither the candidate nor any ancestor was trained on."""
     environment = context.environment
     await asyncio.to_thread(open_snapshot, context.snapshot)
-    trained = await asyncio.to_thread(read_question_keys, context.snapshot)
+    trained = await _trained_questions(context)
     if context.run.parent is not None:
         ancestors = await environment.registry.lineage(context.run.parent)
         trained |= await environment.runs.trained_texts(ancestors)
@@ -265,6 +265,19 @@ async def _select(context: RunContext) -> Selection:
             read_held_out(context.snapshot), trained, asked, environment.config.seed
         )
     )
+
+
+async def _trained_questions(context: RunContext) -> set[str]:
+    """Return the keys of the questions that the candidate was trained on.
+
+    Those of answers judged by themselves are among them if KTO was trained on the answers, or if
+    counterparts were found for them.
+    """
+    figures = context.run.figures
+    methods = {stage["method"] for stage in figures.get("plan", {}).get("stages", [])}
+    origins = figures.get("training", {}).get("pairs_by_origin", {})
+    labels = "kto" in methods or "counterpart" in origins
+    return await asyncio.to_thread(read_question_keys, context.snapshot, labels=labels)
 
 
 def _arms(context: RunContext) -> AnswersByArm:
@@ -289,7 +302,7 @@ async def decide_on(context: RunContext) -> Ending | None:
     evaluation = await asyncio.to_thread(read_evaluation, context.folder)
     verdict = await asyncio.to_thread(decide, evaluation.evidence(), _gate(context))
     if verdict.promoted:
-        keys = await asyncio.to_thread(read_question_keys, context.snapshot)
+        keys = await _trained_questions(context)
         await environment.runs.replace_trained_texts(_candidate(context), keys, context.guard)
     await context.save(verdict=verdict.model_dump(mode="json"))
     environment.observer.gate_decided(context.run.channel, verdict.outcome)

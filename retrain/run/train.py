@@ -1,4 +1,4 @@
-"""Run the trainer on a run's snapshot, and store its events and its adapter.
+"""Run the trainer on a run's training set, and store its events and its adapter.
 
 The trainer of each owner writes to a folder named after the owner's fence. The owner moves the
 result to its final place while it holds the lease. So a trainer that outlives its owner, such as a
@@ -8,6 +8,7 @@ job on a cluster, does no harm.
 import asyncio
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ import structlog
 from adapters.vetting.peft_config import CONFIG_FILE
 from adapters.vetting.spelled_out import LoraModule, spelled_out
 from common.files import sync, write_whole
-from retrain.config import HyperParameters
-from retrain.dataset.snapshot import PAIRS
+from retrain.dataset.plan import Plan
+from retrain.dataset.training_set.files import TrainingManifest
 from retrain.errors import TooFewFitError, TrainingError
-from retrain.run.context import ADAPTER, JOB, RunContext
+from retrain.run.context import ADAPTER, JOB, TRAINING, RunContext
+from retrain.run.frozen_training import training_set
 from retrain.run.trainer_process import EVENTS, run_trainer, stored_events
+from retrain.run.training_stages import training_stages
 from retrain.trainer import job as trainer_job
 from retrain.trainer.errors import TooFewPairsError
-from retrain.trainer.events import Dropped, Event, Failed, Saved, Step
-from retrain.trainer.job import Job
+from retrain.trainer.events import Dropped, Event, Failed, LeftOut, Saved, Step
+from retrain.trainer.job import Job, TrainingStage
 from retrain.trainer.scratch import scratch_for
 
 TENSORBOARD, TRAINED = "tensorboard", "trained"
@@ -42,8 +45,8 @@ _log = structlog.get_logger()
 async def train_adapter(context: RunContext) -> None:
     """Train an adapter into the run's folder, unless there is one already.
 
-    Raises `TooFewFitError` if too few pairs are usable, or `TrainingError` with the trainer's
-    reason.
+    Raises `TooFewFitError` if there is too little to train on, or `TrainingError` with the
+    trainer's reason.
     """
     # Before checking for an adapter, which a leftover trainer could still finish.
     await context.environment.launcher.kill_leftover(context.folder / JOB)
@@ -54,10 +57,13 @@ async def train_adapter(context: RunContext) -> None:
 
 async def _train(context: RunContext) -> None:
     path = context.folder / JOB
+    manifest = await _set(context)
     live = await _live_folder(context)
-    job = _job(context, live, await asyncio.to_thread(_named_modules, live))
+    job = _job(context, manifest.plan, live, await asyncio.to_thread(_named_modules, live))
     write_whole(path, job.model_dump_json(indent=2).encode())
-    await context.save_figures(hyper=job.hyper.model_dump(mode="json"))
+    await context.save_figures(
+        hyper=job.stages[-1].hyper.model_dump(mode="json"), stages=stage_figures(job.stages)
+    )
     failure, code = await _run(context, path)
     while code in KILLED and context.run.figures.get("trainers_killed", 0) < TRAINERS_MAX - 1:
         await context.save_figures(
@@ -77,6 +83,16 @@ async def _train(context: RunContext) -> None:
         raise TrainingError("the trainer wrote no adapter: see trainer.log of the run")
     await context.save(step=context.run.step)  # raises if the lease is lost
     await asyncio.to_thread(_put_in_place, job.output, context.folder / ADAPTER)
+
+
+async def _set(context: RunContext) -> TrainingManifest:
+    """Freeze the training set and store its figures. Raises `TooFewFitError`."""
+    manifest = await training_set(context)
+    figures = manifest.model_dump(mode="json", exclude={"plan", "files", "base_fingerprint"})
+    await context.save_figures(training=figures, plan=manifest.plan.model_dump(mode="json"))
+    if manifest.plan.why_not is not None:
+        raise TooFewFitError(manifest.plan.why_not)
+    return manifest
 
 
 async def _run(context: RunContext, job_path: Path) -> tuple[Failed | None, int]:
@@ -120,6 +136,7 @@ def _named_modules(live: Path | None) -> Mapping[str, LoraModule] | None:
 
 def _job(
     context: RunContext,
+    plan: Plan,
     warm_start: Path | None,
     modules: Mapping[str, LoraModule] | None,
 ) -> Job:
@@ -133,41 +150,50 @@ def _job(
             name: trainer_job.AdaptedModule(rank=one.rank, alpha=one.alpha)
             for name, one in modules.items()
         },
-        pairs=(context.snapshot / PAIRS).absolute(),
-        minimum_pairs=environment.config.minimum_pairs,
+        stages=training_stages(
+            plan, context.folder / TRAINING, environment.config, fresh=warm_start is None
+        ),
         output=(context.folder / f"{TRAINED}-{context.lease.fence}").absolute(),
         tensorboard=tensorboard and tensorboard.absolute(),
         chat_template=environment.chat_template,
         served_modules=frozenset(environment.base.modules) or None,
         seed=environment.config.seed,
         parent_pid=environment.launcher.parent_pid,
-        hyper=_hyper(context, fresh=warm_start is None),
+        hyper=environment.config.hyper,
     )
 
 
-def _hyper(context: RunContext, *, fresh: bool) -> HyperParameters:
-    config = context.environment.config
-    first = config.trainer.learning_rate_first
-    if not fresh or first is None:
-        return config.hyper
-    return config.hyper.model_copy(update={"learning_rate": first})
+def stage_figures(stages: Sequence[TrainingStage]) -> list[dict[str, Any]]:
+    """Return the method of each stage, and the values in which the methods differ."""
+    names = {"learning_rate", "epochs", "beta"}
+    return [{"method": stage.method, **stage.hyper.model_dump(include=names)} for stage in stages]
 
 
 def training_figures(events: Sequence[Event]) -> dict[str, Any]:
-    """Return the duration in seconds, the training curve, and the pairs that were dropped."""
+    """Return the duration in seconds, the training curve, and the rows that were dropped.
+
+    Steps and dropped rows are sums over the stages.
+    """
     steps = [event for event in events if isinstance(event, Step)]
     seconds = [event.seconds for event in events if isinstance(event, Saved)]
-    dropped = [event.reasons for event in events if isinstance(event, Dropped)]
+    dropped: Counter[str] = Counter()
+    for event in events:
+        if isinstance(event, Dropped):
+            dropped.update(event.reasons)
+    left_out = [event.reason for event in events if isinstance(event, LeftOut)]
     return {
         "train_seconds": seconds[-1] if seconds else None,
-        "dropped_by_trainer": dropped[-1] if dropped else {},
-        "steps": steps[-1].of if steps else 0,
+        "dropped_by_trainer": dict(dropped),
+        "stages_left_out": left_out,
+        "steps": sum({step.stage: step.of for step in steps}.values()),
         "curve": [_point(step) for step in _thinned(steps)],
     }
 
 
-def _point(step: Step) -> dict[str, float]:
-    return step.model_dump(include={"step", "loss", "reward_margin", "reward_accuracy"})
+def _point(step: Step) -> dict[str, Any]:
+    """Return a step's figures; those that its method does not have are left out."""
+    unused = {"time", "event", "of", "learning_rate", "grad_norm", "tokens"}
+    return step.model_dump(exclude=unused, exclude_none=True)
 
 
 def _thinned(steps: Sequence[Step]) -> Sequence[Step]:

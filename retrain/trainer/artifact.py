@@ -8,15 +8,35 @@ import torch
 from pydantic import BaseModel
 
 from common.files import sync
-from retrain.config import HyperParameters
+from retrain.config import HyperParameters, Method
 from retrain.trainer.errors import NonFiniteError
 from retrain.trainer.events import Step
 
 WEIGHTS, CONFIG, RECORD = "adapter_model.safetensors", "adapter_config.json", "training.json"
 
 
+class StageRecord(BaseModel):
+    """How one stage was trained; `hyper` has the batch that fitted into memory.
+
+    `class_weights` are KTO's factors of good and bad answers; None for other methods.
+    """
+
+    method: Method
+    rows: int
+    signals: dict[str, int]
+    dropped: dict[str, int]
+    steps: int
+    last: Step | None
+    class_weights: tuple[float, float] | None = None
+    hyper: HyperParameters
+
+
 class TrainingRecord(BaseModel):
-    """The content of `training.json`: how an adapter was trained."""
+    """The content of `training.json`: how an adapter was trained.
+
+    `pairs`, `signals`, `dropped` and `steps` are sums over the stages, so a demonstration that two
+    stages were trained on counts twice; `hyper` and `last` are those of the last stage.
+    """
 
     base_model: str
     warm_start: bool
@@ -27,6 +47,7 @@ class TrainingRecord(BaseModel):
     dropped: dict[str, int]
     steps: int
     last: Step | None
+    stages: list[StageRecord] = []
     versions: dict[str, str]
     device: str
     seconds: float

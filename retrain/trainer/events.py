@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from retrain.config import HyperParameters
+from retrain.config import HyperParameters, Method
 
 
 class _Event(BaseModel):
@@ -20,54 +20,76 @@ class _Event(BaseModel):
     time: AwareDatetime | None = Field(None, description="set by the writer")
 
 
-class Started(_Event):
-    """The pairs have been read; the model is loaded next."""
+class _StageEvent(_Event):
+    stage: int = Field(1, description="number of the stage, from 1")
+    method: Method = "dpo"
+
+
+class Started(_StageEvent):
+    """A stage's rows have been read; the model is loaded next."""
 
     event: Literal["started"] = "started"
+    stages: int = Field(1, description="number of stages of the run")
     versions: dict[str, str]
     device: str
     precision: str
-    pairs: int
-    signals: dict[str, int] = Field(description="pairs to train on, by signal")
+    pairs: int = Field(description="rows to train on: pairs, labels or demonstrations")
+    signals: dict[str, int] = Field(description="rows to train on, by signal")
     warm_start: bool
     hyper: HyperParameters
 
 
-class Dropped(_Event):
-    """Number of pairs that are not trained on, by reason."""
+class Dropped(_StageEvent):
+    """Number of a stage's rows that are not trained on, by reason."""
 
     event: Literal["dropped"] = "dropped"
     reasons: dict[str, int]
 
 
-class Reference(_Event):
-    """The reference equals the initial policy: `max_reward` is the largest |reward| found."""
+class LeftOut(_StageEvent):
+    """A stage has too few usable rows and is left out; others are trained."""
+
+    event: Literal["left_out"] = "left_out"
+    reason: str
+
+
+class Reference(_StageEvent):
+    """The reference equals the initial policy: `max_reward` is the largest |reward| found.
+
+    Methods without a reference have no `max_reward`.
+    """
 
     event: Literal["reference"] = "reference"
-    max_reward: float
+    max_reward: float | None
     adapter: Literal["base", "live"]
     lora_rank: int
     lora_alpha: float
 
 
-class Step(_Event):
-    """One optimizer step, or the mean over `logging_steps` steps.
+class Step(_StageEvent):
+    """One optimizer step of a stage, or the mean over `logging_steps` steps.
 
-    `loss` is the unweighted mean over the batch; pair weights only scale the gradient.
+    `loss` is the unweighted mean over the batch; weights only scale the gradient. A figure that the
+    method does not have is None: `reward_accuracy` is DPO's, `reward_margin` also KTO's (mean
+    reward of good answers minus that of bad ones; None where the batches had one kind only), `kl`
+    is KTO's, `log_odds_ratio` ORPO's, and `token_accuracy` SFT's.
     """
 
     event: Literal["step"] = "step"
     step: int
     of: int
     loss: float
-    reward_margin: float
-    reward_accuracy: float
+    reward_margin: float | None = None
+    reward_accuracy: float | None = None
+    kl: float | None = None
+    log_odds_ratio: float | None = None
+    token_accuracy: float | None = None
     learning_rate: float
     grad_norm: float
     tokens: int
 
 
-class BatchHalved(_Event):
+class BatchHalved(_StageEvent):
     """Memory ran out; training restarts with half the batch and twice the accumulation."""
 
     event: Literal["batch_halved"] = "batch_halved"
@@ -93,7 +115,7 @@ class Failed(_Event):
     exit_code: int
 
 
-Event = Started | Dropped | Reference | Step | BatchHalved | Saved | Failed
+Event = Started | Dropped | LeftOut | Reference | Step | BatchHalved | Saved | Failed
 _PARSER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 

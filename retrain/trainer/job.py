@@ -1,14 +1,16 @@
 """The job file: input, output and hyper-parameters of a training run. Importable without torch.
 
-Relative paths are resolved against the job file's folder, so that the folder can be moved.
+A job has stages, each with a method and its rows; a job of the previous release has pairs instead,
+which are one stage of DPO. Relative paths are resolved against the job file's folder, so that the
+folder can be moved.
 """
 
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from retrain.config import HyperParameters, Positive
+from retrain.config import HyperParameters, Method, Positive
 from retrain.trainer.errors import JobError
 
 
@@ -19,6 +21,47 @@ class AdaptedModule(BaseModel):
 
     rank: Positive
     alpha: float
+
+
+class TrainingStage(BaseModel):
+    """One method on its rows. A stage starts from the adapter that the stage before it left.
+
+    `hyper` holds the values of the method: with KTO, its `beta`, `learning_rate` and `epochs` are
+    those of KTO, and what only DPO reads is unused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method
+    file: Path = Field(
+        description="JSON lines: `LabelRow` for kto, else `PairRow` (both in "
+        "`retrain.trainer.examples.rows`)"
+    )
+    pairs: Path | None = Field(
+        None, description="kto: pairs whose answers are labels as well, the chosen ones good"
+    )
+    signals: frozenset[str] = Field(
+        frozenset({"demonstration"}), description="sft: pairs whose chosen answers are trained on"
+    )
+    minimum: Positive = Field(1, description="least number of usable rows")
+    desirable_weight: float | None = Field(None, gt=0, description="kto; None: from the counts")
+    undesirable_weight: float | None = Field(None, gt=0, description="kto; None: from the counts")
+    hyper: HyperParameters = Field(default_factory=HyperParameters)
+
+    @model_validator(mode="after")
+    def _has_room_for_two(self) -> Self:
+        if self.method == "kto" and self.hyper.per_device_batch < LEAST_BATCH["kto"]:
+            raise ValueError("kto compares the answers of a batch: per_device_batch is at least 2")
+        return self
+
+    def resolved(self, folder: Path) -> Self:
+        """Return the stage with its relative paths resolved against `folder`."""
+        pairs = None if self.pairs is None else folder / self.pairs
+        return self.model_copy(update={"file": folder / self.file, "pairs": pairs})
+
+
+LEAST_BATCH: dict[Method, int] = {"sft": 1, "dpo": 1, "orpo": 1, "kto": 2}
+"""Rows per forward pass that a method needs at least."""
 
 
 class Job(BaseModel):
@@ -35,10 +78,9 @@ class Job(BaseModel):
         description="the live adapter's modules by name. They replace the regular expressions in "
         "its config, which PEFT would match without a time limit. None: the config has only names",
     )
-    pairs: Path = Field(description="JSON lines of `retrain.trainer.examples.rows.PairRow`")
-    minimum_pairs: Positive = Field(
-        1, description="least number of usable pairs; with fewer nothing is trained"
-    )
+    stages: tuple[TrainingStage, ...] = Field((), description="what is trained, in this order")
+    pairs: Path | None = Field(None, description="in place of stages: pairs for one stage of DPO")
+    minimum_pairs: Positive = Field(1, description="least number of usable `pairs`")
     output: Path = Field(description="folder to create for the adapter; must not exist")
     events: Path | None = Field(
         None, description="file that events are appended to; None: standard output"
@@ -57,15 +99,33 @@ class Job(BaseModel):
         description="an ancestor process; the trainer is killed when it dies, and so is the "
         "trainer's process group unless the ancestor is in it",
     )
-    hyper: HyperParameters = Field(default_factory=HyperParameters)
+    hyper: HyperParameters = Field(
+        default_factory=HyperParameters, description="what all stages share; DPO's with `pairs`"
+    )
+
+    @model_validator(mode="after")
+    def _has_something_to_train_on(self) -> Self:
+        if (self.pairs is None) == (not self.stages):
+            raise ValueError("give either stages or pairs")
+        return self
+
+    @property
+    def planned(self) -> tuple[TrainingStage, ...]:
+        """The stages, also of a job that has pairs."""
+        if self.pairs is None:
+            return self.stages
+        only = TrainingStage(
+            method="dpo", file=self.pairs, minimum=self.minimum_pairs, hyper=self.hyper
+        )
+        return (only,)
 
     def resolved(self, folder: Path) -> Self:
         """Return the job with its relative paths resolved against `folder`."""
         fields = ("warm_start", "pairs", "output", "events", "tensorboard")
         paths = {name: getattr(self, name) for name in fields}
-        return self.model_copy(
-            update={name: folder / path for name, path in paths.items() if path is not None}
-        )
+        absolute = {name: folder / path for name, path in paths.items() if path is not None}
+        stages = tuple(stage.resolved(folder) for stage in self.stages)
+        return self.model_copy(update={**absolute, "stages": stages})
 
 
 def read_job(path: Path) -> Job:
@@ -92,8 +152,10 @@ def _problems(error: ValidationError) -> str:
 
 
 def _check_files(job: Job) -> None:
-    if not job.pairs.is_file():
-        raise JobError(f"pairs: there is no file {job.pairs}")
+    for stage in job.planned:
+        for path in (stage.file, stage.pairs):
+            if path is not None and not path.is_file():
+                raise JobError(f"pairs: there is no file {path} for {stage.method}")
     if job.output.exists():
         raise JobError(
             f"output: {job.output} exists already; a version never changes, name a new one"

@@ -26,14 +26,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate" in text)
 
 
-def halved(hyper: HyperParameters) -> HyperParameters:
+def halved(hyper: HyperParameters, least: int = 1) -> HyperParameters:
     """Halve the batch and raise the accumulation, so that the effective batch does not shrink.
 
-    Raises `MemoryExhaustedError` if the batch is one pair already.
+    Args:
+        hyper: The hyper-parameters.
+        least: Rows that a batch must have.
+
+    Raises:
+        MemoryExhaustedError: The batch has `least` rows already.
+
     """
-    if hyper.per_device_batch == 1:
-        raise MemoryExhaustedError(f"not even one pair fits into memory; {_ADVICE}")
-    batch = hyper.per_device_batch // 2
+    if hyper.per_device_batch <= least:
+        raise MemoryExhaustedError(f"not even a batch of {least} fits into memory; {_ADVICE}")
+    batch = max(least, hyper.per_device_batch // 2)
     accumulation = ceil(hyper.per_device_batch * hyper.gradient_accumulation / batch)
     return hyper.model_copy(
         update={"per_device_batch": batch, "gradient_accumulation": accumulation}
@@ -44,8 +50,9 @@ def with_one_halving(
     attempt: Callable[[HyperParameters], T],
     hyper: HyperParameters,
     on_halved: Callable[[HyperParameters], None],
+    least: int = 1,
 ) -> T:
-    """Run `attempt`; if memory runs out, run it once more with half the batch.
+    """Run `attempt`; if memory runs out, run it once more with half the batch, at least `least`.
 
     Raises `MemoryExhaustedError` if memory runs out again.
     """
@@ -55,7 +62,7 @@ def with_one_halving(
         if not is_out_of_memory(error):
             raise
     # Outside the handler, so that the traceback does not keep the first attempt's tensors alive.
-    smaller = halved(hyper)
+    smaller = halved(hyper, least)
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,33 +1,45 @@
 """One training run, from the job to the published adapter folder."""
 
+import gc
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from transformers import PrinterCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
 from retrain.config import HyperParameters
-from retrain.trainer.artifact import TrainingRecord, publish, save_adapter
+from retrain.trainer.artifact import StageRecord, TrainingRecord, publish, save_adapter
 from retrain.trainer.callbacks import StepEvents
-from retrain.trainer.events import BatchHalved, Dropped, EventWriter, Reference, Saved, Started
-from retrain.trainer.examples.data import Prepared, prepare
-from retrain.trainer.examples.row_rendering import renderer
-from retrain.trainer.job import Job
+from retrain.trainer.errors import TooFewPairsError
+from retrain.trainer.events import (
+    BatchHalved,
+    Dropped,
+    EventWriter,
+    LeftOut,
+    Reference,
+    Saved,
+    Started,
+)
+from retrain.trainer.examples.prepared import Prepared
+from retrain.trainer.job import LEAST_BATCH, Job, TrainingStage
 from retrain.trainer.libraries import versions
 from retrain.trainer.memory import with_one_halving
-from retrain.trainer.methods.dpo import PairCollator, PairTrainer, dpo_config
-from retrain.trainer.methods.reference import assert_reference, restore_precision
-from retrain.trainer.model import (
-    Device,
-    fresh_lora,
-    load_policy,
-    load_tokenizer,
-    pick_device,
-    vocabulary_size,
-)
+from retrain.trainer.methods.reference import assert_reference
+from retrain.trainer.stages import REFERENCED, Setup, build_trainer, read_stage
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyStage:
+    """A stage with its examples; `number` counts the stages that are trained, from 1."""
+
+    number: int
+    of: int
+    stage: TrainingStage
+    prepared: Prepared[Any]
 
 
 def run(job: Job, events: EventWriter, scratch: Path) -> None:
@@ -45,83 +57,105 @@ def run(job: Job, events: EventWriter, scratch: Path) -> None:
     started = time.monotonic()
     if job.hyper.threads:
         torch.set_num_threads(job.hyper.threads)
-    device = pick_device(job.hyper)
-    tokenizer = load_tokenizer(job.base_model, job.chat_template)
-    prepared = read_job_pairs(job, tokenizer)
-    _announce(job, device, prepared, events)
+    setup = Setup.of(job, scratch)
+    folder, records = job.warm_start, []
+    for ready in read_stages(setup, events):
+        records.append(_train_into(setup, ready, folder, events))
+        folder = _folder(setup, ready)
+        _free_memory()
+    seconds = time.monotonic() - started
+    assert folder is not None  # noqa: S101 - there is at least one stage
+    digest = publish(folder, job.output, _record(setup, records, seconds))
+    events.write(Saved(folder=str(job.output), sha256=digest, seconds=seconds))
+
+
+def read_stages(setup: Setup, events: EventWriter) -> list[ReadyStage]:
+    """Read the rows of all stages before anything is trained.
+
+    A stage with too few usable rows is left out where another one has enough. Raises
+    `TooFewPairsError` with all reasons if none has.
+    """
+    read: list[tuple[TrainingStage, Prepared[Any]]] = []
+    missing: list[tuple[TrainingStage, str]] = []
+    for stage in setup.job.planned:
+        try:
+            read.append((stage, read_stage(setup, stage)))
+        except TooFewPairsError as error:
+            missing.append((stage, str(error)))
+    if not read:
+        raise TooFewPairsError("; ".join(reason for _, reason in missing))
+    for stage, reason in missing:
+        number = setup.job.planned.index(stage) + 1
+        events.write(LeftOut(stage=number, method=stage.method, reason=reason))
+    return [ReadyStage(at, len(read), *parts) for at, parts in enumerate(read, start=1)]
+
+
+def _folder(setup: Setup, ready: ReadyStage) -> Path:
+    return setup.scratch / f"stage-{ready.number}"
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _train_into(
+    setup: Setup, ready: ReadyStage, warm_start: Path | None, events: EventWriter
+) -> StageRecord:
+    """Train one stage from the adapter in `warm_start`, and save its adapter."""
+    stage = ready.stage
+    _announce(setup, ready, warm_start, events)
 
     def attempt(hyper: HyperParameters) -> tuple[Any, StepEvents]:
-        sized = job.model_copy(update={"hyper": hyper})
-        trainer = build_trainer(sized, device, tokenizer, prepared, scratch)
-        return trainer, train(sized, trainer, events)
+        sized = stage.model_copy(update={"hyper": hyper})
+        trainer = build_trainer(setup, sized, ready.prepared, warm_start)
+        return trainer, train(setup, ready, trainer, warm_start, events)
 
     def on_halved(hyper: HyperParameters) -> None:
         events.write(
             BatchHalved(
+                stage=ready.number,
+                method=stage.method,
                 per_device_batch=hyper.per_device_batch,
                 gradient_accumulation=hyper.gradient_accumulation,
             )
         )
 
-    trainer, steps = with_one_halving(attempt, job.hyper, on_halved)
-    save_adapter(trainer.model, job.base_model, scratch / "adapter")
-    seconds = time.monotonic() - started
-    record = _record(job, device, prepared, trainer, steps, seconds)
-    digest = publish(scratch / "adapter", job.output, record)
-    events.write(Saved(folder=str(job.output), sha256=digest, seconds=seconds))
+    least = LEAST_BATCH[stage.method]
+    trainer, steps = with_one_halving(attempt, stage.hyper, on_halved, least)
+    save_adapter(trainer.model, setup.job.base_model, _folder(setup, ready))
+    return _stage_record(ready, trainer, steps)
 
 
-def read_job_pairs(job: Job, tokenizer: Any) -> Prepared:
-    """Read the job's pairs as token ids. Raises `JobError`."""
-    return prepare(
-        job.pairs,
-        renderer(tokenizer, job.base_model),
-        max_length=job.hyper.max_length,
-        vocabulary=vocabulary_size(job.base_model),
-        minimum=job.minimum_pairs,
-    )
-
-
-def build_trainer(
-    job: Job, device: Device, tokenizer: Any, prepared: Prepared, scratch: Path
-) -> PairTrainer:
-    """Load the policy and build the trainer; the adapter is in fp32, like the reference."""
-    set_seed(job.seed)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    policy = load_policy(job, device)
-    trainer = PairTrainer(
-        model=policy,
-        args=dpo_config(job, scratch / "trl", cuda=device.cuda, bf16=device.bf16),
-        data_collator=PairCollator(pad_token_id=tokenizer.pad_token_id),
-        train_dataset=Dataset.from_list(prepared.examples),
-        processing_class=tokenizer,
-        peft_config=fresh_lora(job, policy) if job.warm_start is None else None,
-    )
-    restore_precision(trainer.model)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def train(job: Job, trainer: PairTrainer, events: EventWriter) -> StepEvents:
-    """Check the reference, then train. Raises `TrainerError`."""
-    warm = job.warm_start is not None
-    largest = assert_reference(trainer, warm_start=warm)
+def train(
+    setup: Setup, ready: ReadyStage, trainer: Any, warm_start: Path | None, events: EventWriter
+) -> StepEvents:
+    """Check the reference, if the method has one, then train. Raises `TrainerError`."""
+    method, warm = ready.stage.method, warm_start is not None
+    largest = assert_reference(trainer, warm_start=warm) if method in REFERENCED else None
     lora = trainer.model.peft_config["default"]
     events.write(
         Reference(
+            stage=ready.number,
+            method=method,
             max_reward=largest,
             adapter="live" if warm else "base",
             lora_rank=lora.r,
             lora_alpha=lora.lora_alpha,
         )
     )
-    steps = StepEvents(events)
+    steps = StepEvents(events, ready.number, method)
     trainer.add_callback(steps)
-    if job.tensorboard is not None:
-        trainer.add_callback(_tensorboard(job.tensorboard))
+    if setup.job.tensorboard is not None:
+        trainer.add_callback(_tensorboard(_curves(setup.job.tensorboard, ready)))
     trainer.train()
     return steps
+
+
+def _curves(folder: Path, ready: ReadyStage) -> Path:
+    """Return the folder of a stage's curves: one each where there are several."""
+    return folder if ready.of == 1 else folder / f"{ready.number}-{ready.stage.method}"
 
 
 def _tensorboard(folder: Path) -> TensorBoardCallback:
@@ -130,45 +164,70 @@ def _tensorboard(folder: Path) -> TensorBoardCallback:
     return TensorBoardCallback(tb_writer=SummaryWriter(log_dir=str(folder)))
 
 
-def _announce(job: Job, device: Device, prepared: Prepared, events: EventWriter) -> None:
+def _announce(
+    setup: Setup, ready: ReadyStage, warm_start: Path | None, events: EventWriter
+) -> None:
+    prepared, method = ready.prepared, ready.stage.method
     events.write(
         Started(
+            stage=ready.number,
+            method=method,
+            stages=ready.of,
             versions=versions(),
-            device=device.name,
-            precision="bf16" if device.bf16 else "fp32",
+            device=setup.device.name,
+            precision="bf16" if setup.device.bf16 else "fp32",
             pairs=len(prepared.examples),
             signals=dict(prepared.signals),
-            warm_start=job.warm_start is not None,
-            hyper=job.hyper,
+            warm_start=warm_start is not None,
+            hyper=ready.stage.hyper,
         )
     )
     if prepared.dropped:
-        events.write(Dropped(reasons=dict(prepared.dropped)))
+        reasons = dict(prepared.dropped)
+        events.write(Dropped(stage=ready.number, method=method, reasons=reasons))
 
 
-def _record(
-    job: Job,
-    device: Device,
-    prepared: Prepared,
-    trainer: PairTrainer,
-    steps: StepEvents,
-    seconds: float,
-) -> TrainingRecord:
+def _stage_record(ready: ReadyStage, trainer: Any, steps: StepEvents) -> StageRecord:
+    stage, prepared = ready.stage, ready.prepared
     sizes = {
         "per_device_batch": trainer.args.per_device_train_batch_size,
         "gradient_accumulation": trainer.args.gradient_accumulation_steps,
     }
-    return TrainingRecord(
-        base_model=job.base_model,
-        warm_start=job.warm_start is not None,
-        seed=job.seed,
-        hyper=job.hyper.model_copy(update=sizes),
-        pairs=len(prepared.examples),
+    weights = None
+    if stage.method == "kto":
+        weights = (trainer.desirable_weight, trainer.undesirable_weight)
+    return StageRecord(
+        method=stage.method,
+        rows=len(prepared.examples),
         signals=dict(prepared.signals),
         dropped=dict(prepared.dropped),
         steps=trainer.state.global_step,
         last=steps.last,
+        class_weights=weights,
+        hyper=stage.hyper.model_copy(update=sizes),
+    )
+
+
+def _record(setup: Setup, stages: Sequence[StageRecord], seconds: float) -> TrainingRecord:
+    return TrainingRecord(
+        base_model=setup.job.base_model,
+        warm_start=setup.job.warm_start is not None,
+        seed=setup.job.seed,
+        hyper=stages[-1].hyper,
+        pairs=sum(stage.rows for stage in stages),
+        signals=_sum(stage.signals for stage in stages),
+        dropped=_sum(stage.dropped for stage in stages),
+        steps=sum(stage.steps for stage in stages),
+        last=stages[-1].last,
+        stages=list(stages),
         versions=versions(),
-        device=device.name,
+        device=setup.device.name,
         seconds=seconds,
     )
+
+
+def _sum(counts: Iterator[dict[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)

@@ -81,7 +81,7 @@ class Retention:
         )
         folders = await runs_due(self.database, self.runs, before)
         for folder in folders:
-            await asyncio.to_thread(remove_run_texts, folder, self.clock())
+            await asyncio.to_thread(remove_run_texts, folder, before, self.clock())
         removed = {
             "interactions": texts.interactions,
             "feedback": texts.feedback,

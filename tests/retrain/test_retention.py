@@ -39,7 +39,7 @@ async def test_texts_go_and_manifest_figures_and_report_stay(house: House) -> No
     folder = house.folder / RUN
     before = {path.name for path in folder.rglob("*")}
     report = (folder / "report.json").read_bytes()
-    remove_texts(folder, SATURDAY)
+    remove_texts(folder, SATURDAY, SATURDAY)
     assert before - {path.name for path in folder.rglob("*")} == {
         "pairs.jsonl",
         "labels.jsonl",
@@ -57,7 +57,7 @@ async def test_texts_go_and_manifest_figures_and_report_stay(house: House) -> No
 
 async def test_what_is_done_is_not_due_again(house: House) -> None:
     await ran(house)
-    remove_texts(house.folder / RUN, SATURDAY)
+    remove_texts(house.folder / RUN, SATURDAY, SATURDAY)
     assert await due(house, SATURDAY + 99 * DAY) == []
 
 
@@ -74,7 +74,7 @@ async def test_a_draft_that_a_crash_left_goes(house: House) -> None:
     draft.mkdir(parents=True)
     (draft / "spill").write_text("a question")
     assert await due(house, SATURDAY - 99 * DAY) == ["pawl-2026-w40"]
-    remove_texts(draft.parent, SATURDAY)
+    remove_texts(draft.parent, SATURDAY, SATURDAY)
     assert texts_below(draft.parent) == []
 
 

@@ -3,17 +3,13 @@
 Sampled answers keep their token ids. Pairs that do not fit are dropped and counted, never cut.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TypedDict
 
-from pydantic import ValidationError
-
-from retrain.trainer.errors import JobError, TooFewPairsError
-from retrain.trainer.examples.fit import Fit, Misfit, fit, too_few
+from retrain.trainer.examples.fit import Fit, Misfit, fit
+from retrain.trainer.examples.prepared import Bounds, Prepared, check_vocabulary, read_rows
 from retrain.trainer.examples.rows import CompletionRow, PairRow
 from retrain.trainer.examples.tokenizer import RenderingError
 
@@ -30,82 +26,36 @@ class Example(TypedDict):
     weight: float
 
 
-@dataclass(slots=True)
-class Prepared:
-    """The pairs to train on, in the file's order.
-
-    Attributes:
-        examples: The pairs.
-        signals: Number of pairs by signal.
-        dropped: Number of dropped pairs by reason.
-        longest: Tokens of the longest pair that was dropped as `too_long`, else 0.
-
-    """
-
-    examples: list[Example] = field(default_factory=list)
-    signals: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    longest: int = 0
-
-
 def read_pairs(path: Path) -> Iterator[PairRow]:
     """Yield the rows of a pairs file. Raises `JobError` that names the line and the field."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield PairRow.model_validate_json(line)
-            except ValidationError as error:
-                problem = error.errors(include_url=False, include_input=False)[0]
-                place = ".".join(str(part) for part in problem["loc"]) or "line"
-                # Not chained, and without pydantic's message: both may quote user text.
-                raise JobError(
-                    f"pairs: line {number} is not a pair, {place}: {problem['type']}"
-                ) from None
+    yield from read_rows(path, PairRow, "a pair")
 
 
-def prepare(
-    path: Path, render: Render, *, max_length: int, vocabulary: int, minimum: int = 1
-) -> Prepared:
+def prepare(path: Path, render: Render, bounds: Bounds) -> Prepared[Example]:
     """Read the pairs and convert them to examples.
 
     Args:
         path: The pairs file, JSON lines of `PairRow`.
         render: Tokenizes demonstrations.
-        max_length: Tokens of a prompt and its longer answer, at most.
-        vocabulary: Number of rows of the model's embedding.
-        minimum: Least number of examples.
+        bounds: What the pairs must satisfy.
 
     Raises:
         JobError: The file is malformed, or has token ids outside the vocabulary.
-        TooFewPairsError: Fewer than `minimum` examples are left.
+        TooFewPairsError: Fewer than the minimum are left.
 
     """
-    prepared = Prepared()
+    prepared = Prepared[Example]()
     for row in read_pairs(path):
         try:
             example = _example(row, render)
         except RenderingError as error:
             prepared.dropped[error.reason] += 1
             continue
-        _check_vocabulary(row.id, example, vocabulary)
-        _take(prepared, example, row.signal, max_length)
-    if len(prepared.examples) < minimum:
-        raise TooFewPairsError(
-            too_few(len(prepared.examples), minimum, prepared.dropped, max_length, prepared.longest)
-        )
+        ids = chain(example["prompt_ids"], example["chosen_ids"], example["rejected_ids"])
+        check_vocabulary(row.id, ids, bounds.vocabulary)
+        prepared.take(example, _fit(example, bounds.max_length), row.signal)
+    prepared.require(bounds, "pairs")
     return prepared
-
-
-def _take(prepared: Prepared, example: Example, signal: str, max_length: int) -> None:
-    """Keep an example that fits; count one that does not."""
-    found = _fit(example, max_length)
-    if found.misfit is None:
-        prepared.examples.append(example)
-        prepared.signals[signal] += 1
-        return
-    prepared.dropped[found.misfit] += 1
-    if found.misfit == "too_long":
-        prepared.longest = max(prepared.longest, found.length)
 
 
 def unfit(example: Example, max_length: int) -> Misfit | None:
@@ -119,24 +69,16 @@ def _fit(example: Example, max_length: int) -> Fit:
 
 
 def _example(row: PairRow, render: Render) -> Example:
-    def ids(completion: CompletionRow) -> list[int]:
-        if completion.token_ids is not None:
-            return completion.token_ids
-        return render(completion.text or "", row)
-
     return Example(
         prompt_ids=row.prompt_token_ids,
-        chosen_ids=ids(row.chosen),
-        rejected_ids=ids(row.rejected),
+        chosen_ids=answer_ids(row, row.chosen, render),
+        rejected_ids=answer_ids(row, row.rejected, render),
         weight=row.weight,
     )
 
 
-def _check_vocabulary(row_id: str, example: Example, vocabulary: int) -> None:
-    ids = chain(example["prompt_ids"], example["chosen_ids"], example["rejected_ids"])
-    highest = max(ids, default=0)
-    if highest >= vocabulary:
-        raise JobError(
-            f"pairs: {row_id} holds token id {highest}, the model has {vocabulary}; "
-            "these pairs were served by another base model"
-        )
+def answer_ids(row: PairRow, completion: CompletionRow, render: Render) -> list[int]:
+    """Return the token ids of one of a row's answers. Raises `RenderingError`."""
+    if completion.token_ids is not None:
+        return completion.token_ids
+    return render(completion.text or "", row)

@@ -52,19 +52,26 @@ def fit_of_label(row: LabelRow, max_length: int) -> Fit:
 
 
 def too_few(
-    pairs: int, minimum: int, left_out: Mapping[str, int], max_length: int, longest: int
+    kept: int,
+    minimum: int,
+    left_out: Mapping[str, int],
+    max_length: int,
+    longest: int,
+    *,
+    what: str = "pairs",
 ) -> str:
-    """Return the message for a run with too few pairs to train on.
+    """Return the message for a run with too little to train on.
 
     Args:
-        pairs: Number of pairs that can be trained on.
+        kept: Number of rows that can be trained on.
         minimum: Least number required.
-        left_out: Number of pairs that cannot be trained on, by reason.
-        max_length: The limit on a pair's tokens.
-        longest: Tokens of the longest pair that was left out as too long.
+        left_out: Number of rows that cannot be trained on, by reason.
+        max_length: The limit on a row's tokens.
+        longest: Tokens of the longest row that was left out as too long.
+        what: What the rows are.
 
     """
-    reasons = [f"{pairs} pairs, fewer than the minimum of {minimum}"]
+    reasons = [f"{kept} {what}, fewer than the minimum of {minimum}"]
     if too_long := left_out.get("too_long", 0):
         reasons.append(
             f"{too_long} more are longer than retrain.hyper.max_length = {max_length} tokens, the "

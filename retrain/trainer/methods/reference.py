@@ -1,15 +1,16 @@
-"""Check that DPO's reference model equals the policy before the first step.
+"""Check that the reference of DPO and KTO equals the policy before the first step.
 
 On a warm start the reference is TRL's frozen copy of the live adapter (`ref`), otherwise the base
 model with the adapter disabled. Training with a wrong reference raises no error, hence this check.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 
 from retrain.trainer.errors import ReferenceMismatchError
-from retrain.trainer.methods.dpo import PairTrainer, disable_dropout
+from retrain.trainer.methods.shared import disable_dropout
 
 POLICY, REFERENCE = ".default.", ".ref."
 """Parts of the parameters' names that PEFT derives from the two adapters' names."""
@@ -17,23 +18,52 @@ TOLERANCE = 1e-4
 """Largest |reward| that is attributed to rounding."""
 
 
-def restore_precision(model: Any) -> None:
+class Referenced(Protocol):
+    """A trainer whose loss has a reference."""
+
+    args: Any
+    beta: float
+    data_collator: Any
+    model: Any
+    train_dataset: Any
+
+    def reference_gap(self, batch: dict[str, Any]) -> Any:
+        """Return log-probabilities of the policy minus those of the reference."""
+        ...
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
+
+
+def adapter_weights(policy: Any) -> dict[str, Any]:
+    """Return a copy, in fp32, of the weights that a warm start begins with."""
+    return {
+        name: parameter.data.to(torch.float32, copy=True)
+        for name, parameter in policy.named_parameters()
+        if POLICY in name and parameter.requires_grad
+    }
+
+
+def restore_precision(model: Any, initial: Mapping[str, Any]) -> None:
     """Restore the policy's fp32 weights, which TRL casts to bf16 on a four-bit base model.
 
-    `DPOTrainer.__init__` casts the trainable adapter to bf16 (as QLoRA, arXiv:2305.14314, does)
-    after it has copied the adapter to `ref` in fp32. The policy would then differ from the
-    reference, and in bf16 small updates are lost. Can be removed when TRL leaves the cast to PEFT
+    TRL's trainers cast the trainable adapter to bf16 (as QLoRA, arXiv:2305.14314, does). The policy
+    would then differ from the reference, which was copied in fp32 before, and from live; and in
+    bf16 small updates are lost. Can be removed when TRL leaves the cast to PEFT
     (https://github.com/huggingface/peft/issues/2889).
+
+    Args:
+        model: The trainer's.
+        initial: What `adapter_weights` returned before the trainer was built; empty for a new
+            adapter.
+
     """
-    parameters = dict(model.named_parameters())
-    for name, parameter in parameters.items():
+    for name, parameter in model.named_parameters():
         if POLICY in name and parameter.requires_grad:
-            copied = parameters.get(name.replace(POLICY, REFERENCE))
-            source = parameter if copied is None else copied
-            parameter.data = source.data.to(torch.float32, copy=True)
+            source = initial.get(name, parameter.data)
+            parameter.data = source.to(parameter.device, torch.float32, copy=True)
 
 
-def assert_reference(trainer: PairTrainer, *, warm_start: bool) -> float:
+def assert_reference(trainer: Referenced, *, warm_start: bool) -> float:
     """Return the largest |reward| on the first batch, which must be at most `TOLERANCE`.
 
     The reward of an answer is `beta * (policy log-prob - reference log-prob)`. The check uses the
@@ -79,31 +109,9 @@ def _is_frozen_copy(reference: Any, policy: Any) -> bool:
     )
 
 
-def _largest_reward(trainer: PairTrainer) -> float:
+def _largest_reward(trainer: Referenced) -> float:
     size = min(trainer.args.per_device_train_batch_size, len(trainer.train_dataset))
     rows = [trainer.train_dataset[index] for index in range(size)]
     batch = trainer._prepare_inputs(trainer.data_collator(rows))
     disable_dropout(trainer.model)
-    policy = _policy_log_probs(trainer, batch)
-    if trainer.precompute_ref_logps:
-        reference = torch.cat([batch["ref_chosen_logps"], batch["ref_rejected_logps"]])
-    else:
-        reference = torch.cat(trainer.compute_ref_log_probs(trainer.model, batch))
-    return float(trainer.beta * (policy - reference).abs().max())
-
-
-def _policy_log_probs(trainer: PairTrainer, batch: dict[str, Any]) -> Any:
-    """Return the policy's log-probabilities, summed over the tokens of each answer.
-
-    The result is float32 of shape [2B]: the chosen answers, then the rejected ones.
-    """
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-    with torch.no_grad(), trainer.accelerator.autocast():
-        outputs = trainer.model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            labels=labels,
-            use_cache=False,
-            fused_lm_head=True,
-        )
-    return outputs.log_probs.sum(dim=1)
+    return float(trainer.beta * trainer.reference_gap(batch).abs().max())

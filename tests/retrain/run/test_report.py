@@ -8,7 +8,13 @@ from retrain.config import GateConfig
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import AnswersByArm, ArmAnswer, Evaluation, Row
 from retrain.gates.offline import decide
-from retrain.run.report import EvaluationSummary, RunReport, TrainingSummary, markdown
+from retrain.run.report import (
+    EvaluationSummary,
+    RunReport,
+    StageSummary,
+    TrainingSummary,
+    markdown,
+)
 
 pytestmark = pytest.mark.pure
 
@@ -60,7 +66,12 @@ def report() -> RunReport:
         pairs_by_signal={"preference": 211, "demonstration": 37},
         left_out_by_filter={"cap": 41},
         hyper_parameters={"learning_rate": 5e-6, "targets": ["all-linear"], "quant|": None},
-        training=TrainingSummary(steps=43, first={"loss": 1.86}, last={"loss": 1.25}),
+        plan=["dpo: 211 pairs, of at least 100"],
+        training=TrainingSummary(
+            steps=43,
+            stages=[StageSummary(method="dpo", first={"loss": 1.86}, last={"loss": 1.25})],
+            trained_on={"pairs: people": 211},
+        ),
         evaluation=EvaluationSummary.of(found, selection),
         verdict=decide(found.evidence(), GateConfig()),
         seconds={"train": 47.5},
@@ -73,11 +84,13 @@ def report() -> RunReport:
         "# Run pawl-2026-w47: rejected",
         "| parent | base |",
         "| preference | 211 |",
+        "- dpo: 211 pairs, of at least 100",
+        "| pairs: people | 211 |",
+        "| dpo | loss | 1.86 | 1.25 |",
         "| cap | 41 |",
         "| learning_rate | 5e-06 |",
         "| quant\\| | - |",
         "43 steps.",
-        "| loss | 1.86 | 1.25 |",
         "| different questions available | 17 |",
         "| left out: an ancestor was trained on it | 23 |",
         "| failed: ChatError | 1 |",

@@ -28,6 +28,7 @@ def test_training_lowers_the_loss_and_tells_the_answers_apart(tmp_path: Path, ba
     assert [step.step for step in steps] == list(range(1, 9))
     assert steps[-1].loss < steps[0].loss
     assert steps[-1].reward_accuracy == 1.0
+    assert steps[-1].reward_margin is not None
     assert steps[-1].reward_margin > 0.3
 
 

@@ -16,8 +16,8 @@ from tests.lazy_modules import lazy
 
 torch = lazy("torch")
 transformers = lazy("transformers")
-trainer_model = lazy("retrain.trainer.model")
 trainer_run = lazy("retrain.trainer.run")
+trainer_stages = lazy("retrain.trainer.stages")
 
 E = TypeVar("E", bound=Event)
 
@@ -95,6 +95,32 @@ def pair(number: int, *, weight: float = 1.0) -> dict[str, Any]:
     }
 
 
+def label(number: int, good: bool, *, weight: float = 1.0) -> dict[str, Any]:
+    """A polite answer that was judged good, or a rude one that was judged bad, as ids."""
+    whole = pair(number)
+    return {
+        "id": f"label-{number}-{good}",
+        "interaction_id": f"chatcmpl-{number}",
+        "choice": 0,
+        "prompt_token_ids": whole["prompt_token_ids"],
+        "completion": whole["chosen" if good else "rejected"],
+        "label": good,
+        "weight": weight,
+        "signal": "thumbs",
+    }
+
+
+def labels() -> list[dict[str, Any]]:
+    """Eight judged answers to eight questions, half of them good."""
+    return [label(number, number % 2 == 0) for number in range(8)]
+
+
+def shown(number: int, *, weight: float = 1.0) -> dict[str, Any]:
+    """A pair whose better answer a person wrote."""
+    text = f"It costs {number} dollars."
+    return pair(number, weight=weight) | {"chosen": {"text": text}, "signal": "demonstration"}
+
+
 QUICK: dict[str, Any] = {
     "learning_rate": 5e-3,
     "per_device_batch": 4,
@@ -111,32 +137,39 @@ def write_job(
     *,
     rows: list[dict[str, Any]] | None = None,
     hyper: dict[str, Any] | None = None,
+    method: str | None = None,
+    stage: dict[str, Any] | None = None,
     **fields: Any,
 ) -> Path:
-    """Write a job and its pairs (eight by default) into `folder`; returns the job's path."""
-    pairs = [pair(number) for number in range(8)] if rows is None else rows
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
-    job = {
-        "base_model": str(base),
-        "pairs": "pairs.jsonl",
-        "output": "adapter",
-        "hyper": QUICK | (hyper or {}),
-        **fields,
-    }
+    """Write a job and its rows (eight pairs by default) into `folder`; returns the job's path.
+
+    With a method the job has one stage; without, it has pairs, as in the previous release.
+    """
+    write_rows(folder / "pairs.jsonl", [pair(n) for n in range(8)] if rows is None else rows)
+    values = QUICK | (hyper or {})
+    if method is None:
+        what: dict[str, Any] = {"pairs": "pairs.jsonl"}
+    else:
+        only = {"method": method, "file": "pairs.jsonl", "hyper": values, **(stage or {})}
+        what = {"stages": [only]}
+    job = {"base_model": str(base), "output": "adapter", "hyper": values, **what, **fields}
     path = folder / "job.json"
     path.write_text(json.dumps(job))
     return path
 
 
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 def prepared_trainer(folder: Path, base: Path, **fields: Any) -> Any:
-    """A trainer as a run sets it up, before its first step."""
+    """A trainer as a run sets it up for the job's first stage, before its first step."""
     job = read_job(write_job(folder, base, **fields))
-    tokenizer = trainer_model.load_tokenizer(job.base_model)
-    prepared = trainer_run.read_job_pairs(job, tokenizer)
-    scratch = fresh_scratch(job.output)
-    return trainer_run.build_trainer(
-        job, trainer_model.pick_device(job.hyper), tokenizer, prepared, scratch
-    )
+    setup = trainer_stages.Setup.of(job, fresh_scratch(job.output))
+    stage = job.planned[0]
+    prepared = trainer_stages.read_stage(setup, stage)
+    return trainer_stages.build_trainer(setup, stage, prepared, job.warm_start)
 
 
 def run_job(folder: Path, base: Path, **fields: Any) -> list[Event]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from retrain.trainer.errors import JobError
 from retrain.trainer.examples.data import Example, prepare, unfit
+from retrain.trainer.examples.prepared import Bounds
 from retrain.trainer.examples.rows import PairRow
 from retrain.trainer.examples.tokenizer import RenderingError
 
@@ -33,7 +34,7 @@ def render(text: str, row: PairRow) -> list[int]:
 def read(folder: Path, *rows: dict[str, Any], max_length: int = 10) -> Any:
     path = folder / "pairs.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows))
-    return prepare(path, render, max_length=max_length, vocabulary=100)
+    return prepare(path, render, Bounds(max_length, 100))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
