@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from bench.learning.harness import Case
+from bench.learning.hours import hours
 from bench.learning.shop_cases import (
     all_signals,
     few_thumbs,
@@ -13,6 +14,7 @@ from bench.learning.shop_cases import (
     noise,
 )
 from bench.learning.smollm2_case import smollm2
+from bench.learning.year import year
 
 CASES: Mapping[str, Case] = {
     "lone-thumbs-kto": lone_thumbs_kto,
@@ -22,5 +24,7 @@ CASES: Mapping[str, Case] = {
     "all-signals": all_signals,
     "no-buttons": no_buttons,
     "noise": noise,
+    "year": year,
+    "hours": hours,
     "smollm2": smollm2,
 }

@@ -107,10 +107,16 @@ class VoteStream:
         sign = 1.0 if direction == "better" else -1.0
         spread = self.share * (1 - self.share)
         gain = sign * ((self.arm - self.share) * (self.vote - self.mean) - spread * margin)
+        return _mixture(np.log1p(self.bets(margin) * gain[:, None]))
+
+    def bets(self, margin: float = 0.0) -> npt.NDArray[np.float64]:
+        """Return what is staked on each unit, shape [n, bets]; it depends on earlier units only."""
         most = np.maximum(self.share, 1 - self.share) * np.maximum(self.mean, 1 - self.mean)
-        most += spread * abs(margin)
-        bets = np.minimum(BETS / self.variance[:, None], (_MAX_STAKE / most)[:, None])
-        return _mixture(np.log1p(bets * gain[:, None]))
+        most += self.share * (1 - self.share) * abs(margin)
+        bets: npt.NDArray[np.float64] = np.minimum(
+            BETS / self.variance[:, None], (_MAX_STAKE / most)[:, None]
+        )
+        return bets
 
 
 def rare_event_path(happened: Sequence[tuple[bool, float]]) -> Path:
