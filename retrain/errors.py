@@ -63,3 +63,7 @@ class JudgeError(RetrainError):
 
 class JudgeUnavailableError(JudgeError):
     """The judge was unreachable or overloaded, or its reply malformed; a retry may succeed."""
+
+
+class JudgeLostError(RetrainError):
+    """The record of a run's judge is missing or damaged."""

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from adapters.vetting.families import Family
-from retrain.config import RetrainConfig
+from retrain.config import JudgeEndpoint, RetrainConfig
 from retrain.evaluation.assertions import SuiteError, load_suite
 from retrain.evaluation.harms import load_harm_metric
+from retrain.evaluation.judge_prompt import standard
 from retrain.evaluation.judges import JudgeError, find_judge
 from retrain.evaluation.next_message import find_reader
 
-OWN_JUDGES = frozenset({"people", "none"})
-"""Values of `retrain.judge` that name no function."""
+OWN_JUDGES = ("people", "none")
+"""Values of `retrain.judge` that name no function. Not a set, as an endpoint has no hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +71,43 @@ def in_one_line(problems: Sequence[Problem]) -> str:
 
 def _judge(subject: Inspected) -> Iterator[Problem]:
     spec = subject.config.judge
-    if spec == "none" and subject.config.rollout != "canary":
-        text = (
-            'with "none" the users of a canary decide: set retrain.rollout to "canary", or name a '
-            "judge"
-        )
-        yield Problem("retrain.judge", text)
-    elif spec == "people" and not subject.config.pairs.held_out_share:
-        text = (
-            'the judge "people" is checked on users whose feedback is not trained on: raise '
-            "retrain.pairs.held_out_share above 0"
-        )
-        yield Problem("retrain.judge", text)
-    if isinstance(spec, str) and spec not in OWN_JUDGES:
+    if spec in OWN_JUDGES:
+        yield from _own_judge(subject.config)
+        return
+    if isinstance(spec, str):
         try:
             find_judge(spec)
         except JudgeError as error:
             yield Problem("retrain.judge", str(error))
             return
+    if isinstance(spec, JudgeEndpoint):
+        yield from _constitution(spec)
     if not subject.judged:
         text = "no judge is set, so nothing can be promoted: name a function or an endpoint"
         yield Problem("retrain.judge", text, refuses_start=False)
+
+
+def _own_judge(config: RetrainConfig) -> Iterator[Problem]:
+    if config.judge == "none" and config.rollout != "canary":
+        text = (
+            'with "none" the users of a canary decide: set retrain.rollout to "canary", or name a '
+            "judge"
+        )
+        yield Problem("retrain.judge", text)
+    if config.judge == "people" and not config.pairs.held_out_share:
+        text = (
+            'the judge "people" is checked on users whose feedback is not trained on: raise '
+            "retrain.pairs.held_out_share above 0"
+        )
+        yield Problem("retrain.judge", text)
+
+
+def _constitution(endpoint: JudgeEndpoint) -> Iterator[Problem]:
+    try:
+        standard(endpoint.rubric, endpoint.constitution)
+    except (OSError, UnicodeDecodeError):
+        text = "it names no readable text file, nor is it a text with spaces in it"
+        yield Problem("retrain.judge.constitution", text)
 
 
 def _reader(subject: Inspected) -> Iterator[Problem]:

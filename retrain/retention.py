@@ -27,6 +27,7 @@ from retrain.dataset.snapshot import (
 )
 from retrain.dataset.training_set import assembly, files
 from retrain.evaluation.storage import ROWS
+from retrain.judging.storage import JUDGE, VOTE_FILES, WORK
 from retrain.models import Run
 from retrain.run.context import SNAPSHOT, TRAINING
 
@@ -35,6 +36,7 @@ TEXTS = (
         f"{SNAPSHOT}/{name}"
         for name in (PAIRS, LABELS, REQUESTS, HELD_OUT, HELD_OUT_PAIRS, HELD_OUT_LABELS)
     ),
+    *(f"{JUDGE}/{name}" for name in (*VOTE_FILES, WORK)),
     ROWS,
 )
 TRAINED_ON = (f"{TRAINING}/{assembly.PAIRS}", f"{TRAINING}/{assembly.LABELS}")

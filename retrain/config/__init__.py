@@ -193,6 +193,11 @@ class RetrainConfig(Section):
         """Whether a candidate that passes the gate needs a canary or an approval as well."""
         return self.rollout == "canary" or self.approval == "manual"
 
+    @property
+    def users_may_decide(self) -> bool:
+        """Whether the users of a canary decide alone where no judge gates."""
+        return self.rollout == "canary" and self.judge is not None
+
     def budgeted(self, *, judged: bool) -> bool:
         """Return whether a promotion takes its alpha from the yearly budget.
 

@@ -13,6 +13,9 @@ class EvaluationConfig(Section):
     users."""
     judge_concurrency: int = Field(default=8, ge=1)
     """Prompts judged concurrently, at most."""
+    calibration: int = Field(default=400, ge=0)
+    """Comparisons by held-out people that the judge makes as well, at most, to measure how far it
+    agrees with them. Each costs a judge that compares two calls. 0 measures nothing."""
     attempts: int = Field(default=3, ge=1)
     """Attempts per chat request before its prompt is counted as failed."""
     first_pause: Seconds = Field(default=0.5, ge=0)

@@ -22,6 +22,15 @@ class GateConfig(Section):
     adjust_for_length: bool = True
     """Whether the candidate must also win once the length of its answers is allowed for. Judges
     tend to prefer longer answers."""
+    agreement: Share = 0.75
+    """Lowest accepted lower 95 % bound of the judge's agreement with held-out people, which each
+    run measures. A judge below it does not gate: with `rollout = "canary"` the users of the canary
+    decide alone, else nothing is promoted. 161 of 200 comparisons reach 0.75; two people agree on
+    65 to 75 %. 0 trusts any judge."""
+    agreement_comparisons: int = Field(default=100, ge=1)
+    """Comparisons by held-out people from which on the agreement counts. With fewer, a judge that
+    the settings name gates all the same, and one that the run trained (`judge = "people"`) does
+    not."""
     assertion_margin: Share = 0.02
     """How far the candidate's pass rate on the suite may lie below live's."""
     harm_ceilings: dict[str, Share] = Field(default={})

@@ -37,3 +37,7 @@ class JudgeEndpoint(ModelEndpoint):
 
     rubric: str = Field(default=DEFAULT_RUBRIC, min_length=1)
     """What makes an answer better; part of the judge's system prompt."""
+    constitution: str | None = Field(default=None, min_length=1)
+    """Written principles by which the judge decides, an earlier one before a later one: the path of
+    a text file (UTF-8), or the text itself if it has a space or a line break. They follow the
+    rubric in the judge's system prompt. A file is read when the server starts."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from feedback.answer_parts import ToolCall
@@ -24,6 +25,37 @@ two answers is random and means nothing.
 
 Reply with JSON only: {{"verdict": "A"}} if answer A is better, {{"verdict": "B"}} if answer B is \
 better, {{"verdict": "tie"}} if neither is."""
+
+
+PRINCIPLES = """\
+Decide by these principles. Where two of them disagree, the earlier one counts:
+
+{constitution}"""
+
+
+def standard(rubric: str, constitution: str | None) -> str:
+    """Return what the judge decides by: the rubric, then the constitution if there is one.
+
+    As in Constitutional AI (arXiv:2212.08073), written principles take the place of examples.
+    Raises `OSError` and `UnicodeDecodeError` if the constitution is a file that cannot be read.
+    """
+    if constitution is None:
+        return rubric
+    return f"{rubric}\n\n{PRINCIPLES.format(constitution=_text(constitution).strip())}"
+
+
+def _text(given: str) -> str:
+    """Return a text that is given as itself, if it has white space, or as the path of a file."""
+    path = Path(given)
+    is_text = any(mark.isspace() for mark in given)
+    return given if is_text and not _is_file(path) else path.read_text(encoding="utf-8")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long for a path, or with a null character
+        return False
 
 
 def judge_messages(

@@ -23,7 +23,7 @@ from retrain.config import JudgeEndpoint
 from retrain.errors import JudgeError, JudgeUnavailableError
 from retrain.evaluation.answers import Conversation, JudgedAnswer, Question, judged_answer
 from retrain.evaluation.endpoint import JsonEndpoint
-from retrain.evaluation.judge_prompt import judge_messages
+from retrain.evaluation.judge_prompt import judge_messages, standard
 from retrain.evaluation.user_calls import CallError, call
 
 __all__ = [
@@ -89,12 +89,15 @@ SCORES: Mapping[str, float] = {"A": 1.0, "B": 0.0, "tie": TIE}
 
 
 class OpenAIJudge:
-    """Asks a model for a verdict, with `response_format` json_schema."""
+    """Asks a model for a verdict, with `response_format` json_schema.
+
+    Raises `JudgeError` if the endpoint's constitution cannot be read.
+    """
 
     def __init__(
         self, endpoint: JudgeEndpoint, client: httpx.AsyncClient, *, sleep: Sleep = asyncio.sleep
     ) -> None:
-        self._rubric = endpoint.rubric
+        self._rubric = _standard(endpoint)
         self._endpoint = JsonEndpoint(endpoint, client, sleep=sleep)
 
     async def compare(self, conversation: Conversation, a: str, b: str) -> float:
@@ -106,6 +109,14 @@ class OpenAIJudge:
         """See `AnswerJudge`."""
         messages = judge_messages(self._rubric, question.messages, a, b, tools=question.tools)
         return SCORES[(await self._endpoint.ask(messages, _Reply)).verdict]
+
+
+def _standard(endpoint: JudgeEndpoint) -> str:
+    try:
+        return standard(endpoint.rubric, endpoint.constitution)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise JudgeError(f"the constitution cannot be read: {reason}") from error
 
 
 class CallableJudge:

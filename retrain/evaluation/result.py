@@ -64,6 +64,7 @@ class Row(BaseModel):
     """One prompt with the answers of all arms and their scores.
 
     `score` is that of the candidate over live, `score_base` over base (None if there is no base).
+    Both are None if nothing compared the answers.
     `calls` is the check of the candidate's tool calls, None if no tools were offered.
     """
 
@@ -72,14 +73,14 @@ class Row(BaseModel):
     prompt_id: str
     cluster: str
     answers: dict[Arm, ArmAnswer]
-    score: float
+    score: float | None
     score_base: float | None = None
     calls: CallCheck | None = None
 
     def comparison(self, against: Arm = "live") -> Comparison:
         """Return the row as the gate's input, where `against` takes the place of live."""
         score = self.score if against == "live" else self.score_base
-        if score is None:
+        if score is None and self.score is not None:
             raise EvaluationError(f"the candidate was not compared with {against}")
         return Comparison(
             cluster=self.cluster,

@@ -6,7 +6,7 @@ promoted.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -14,10 +14,11 @@ from typing import Any, Generic, TypeVar
 from common.retry import with_retries
 from retrain.config import EvaluationConfig
 from retrain.dataset.questions import HeldOutPrompt
-from retrain.evaluation.answers import Conversation, JudgedAnswer
+from retrain.evaluation.answered import Answered, Scored, evaluation_request
+from retrain.evaluation.answers import Conversation
 from retrain.evaluation.assertions import Case, Suite, check
 from retrain.evaluation.harms import load_harm_metric, measure_harm
-from retrain.evaluation.judges import Judge, JudgeError, compare_both_ways
+from retrain.evaluation.judges import JudgeError
 from retrain.evaluation.result import (
     AnswersByArm,
     Arm,
@@ -28,74 +29,61 @@ from retrain.evaluation.result import (
     SuiteResult,
 )
 from retrain.evaluation.tool_calls import check_calls
+from retrain.evaluation.verdicts import AnyJudge, BatchJudge, ScoredItem, verdicts
 from retrain.ports import Answer, Chat, ChatError, ChatUnavailableError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-NOT_REPLAYED = frozenset(
-    {
-        "model",
-        "n",
-        "stream",
-        "stream_options",
-        "seed",
-        "logprobs",
-        "top_logprobs",
-        "user",
-        "safety_identifier",
-        "metadata",
-        "store",
-        "priority",
-    }
-)
-"""Fields of a recorded request that are dropped, since they concern delivery, not sampling."""
-
-
-def evaluation_request(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recorded request with its sampling parameters, for one answer without streaming."""
-    kept = {key: value for key, value in recorded.items() if key not in NOT_REPLAYED}
-    return {**kept, "n": 1, "stream": False}
+ReadItems = Callable[[Sequence[str]], Awaitable[Mapping[str, ScoredItem]]]
+"""Returns the token ids of answers by interaction id; those that are unknown are left out."""
 
 
 async def evaluate(
     prompts: Sequence[HeldOutPrompt],
     arms: AnswersByArm,
     chat: Chat,
-    judge: Judge | None,
+    judge: AnyJudge | None,
     suite: Suite | None,
     config: EvaluationConfig,
+    read_items: ReadItems | None = None,
 ) -> Evaluation:
     """Have all arms answer all prompts, judge the answers, and run the suite.
+
+    All answers are collected before the first is judged, so that a batch judge scores them at once.
 
     Args:
         prompts: Distinct held-out questions, as selected by `select_prompts`.
         arms: The models to compare.
         chat: The chat endpoint.
-        judge: Compares candidate with live, and with base if there is one, in both orders. If None,
-            nothing is evaluated, and the gate gives the missing judge as its reason.
+        judge: Compares candidate with live, and with base if there is one. If None, the answers are
+            measured but not compared.
         suite: Assertions for candidate and live, or None.
         config: Limits of the evaluation.
+        read_items: Reads the token ids of answers, for a batch judge.
 
     Raises:
         EvaluationError: More than `max_failed_share` of the prompts or of the cases failed.
-        JudgeError: A harm metric cannot be loaded.
+        JudgeError: A harm metric cannot be loaded, or a batch judge has no scores.
 
     """
-    if judge is None:
-        return Evaluation(arms=arms, asked=0, rows=[], failed={}, judged=False)
     cases = suite.cases if suite else []
-    work = _Work(chat, judge, config, arms.models())
-    rows = await _each(prompts, work.row)
+    work = _Work(chat, config, arms.models())
+    answered = await _each(prompts, work.answered)
+    _enough(answered.failed, len(prompts), "prompts", config)
+    scored = await _scored(answered.succeeded, judge, read_items, config)
+    rows = await _each(scored, work.row)
     checked = await _each(cases, work.case)
-    _enough(rows.failed, len(prompts), "prompts", config)
+    failed = answered.failed + rows.failed
+    _enough(failed, len(prompts), "prompts", config)
     _enough(checked.failed, len(cases), "assertion cases", config)
     return Evaluation(
         arms=arms,
         asked=len(prompts),
         rows=rows.succeeded,
-        failed=dict(rows.failed + checked.failed),
+        failed=dict(failed + checked.failed),
         suite=_suite_result(checked.succeeded) if suite else None,
+        judged=judge is not None,
     )
 
 
@@ -114,22 +102,21 @@ class _CheckedCase:
 class _Work:
     """Evaluates single prompts and cases."""
 
-    def __init__(
-        self, chat: Chat, judge: Judge, config: EvaluationConfig, models: Mapping[Arm, str]
-    ) -> None:
+    def __init__(self, chat: Chat, config: EvaluationConfig, models: Mapping[Arm, str]) -> None:
         self._chat = chat
-        self._judge = judge
         self._config = config
         self._models = models
         self._harms = {name: load_harm_metric(spec) for name, spec in config.harms.items()}
         self._chatting = asyncio.Semaphore(config.concurrency)
-        self._judging = asyncio.Semaphore(config.judge_concurrency)
+        self._measuring = asyncio.Semaphore(config.judge_concurrency)
 
-    async def row(self, prompt: HeldOutPrompt) -> Row:
+    async def answered(self, prompt: HeldOutPrompt) -> Answered:
         request = evaluation_request(prompt.request)
-        answers = await self._answers(request, tuple(self._models))
-        async with self._judging:
-            return await self._judged(prompt, request, answers)
+        return Answered(prompt, request, await self._answers(request, tuple(self._models)))
+
+    async def row(self, scored: Scored) -> Row:
+        async with self._measuring:
+            return await self._measured_row(scored.answered, scored.scores())
 
     async def case(self, case: Case) -> _CheckedCase:
         answers = await self._answers(evaluation_request(case.request()), ("candidate", "live"))
@@ -141,29 +128,18 @@ class _Work:
             },
         )
 
-    async def _judged(
-        self, prompt: HeldOutPrompt, request: Mapping[str, Any], answers: Mapping[Arm, Answer]
-    ) -> Row:
-        conversation = request["messages"]
-        calls = (answers[arm].calls for arm in ("candidate", "live"))
+    async def _measured_row(self, given: Answered, scores: Mapping[Arm, float]) -> Row:
+        conversation = given.request["messages"]
+        calls = (given.answers[arm].calls for arm in ("candidate", "live"))
+        measured = given.answers.items()
         return Row(
-            prompt_id=prompt.interaction_id,
-            cluster=prompt.text_key,
-            answers={arm: await self._measured(conversation, a) for arm, a in answers.items()},
-            score=await self._score(request, answers, "live"),
-            score_base=await self._score(request, answers, "base") if "base" in answers else None,
-            calls=await asyncio.to_thread(check_calls, request, *calls),
+            prompt_id=given.prompt.interaction_id,
+            cluster=given.prompt.text_key,
+            answers={arm: await self._measured(conversation, one) for arm, one in measured},
+            score=scores.get("live"),
+            score_base=scores.get("base"),
+            calls=await asyncio.to_thread(check_calls, given.request, *calls),
         )
-
-    async def _score(
-        self, request: Mapping[str, Any], answers: Mapping[Arm, Answer], against: Arm
-    ) -> float:
-        a, b = (
-            JudgedAnswer(answers[arm].parts, answers[arm].finish_reason)
-            for arm in ("candidate", against)
-        )
-        tools = request.get("tools") or request.get("functions") or ()
-        return await compare_both_ways(self._judge, request["messages"], a, b, tools=tools)
 
     async def _measured(self, conversation: Conversation, answer: Answer) -> ArmAnswer:
         shown = answer.parts.rendered()
@@ -200,6 +176,27 @@ class _Work:
             sleep=asyncio.sleep,
             first_pause=self._config.first_pause,
         )
+
+
+async def _scored(
+    given: Sequence[Answered],
+    judge: AnyJudge | None,
+    read_items: ReadItems | None,
+    config: EvaluationConfig,
+) -> list[Scored]:
+    """Compare the candidate's answers with those of the other arms."""
+    if judge is None:
+        return [Scored(one) for one in given]
+    items: Mapping[str, ScoredItem] = {}
+    if isinstance(judge, BatchJudge) and read_items is not None:
+        items = await read_items([name for one in given for name in one.interaction_ids])
+    compared = [(one, arm) for one in given for arm in one.others]
+    pairs = [one.pair(arm, items) for one, arm in compared]
+    found = await verdicts(judge, pairs, concurrency=config.judge_concurrency)
+    by_prompt: dict[str, dict[Arm, float | JudgeError]] = defaultdict(dict)
+    for (one, arm), verdict in zip(compared, found, strict=True):
+        by_prompt[one.prompt.interaction_id][arm] = verdict
+    return [Scored(one, by_prompt[one.prompt.interaction_id]) for one in given]
 
 
 def _or_raise(answer: Answer | BaseException) -> Answer:

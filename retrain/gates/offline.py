@@ -17,13 +17,16 @@ from scipy.stats import binomtest
 
 from common.frozen_model import FrozenModel
 from retrain.config import GateConfig, Share
+from retrain.gates.judge_check import JudgeCheck
 from retrain.gates.length_adjustment import LengthPoint, length_adjusted_p, log_length_ratio
 
+TIE = 0.5
 TIE_WIDTH = 1e-9
 """Tolerance for rounding: a mean score this close to one half is a tie."""
 
 CONFIDENCE = 0.95
 """Confidence level of the win rate's interval."""
+Outcome = Literal["promote", "canary", "reject"]
 NO_JUDGE = "No judge compared the answers: set retrain.judge."
 
 
@@ -31,11 +34,12 @@ class Comparison(FrozenModel):
     """The judged answers of candidate and live to one prompt.
 
     `cluster` identifies the question: prompts with the same text share it. `score` is the mean over
-    both orders of presentation: 1 if the candidate won both, 0 if live did, 0.5 for a tie.
+    both orders of presentation: 1 if the candidate won both, 0 if live did, 0.5 for a tie. None if
+    nothing compared the answers, which then count as a tie.
     """
 
     cluster: str
-    score: Share
+    score: Share | None
     candidate_words: int = Field(ge=0)
     live_words: int = Field(ge=0)
 
@@ -69,7 +73,9 @@ class Evidence(FrozenModel):
     """The input of the offline gate.
 
     `assertions` is None if no suite is configured. `harms` maps each metric to its mean over the
-    candidate's answers. `judged` is false if no judge is configured.
+    candidate's answers. `judged` is false if nothing compared the answers, and `unjudged` says
+    why. `judge` is what is known about the judge. `canary` is true if the users of a canary can
+    decide in the judge's place.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -77,6 +83,17 @@ class Evidence(FrozenModel):
     harms: Mapping[str, Share] = {}
     calls: CallCounts = CallCounts()
     judged: bool = True
+    unjudged: str = NO_JUDGE
+    judge: JudgeCheck | None = None
+    canary: bool = False
+
+    @property
+    def no_gate(self) -> str | None:
+        """Why no judge gates; None if one does."""
+        if not self.judged:
+            return self.unjudged
+        distrust = None if self.judge is None else self.judge.distrust
+        return None if distrust is None else f"{distrust[0].upper()}{distrust[1:]}."
 
 
 class WinRate(FrozenModel):
@@ -120,12 +137,15 @@ class Guardrail(FrozenModel):
 class Verdict(FrozenModel):
     """The gate's decision with every number it is based on.
 
+    `canary` means that no judge gates, and that the users of a canary decide alone: suite and
+    guardrails passed, and the win rate was not tested.
+
     `n` is the number of comparisons, `clusters` that of distinct questions; the other counts and
     rates are over questions (see `WinRate`). `p_length_adjusted` is None if the adjustment is
-    disabled.
+    disabled. `judge` is what the run measured about its judge; None before that was measured.
     """
 
-    outcome: Literal["promote", "reject"]
+    outcome: Outcome
     reasons: list[str]
     n: int
     clusters: int
@@ -141,37 +161,63 @@ class Verdict(FrozenModel):
     alpha: float
     minimum: int
     guardrails: list[Guardrail]
+    judge: JudgeCheck | None = None
 
     @property
     def promoted(self) -> bool:
-        """Whether the candidate passed the gate."""
+        """Whether the candidate passed the gate: it goes live, or on to a canary."""
+        return self.outcome != "reject"
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge that may gate preferred the candidate."""
         return self.outcome == "promote"
 
 
 def decide(evidence: Evidence, config: GateConfig) -> Verdict:
-    """Promote if every test and every guardrail passes, else reject and give the reasons."""
+    """Promote if every test and every guardrail passes, else reject and give the reasons.
+
+    If no judge gates, but a canary can follow, suite and guardrails alone decide whether it starts.
+    """
     questions = _questions(evidence.comparisons)
     wins = win_rate(evidence.comparisons)
     adjusted = length_adjusted_p(questions, wins.p) if config.adjust_for_length else None
     guardrails = _guardrails(evidence, config)
     checks = [
-        *([] if evidence.judged else [(False, NO_JUDGE)]),
-        _enough(wins, config),
-        _better(wins, config),
-        *([] if adjusted is None else [_better_at_equal_length(adjusted, config)]),
+        *_preferred(evidence, wins, adjusted, config),
         *((guardrail.passed, _sentence(guardrail)) for guardrail in guardrails),
     ]
-    promoted = all(passed for passed, _ in checks)
+    passed = all(passed for passed, _ in checks)
+    outcome: Outcome = "promote" if evidence.no_gate is None else "canary"
     return Verdict(
-        outcome="promote" if promoted else "reject",
-        reasons=[reason for passed, reason in checks if promoted or not passed],
+        outcome=outcome if passed else "reject",
+        reasons=[reason for ok, reason in checks if passed or not ok],
         n=len(evidence.comparisons),
         p_length_adjusted=adjusted,
         alpha=config.alpha,
         minimum=config.minimum,
         guardrails=guardrails,
+        judge=evidence.judge,
         **wins.model_dump(),
     )
+
+
+def _preferred(
+    evidence: Evidence, wins: WinRate, adjusted: float | None, config: GateConfig
+) -> list[tuple[bool, str]]:
+    """Return the tests of the win rate, or whether a canary can start where no judge gates."""
+    if evidence.no_gate is None:
+        return [
+            _enough(wins, config),
+            _better(wins, config),
+            *([] if adjusted is None else [_better_at_equal_length(adjusted, config)]),
+        ]
+    if evidence.canary:
+        return [
+            (True, f"{evidence.no_gate} The users of the canary decide."),
+            _enough(wins, config),
+        ]
+    return [(False, evidence.no_gate), _enough(wins, config), _better(wins, config)]
 
 
 def win_rate(comparisons: Sequence[Comparison]) -> WinRate:
@@ -221,7 +267,8 @@ def _questions(comparisons: Iterable[Comparison]) -> list[LengthPoint]:
 
 
 def _question(comparisons: Sequence[Comparison]) -> LengthPoint:
-    lean = fsum(c.score - 0.5 for c in comparisons) / len(comparisons)
+    scores = [TIE if c.score is None else c.score for c in comparisons]
+    lean = fsum(score - TIE for score in scores) / len(comparisons)
     ratios = (log_length_ratio(c.candidate_words, c.live_words) for c in comparisons)
     return LengthPoint(
         score=0 if abs(lean) <= TIE_WIDTH else (1 if lean > 0 else -1),

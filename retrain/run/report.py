@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import Arm, Evaluation
+from retrain.gates.judge_text import judge_sentences
 from retrain.gates.offline import CallCounts, Verdict, WinRate
+from retrain.judging.storage import JudgeRecord
 
 Setting = bool | int | float | str | list[str] | list[float] | None
 
@@ -109,6 +111,7 @@ class RunReport(BaseModel):
     training: TrainingSummary | None = None
     evaluation: EvaluationSummary | None = None
     verdict: Verdict | None = None
+    judge: JudgeRecord | None = None
     seconds: dict[str, float] = {}
 
     def to_json(self) -> str:
@@ -129,6 +132,7 @@ def markdown(report: RunReport) -> str:
         *_section("Training", _training(report.training)),
         *_section("Evaluation", _evaluation(report.evaluation)),
         *_section("Verdict", _verdict(report.verdict)),
+        *_section("Judge", _judge(report)),
         *_section("Seconds", _numbers(("step", "seconds"), report.seconds)),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -222,7 +226,7 @@ def _passed(summary: EvaluationSummary, arm: Arm) -> str | None:
 def _verdict(verdict: Verdict | None) -> list[str]:
     if verdict is None:
         return []
-    numbers = verdict.model_dump(exclude={"outcome", "reasons", "guardrails"})
+    numbers = verdict.model_dump(exclude={"outcome", "reasons", "guardrails", "judge"})
     guardrails = [
         (rail.name, rail.value, rail.limit, "passed" if rail.passed else "failed")
         for rail in verdict.guardrails
@@ -232,6 +236,28 @@ def _verdict(verdict: Verdict | None) -> list[str]:
         "\n".join(f"- {reason}" for reason in verdict.reasons),
         _table(("number", "value"), numbers.items()),
         _table(("guardrail", "value", "limit", ""), guardrails),
+    ]
+
+
+def _judge(report: RunReport) -> list[str]:
+    """Return what is known about the judge, and about the one that the run trained."""
+    check = report.verdict and report.verdict.judge
+    said = judge_sentences(check.model_dump()) if check else []
+    lines = ["\n".join(f"- {sentence}" for sentence in said)] if said else []
+    if report.judge is None:
+        return lines
+    own = report.judge
+    facts = {"trained": own.trained, "why": own.reason, "seconds": own.seconds}
+    if own.ranking is not None:
+        facts["AUROC on held-out people"] = own.ranking.auroc
+        facts["AUROC, 95 % interval"] = f"{own.ranking.low:.3f} to {own.ranking.high:.3f}"
+    return [*lines, _table(("reward model", ""), facts.items()), *_votes(own)]
+
+
+def _votes(judge: JudgeRecord) -> list[str]:
+    return [
+        *_numbers(("signal", "votes"), judge.signals),
+        *_numbers(("votes of the run", "votes"), judge.sources),
     ]
 
 

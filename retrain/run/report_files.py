@@ -6,6 +6,7 @@ from typing import Any
 
 from common.files import PRIVATE_FOLDER, write_whole
 from retrain.gates.offline import Verdict
+from retrain.judging.storage import JudgeRecord
 from retrain.run.context import Ending, RunContext
 from retrain.run.report import (
     EvaluationSummary,
@@ -48,6 +49,7 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         training=_training(figures),
         evaluation=evaluation and EvaluationSummary.model_validate(evaluation),
         verdict=run.verdict and Verdict.model_validate(run.verdict),
+        judge=figures.get("judge") and JudgeRecord.model_validate(figures["judge"]),
         seconds=figures.get("seconds", {}),
     )
 

@@ -5,6 +5,7 @@ executed them, and may be lost with it; such steps are repeated.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,23 @@ import structlog
 
 from retrain.dataset.snapshot import MANIFEST
 from retrain.evaluation.storage import has_evaluation
+from retrain.judging.storage import JUDGE, has_record
 from retrain.run.candidates import is_complete, registered
 from retrain.run.context import ADAPTER, RunContext
 from retrain.run.steps import STEPS
 
 _log = structlog.get_logger()
+
+
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "judge": ("snapshot",),
+    "train": ("snapshot",),
+    "vet": ("train",),
+    "evaluate": ("snapshot", "judge", "vet"),
+    "decide": ("snapshot", "evaluate"),
+    "roll out": ("vet",),
+}
+"""The steps whose results a step needs, unless it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,8 @@ class ResumePoint:
     candidate: bool
     evaluation: bool
     verdict: bool
+    judge: bool = True
+    """True as well where the run trains no judge."""
 
 
 def latest_possible_step(step: str, kept: ResumePoint) -> str:
@@ -42,6 +57,7 @@ def _producers_missing(step: str, kept: ResumePoint) -> list[str]:
     """Return the steps, all before `step`, whose results `step` needs and that are missing."""
     makers = {
         "snapshot": kept.snapshot,
+        "judge": kept.judge,
         "train": kept.adapter,
         "vet": kept.candidate,
         "evaluate": kept.evaluation,
@@ -50,19 +66,8 @@ def _producers_missing(step: str, kept: ResumePoint) -> list[str]:
 
 
 def _needs(step: str, kept: ResumePoint) -> tuple[str, ...]:
-    match step:
-        case "train":
-            return () if kept.candidate else ("snapshot",)
-        case "vet":
-            return () if kept.candidate else ("train",)
-        case "evaluate":
-            return ("snapshot", "vet")
-        case "decide":
-            return () if kept.verdict else ("snapshot", "evaluate")
-        case "roll out":
-            return ("vet",)
-        case _:
-            return ()
+    done = {"train": kept.candidate, "vet": kept.candidate, "decide": kept.verdict}
+    return () if done.get(step, False) else NEEDS.get(step, ())
 
 
 async def resume_step(context: RunContext) -> str:
@@ -74,7 +79,14 @@ async def resume_step(context: RunContext) -> str:
     version = await registered(context)
     candidate = version is not None and await is_complete(context, version)
     files = await asyncio.to_thread(_files, context.folder)
-    kept = ResumePoint(*files[:2], candidate, files[2], verdict=run.verdict is not None)
+    kept = ResumePoint(
+        *files[:2],
+        candidate,
+        files[2],
+        verdict=run.verdict is not None,
+        judge=context.environment.config.judge != "people"
+        or await asyncio.to_thread(has_record, context.folder / JUDGE),
+    )
     step = latest_possible_step(run.step, kept)
     name = version.name if version is not None and candidate else None
     if (step, name) != (run.step, run.version):

@@ -9,6 +9,7 @@ lost its lease unnoticed changes nothing.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from adapters.errors import StaleRouteError
 from adapters.names import BASE
@@ -29,14 +30,19 @@ from retrain.dataset.snapshot import (
 )
 from retrain.errors import LiveMovedError, SnapshotError, TooFewFitError
 from retrain.evaluation.assertions import load_suite
-from retrain.evaluation.result import AnswersByArm
+from retrain.evaluation.result import AnswersByArm, Evaluation
 from retrain.evaluation.run import evaluate
 from retrain.evaluation.storage import read_evaluation, write_evaluation
-from retrain.gates.offline import Verdict, decide
+from retrain.evaluation.verdicts import AnyJudge
+from retrain.gates.judge_check import JudgeCheck
+from retrain.gates.offline import NO_JUDGE, Evidence, Verdict, decide
+from retrain.judging.logged import logged_items
 from retrain.models import ALPHA
 from retrain.preflight import in_one_line
 from retrain.run.candidates import refuse_candidates
 from retrain.run.context import ACTOR, ADAPTER, Ending, RunContext, RunEnvironment
+from retrain.run.judge_checks import check_judge
+from retrain.run.judging import run_judge, train_judge
 from retrain.run.report import EvaluationSummary
 from retrain.run.train import train_adapter
 from retrain.slots import EVIDENCE, label
@@ -152,6 +158,13 @@ def pair_log(environment: RunEnvironment, about: About) -> PairLog:
     )
 
 
+async def judge(context: RunContext) -> Ending | None:
+    """Train the run's own judge on what people said, if the settings ask for one."""
+    if context.environment.config.judge == "people":
+        await train_judge(context)
+    return None
+
+
 async def train(context: RunContext) -> Ending | None:
     """Train the adapter, unless there is a candidate; one trainer at a time in this process.
 
@@ -216,19 +229,33 @@ async def evaluate_candidate(context: RunContext) -> Ending | None:
     environment = context.environment
     await environment.registry.load(_candidate(context))
     await _take_alpha(context)
-    selection = await _select(context)
-    evaluation = await evaluate(
-        selection.prompts,
-        _arms(context),
-        environment.chat,
-        environment.judge,
-        load_suite(environment.config.suite) if environment.config.suite else None,
-        environment.config.evaluation,
-    )
+    selection, judge = await _select(context), await run_judge(context)
+    evaluation = await _evaluation(context, selection, judge)
     await asyncio.to_thread(write_evaluation, context.folder, evaluation, selection.prompts)
     summary = EvaluationSummary.of(evaluation, selection)
     await context.save_figures(evaluation=summary.model_dump(mode="json"))
+    if judge is not None:
+        check = await check_judge(context, judge, evaluation)
+        await context.save_figures(judge_check=check.model_dump(mode="json"))
     return None
+
+
+async def _evaluation(
+    context: RunContext, selection: Selection, judge: AnyJudge | None
+) -> Evaluation:
+    """Evaluate; without a judge only if the users of a canary can decide in its place."""
+    environment = context.environment
+    if judge is None and not environment.config.users_may_decide:
+        return Evaluation(arms=_arms(context), asked=0, rows=[], failed={}, judged=False)
+    return await evaluate(
+        selection.prompts,
+        _arms(context),
+        environment.chat,
+        judge,
+        load_suite(environment.config.suite) if environment.config.suite else None,
+        environment.config.evaluation,
+        partial(logged_items, environment.database),
+    )
 
 
 async def _take_alpha(context: RunContext) -> None:
@@ -300,13 +327,32 @@ async def decide_on(context: RunContext) -> Ending | None:
         return None
     environment = context.environment
     evaluation = await asyncio.to_thread(read_evaluation, context.folder)
-    verdict = await asyncio.to_thread(decide, evaluation.evidence(), _gate(context))
+    evidence = await asyncio.to_thread(_evidence, context, evaluation)
+    verdict = await asyncio.to_thread(decide, evidence, _gate(context))
     if verdict.promoted:
         keys = await _trained_questions(context)
         await environment.runs.replace_trained_texts(_candidate(context), keys, context.guard)
     await context.save(verdict=verdict.model_dump(mode="json"))
     environment.observer.gate_decided(context.run.channel, verdict.outcome)
     return None
+
+
+def _evidence(context: RunContext, evaluation: Evaluation) -> Evidence:
+    """Return the gate's input: the evaluation, and what is known about the judge."""
+    config, figures = context.environment.config, context.run.figures
+    check = figures.get("judge_check")
+    unjudged = NO_JUDGE
+    if config.judge == "none":
+        unjudged = 'No judge compared the answers, as retrain.judge is "none".'
+    elif config.judge == "people":
+        unjudged = f"The run has no judge: {figures.get('judge', {}).get('reason', 'unknown')}."
+    return evaluation.evidence().model_copy(
+        update={
+            "unjudged": unjudged,
+            "judge": check and JudgeCheck.model_validate(check),
+            "canary": config.users_may_decide,
+        }
+    )
 
 
 async def roll_out(context: RunContext) -> Ending | None:
@@ -330,7 +376,12 @@ async def roll_out(context: RunContext) -> Ending | None:
     await environment.registry.set_figures(version, figures, guard=context.guard)
     if environment.config.staged:
         await environment.rollouts.begin(
-            version, context.run.channel, context.run.id, reason, guard=context.guard
+            version,
+            context.run.channel,
+            context.run.id,
+            reason,
+            guard=context.guard,
+            judged=verdict.judged,
         )
         return Ending("rolling_out", reason)
     await _make_live(context, version, reason)
@@ -391,6 +442,7 @@ ROLL_OUT = "roll out"
 
 STEPS: Mapping[str, Step] = {
     "snapshot": snapshot,
+    "judge": judge,
     "train": train,
     "vet": vet,
     "evaluate": evaluate_candidate,

@@ -21,9 +21,9 @@ from common.files import sync, write_whole
 from retrain.dataset.plan import Plan
 from retrain.dataset.training_set.files import TrainingManifest
 from retrain.errors import TooFewFitError, TrainingError
+from retrain.launchers.processes import EVENTS, run_trainer, stored_events
 from retrain.run.context import ADAPTER, JOB, TRAINING, RunContext
 from retrain.run.frozen_training import training_set
-from retrain.run.trainer_process import EVENTS, run_trainer, stored_events
 from retrain.run.training_stages import training_stages
 from retrain.trainer import job as trainer_job
 from retrain.trainer.errors import TooFewPairsError

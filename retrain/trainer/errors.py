@@ -35,3 +35,9 @@ class TooFewPairsError(JobError):
     """Fewer pairs can be trained on than the job requires; nothing was trained."""
 
     exit_code = 6
+
+
+class JudgeMismatchError(TrainerError):
+    """A stored reward model does not score as it did when it was trained."""
+
+    exit_code = 7

@@ -138,13 +138,13 @@ def read_job(path: Path) -> Job:
     except OSError as error:
         raise JobError(f"cannot read the job file {path}: {error.strerror}") from error
     except ValidationError as error:
-        raise JobError(f"the job file {path} is not valid: {_problems(error)}") from None
+        raise JobError(f"the job file {path} is not valid: {problems(error)}") from None
     _check_files(job)
     return job
 
 
-def _problems(error: ValidationError) -> str:
-    """List the invalid fields, without their values."""
+def problems(error: ValidationError) -> str:
+    """Return the invalid fields of a job file, without their values."""
     return "; ".join(
         f"{'.'.join(str(part) for part in problem['loc']) or 'file'}: {problem['msg']}"
         for problem in error.errors(include_url=False, include_input=False)

@@ -42,6 +42,11 @@ class Device:
         return str(torch.cuda.get_device_name()) if self.cuda else "cpu"
 
     @property
+    def precision(self) -> str:
+        """The base model's precision in events and records: `bf16` or `fp32`."""
+        return "bf16" if self.bf16 else "fp32"
+
+    @property
     def dtype(self) -> Any:
         """The base model's `torch.dtype`: bfloat16 or float32."""
         return torch.bfloat16 if self.bf16 else torch.float32
@@ -107,18 +112,23 @@ def load_policy(job: Job, device: Device) -> Any:
     (`ref`) as the reference. Raises `JobError` if the model or the adapter cannot be loaded, or if
     PEFT did not load all of the adapter's weights.
     """
+    base = load_base(job.base_model, job.hyper, device)
+    return base if job.warm_start is None else _with_live_adapter(base, job.warm_start, job)
+
+
+def load_base(base_model: str, hyper: HyperParameters, device: Device) -> Any:
+    """Load the base model. Raises `JobError`."""
     try:
-        config = quiet_config(job.base_model)
-        base = _auto_class(config).from_pretrained(
-            job.base_model,
+        config = quiet_config(base_model)
+        return _auto_class(config).from_pretrained(
+            base_model,
             config=config,
             dtype=device.dtype,
-            quantization_config=_quantization(job.hyper, device),
+            quantization_config=_quantization(hyper, device),
             device_map={"": 0} if device.cuda else None,
         )
     except (OSError, ValueError) as error:
-        raise _unusable(job.base_model) from error
-    return base if job.warm_start is None else _with_live_adapter(base, job.warm_start, job)
+        raise _unusable(base_model) from error
 
 
 def quiet_config(base_model: str) -> Any:

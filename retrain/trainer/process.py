@@ -13,7 +13,6 @@ import psutil
 
 from common.parent_death import die_when_parent_thread_ends
 from retrain.trainer.errors import JobError, TrainerError
-from retrain.trainer.job import Job
 
 
 def claim_stdout() -> int:
@@ -75,7 +74,7 @@ def on_termination(finish: Callable[[int], None]) -> None:
         signal.signal(number, handle)
 
 
-def set_environment(job: Job, scratch: Path, environment: MutableMapping[str, str]) -> None:
+def set_environment(base_model: str, scratch: Path, environment: MutableMapping[str, str]) -> None:
     """Set the environment variables that torch and transformers read when they are imported.
 
     Uses one GPU (TRL refuses several in one process), disables the network if the model is a
@@ -89,5 +88,5 @@ def set_environment(job: Job, scratch: Path, environment: MutableMapping[str, st
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     environment["TQDM_DISABLE"] = "1"
     environment["TMPDIR"] = str(scratch)
-    if Path(job.base_model).is_dir():
+    if Path(base_model).is_dir():
         environment["HF_HUB_OFFLINE"] = "1"

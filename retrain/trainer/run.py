@@ -175,7 +175,7 @@ def _announce(
             stages=ready.of,
             versions=versions(),
             device=setup.device.name,
-            precision="bf16" if setup.device.bf16 else "fp32",
+            precision=setup.device.precision,
             pairs=len(prepared.examples),
             signals=dict(prepared.signals),
             warm_start=warm_start is not None,

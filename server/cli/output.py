@@ -11,6 +11,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from retrain.gates.judge_text import judge_sentences
+
 if TYPE_CHECKING:
     from server.cli.api_client import Api
     from server.cli.doctor import Finding
@@ -130,6 +132,14 @@ def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
         out.print(f"  {run['reason']}")
     for reason in reasons:
         out.print(f"  - {reason}", highlight=False)
+    for sentence in _about_judge(run):
+        out.print(f"  {sentence}", highlight=False)
+
+
+def _about_judge(run: Mapping[str, Any]) -> list[str]:
+    """Return what the run measured about its judge, if it did."""
+    check = (run.get("verdict") or {}).get("judge")
+    return judge_sentences(check) if check else []
 
 
 def _holding(run: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ The behaviours:
 `hangs` waits to be stopped; `forks` does so with a child process; `leaves` is killed and leaves a
 child that holds its pipes; `escapes` leaves one in a session of its own; `floods` fills standard
 error; `deaf` hangs and ignores SIGTERM; `killed` is killed as often as the job's seed says, then
-writes an adapter's folder.
+writes an adapter's folder. All of them score answers by their length if the job asks for scores.
 """
 
 import json
@@ -62,6 +62,15 @@ def have_child(pid_file: Path, behaviour: str) -> None:
     time.sleep(600)
 
 
+def score(job: dict[str, str]) -> int:
+    """Score each answer by its number of tokens."""
+    rows = Path(job["rows"]).read_text().splitlines()
+    scores = [f"{len(json.loads(row)['token_ids'])}.0\n" for row in rows]
+    Path(job["output"]).write_text("".join(scores))
+    say(event="saved", folder=job["output"], sha256="0" * 64, seconds=0.1)
+    return 0
+
+
 def main(behaviour: str, job: dict[str, str]) -> int:
     """Run the behaviour and return the exit code."""
     step(1)
@@ -95,4 +104,5 @@ def main(behaviour: str, job: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], json.loads(Path(sys.argv[2]).read_text())))
+    given = json.loads(Path(sys.argv[2]).read_text())
+    sys.exit(score(given) if given.get("kind") == "score" else main(sys.argv[1], given))

@@ -11,6 +11,7 @@ from retrain.config import (
     EvaluationConfig,
     GateConfig,
     HyperParameters,
+    JudgeEndpoint,
     PairsConfig,
     RetrainConfig,
     TrainerConfig,
@@ -62,9 +63,19 @@ USELESS: dict[str, tuple[Callable[[House], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("settings", [{"judge": "none", "rollout": "canary"}, {"judge": "people"}])
-def test_users_may_take_the_place_of_a_judge(settings: dict[str, Any]) -> None:
-    assert find_problems(Inspected(make_config(**settings), judged=True)) == []
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"judge": "none", "rollout": "canary"},
+        {"judge": "people"},
+        {"judge": JudgeEndpoint(base_url="http://judge/v1", model="judge")},
+    ],
+)
+async def test_an_endpoint_people_or_the_users_of_a_canary_may_judge(
+    house: House, settings: dict[str, Any]
+) -> None:
+    house.config = make_config(**settings)
+    assert house.world().problems() == []
 
 
 @pytest.mark.parametrize("name", USELESS)

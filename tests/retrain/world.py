@@ -322,9 +322,9 @@ class House:
 
     def __post_init__(self) -> None:
         self.registry = FakeRegistry(self.clock, self.database)
-        self.chat = _Following(self.registry)
+        self.chat: Any = _Following(self.registry)
         self.watcher = Watcher()
-        self.judge: FakeJudge | None = FakeJudge()
+        self.judge: Any = FakeJudge()
 
     def service(self) -> RunService:
         """Return a new run service on the same data, as in another process."""

@@ -8,10 +8,11 @@ import pytest
 
 from retrain.config import EvaluationConfig
 from retrain.dataset.questions import HeldOutPrompt
+from retrain.evaluation.answered import evaluation_request
 from retrain.evaluation.assertions import Case, Suite
 from retrain.evaluation.judges import CallableJudge, JudgeError
 from retrain.evaluation.result import AnswersByArm, Evaluation, EvaluationError
-from retrain.evaluation.run import evaluate, evaluation_request
+from retrain.evaluation.run import evaluate
 from retrain.ports import Answer, ChatError, ChatUnavailableError
 
 ARMS = AnswersByArm(candidate="pawl@new", live="pawl@old", base="pawl@base")

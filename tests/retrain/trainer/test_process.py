@@ -58,22 +58,22 @@ def job(base_model: str) -> Job:
 
 def test_a_local_model_needs_no_network(tmp_path: Path) -> None:
     environment: dict[str, str] = {}
-    set_environment(job(str(tmp_path)), tmp_path, environment)
+    set_environment(str(tmp_path), tmp_path, environment)
     assert environment["HF_HUB_OFFLINE"] == "1"
 
 
 def test_a_model_of_the_hub_may_be_fetched(tmp_path: Path) -> None:
     environment: dict[str, str] = {}
-    set_environment(job("org/model"), tmp_path, environment)
+    set_environment("org/model", tmp_path, environment)
     assert "HF_HUB_OFFLINE" not in environment
 
 
 def test_one_gpu_is_used_unless_the_caller_chose(tmp_path: Path) -> None:
     environment = {"CUDA_VISIBLE_DEVICES": "3"}
-    set_environment(job("org/model"), tmp_path, environment)
+    set_environment("org/model", tmp_path, environment)
     assert environment["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 def test_several_processes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="one process"):
-        set_environment(job("org/model"), tmp_path, {"WORLD_SIZE": "2"})
+        set_environment("org/model", tmp_path, {"WORLD_SIZE": "2"})
