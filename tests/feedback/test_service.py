@@ -112,6 +112,36 @@ async def test_the_same_post_again_is_the_same_feedback(database: Database) -> N
     assert await rows_of(database, Feedback) == 1
 
 
+async def test_a_tie_under_the_id_of_a_preference_is_a_conflict(database: Database) -> None:
+    async with running_service(database) as (service, _):
+        one, other = new_id(), new_id()
+        word = said(one, metric_name="preference", value={"over": other}, id="mine")
+        await service.submit(TENANT, None, word)
+        for value in ({"tie": other}, {"both_bad": other}):
+            with pytest.raises(ConflictError):
+                await service.submit(TENANT, None, word.model_copy(update={"value": value}))
+
+
+async def test_ties_and_groups_are_shown_as_they_were_sent(database: Database) -> None:
+    async with running_service(database) as (service, recorder):
+        records = [interaction() for _ in range(3)]
+        await asyncio.gather(*map(recorder.record, records))
+        a, b, c = (record.id for record in records)
+        for metric, value in (
+            ("preference", {"tie": b}),
+            ("preference", {"both_bad": c}),
+            ("ranking", [b, [a, c]]),
+        ):
+            await service.submit(TENANT, None, said(a, metric_name=metric, value=value))
+        shown = [one.value for one in (await service.interaction(TENANT, a)).feedback]
+    group = [{"id": a, "choice": 0}, {"id": c, "choice": 0}]
+    assert shown == [
+        {"tie": b, "choice": 0},
+        {"both_bad": c, "choice": 0},
+        [{"id": b, "choice": 0}, group],
+    ]
+
+
 async def test_fifty_posts_at_once_are_fifty_rows(database: Database) -> None:
     async with running_service(database) as (service, _):
         posts = [service.submit(TENANT, None, said(new_id())) for _ in range(50)]
@@ -140,6 +170,9 @@ async def test_only_answers_to_one_conversation_are_compared(database: Database)
         for wrong in (
             said(first.id, metric_name="preference", value={"over": other.id}),
             said(first.id, metric_name="ranking", value=[same.id, first.id, other.id]),
+            said(first.id, metric_name="preference", value={"tie": other.id}),
+            said(first.id, metric_name="preference", value={"both_bad": other.id}),
+            said(first.id, metric_name="ranking", value=[[same.id, other.id], first.id]),
         ):
             with pytest.raises(InvalidInputError, match="value"):
                 await service.submit(TENANT, None, wrong)
