@@ -4,6 +4,7 @@ The effects are commits and renames. These are the neighbours, and what a death 
 
 - a slot's row, the run's folder: an empty run, begun again
 - the snapshot's folder, its figures: the snapshot is found whole
+- the training set, its figures: the set is found whole, and trained on as it is
 - the trainer's folder, the adapter's place: the trainer's work is lost, it trains again
 - the adapter in place, the row's next step: the adapter is found
 - the published folder, the version's row: files without a version; the same files are taken up
