@@ -6,11 +6,13 @@ moments at which chance favours the candidate (optional stopping on the evidence
 of the offline gate would no longer have its error rate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapters.models import Channel
 from common.database import Database
+from feedback.config import MetricConfig
 from feedback.reading.judgement_queries import LogWindow, fresh_judgements
 from retrain.config import EnoughConfig, RetrainConfig
 from retrain.dataset.held_out import held_out
@@ -48,6 +50,7 @@ async def count_fresh(
     now: datetime,
     config: RetrainConfig,
     base_fingerprint: str,
+    metrics: Mapping[str, MetricConfig],
 ) -> int:
     """Count the judgements of a channel that could train and came after `cut_off`.
 
@@ -58,6 +61,7 @@ async def count_fresh(
         now: The current time.
         config: The settings of runs.
         base_fingerprint: The base model whose answers can be trained on.
+        metrics: The custom metrics; those that train count.
 
     """
     window = LogWindow(
@@ -65,6 +69,7 @@ async def count_fresh(
         tenants=None if channel.shared else frozenset({channel.tenant}),
         since=window_start(cut_off, now, config.max_window_days),
         until=now,
+        metrics=frozenset(name for name, metric in metrics.items() if metric.trains),
     )
     async with database.read() as session:
         connection = await session.connection()

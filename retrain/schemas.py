@@ -127,6 +127,8 @@ class PlanOut(BaseModel):
     number of pairs of at most `max_length` tokens; the longest one above has `longest_left_out`
     tokens, 0 if there is none. `problems` are the reasons why a run would not train. `methods` are
     the methods that it would train with, in order; `reasons` say why these, and why not others.
+    `fresh_votes` is the number of judgements since the last run's snapshot that could train; with
+    `votes_needed` of them a run starts by itself (None: not because of votes).
     """
 
     channel: str
@@ -145,3 +147,5 @@ class PlanOut(BaseModel):
     would_train: bool
     methods: list[Method] = []
     reasons: list[str] = []
+    fresh_votes: int = 0
+    votes_needed: int | None = None

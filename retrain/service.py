@@ -117,6 +117,7 @@ class RunService:
             now,
             environment.config,
             environment.base.fingerprint,
+            environment.metrics,
         )
 
     async def resume(self) -> list[str]:
@@ -224,6 +225,8 @@ class RunService:
             would_train=not problems and plan.why_not is None,
             methods=[stage.method for stage in plan.stages],
             reasons=list(plan.reasons),
+            fresh_votes=await self.fresh_votes(channel),
+            votes_needed=environment.config.enough.votes if self._several else None,
         )
 
     async def export(

@@ -132,7 +132,7 @@ def fresh_judgements(window: LogWindow, base_fingerprint: str) -> Select[Any]:
     Only those on complete answers of this base model count, and of each rater's judgements on a
     subject only the latest, unless it was taken back.
     """
-    rows = _feedback_rows(window).add_columns(requester().label("requester"))
+    rows = _feedback_rows(window)
     row = rows.where(
         col(Interaction.status) == "complete",
         col(Interaction.base_fingerprint) == base_fingerprint,

@@ -12,7 +12,8 @@ class OnlineGateConfig(Section):
     model_config = ConfigDict(frozen=True)
 
     alpha_promote: float = Field(default=0.02, gt=0, lt=0.5)
-    """Largest probability of promoting a canary that is no better, over both vote streams."""
+    """Largest probability of promoting a canary that is no better, over both vote streams.
+    Where the yearly budget applies (`retrain.budget`), a canary gets less."""
     alpha_roll_back: float = Field(default=0.10, gt=0, lt=0.5)
     """Largest probability of rolling back a canary that is no worse, over both vote streams. Higher
     than `alpha_promote`, because a false rollback only costs a week."""

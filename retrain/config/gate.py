@@ -13,7 +13,8 @@ class GateConfig(Section):
 
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Significance level of the sign test: the largest accepted probability of promoting a
-    candidate that is no better than live."""
+    candidate that is no better than live. A run without a canary gets less where the yearly budget
+    applies (`retrain.budget`)."""
     comparisons: int = Field(default=400, ge=1)
     """Held-out questions that both versions answer. With 400 decisive ones a
     true win rate of 59 % is detected nine times in ten."""

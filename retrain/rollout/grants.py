@@ -27,8 +27,9 @@ async def spendings(session: AsyncSession, channel: str) -> list[Spending]:
     """
     stages = await session.exec(select(Rollout.stages).where(Rollout.channel == channel))
     alpha = col(Run.figures)[ALPHA].as_float()
+    outcome = col(Run.verdict)["outcome"].as_string()  # a run without a verdict has JSON's null
     runs = await session.exec(
-        select(alpha, Run.state, Run.finished_at, col(Run.verdict).is_(None)).where(
+        select(alpha, Run.state, Run.finished_at, outcome.is_(None)).where(
             Run.channel == channel, alpha.is_not(None)
         )
     )

@@ -252,6 +252,8 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     _table("Left out", ["filter", "count"], list(plan["filters"].items()))
     out.print(f"pairs: {plan['pairs']}, needed: {plan['minimum_pairs']}")
     out.print(f"held-out prompts: {plan['held_out_prompts']}, needed: {plan['minimum_questions']}")
+    if plan["votes_needed"] is not None:
+        out.print(f"fresh votes: {plan['fresh_votes']}, needed: {plan['votes_needed']}")
     for problem in plan["problems"]:
         out.print(Text(problem, "yellow"), soft_wrap=True)
     if plan["methods"]:

@@ -139,6 +139,13 @@ async def test_votes_count_whatever_they_say(eager: House, up: bool) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_dry_run_shows_how_many_votes_are_missing(eager: House) -> None:
+    plan = await eager.service().dry_run(CHANNEL)
+    assert plan.votes_needed == VOTES
+    assert plan.fresh_votes >= plan.pairs > 0
+
+
+@pytest.mark.anyio
 async def test_two_starts_lie_hours_apart(eager: House) -> None:
     servers = one(eager)
     await servers.tick()
