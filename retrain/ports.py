@@ -238,6 +238,9 @@ class RunObserver:
     ) -> None:
         """A snapshot was frozen."""
 
+    def run_counterparts(self, channel: str, by_origin: Mapping[str, Mapping[str, int]]) -> None:
+        """Questions were asked again: their number by the origin of a pair, and by outcome."""
+
     def gate_decided(self, channel: str, outcome: str) -> None:
         """The offline gate decided `promote` or `reject`."""
 

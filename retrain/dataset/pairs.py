@@ -63,6 +63,7 @@ class Pair:
             turn=self.chosen.turn,
             weight=self.weight,
             signal=self.signal,
+            interaction_id=self.rejected.key[0],
         )
 
 

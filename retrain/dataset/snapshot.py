@@ -47,7 +47,7 @@ from retrain.dataset.pairs import PairsResult, pairs_of
 from retrain.dataset.plan import Counts, Plan, plan_stages
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
-from retrain.trainer.examples.rows import LabelRow
+from retrain.trainer.examples.rows import LabelRow, PairRow
 
 _Row = TypeVar("_Row", bound=BaseModel)
 PAIRS, QUESTIONS = "pairs.jsonl", "questions.txt"
@@ -318,10 +318,12 @@ def plan_of(manifest: SnapshotManifest, config: RetrainConfig, *, judged: bool) 
     Args:
         manifest: The snapshot's.
         config: The settings.
-        judged: Whether a judge finds counterparts: each label may then become a pair.
+        judged: Whether a judge finds counterparts: each label that is asked again may then become
+            a pair.
 
     """
-    possible = manifest.labels_up + manifest.labels_down if judged else 0
+    labels = manifest.labels_up + manifest.labels_down
+    possible = min(labels, config.counterparts.questions) if judged else 0
     return plan_stages(manifest.counts(possible_pairs=possible), config, judged)
 
 
@@ -347,6 +349,11 @@ def read_held_out(folder: Path) -> Iterator[HeldOutPrompt]:
     with (folder / HELD_OUT).open("rb") as lines:
         for line in lines:
             yield HeldOutPrompt.model_validate_json(line)
+
+
+def read_pairs(folder: Path) -> Iterator[PairRow]:
+    """Yield the pairs."""
+    return _rows(folder / PAIRS, PairRow)
 
 
 def read_labels(folder: Path) -> Iterator[LabelRow]:

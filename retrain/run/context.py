@@ -81,11 +81,9 @@ class RunEnvironment:
 
     @property
     def finds_counterparts(self) -> bool:
-        """Whether a run makes pairs of answers that were judged by themselves.
-
-        No step of a run does so yet, so training never counts on such pairs.
-        """
-        return False
+        """Whether a run looks for counterparts of answers that were judged by themselves."""
+        judged = self.judge is not None or self.config.judge == "people"
+        return judged and self.config.counterparts.enabled
 
     def problems(self) -> list[Problem]:
         """Return what would make a run useless now. Reads files, so it may block."""

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from retrain.counterparts.storage import CounterpartFigures
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import Arm, Evaluation
 from retrain.gates.judge_text import judge_sentences
@@ -106,6 +107,7 @@ class RunReport(BaseModel):
     finished_at: datetime | None = None
     pairs_by_signal: dict[str, int] = {}
     left_out_by_filter: dict[str, int] = {}
+    counterparts: CounterpartFigures | None = None
     plan: list[str] = []
     hyper_parameters: dict[str, Setting] = {}
     training: TrainingSummary | None = None
@@ -127,6 +129,7 @@ def markdown(report: RunReport) -> str:
         _table(("", ""), _origin(report)),
         *_section("Pairs", _numbers(("signal", "pairs"), report.pairs_by_signal)),
         *_section("Left out", _numbers(("filter", "events"), report.left_out_by_filter)),
+        *_section("Counterparts", _counterparts(report.counterparts)),
         *_section("Plan", _bullets(report.plan)),
         *_section("Hyper-parameters", _numbers(("setting", "value"), report.hyper_parameters)),
         *_section("Training", _training(report.training)),
@@ -147,6 +150,21 @@ def _origin(report: RunReport) -> list[tuple[str, object]]:
         ("base model", report.base_model),
         ("started", report.started_at.isoformat(timespec="seconds")),
         ("finished", _moment(report.finished_at)),
+    ]
+
+
+def _counterparts(figures: CounterpartFigures | None) -> list[str]:
+    if figures is None:
+        return []
+    asked = (
+        f"{figures.asked} of {figures.questions} questions were asked again and gave "
+        f"{figures.answers} answers in {figures.seconds:.0f} seconds."
+    )
+    return [
+        f"No counterparts: {figures.why_not}." if figures.why_not else f"Judge: {figures.judge}.",
+        *([asked] if figures.questions else []),
+        *_numbers(("rated answers", "count"), figures.outcomes),
+        *_numbers(("self-play", "count"), figures.self_play),
     ]
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from common.files import PRIVATE_FOLDER, write_whole
+from retrain.counterparts.storage import CounterpartFigures
 from retrain.gates.offline import Verdict
 from retrain.judging.storage import JudgeRecord
 from retrain.run.context import Ending, RunContext
@@ -44,6 +45,7 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         finished_at=finished_at,
         pairs_by_signal=figures.get("pairs_by_signal", {}),
         left_out_by_filter=figures.get("filters", {}),
+        counterparts=_counterparts(figures.get("counterparts")),
         hyper_parameters=figures.get("hyper", {}),
         plan=list(figures.get("plan", {}).get("reasons", [])),
         training=_training(figures),
@@ -52,6 +54,10 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         judge=figures.get("judge") and JudgeRecord.model_validate(figures["judge"]),
         seconds=figures.get("seconds", {}),
     )
+
+
+def _counterparts(figures: Mapping[str, Any] | None) -> CounterpartFigures | None:
+    return None if figures is None else CounterpartFigures.model_validate(figures)
 
 
 def _training(figures: Mapping[str, Any]) -> TrainingSummary | None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import structlog
 
+from retrain.counterparts.storage import MANIFEST as COUNTERPARTS_MANIFEST
 from retrain.dataset.snapshot import MANIFEST
 from retrain.evaluation.storage import has_evaluation
 from retrain.judging.storage import JUDGE, has_record
 from retrain.run.candidates import is_complete, registered
-from retrain.run.context import ADAPTER, RunContext
+from retrain.run.context import ADAPTER, COUNTERPARTS, RunContext
 from retrain.run.steps import STEPS
 
 _log = structlog.get_logger()
@@ -23,7 +24,8 @@ _log = structlog.get_logger()
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "judge": ("snapshot",),
-    "train": ("snapshot",),
+    "counterparts": ("snapshot", "judge"),
+    "train": ("snapshot", "counterparts"),
     "vet": ("train",),
     "evaluate": ("snapshot", "judge", "vet"),
     "decide": ("snapshot", "evaluate"),
@@ -37,6 +39,7 @@ class ResumePoint:
     """Which results of a run are available on this machine."""
 
     snapshot: bool
+    counterparts: bool
     adapter: bool
     candidate: bool
     evaluation: bool
@@ -58,6 +61,7 @@ def _producers_missing(step: str, kept: ResumePoint) -> list[str]:
     makers = {
         "snapshot": kept.snapshot,
         "judge": kept.judge,
+        "counterparts": kept.counterparts,
         "train": kept.adapter,
         "vet": kept.candidate,
         "evaluate": kept.evaluation,
@@ -66,8 +70,12 @@ def _producers_missing(step: str, kept: ResumePoint) -> list[str]:
 
 
 def _needs(step: str, kept: ResumePoint) -> tuple[str, ...]:
-    done = {"train": kept.candidate, "vet": kept.candidate, "decide": kept.verdict}
-    return () if done.get(step, False) else NEEDS.get(step, ())
+    """Return the steps whose results `step` reads; none if it has nothing left to do."""
+    done = {
+        **dict.fromkeys(("counterparts", "train", "vet"), kept.candidate),
+        "decide": kept.verdict,
+    }
+    return () if done.get(step) else NEEDS.get(step, ())
 
 
 async def resume_step(context: RunContext) -> str:
@@ -80,9 +88,8 @@ async def resume_step(context: RunContext) -> str:
     candidate = version is not None and await is_complete(context, version)
     files = await asyncio.to_thread(_files, context.folder)
     kept = ResumePoint(
-        *files[:2],
-        candidate,
-        files[2],
+        **files,
+        candidate=candidate,
         verdict=run.verdict is not None,
         judge=context.environment.config.judge != "people"
         or await asyncio.to_thread(has_record, context.folder / JUDGE),
@@ -96,11 +103,15 @@ async def resume_step(context: RunContext) -> str:
     return step
 
 
-def _files(folder: Path) -> tuple[bool, bool, bool]:
-    """Return whether the snapshot, the trained adapter and the evaluation exist.
+def _files(folder: Path) -> dict[str, bool]:
+    """Return whether the snapshot, the counterparts, the adapter and the evaluation exist.
 
     All are created atomically. An evaluation of the previous release has no tool calls and does not
     count.
     """
-    snapshot = (folder / "snapshot" / MANIFEST).is_file()
-    return snapshot, (folder / ADAPTER).is_dir(), has_evaluation(folder)
+    return {
+        "snapshot": (folder / "snapshot" / MANIFEST).is_file(),
+        "counterparts": (folder / COUNTERPARTS / COUNTERPARTS_MANIFEST).is_file(),
+        "adapter": (folder / ADAPTER).is_dir(),
+        "evaluation": has_evaluation(folder),
+    }

@@ -41,9 +41,11 @@ from retrain.models import ALPHA
 from retrain.preflight import in_one_line
 from retrain.run.candidates import refuse_candidates
 from retrain.run.context import ACTOR, ADAPTER, Ending, RunContext, RunEnvironment
+from retrain.run.counterparts import find_counterparts
 from retrain.run.judge_checks import check_judge
 from retrain.run.judging import run_judge, train_judge
 from retrain.run.report import EvaluationSummary
+from retrain.run.same_base import other_base
 from retrain.run.train import train_adapter
 from retrain.slots import EVIDENCE, label
 
@@ -173,7 +175,7 @@ async def train(context: RunContext) -> Ending | None:
     """
     if context.run.version is not None:
         return None
-    ending = await _useless(context) or await _other_base(context)
+    ending = await _useless(context) or await other_base(context)
     if ending is not None:
         return ending
     try:
@@ -182,17 +184,6 @@ async def train(context: RunContext) -> Ending | None:
     except TooFewFitError as error:
         return Ending("skipped", str(error))
     return None
-
-
-async def _other_base(context: RunContext) -> Ending | None:
-    """Return an ending if the pairs were sampled by another base model than the current one."""
-    try:
-        manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
-    except SnapshotError:
-        return None  # the trainer reports missing pairs
-    if manifest.about.base_fingerprint in ("", context.environment.base.fingerprint):
-        return None
-    return Ending("failed", "the base model has changed since the snapshot: start the run again")
 
 
 async def vet(context: RunContext) -> Ending | None:
@@ -443,6 +434,7 @@ ROLL_OUT = "roll out"
 STEPS: Mapping[str, Step] = {
     "snapshot": snapshot,
     "judge": judge,
+    "counterparts": find_counterparts,
     "train": train,
     "vet": vet,
     "evaluate": evaluate_candidate,

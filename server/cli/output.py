@@ -107,7 +107,7 @@ def show_runs(runs: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
                 run["id"],
                 run["trigger"],
                 run["state"],
-                run["step"],
+                _step(run),
                 run.get("owner"),
                 _ago(run.get("heartbeat_age_seconds")),
                 run["figures"].get("pairs"),
@@ -124,7 +124,7 @@ def show_run(run: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         _json(run)
         return
-    out.print(f"[bold]{run['id']}[/]: {run['state']} (step: {run['step']})")
+    out.print(f"[bold]{run['id']}[/]: {run['state']} (step: {_step(run)})")
     if run["state"] == "running":
         out.print(Text(f"  {_holding(run)}"))
     reasons = (run.get("verdict") or {}).get("reasons", [])
@@ -140,6 +140,14 @@ def _about_judge(run: Mapping[str, Any]) -> list[str]:
     """Return what the run measured about its judge, if it did."""
     check = (run.get("verdict") or {}).get("judge")
     return judge_sentences(check) if check else []
+
+
+def _step(run: Mapping[str, Any]) -> str:
+    """Return the run's step, with its progress if it tells."""
+    found = run["figures"].get("counterparts")
+    if run["step"] != "counterparts" or run["state"] != "running" or not found:
+        return str(run["step"])
+    return f"counterparts, {found['asked']} of {found['questions']} questions asked"
 
 
 def _holding(run: Mapping[str, Any]) -> str:
@@ -349,7 +357,7 @@ async def run_now(api: "Api", channel: str, *, wait: bool, quiet: bool) -> Mappi
         return run
     with Status("starting", console=Console(stderr=True, quiet=quiet)) as status:
         while run["state"] == "running":
-            status.update(f"{run['id']}: {run['step']}")
+            status.update(f"{run['id']}: {_step(run)}")
             await asyncio.sleep(POLL_SECONDS)
             run = await api.call("GET", f"/v1/runs/{run['id']}")
     return run

@@ -33,6 +33,13 @@ class RunMetrics(RunObserver):
             ["channel", "filter"],
             registry=registry,
         )
+        self.counterparts = Gauge(
+            "pawl_run_counterparts",
+            "Questions that the last run asked the live version again, by the origin of the pair "
+            "and by outcome: a pair, or why there is none",
+            ["channel", "origin", "outcome"],
+            registry=registry,
+        )
         self.decisions = Counter(
             "pawl_gate_decisions",
             "Decisions of the gate",
@@ -87,6 +94,13 @@ class RunMetrics(RunObserver):
         """Set the figures of a new snapshot."""
         _replace(self.pairs, channel, by_signal)
         _replace(self.left_out, channel, left_out)
+
+    def run_counterparts(self, channel: str, by_origin: Mapping[str, Mapping[str, int]]) -> None:
+        """Set the figures of a search for counterparts."""
+        self.counterparts.remove_by_labels({"channel": channel})
+        for origin, outcomes in by_origin.items():
+            for outcome, questions in outcomes.items():
+                self.counterparts.labels(channel, origin, outcome).set(questions)
 
     def gate_decided(self, channel: str, outcome: str) -> None:
         """Count a decision of the gate."""

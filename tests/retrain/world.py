@@ -264,6 +264,7 @@ class Watcher(RunObserver):
     def __init__(self) -> None:
         self.states: list[tuple[str, str | None]] = []
         self.pairs: Mapping[str, int] = {}
+        self.counterparts: Mapping[str, Mapping[str, int]] = {}
         self.decisions: list[str] = []
         self.successes: list[datetime] = []
         self.phases: list[str] = []
@@ -280,6 +281,9 @@ class Watcher(RunObserver):
         self, channel: str, by_signal: Mapping[str, int], left_out: Mapping[str, int]
     ) -> None:
         self.pairs = by_signal
+
+    def run_counterparts(self, channel: str, by_origin: Mapping[str, Mapping[str, int]]) -> None:
+        self.counterparts = by_origin
 
     def gate_decided(self, channel: str, outcome: str) -> None:
         self.decisions.append(outcome)
@@ -323,6 +327,7 @@ class House:
     def __post_init__(self) -> None:
         self.registry = FakeRegistry(self.clock, self.database)
         self.chat: Any = _Following(self.registry)
+        self.counterpart_chat: Any = self.chat
         self.watcher = Watcher()
         self.judge: Any = FakeJudge()
 
@@ -344,7 +349,7 @@ class House:
             registry=self.registry,
             adapter_path=lambda version: Path(version.folder),
             chat=self.chat,
-            counterpart_chat=self.chat,
+            counterpart_chat=self.counterpart_chat,
             judge=self.judge,
             launcher=SubprocessLauncher(self.config.trainer),
             config=self.config,

@@ -64,6 +64,7 @@ class PairRow(BaseModel):
         vouched: The sides that people judged.
         judge: What compared the two answers if people did not; None if they did.
         margin: By how much the judge preferred the chosen answer, 0 to 1; None if people did.
+        interaction_id: The interaction whose request both answers belong to; None if unknown.
         messages: In snapshots of the previous release; only tells whether it was a chat.
         tools: In snapshots of the previous release; unused.
 
@@ -84,6 +85,7 @@ class PairRow(BaseModel):
     vouched: Vouched = "both"
     judge: str | None = None
     margin: float | None = Field(None, ge=0, le=1)
+    interaction_id: str | None = None
 
 
 class LabelRow(BaseModel):

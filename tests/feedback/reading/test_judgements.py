@@ -106,7 +106,7 @@ async def test_crowded_conversations_do_not_pile_up_in_memory(database: Database
     assert await peak(20) < 2 * few
 
 
-@pytest.mark.parametrize("mode", ["shadow", "evaluation"])
+@pytest.mark.parametrize("mode", ["shadow", "evaluation", "counterpart"])
 async def test_what_no_user_saw_never_enters(database: Database, log: Log, mode: str) -> None:
     log.say("thumbs", log.ask("hours?", "nine", mode=mode), True)
     assert await read(database, log) == []
@@ -249,6 +249,7 @@ async def test_prompts_come_from_those_who_are_kept(database: Database, log: Log
     log.ask("prices?", "ten", user="bob")
     log.ask("prices?", "ten", user="bob", status="aborted")
     log.ask("prices?", "ten", user="bob", mode="evaluation")
+    log.ask("prices?", "ten", user="bob", mode="counterpart")
     await log.write(database)
     stream = asked_prompts(database, window(log), lambda _, requester: requester == "bob")
     found = [prompt async for prompt in stream]

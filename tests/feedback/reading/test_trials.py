@@ -69,7 +69,7 @@ async def test_anonymous_askers_are_told_apart_by_conversation(database: Databas
 
 async def test_our_own_and_unseen_traffic_takes_no_part(database: Database) -> None:
     told = log()
-    for mode in ("evaluation", "shadow", "external"):
+    for mode in ("evaluation", "counterpart", "shadow", "external"):
         told.say("thumbs", told.ask("one", "yes", mode=mode, **CANARY), value=True)
     await told.write(database)
     assert await exposures(database, "salt") == []

@@ -187,7 +187,13 @@ async def test_a_lost_judge_is_trained_again(house: House, monkeypatch: pytest.M
 @pytest.mark.parametrize(("judge", "back_to"), [(True, "evaluate"), (False, "judge")])
 async def test_a_run_without_its_judge_goes_back_to_train_it(judge: bool, back_to: str) -> None:
     kept = ResumePoint(
-        snapshot=True, adapter=True, candidate=True, evaluation=False, verdict=False, judge=judge
+        snapshot=True,
+        counterparts=True,
+        adapter=True,
+        candidate=True,
+        evaluation=False,
+        verdict=False,
+        judge=judge,
     )
     assert latest_possible_step("evaluate", kept) == back_to
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from retrain.config import GateConfig
+from retrain.counterparts.storage import CounterpartFigures
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import AnswersByArm, ArmAnswer, Evaluation, Row
 from retrain.gates.offline import decide
@@ -65,6 +66,15 @@ def report() -> RunReport:
         started_at=STARTED,
         pairs_by_signal={"preference": 211, "demonstration": 37},
         left_out_by_filter={"cap": 41},
+        counterparts=CounterpartFigures(
+            questions=61,
+            asked=59,
+            answers=233,
+            outcomes={"pair": 19, "no_winner": 40, "over_budget": 2},
+            self_play={"pair": 3},
+            seconds=71.6,
+            judge="OpenAIJudge",
+        ),
         hyper_parameters={"learning_rate": 5e-6, "targets": ["all-linear"], "quant|": None},
         plan=["dpo: 211 pairs, of at least 100"],
         training=TrainingSummary(
@@ -88,6 +98,10 @@ def report() -> RunReport:
         "| pairs: people | 211 |",
         "| dpo | loss | 1.86 | 1.25 |",
         "| cap | 41 |",
+        "Judge: OpenAIJudge.",
+        "59 of 61 questions were asked again and gave 233 answers in 72 seconds.",
+        "| no_winner | 40 |",
+        "| pair | 3 |",
         "| learning_rate | 5e-06 |",
         "| quant\\| | - |",
         "43 steps.",

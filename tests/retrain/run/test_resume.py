@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,11 +14,10 @@ from retrain.run.steps import STEPS
 from tests.retrain.runs import RUN, interrupted, interrupted_after, taken_up
 from tests.retrain.world import House
 
-NOTHING = ResumePoint(
-    snapshot=False, adapter=False, candidate=False, evaluation=False, verdict=False
-)
-ALL = ResumePoint(snapshot=True, adapter=True, candidate=True, evaluation=True, verdict=True)
-KEPT = st.builds(ResumePoint, *(st.booleans(),) * 5)
+NAMES = tuple(ResumePoint.__slots__)
+NOTHING = ResumePoint(**{**dict.fromkeys(NAMES, False), "judge": True})
+ALL = ResumePoint(**dict.fromkeys(NAMES, True))
+KEPT = st.builds(ResumePoint, **dict.fromkeys(NAMES, st.booleans()))
 STEP = st.sampled_from(list(STEPS))
 
 
@@ -25,14 +25,19 @@ STEP = st.sampled_from(list(STEPS))
     ("step", "kept", "back_to"),
     [
         ("train", {}, "snapshot"),
-        ("train", {"snapshot": True}, "train"),
-        ("vet", {"snapshot": True}, "train"),
+        ("counterparts", {}, "snapshot"),
+        ("counterparts", {"snapshot": True}, "counterparts"),
+        ("counterparts", {"candidate": True}, "counterparts"),
+        ("counterparts", {"snapshot": True, "judge": False}, "judge"),
+        ("train", {"snapshot": True}, "counterparts"),
+        ("train", {"snapshot": True, "counterparts": True}, "train"),
+        ("vet", {"snapshot": True, "counterparts": True}, "train"),
         ("vet", {"adapter": True}, "vet"),
         ("vet", {}, "snapshot"),
         ("evaluate", {"candidate": True}, "snapshot"),
         ("evaluate", {"candidate": True, "snapshot": True}, "evaluate"),
         ("evaluate", {"snapshot": True, "adapter": True}, "vet"),
-        ("evaluate", {"snapshot": True}, "train"),
+        ("evaluate", {"snapshot": True, "counterparts": True}, "train"),
         ("decide", {"candidate": True, "snapshot": True}, "evaluate"),
         ("decide", {"candidate": True, "verdict": True}, "decide"),
         ("roll out", {"candidate": True, "verdict": True}, "roll out"),
@@ -42,8 +47,7 @@ STEP = st.sampled_from(list(STEPS))
 def test_a_run_goes_back_to_the_earliest_step_whose_inputs_are_missing(
     step: str, kept: dict[str, bool], back_to: str
 ) -> None:
-    fields = {name: getattr(NOTHING, name) for name in ResumePoint.__slots__}
-    assert latest_possible_step(step, ResumePoint(**{**fields, **kept})) == back_to
+    assert latest_possible_step(step, replace(NOTHING, **kept)) == back_to
 
 
 @given(STEP, KEPT)

@@ -111,9 +111,12 @@ async def test_the_machine_s_operator_may_do_everything(running: RunningApp) -> 
         assert await status(running.operator, method, path) not in (401, 403), (method, path)
 
 
-async def test_the_purpose_of_our_own_traffic_wants_an_administrator(running: RunningApp) -> None:
+@pytest.mark.parametrize("purpose", ["evaluation", "counterpart"])
+async def test_the_purpose_of_our_own_traffic_wants_an_administrator(
+    running: RunningApp, purpose: str
+) -> None:
     client = running.bearer(await running.key("app"))
-    headers = {"x-pawl-purpose": "evaluation"}
+    headers = {"x-pawl-purpose": purpose}
     answer = await client.post("/v1/chat/completions", json=chat_body(), headers=headers)
     assert answer.status_code == 403
 

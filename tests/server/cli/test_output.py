@@ -7,7 +7,7 @@ import pytest
 from retrain.config import OnlineGateConfig
 from retrain.gates.evidence import CanaryEvidence, Compared
 from retrain.gates.online import judge_canary
-from server.cli.output import out, show_adapters, show_rollout, show_runs
+from server.cli.output import out, show_adapters, show_rollout, show_run, show_runs
 
 pytestmark = pytest.mark.pure
 
@@ -46,6 +46,14 @@ def test_a_list_of_runs_cuts_long_reasons() -> None:
     with out.capture() as printed:
         show_runs([RUN], as_json=False)
     assert printed.get().count("wins") <= 3
+
+
+def test_a_run_that_looks_for_counterparts_shows_how_far_it_is() -> None:
+    asking = {"counterparts": {"asked": 120, "questions": 600}}
+    run = {**RUN, "state": "running", "step": "counterparts", "figures": asking, "owner": None}
+    with out.capture() as printed:
+        show_run({**run, "cancel_requested": False}, as_json=False)
+    assert "step: counterparts, 120 of 600 questions asked" in printed.get()
 
 
 def rollout(*compared: Compared) -> dict[str, Any]:

@@ -105,11 +105,12 @@ async def test_a_swap_shows_its_time_its_epoch_and_who_is_live(
     assert ("pawl_live_version_info", frozenset(BASE.items())) not in found
 
 
-async def test_our_own_traffic_stays_out_of_the_times(running: RunningApp) -> None:
-    headers = {"x-pawl-purpose": "evaluation"}
+@pytest.mark.parametrize("purpose", ["evaluation", "counterpart"])
+async def test_our_own_traffic_stays_out_of_the_times(running: RunningApp, purpose: str) -> None:
+    headers = {"x-pawl-purpose": purpose}
     await running.operator.post("/v1/chat/completions", json=chat_body(), headers=headers)
     found = await shown(running)
-    own = {**REQUEST, "mode": "evaluation", "status": "complete"}
+    own = {**REQUEST, "mode": purpose, "status": "complete"}
     assert value(found, "pawl_requests_total", **own) == 1
     assert value(found, "pawl_time_to_first_token_seconds_count", **BASE) == 0
 
@@ -132,6 +133,17 @@ def test_one_channels_run_does_not_hide_anothers() -> None:
     found = samples(metrics.exposition().decode())
     steps = {labels for name, labels in found if name == "pawl_run_step"}
     assert steps == {frozenset({("channel", "a"), ("step", "train")})}
+
+
+def test_a_search_for_counterparts_replaces_the_one_before() -> None:
+    metrics = Metrics()
+    metrics.runs.run_counterparts("a", {"counterpart": {"pair": 3, "failed": 1}, "self_play": {}})
+    metrics.runs.run_counterparts("a", {"counterpart": {"pair": 4}, "self_play": {"pair": 2}})
+    found = samples(metrics.exposition().decode())
+    one = {"channel": "a", "outcome": "pair"}
+    assert value(found, "pawl_run_counterparts", **one, origin="counterpart") == 4
+    assert value(found, "pawl_run_counterparts", **one, origin="self_play") == 2
+    assert [name for name, _ in found].count("pawl_run_counterparts") == 2
 
 
 def test_a_snapshot_replaces_the_one_before() -> None:

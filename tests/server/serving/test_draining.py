@@ -20,12 +20,14 @@ async def in_flight(running: RunningApp, requests: int) -> None:
     await until(lambda: running.engine.in_flight("base") >= requests)
 
 
-async def test_an_evaluation_ends_when_the_drain_begins_and_a_users_request_goes_on(
-    running: RunningApp,
+@pytest.mark.parametrize("purpose", ["evaluation", "counterpart"])
+async def test_our_own_request_ends_when_the_drain_begins_and_a_users_request_goes_on(
+    running: RunningApp, purpose: str
 ) -> None:
     running.engine.hang()
+    headers = {PURPOSE_HEADER: purpose}
     async with running.operator as operator:
-        ours = asyncio.create_task(operator.post(CHAT, json=chat_body(), headers=EVALUATION))
+        ours = asyncio.create_task(operator.post(CHAT, json=chat_body(), headers=headers))
         users = asyncio.create_task(running.anyone.post(CHAT, json=chat_body()))
         await in_flight(running, 2)
         running.services.drain.begin()

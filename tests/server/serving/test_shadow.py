@@ -113,11 +113,11 @@ async def test_the_shadow_goes_last_in_the_engine(
         return await answer(call)
 
     monkeypatch.setattr(running.engine, "answer", noted)
-    evaluation = {"x-pawl-purpose": "evaluation"}
-    await running.operator.post(CHAT, json=chat_body(), headers=evaluation)
+    for purpose in ("evaluation", "counterpart"):
+        await running.operator.post(CHAT, json=chat_body(), headers={"x-pawl-purpose": purpose})
     await running.anyone.post(CHAT, json=chat_body())
     await settled(running, 1)
-    assert calls == [("base", 1), ("base", 0), (version, 2)]
+    assert calls == [("base", 1), ("base", 2), ("base", 0), (version, 2)]
 
 
 async def test_an_answer_by_name_is_not_shadowed(shadowed: tuple[RunningApp, str]) -> None:
@@ -127,10 +127,12 @@ async def test_an_answer_by_name_is_not_shadowed(shadowed: tuple[RunningApp, str
     assert await settled(running, 0) == {}
 
 
-async def test_evaluations_are_not_shadowed(shadowed: tuple[RunningApp, str]) -> None:
+@pytest.mark.parametrize("purpose", ["evaluation", "counterpart"])
+async def test_our_own_requests_are_not_shadowed(
+    shadowed: tuple[RunningApp, str], purpose: str
+) -> None:
     running, _ = shadowed
-    evaluation = {"x-pawl-purpose": "evaluation"}
-    await running.operator.post(CHAT, json=chat_body(), headers=evaluation)
+    await running.operator.post(CHAT, json=chat_body(), headers={"x-pawl-purpose": purpose})
     assert await settled(running, 0) == {}
 
 

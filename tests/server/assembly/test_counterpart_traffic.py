@@ -1,0 +1,81 @@
+"""What a run asks the live version again: recorded apart, counted nowhere, and patient."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback.reading.judgement_queries import LogWindow
+from feedback.reading.judgements import asked_prompts, judged_conversations
+from feedback.reading.logged_answers import logged_answers
+from retrain.dataset.filters import RaterRules
+from retrain.ports import Answer
+from server.assembly.evaluation_chat import InternalChat, YieldingChat
+from tests.server.api.test_purpose import recorded
+from tests.server.comparing import WHO, version
+from tests.server.running_app import QUESTION, RunningApp, chat_body
+
+pytestmark = pytest.mark.anyio
+
+CHAT = "/v1/chat/completions"
+REQUEST = {"messages": [QUESTION]}
+
+
+def counterparts(running: RunningApp) -> YieldingChat:
+    chat = InternalChat(running.app, running.services.operator_token, "counterpart")
+    return YieldingChat(chat, running.services.serving.shadow.load.until_light)
+
+
+async def asked(running: RunningApp, **request: Any) -> Answer:
+    return await counterparts(running).answer(model="pawl@base", request={**REQUEST, **request})
+
+
+async def test_it_is_recorded_with_a_mode_of_its_own(running: RunningApp) -> None:
+    answer = await asked(running)
+    assert recorded(running, answer.interaction_id)[:2] == ("counterpart", "complete")
+
+
+async def test_the_log_has_the_token_ids_as_they_were_served(running: RunningApp) -> None:
+    answer = await asked(running)
+    found = await logged_answers(running.services.database, [answer.interaction_id])
+    logged = found[answer.interaction_id, 0]
+    assert logged.text == answer.text
+    assert logged.token_ids is not None
+    assert len(logged.token_ids) == answer.completion_tokens
+    assert logged.prompt_token_ids
+
+
+async def test_it_takes_part_in_no_trial(running: RunningApp, tmp_path: Path) -> None:
+    canary = await version(running, tmp_path, 1)
+    await running.services.registry.set_canary(canary, 1.0, **WHO)
+    headers = {"x-pawl-purpose": "counterpart"}
+    answer = await running.operator.post(CHAT, json=chat_body(user="ada"), headers=headers)
+    assert recorded(running, answer.json()["id"])[2:] == (None, None, "live")
+
+
+async def test_it_is_neither_asked_again_nor_trained_on(running: RunningApp) -> None:
+    for up in (True, False):
+        answer = await asked(running)
+        thumb = {"inference_id": answer.interaction_id, "metric_name": "thumbs", "value": up}
+        assert (await running.operator.post("/v1/feedback", json=thumb)).status_code == 200
+    window = LogWindow("pawl", None, None, running.services.clock())
+    database = running.services.database
+    assert [one async for one in asked_prompts(database, window, lambda *_: True)] == []
+    judged = judged_conversations(database, window, RaterRules(100).excluded)
+    assert [one async for one in judged] == []
+    plan = (await running.operator.get("/v1/pairs")).json()
+    assert (plan["pairs"], plan["held_out_prompts"]) == (0, 0)
+
+
+async def test_it_waits_while_users_need_the_engine(running: RunningApp) -> None:
+    load, engine = running.services.serving.shadow.load, running.engine
+    for _ in range(running.services.settings.server.shadow.busy_streams):
+        load.began()
+    waiting = asyncio.create_task(asked(running))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert engine.in_flight("base") == 0
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
