@@ -14,6 +14,8 @@ class Traffic:
 
     database: Database
     calls: int = 0
+    metric: str = "thumbs"
+    """How users vote."""
 
     async def users(
         self,
@@ -42,7 +44,7 @@ class Traffic:
                 up = int((number + 1) * likes) > int(number * likes)
                 # Both arms speak over the same ten minutes: who votes must not differ by arm.
                 log.now = at + timedelta(minutes=10) * (number + 0.5) / count
-                log.say("thumbs", asked, up)
+                log.say(self.metric, asked, up)
         await log.write(self.database)
 
     async def both(

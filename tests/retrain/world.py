@@ -29,6 +29,7 @@ from adapters.routing.route import (
 )
 from adapters.vetting.base_model import BaseModelInfo
 from common.database import Guard, allow_any
+from feedback.config import MetricConfig
 from retrain.config import EvaluationConfig, GateConfig, PairsConfig, RetrainConfig, TrainerConfig
 from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer, RunObserver
@@ -323,6 +324,7 @@ class House:
     clock: Clock = field(default_factory=Clock)
     services: list[RunService] = field(default_factory=list)
     alone: bool = False
+    metrics: dict[str, MetricConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.registry = FakeRegistry(self.clock, self.database)
@@ -358,6 +360,7 @@ class House:
             observer=self.watcher,
             folder=self.folder,
             alone=self.alone,
+            metrics=self.metrics,
             monotonic=self.clock.monotonic,
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from adapters.errors import TransitionError
 from adapters.routing.route import RouteView, watch_of
+from feedback.config import MetricConfig
 from retrain.config import CanaryConfig
 from retrain.errors import NotAwaitedError, RolloutUnderWayError
 from retrain.rollout.decisions import Phase
@@ -63,6 +64,17 @@ async def test_a_version_that_users_dislike_is_rolled_back_at_once(stage: Stage)
     assert (stage.route.live, stage.route.canary, stage.route.trial) == (OLD, None, "")
     assert stage.registry.rows[NEW].state == "rolled_back"
     assert "worse" in (await stage.row()).reason
+
+
+async def test_a_metric_of_ones_own_decides_as_it_was_defined_at_the_start(stage: Stage) -> None:
+    stage.house.metrics = {"reopened": MetricConfig(type="boolean", direction="lower")}
+    configured(stage, canary=CANARY.model_copy(update={"votes": frozenset({"reopened"})}))
+    stage.traffic.metric = "reopened"
+    await stage.to_wide()
+    stage.house.metrics = {"reopened": MetricConfig(type="boolean")}
+    await stage.restarted()
+    await stage.vote(0.1, 0.7)
+    assert await stage.tick(hours=1) == Phase.WATCH
 
 
 async def test_what_was_rolled_back_is_never_live_again(stage: Stage) -> None:
