@@ -37,6 +37,9 @@ DUE_HOUR = 3
 HOUR, WEEK = timedelta(hours=1), timedelta(weeks=1)
 DEATHS = 0.4
 """Share of the runs whose first owner dies."""
+WEEKLY = RetrainConfig(cron=f"0 {DUE_HOUR} * * mon")
+ALSO_ON_VOTES = WEEKLY.model_copy(update={"when": "enough", "rollout": "canary"})
+"""Votes may start runs as well; nobody votes here, so the weekly slot stays the latest start."""
 _TRIGGER = cron_trigger(f"0 {DUE_HOUR} * * mon")
 
 
@@ -99,10 +102,11 @@ class _Nobody:
 class _Scheduler:
     """The scheduler of one server, with a clock of its own."""
 
-    def __init__(self, database: Database, registry: Registry, folder: Path) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, folder: Path, config: RetrainConfig
+    ) -> None:
         self.now = BEGIN
         self.passed = 0.0
-        config = RetrainConfig(cron=f"0 {DUE_HOUR} * * mon")
         self.world = RunEnvironment(
             database=database,
             registry=registry,
@@ -138,11 +142,14 @@ def _kill(run: str) -> None:
 
 
 async def live_through(
-    databases: Sequence[Database], folder: Path, moments: Iterable[Moment]
+    databases: Sequence[Database],
+    folder: Path,
+    moments: Iterable[Moment],
+    config: RetrainConfig = WEEKLY,
 ) -> Outcome:
     """Run the moments with one scheduler on each of `databases`, which are the same database."""
     outcome, wrong = Outcome(), None
-    async with _schedulers(databases, folder) as schedulers:
+    async with _schedulers(databases, folder, config) as schedulers:
         for moment in moments:
             for number, scheduler in enumerate(schedulers):
                 scheduler.passed = (moment.at - BEGIN).total_seconds()
@@ -157,7 +164,7 @@ async def live_through(
 
 @asynccontextmanager
 async def _schedulers(
-    databases: Sequence[Database], folder: Path
+    databases: Sequence[Database], folder: Path, config: RetrainConfig
 ) -> AsyncIterator[list[_Scheduler]]:
     def long_ago() -> datetime:
         return BEGIN - 60 * WEEK
@@ -170,7 +177,7 @@ async def _schedulers(
             database, FakeEngine(), store, long_ago, AdaptersConfig(), base, RegistryObserver()
         )
         await registry.start()
-        made.append(_Scheduler(database, registry, folder))
+        made.append(_Scheduler(database, registry, folder, config))
     yield made
     for scheduler in made:
         await scheduler.service.close()

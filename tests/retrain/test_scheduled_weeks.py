@@ -13,15 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.faults.scheduled_weeks import (
+    ALSO_ON_VOTES,
     BEGIN,
     DUE_HOUR,
     HOUR,
     WEEK,
+    WEEKLY,
     Moment,
     Outcome,
     live_through,
     weeks,
 )
+from retrain.config import RetrainConfig
 from server.database.database import Database, sqlite_url
 from server.database.migrate import upgrade
 from tests.postgres_fixture import TestDatabases
@@ -32,7 +35,7 @@ RIGHT = (timedelta(),) * SCHEDULERS
 DUE = BEGIN + DUE_HOUR * HOUR
 
 
-def lived(url: str, moments: Sequence[Moment]) -> Outcome:
+def lived(url: str, moments: Sequence[Moment], config: RetrainConfig = WEEKLY) -> Outcome:
     """A new process for each scheduler, as it were, on an address of theirs."""
 
     async def live() -> Outcome:
@@ -40,7 +43,7 @@ def lived(url: str, moments: Sequence[Moment]) -> Outcome:
         databases = [Database(url) for _ in range(SCHEDULERS)]
         try:
             with tempfile.TemporaryDirectory() as folder:
-                return await live_through(databases, Path(folder), moments)
+                return await live_through(databases, Path(folder), moments, config)
         finally:
             for database in databases:
                 await database.close()
@@ -124,5 +127,15 @@ def test_missed_weeks_are_caught_up_once(backend: str, request: pytest.FixtureRe
 def test_two_months_go_well(backend: str, request: pytest.FixtureRequest) -> None:
     with address(backend, request) as url:
         outcome = lived(url, list(weeks(8, SCHEDULERS, random.Random(1))))
+    assert outcome.good
+    assert outcome.jumps > 0
+
+
+@pytest.mark.timeout(180)
+def test_a_month_goes_well_where_votes_start_runs_as_well(
+    backend: str, request: pytest.FixtureRequest
+) -> None:
+    with address(backend, request) as url:
+        outcome = lived(url, list(weeks(4, SCHEDULERS, random.Random(2))), ALSO_ON_VOTES)
     assert outcome.good
     assert outcome.jumps > 0
