@@ -242,7 +242,7 @@ class RunObserver:
         """Questions were asked again: their number by the origin of a pair, and by outcome."""
 
     def gate_decided(self, channel: str, outcome: str) -> None:
-        """The offline gate decided `promote` or `reject`."""
+        """The offline gate decided `promote`, `canary` (its users decide alone) or `reject`."""
 
     def run_succeeded(self, channel: str, at: datetime) -> None:
         """A run ended without failure: promoted, rolling out, rejected or skipped."""

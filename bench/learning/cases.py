@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from bench.learning.harness import Case
 from bench.learning.hours import hours
+from bench.learning.judge import judge
 from bench.learning.shop_cases import (
     all_signals,
     few_thumbs,
@@ -26,5 +27,6 @@ CASES: Mapping[str, Case] = {
     "noise": noise,
     "year": year,
     "hours": hours,
+    "judge": judge,
     "smollm2": smollm2,
 }

@@ -76,7 +76,7 @@ class RunMetrics(RunObserver):
         """Export zeros from the start."""
         for state in ("promoted", "rolling_out", "rejected", "skipped", "failed", "cancelled"):
             self.runs.labels(channel, state)
-        for outcome in ("promote", "reject"):
+        for outcome in ("promote", "canary", "reject"):
             self.decisions.labels(channel, outcome)
         for phase in Phase:
             self.rollouts.labels(channel, phase.value)
