@@ -30,7 +30,14 @@ from adapters.routing.route import (
 from adapters.vetting.base_model import BaseModelInfo
 from common.database import Guard, allow_any
 from feedback.config import MetricConfig
-from retrain.config import EvaluationConfig, GateConfig, PairsConfig, RetrainConfig, TrainerConfig
+from retrain.config import (
+    CounterpartsConfig,
+    EvaluationConfig,
+    GateConfig,
+    PairsConfig,
+    RetrainConfig,
+    TrainerConfig,
+)
 from retrain.launchers.local import SubprocessLauncher
 from retrain.ports import Answer, RunObserver
 from retrain.run.context import RunEnvironment
@@ -305,6 +312,7 @@ def make_config(behaviour: str = "good", **more: Any) -> RetrainConfig:
         "pairs": PairsConfig(held_out_share=0.5),
         "gate": GateConfig(comparisons=12, minimum=10),
         "evaluation": EvaluationConfig(attempts=1, first_pause=0),
+        "counterparts": CounterpartsConfig(enabled=False),  # the fake chat writes no log
         "trainer": TrainerConfig(
             command=(sys.executable, str(FAKE_TRAINER), behaviour),
             terminate_seconds=5,
