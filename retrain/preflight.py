@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from adapters.vetting.families import Family
 from retrain.config import JudgeEndpoint, RetrainConfig
+from retrain.dataset.plan import ANSWERS_PER_PAIR
 from retrain.evaluation.assertions import SuiteError, load_suite
 from retrain.evaluation.harms import load_harm_metric
 from retrain.evaluation.judge_prompt import standard
@@ -145,13 +146,20 @@ def _ceilings(subject: Inspected) -> Iterator[Problem]:
             yield Problem(f"retrain.gate.harm_ceilings.{name}", text)
 
 
-def _pairs(subject: Inspected) -> Iterator[Problem]:
+def _minimum(subject: Inspected) -> Iterator[Problem]:
+    """Compare the least number of rows of the method with the most that a snapshot holds."""
     config = subject.config
-    if config.minimum_pairs > config.max_pairs:
-        text = (
-            f"{config.minimum_pairs} is above retrain.max_pairs ({config.max_pairs}): no run trains"
-        )
-        yield Problem("retrain.minimum_pairs", text)
+    least, most = {
+        "kto": ("minimum_labels", "max_labels"),
+        "sft": ("minimum_demonstrations", "max_pairs"),
+    }.get(config.method, ("minimum_pairs", "max_pairs"))
+    limit = getattr(config, most)
+    if config.method == "kto":
+        limit += ANSWERS_PER_PAIR * config.max_pairs
+    least_rows = getattr(config, least)
+    if least_rows > limit:
+        text = f"{least_rows} is above what retrain.{most} allows ({limit}): no run trains"
+        yield Problem(f"retrain.{least}", text)
 
 
 def _trainer(subject: Inspected) -> Iterator[Problem]:
@@ -180,7 +188,7 @@ CHECKS: tuple[Callable[[Inspected], Iterator[Problem]], ...] = (
     _suite,
     _harms,
     _ceilings,
-    _pairs,
+    _minimum,
     _trainer,
     _base_model,
     _family,

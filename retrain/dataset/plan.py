@@ -25,6 +25,8 @@ class Counts:
         labels_up: Answers that were judged good by themselves and are in no pair.
         labels_down: Answers that were judged bad by themselves and are in no pair.
         possible_pairs: Pairs that may still be added before training.
+        sides_up: Chosen answers of the pairs that people judged themselves; None: of all pairs.
+        sides_down: Rejected answers of the pairs that people judged themselves; None: of all.
         misfits: Number of pairs that cannot be trained on, by reason.
         longest: Tokens of the longest pair that is too long, else 0.
 
@@ -35,6 +37,8 @@ class Counts:
     labels_up: int = 0
     labels_down: int = 0
     possible_pairs: int = 0
+    sides_up: int | None = None
+    sides_down: int | None = None
     misfits: Mapping[str, int] = field(default_factory=dict)
     longest: int = 0
 
@@ -170,8 +174,10 @@ def _labels_beside(counts: Counts, config: RetrainConfig, dpo: _Choice, *, judge
 
 def _labels(counts: Counts, config: RetrainConfig, *, unpaired: bool) -> _Choice:
     """Choose KTO if there are enough labels of both kinds and the batch has room for two."""
-    pairs = counts.pairs if unpaired else 0
-    good, bad = counts.labels_up + pairs, counts.labels_down + pairs
+    good, bad = counts.labels_up, counts.labels_down
+    if unpaired:
+        good += counts.pairs if counts.sides_up is None else counts.sides_up
+        bad += counts.pairs if counts.sides_down is None else counts.sides_down
     if good + bad < config.minimum_labels:
         return _Choice(None, _few_labels(good + bad, config))
     if not good or not bad:
@@ -181,11 +187,9 @@ def _labels(counts: Counts, config: RetrainConfig, *, unpaired: bool) -> _Choice
         return _Choice(None, "no kto: it needs retrain.hyper.per_device_batch of 2 or more")
     reason = f"kto: {good + bad} labels ({good} good, {bad} bad), of at least "
     stage = PlannedStage(method="kto", rows=good + bad, unpaired=unpaired)
-    return _Choice(stage, f"{reason}{config.minimum_labels}{_of_pairs(pairs)}")
-
-
-def _of_pairs(pairs: int) -> str:
-    return f"; two labels of each of {pairs} pairs" if pairs else ""
+    of_pairs = good + bad - counts.labels
+    note = f"; {of_pairs} of them are answers of pairs" if of_pairs else ""
+    return _Choice(stage, f"{reason}{config.minimum_labels}{note}")
 
 
 def _few_labels(labels: int, config: RetrainConfig) -> str:

@@ -26,10 +26,19 @@ async def training_set(context: RunContext) -> TrainingManifest:
         return await asyncio.to_thread(open_training_set, folder)
     except SnapshotError:
         sources = await _sources(context)
-    environment = context.environment
     return await asyncio.to_thread(
-        freeze_training_set, folder, sources, environment.config, environment.finds_counterparts
+        freeze_training_set,
+        folder,
+        sources,
+        context.environment.config,
+        _looked_for_counterparts(context),
     )
+
+
+def _looked_for_counterparts(context: RunContext) -> bool:
+    """Return whether the run looked for counterparts; not if it turned out to have no judge."""
+    why_not = context.run.figures.get("counterparts", {}).get("why_not")
+    return context.environment.finds_counterparts and why_not is None
 
 
 async def _sources(context: RunContext) -> Sources:

@@ -193,3 +193,27 @@ async def test_pairs_that_turn_out_not_to_fit_skip_the_run(house: House) -> None
     run = await ran(house)
     assert (run.state, run.reason) == ("skipped", "2 pairs, fewer than the minimum of 10")
     assert house.registry.calls == []
+
+
+# ---- more required than a snapshot can hold
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"minimum_pairs": 9, "max_pairs": 3}, "retrain.minimum_pairs"),
+        ({"method": "sft", "minimum_demonstrations": 9, "max_pairs": 3}, "retrain.minimum_demo"),
+        ({"method": "kto", "minimum_labels": 9, "max_labels": 2, "max_pairs": 3}, "retrain.min"),
+    ],
+)
+def test_a_minimum_that_no_snapshot_reaches_is_a_problem(
+    settings: dict[str, Any], named: str
+) -> None:
+    inspected = Inspected(RetrainConfig.model_validate(settings), judged=True)
+    (problem,) = find_problems(inspected)
+    assert problem.setting.startswith(named)
+
+
+def test_labels_may_be_switched_off_where_another_method_trains() -> None:
+    config = RetrainConfig.model_validate({"max_labels": 0})
+    assert find_problems(Inspected(config, judged=True)) == []

@@ -60,6 +60,7 @@ class Assembly:
     labels: Counter[bool] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     demonstrations: int = 0
+    sides: Counter[bool] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)
     answers: set[bytes] = field(default_factory=set)
     oldest: list[datetime] = field(default_factory=list)
@@ -108,6 +109,8 @@ class Assembly:
             demonstrations=self.demonstrations,
             labels_up=self.labels[True],
             labels_down=self.labels[False],
+            sides_up=self.sides[True],
+            sides_down=self.sides[False],
             misfits=self.sources.manifest.misfits,
             longest=self.sources.manifest.longest,
         )
@@ -145,6 +148,8 @@ class Assembly:
         self.by_origin[row.origin] += 1
         self.by_signal[row.signal] += 1
         self.demonstrations += row.signal == "demonstration"
+        self.sides[True] += row.vouched in ("both", "chosen")
+        self.sides[False] += row.vouched in ("both", "rejected")
         self.ids.add(row.id)
         self.answers.add(_digest(row.prompt_token_ids, row.chosen))
         self.answers.add(_digest(row.prompt_token_ids, row.rejected))

@@ -67,8 +67,17 @@ def _labelled(row: LabelRow) -> LabelExample:
 def _sides(
     prepared: Prepared[LabelExample], row: PairRow, render: Render
 ) -> Iterator[LabelExample]:
-    """Yield a pair's answers; one that cannot be rendered is counted."""
-    for completion, label in ((row.chosen, True), (row.rejected, False)):
+    """Yield the answers of a pair that people judged; one that cannot be rendered is counted.
+
+    The other side of a counterpart's pair is a judge's choice, which says that it is better or
+    worse, not that it is good or bad.
+    """
+    for completion, label, side in (
+        (row.chosen, True, "chosen"),
+        (row.rejected, False, "rejected"),
+    ):
+        if row.vouched not in ("both", side):
+            continue
         try:
             ids = answer_ids(row, completion, render)
         except RenderingError as error:

@@ -103,6 +103,12 @@ def test_lone_thumbs_without_a_judge_are_trained_on_with_kto() -> None:
     assert (stage.method, stage.rows, stage.unpaired) == ("kto", 520, True)
 
 
+def test_only_the_answers_of_pairs_that_people_judged_are_labels() -> None:
+    plan = auto(pairs=10, sides_up=10, sides_down=0, labels_up=200, labels_down=300)
+    assert plan.stages[0].rows == 510
+    assert plan.reasons[-1].endswith("; 10 of them are answers of pairs")
+
+
 def test_lone_thumbs_follow_pairs_where_they_are_most_of_what_was_judged() -> None:
     plan = auto(pairs=100, labels_up=100, labels_down=101)
     assert methods(plan) == ["dpo", "kto"]

@@ -212,12 +212,13 @@ def test_a_batch_of_two_is_not_halved(
 def test_the_answers_of_pairs_are_labels_where_the_stage_says_so(
     tmp_path: Path, base: Path
 ) -> None:
-    write_rows(tmp_path / "more.jsonl", [pair(20), shown(21)])
+    found = {"origin": "counterpart", "vouched": "rejected", "signal": "thumbs"}
+    write_rows(tmp_path / "more.jsonl", [pair(20), shown(21), pair(22) | found])
     events = run_job(
         tmp_path, base, rows=labels(), method="kto", stage={"pairs": "more.jsonl", "minimum": 12}
     )
     signals = of_kind(events, Started)[0].signals
-    assert signals == {"thumbs": 8, "preference": 2, "demonstration": 2}
+    assert signals == {"thumbs": 9, "preference": 2, "demonstration": 2}
 
 
 @pytest.mark.parametrize(
