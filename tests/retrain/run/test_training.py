@@ -37,7 +37,8 @@ async def with_lone_thumbs(house: House, count: int, **settings: Any) -> None:
 
 async def with_nothing_but_thumbs(house: House, count: int, **settings: Any) -> None:
     """The same, while the pairs that the house was opened with do not suffice."""
-    more = {"minimum_pairs": 1_000, "minimum_labels": 20, **settings}
+    alone = {"minimum_pairs": 1_000, "minimum_labels": 20, "counterparts": {"enabled": False}}
+    more = {**alone, **settings}
     await with_lone_thumbs(house, count, **more)
 
 
