@@ -52,6 +52,15 @@ class LineWriter:
         return FileRecord(sha256=self._digest.hexdigest(), size=self._size, lines=self._lines)
 
 
+def copied(source: Path, target: Path) -> FileRecord:
+    """Copy the lines of a file to a new one, and return its record."""
+    writer = LineWriter(target)
+    with source.open("rb") as lines:
+        for line in lines:
+            writer.write(line.rstrip(b"\n"))
+    return writer.close()
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """Yield a draft folder beside `folder`; on success it is synced and replaces `folder`.

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from retrain.config import Method, OnlineGateConfig
 from retrain.gates.evidence import STREAMS
 from retrain.models import Rollout, RolloutEvent, Run
+from retrain.signal_figures import SignalFigures
 
 ExportFormat = Literal["trl", "openai"]
 
@@ -138,6 +139,7 @@ class PlanOut(BaseModel):
     pairs: int
     pairs_by_signal: dict[str, int]
     filters: dict[str, int]
+    signals: SignalFigures | None = None
     minimum_pairs: int
     held_out_prompts: int
     minimum_questions: int

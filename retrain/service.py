@@ -14,7 +14,7 @@ import structlog
 
 from common.files import PRIVATE_FOLDER
 from retrain.dataset.export import exported
-from retrain.dataset.snapshot import freeze, plan_of
+from retrain.dataset.snapshot import NEXT_MESSAGES, freeze, plan_of
 from retrain.enough import count_fresh
 from retrain.errors import LeaseLostError
 from retrain.evaluation.storage import read_rows
@@ -199,12 +199,16 @@ class RunService:
         for row in read_rows(self._environment.folder / found.id):
             yield row.model_dump(mode="json")
 
-    async def dry_run(self, channel: str) -> PlanOut:
-        """Return what a run would train on now; writes only to a temporary folder."""
+    async def dry_run(self, channel: str, *, read_messages: bool = False) -> PlanOut:
+        """Return what a run would train on now; writes only to a temporary folder.
+
+        With `read_messages`, users' next messages are read as in a run, else only counted.
+        """
         environment = self._environment
         about = await about_now(environment, f"{channel}-dry", channel)
-        log = pair_log(environment, about)
         with tempfile.TemporaryDirectory(prefix="pawl-") as folder:
+            kept = Path(folder) / NEXT_MESSAGES if read_messages else None
+            log = pair_log(environment, about, kept)
             manifest = await freeze(Path(folder) / "snapshot", about, log, environment.config)
         problems = await asyncio.to_thread(environment.problems)
         plan = plan_of(manifest, environment.config, judged=environment.finds_counterparts)
@@ -216,6 +220,7 @@ class RunService:
             pairs=manifest.pairs,
             pairs_by_signal=manifest.pairs_by_signal,
             filters=manifest.left_out,
+            signals=manifest.signals,
             minimum_pairs=environment.config.minimum_pairs,
             held_out_prompts=manifest.questions,
             max_length=environment.config.hyper.max_length,
@@ -235,7 +240,7 @@ class RunService:
         """Yield the pairs that a run would sample from, in TRL's or OpenAI's preference format."""
         about = await about_now(self._environment, f"{channel}-export", channel)
         log = pair_log(self._environment, about)
-        async for result in log.results():
+        async for result in log.explicit():
             for pair in result.pairs:
                 row = exported(pair, style)
                 if row is not None:

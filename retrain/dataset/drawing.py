@@ -16,6 +16,7 @@ from retrain.dataset.labels import Label
 from retrain.dataset.pairs import Pair, PairsResult
 from retrain.dataset.questions import question_key
 from retrain.dataset.sampling import RowSample
+from retrain.signal_figures import SignalFigures
 from retrain.trainer.examples.fit import Fit, fit_of_label, fit_of_row
 
 _NO_KEY = "-"
@@ -51,8 +52,8 @@ class Tally:
     """What was left out so far, and the time of the oldest text.
 
     `misfits` and `label_misfits` count pairs and labels that the trainer cannot use; `longest` is
-    the length in tokens of the longest pair that is too long. `judgements` is that of
-    `PairsResult`.
+    the length in tokens of the longest pair that is too long. `judgements` and `signals` are those
+    of `PairsResult`.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
@@ -61,6 +62,7 @@ class Tally:
     judgements: Counter[str] = field(default_factory=Counter)
     longest: int = 0
     oldest: datetime | None = None
+    signals: SignalFigures | None = None
 
 
 class Collected:
@@ -82,6 +84,7 @@ class Collected:
         """Add what one conversation gives."""
         self.tally.left_out += result.filtered
         self.tally.judgements += result.judgements
+        self.tally.signals = result.signals or self.tally.signals
         for pair in result.pairs:
             self._add_pair(pair)
         for label in result.labels:

@@ -18,10 +18,11 @@ from retrain.config import PairsConfig
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out_judgements import HeldOutJudgement, held_out_judgements
 from retrain.dataset.ids import identifier
-from retrain.dataset.judged import ConversationView, Side
+from retrain.dataset.judged import ConversationView, Key, Side
 from retrain.dataset.labels import Label, labels_of
 from retrain.dataset.pairwise import PairwiseJudgement, latest_comparisons, pairwise_judgements
 from retrain.dataset.votes import count_votes
+from retrain.signal_figures import SignalFigures
 from retrain.trainer.examples.rows import PairRow, Signal
 
 NO_METRICS: Mapping[str, MetricConfig] = MappingProxyType({})
@@ -79,6 +80,7 @@ class PairsResult:
             `labels`, or the first `Filter` that applied.
         held_out: What held-out users said, or others about their answers; never trained on.
         since: Time of the oldest answer in the conversation.
+        signals: Figures of what users did without a button, once per log; None if not used.
 
     """
 
@@ -88,6 +90,12 @@ class PairsResult:
     judgements: Counter[str] = field(default_factory=Counter)
     held_out: list[HeldOutJudgement] = field(default_factory=list)
     since: datetime | None = None
+    signals: SignalFigures | None = None
+
+    @property
+    def paired(self) -> frozenset[Key]:
+        """The answers that are in a pair."""
+        return frozenset(side.key for pair in self.pairs for side in (pair.chosen, pair.rejected))
 
 
 def pairs_of(

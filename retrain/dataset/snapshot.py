@@ -9,6 +9,7 @@ A snapshot is a folder, created atomically:
 - `held_out_pairs.jsonl`, `held_out_labels.jsonl`: what held-out users said of answers, or others of
   answers to them, as `JudgedPair`s and `JudgedLabel`s. Never trained on.
 - `questions.txt`, `label_questions.txt`: keys of the questions of pairs and labels, not their text.
+- `next_messages.jsonl`: what the reader said of users' next messages, without their texts.
 - `manifest.json`: counts, hashes and settings.
 
 Data is streamed; memory holds one number per pair and label, at most `max_pairs` and `max_labels`.
@@ -27,7 +28,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from common.database import Database
-from common.files import FileRecord, LineWriter, matches, new_folder, write_whole
+from common.files import FileRecord, LineWriter, copied, matches, new_folder, write_whole
 from feedback.config import MetricConfig
 from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.judgements import (
@@ -43,10 +44,14 @@ from retrain.dataset.drawing import Collected, Drawn, Tally, oldest
 from retrain.dataset.filters import RaterRules
 from retrain.dataset.held_out import held_out
 from retrain.dataset.held_out_judgements import JudgedLabel, JudgedPair
+from retrain.dataset.implicit.log import ImplicitLog
+from retrain.dataset.judged import Key
 from retrain.dataset.pairs import PairsResult, pairs_of
 from retrain.dataset.plan import Counts, Plan, plan_stages
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
+from retrain.ports import MessageReader
+from retrain.signal_figures import SignalFigures
 from retrain.trainer.examples.rows import LabelRow, PairRow
 
 _Row = TypeVar("_Row", bound=BaseModel)
@@ -54,6 +59,7 @@ PAIRS, QUESTIONS = "pairs.jsonl", "questions.txt"
 LABELS, LABEL_QUESTIONS, REQUESTS = "labels.jsonl", "label_questions.txt", "requests.jsonl"
 HELD_OUT, MANIFEST = "held_out.jsonl", "manifest.json"
 HELD_OUT_PAIRS, HELD_OUT_LABELS = "held_out_pairs.jsonl", "held_out_labels.jsonl"
+NEXT_MESSAGES = "next_messages.jsonl"
 _CHUNK = 500
 
 
@@ -99,6 +105,7 @@ class SnapshotManifest(BaseModel):
             `labels`, or the first filter that applied.
         held_out_pairs: Number of comparisons by held-out users, or of answers to them.
         held_out_labels: Number of such judgements of one answer by itself.
+        signals: Figures of what users did without a button; None if not used.
 
     """
 
@@ -124,6 +131,7 @@ class SnapshotManifest(BaseModel):
     judgements: dict[str, int] = {}
     held_out_pairs: int = 0
     held_out_labels: int = 0
+    signals: SignalFigures | None = None
 
     def counts(self, *, possible_pairs: int = 0) -> Counts:
         """Return what there is to learn from; `possible_pairs` may still be added to it."""
@@ -169,16 +177,32 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PairLog:
-    """Reads pairs and prompts from the log in the database."""
+    """Reads pairs and prompts from the log in the database.
+
+    `reader` reads users' next messages, and its verdicts are kept in the file `kept`; without them
+    the messages are only counted.
+    """
 
     database: Database
     about: About
     config: RetrainConfig
     base_fingerprint: str
     metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
+    reader: MessageReader | None = None
+    kept: Path | None = None
 
     async def results(self) -> AsyncIterator[PairsResult]:
         """See `Log`."""
+        paired: set[Key] = set()
+        async for result in self.explicit():
+            if self.config.signals.used:
+                paired |= result.paired
+            yield result
+        async for result in self._implicit().results(paired):
+            yield result
+
+    async def explicit(self) -> AsyncIterator[PairsResult]:
+        """Yield what judgements give, without what users did without a button."""
         window = self._window(self.about.since)
         rules = RaterRules(self.config.pairs.events_per_rater)
         async for conversation in judged_conversations(self.database, window, rules.excluded):
@@ -193,6 +217,12 @@ class PairLog:
         stream = judged_conversations(self.database, window, rules.excluded, self._held_out_before)
         async for conversation in stream:
             yield self._result(conversation)
+
+    def _implicit(self) -> ImplicitLog:
+        window = self._window(self.about.since)
+        return ImplicitLog(
+            self.database, window, self.config, self.base_fingerprint, self.reader, self.kept
+        )
 
     async def requests(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
         """See `Log`."""
@@ -232,13 +262,26 @@ def window_start(last_cut_off: datetime | None, now: datetime, max_days: int) ->
     return earliest if last_cut_off is None else max(last_cut_off, earliest)
 
 
-async def freeze(folder: Path, about: About, log: Log, config: RetrainConfig) -> SnapshotManifest:
-    """Write the snapshot to `folder`, replacing an earlier one; return its manifest."""
+async def freeze(
+    folder: Path, about: About, log: Log, config: RetrainConfig, kept: Path | None = None
+) -> SnapshotManifest:
+    """Write the snapshot to `folder`, replacing an earlier one; return its manifest.
+
+    `kept` is the file of the verdicts on next messages, which is copied, if it exists.
+    """
     with new_folder(folder) as draft:
         frozen = await _write(draft, log, config)
+        frozen.more |= _kept_messages(kept, draft)
         manifest = _manifest(about, config, frozen)
         write_whole(draft / MANIFEST, manifest.model_dump_json(indent=2).encode())
     return manifest
+
+
+def _kept_messages(kept: Path | None, draft: Path) -> dict[str, FileRecord]:
+    """Copy the file of the verdicts on next messages into the snapshot, if there is one."""
+    if kept is None or not kept.exists():
+        return {}
+    return {NEXT_MESSAGES: copied(kept, draft / NEXT_MESSAGES)}
 
 
 @dataclass(slots=True)
@@ -252,6 +295,7 @@ class _Frozen:
     judged_pairs: FileRecord
     judged_labels: FileRecord
     asked: "_Asked"
+    more: dict[str, FileRecord] = field(default_factory=dict)
 
 
 async def _write(draft: Path, log: Log, config: RetrainConfig) -> _Frozen:
@@ -292,6 +336,7 @@ def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotM
             HELD_OUT: asked.file,
             HELD_OUT_PAIRS: frozen.judged_pairs,
             HELD_OUT_LABELS: frozen.judged_labels,
+            **frozen.more,
         },
         oldest_text=oldest(tally.oldest, asked.oldest),
         misfits=_ordered(tally.misfits),
@@ -305,6 +350,7 @@ def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotM
         judgements=_ordered(tally.judgements),
         held_out_pairs=frozen.judged_pairs.lines,
         held_out_labels=frozen.judged_labels.lines,
+        signals=tally.signals,
     )
 
 
@@ -446,4 +492,6 @@ def _held_out_prompt(asked: AskedPrompt) -> HeldOutPrompt:
 
 def _settings(config: RetrainConfig) -> dict[str, Any]:
     """Return the settings to record, without those that may hold secrets."""
-    return config.model_dump(mode="json", exclude={"judge", "trainer"})
+    return config.model_dump(
+        mode="json", exclude={"judge": True, "trainer": True, "signals": {"reader"}}
+    )

@@ -12,6 +12,7 @@ from retrain.evaluation.result import Arm, Evaluation
 from retrain.gates.judge_text import judge_sentences
 from retrain.gates.offline import CallCounts, Verdict, WinRate
 from retrain.judging.storage import JudgeRecord
+from retrain.signal_figures import SignalFigures
 
 Setting = bool | int | float | str | list[str] | list[float] | None
 
@@ -107,6 +108,7 @@ class RunReport(BaseModel):
     finished_at: datetime | None = None
     pairs_by_signal: dict[str, int] = {}
     left_out_by_filter: dict[str, int] = {}
+    signals: SignalFigures | None = None
     counterparts: CounterpartFigures | None = None
     plan: list[str] = []
     hyper_parameters: dict[str, Setting] = {}
@@ -129,6 +131,7 @@ def markdown(report: RunReport) -> str:
         _table(("", ""), _origin(report)),
         *_section("Pairs", _numbers(("signal", "pairs"), report.pairs_by_signal)),
         *_section("Left out", _numbers(("filter", "events"), report.left_out_by_filter)),
+        *_section("Without a button", _signals(report.signals)),
         *_section("Counterparts", _counterparts(report.counterparts)),
         *_section("Plan", _bullets(report.plan)),
         *_section("Hyper-parameters", _numbers(("setting", "value"), report.hyper_parameters)),
@@ -255,6 +258,17 @@ def _verdict(verdict: Verdict | None) -> list[str]:
         _table(("number", "value"), numbers.items()),
         _table(("guardrail", "value", "limit", ""), guardrails),
     ]
+
+
+def _signals(figures: SignalFigures | None) -> list[str]:
+    if figures is None:
+        return []
+    rows = [
+        *((f"weight of {name}", value) for name, value in figures.weights.items()),
+        *((f"question asked again: {name}", count) for name, count in figures.repeated.items()),
+        *((f"next messages: {name}", count) for name, count in figures.messages.items()),
+    ]
+    return [_table(("sign", "value"), rows)]
 
 
 def _judge(report: RunReport) -> list[str]:

@@ -45,6 +45,7 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         finished_at=finished_at,
         pairs_by_signal=figures.get("pairs_by_signal", {}),
         left_out_by_filter=figures.get("filters", {}),
+        signals=figures.get("signals"),
         counterparts=_counterparts(figures.get("counterparts")),
         hyper_parameters=figures.get("hyper", {}),
         plan=list(figures.get("plan", {}).get("reasons", [])),

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from adapters.errors import StaleRouteError
 from adapters.names import BASE
@@ -18,6 +19,7 @@ from adapters.routing.route import RouteView
 from retrain.config import GateConfig
 from retrain.dataset.questions import Selection, select_prompts
 from retrain.dataset.snapshot import (
+    NEXT_MESSAGES,
     About,
     PairLog,
     SnapshotManifest,
@@ -73,6 +75,7 @@ async def snapshot(context: RunContext) -> Ending | None:
         labels_down=manifest.labels_down,
         labels_by_signal=manifest.labels_by_signal,
         judgements=manifest.judgements,
+        signals=manifest.signals and manifest.signals.model_dump(mode="json"),
         held_out=manifest.held_out,
         questions=manifest.questions,
     )
@@ -108,7 +111,7 @@ async def _freeze(context: RunContext) -> SnapshotManifest:
     environment = context.environment
     about = await about_now(environment, context.run.id, context.run.channel)
     await context.save(parent=about.parent, cut_off=about.cut_off)
-    return await freeze(context.snapshot, about, pair_log(environment, about), environment.config)
+    return await _frozen(context, about)
 
 
 async def _freeze_again(context: RunContext) -> SnapshotManifest:
@@ -117,7 +120,14 @@ async def _freeze_again(context: RunContext) -> SnapshotManifest:
     about = await _about(
         environment, run.id, run.channel, run.parent, run.cut_off or run.created_at
     )
-    return await freeze(context.snapshot, about, pair_log(environment, about), environment.config)
+    return await _frozen(context, about)
+
+
+async def _frozen(context: RunContext, about: About) -> SnapshotManifest:
+    """Freeze the snapshot. Verdicts on next messages are kept, so that each is asked for once."""
+    kept, environment = context.folder / NEXT_MESSAGES, context.environment
+    log = pair_log(environment, about, kept)
+    return await freeze(context.snapshot, about, log, environment.config, kept)
 
 
 async def about_now(environment: RunEnvironment, run: str, channel: str) -> About:
@@ -149,14 +159,19 @@ async def _about(
     )
 
 
-def pair_log(environment: RunEnvironment, about: About) -> PairLog:
-    """Return the log as a run reads it, restricted to answers of the current base model."""
+def pair_log(environment: RunEnvironment, about: About, kept: Path | None = None) -> PairLog:
+    """Return the log as a run reads it, restricted to answers of the current base model.
+
+    Users' next messages are read only if there is a file `kept` for the verdicts.
+    """
     return PairLog(
         environment.database,
         about,
         environment.config,
         environment.base.fingerprint,
         environment.metrics,
+        None if kept is None else environment.reader,
+        kept,
     )
 
 

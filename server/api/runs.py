@@ -26,6 +26,10 @@ EXPORTED: Responses = {
     }
 }
 
+ReadMessagesQuery = Annotated[
+    bool, Query(description="Whether users' next messages are read as in a run, else only counted")
+]
+
 
 class RunIn(BaseModel):
     """The channel to train, and optionally the week."""
@@ -74,9 +78,16 @@ async def run_answers(run: RunPath, principal: Admin, here: Here) -> list[dict[s
 
 
 @router.get("/v1/pairs", responses=NOT_FOUND)
-async def plan(principal: Admin, here: Here, channel: ChannelQuery = DEFAULT_CHANNEL) -> PlanOut:
+async def plan(
+    principal: Admin,
+    here: Here,
+    channel: ChannelQuery = DEFAULT_CHANNEL,
+    *,
+    read_messages: ReadMessagesQuery = False,
+) -> PlanOut:
     """Show what a run would train on, and what it would leave out and why. Changes nothing."""
-    return await here.runs.dry_run(here.own_channel(principal, channel))
+    own = here.own_channel(principal, channel)
+    return await here.runs.dry_run(own, read_messages=read_messages)
 
 
 @router.get(

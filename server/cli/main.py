@@ -112,12 +112,16 @@ def retrain(
     *,
     now: Annotated[bool, typer.Option("--now", help="Start a run now.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it would use.")] = False,
+    read_messages: Annotated[
+        bool, typer.Option("--read-messages", help="In a dry run, read users' next messages.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Wait until the run ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Train an adapter, evaluate it and, if it passes the gate, promote it."""
     if dry_run:
-        plan = ask(lambda api: api.call("GET", "/v1/pairs", params={"channel": channel}))
+        asked = {"channel": channel, "read_messages": str(read_messages).lower()}
+        plan = ask(lambda api: api.call("GET", "/v1/pairs", params=asked))
         output.show_plan(plan, as_json=as_json)
     elif now:
         run = ask(lambda api: output.run_now(api, channel, wait=wait, quiet=as_json))

@@ -258,6 +258,7 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
         return
     _table("Pairs", ["signal", "pairs"], list(plan["pairs_by_signal"].items()))
     _table("Left out", ["filter", "count"], list(plan["filters"].items()))
+    _show_signals(plan.get("signals"))
     out.print(f"pairs: {plan['pairs']}, needed: {plan['minimum_pairs']}")
     out.print(f"held-out prompts: {plan['held_out_prompts']}, needed: {plan['minimum_questions']}")
     if plan["votes_needed"] is not None:
@@ -269,6 +270,18 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
         for reason in plan["reasons"]:
             out.print(f"  {reason}", soft_wrap=True)
     out.print("a run would train" if plan["would_train"] else "a run would not train")
+
+
+def _show_signals(signals: Mapping[str, Any] | None) -> None:
+    """Print what users did without a button, if that is used."""
+    if signals is None:
+        return
+    rows = [
+        *(("weight", name, f"{value:g}") for name, value in signals["weights"].items()),
+        *(("question asked again", *item) for item in signals["repeated"].items()),
+        *(("next messages", *item) for item in signals["messages"].items()),
+    ]
+    _table("Without a button", ["sign", "", "value"], rows)
 
 
 def show_servers(servers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -17,6 +17,9 @@ import pytest
 from sqlalchemy.engine import URL
 
 from adapters.models import VersionEvent
+from feedback.reading.follow_up_log import FollowUpLog
+from feedback.reading.follow_ups import Tracking
+from feedback.reading.judgement_queries import LogWindow
 from feedback.reading.trials import served_in, shadow_figures
 from retrain.models import RolloutEvent, TrainedText
 from server.database.database import Database
@@ -33,7 +36,8 @@ from tests.server.test_a_week import rated, retrain
 
 pytestmark = pytest.mark.anyio
 CANARY: dict[str, Any] = {"shadow_answers": 0, "first_requests": 0}
-STAGES = {"rollout": "canary", "rollout_seconds": 3_600, "canary": CANARY}
+SIGNALS = {"repeated": 0.2, "next_message": 0.2, "reader": f"{__name__}:says_nothing"}
+STAGES = {"signals": SIGNALS, "rollout": "canary", "rollout_seconds": 3_600, "canary": CANARY}
 ROWS = 3_000
 ALLOWED: Sequence[tuple[str, str]] = (
     ("place_in_week", "training reads all words of its window, once a week"),
@@ -43,8 +47,13 @@ ALLOWED: Sequence[tuple[str, str]] = (
         "AS requester \nFROM interaction",
         "held-out questions: all requests of a window, once a week",
     ),
+    ("interaction.tenant > ", "the next tenant: one entry of an index"),
 )
 """What a statement that may read a table whole has in it, and why it may."""
+
+
+def says_nothing(_conversation: object, _answer: str, _message: str) -> float:
+    return 0.0
 
 
 @asynccontextmanager
@@ -110,6 +119,13 @@ async def housekeeping(app: RunningApp) -> None:
     await old.write(database)
     assert (await app.operator.post("/v1/retention")).status_code == 200
     await purge(app.services.registry, app.services.clock)
+    again = Log(now - timedelta(hours=1), prefix="again")
+    again.ask("one", "no")
+    again.say("thumbs", again.ask("one", "perhaps"), True)
+    await again.write(database)
+    window = LogWindow("pawl", None, now - timedelta(days=30), now)
+    follow_ups = FollowUpLog(database, window, Tracking(timedelta(hours=1)))
+    assert [one async for one in follow_ups.conversations()]
     await served_in(database, "salt", "live")
     await shadow_figures(database, "pawl", "base")
     await app.services.keys.refresh()
