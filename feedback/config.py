@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from common.settings import Days, Seconds, Section
+from feedback.metric_sets import METRIC_SETS, MetricSet
 
 BUILT_IN_METRICS = frozenset(
     {"thumbs", "rating", "comment", "demonstration", "preference", "ranking"}
@@ -149,6 +150,11 @@ class FeedbackConfig(Section):
     twice as long, up to `retry_seconds_max`."""
     retry_seconds_max: Seconds = Field(default=2.0, gt=0)
     """Longest pause between retries, in seconds."""
+    metric_sets: tuple[MetricSet, ...] = ()
+    """Ready-made metrics that are added to `metrics`: `hhh` (helpful, honest, harmless) and
+    `openassistant` (quality, spam, humor, toxicity, …); docs/api.md lists them. They do not train.
+    A metric of the same name and type in `metrics` is used instead, for instance to set `trains`;
+    one of another type is refused."""
     metrics: dict[MetricName, MetricConfig] = Field(default_factory=dict)
     """Custom metrics by name, besides the built-in ones."""
     text_max: int = Field(default=20_000, ge=1)
@@ -167,6 +173,20 @@ class FeedbackConfig(Section):
     retention_days: Days | None = Field(default=None, ge=1)
     """Days after which texts are removed from the log, once a day; rows and numbers are kept. By
     default all are kept. A value below `retrain.max_window_days` reduces the training data."""
+
+    @model_validator(mode="after")
+    def _with_sets(self) -> Self:
+        """Add the metrics of the sets; a settings' own definition of the same type stays."""
+        for name_of_set in self.metric_sets:
+            for name, definition in METRIC_SETS[name_of_set].items():
+                ready_made = MetricConfig.model_validate(definition)
+                own = self.metrics.setdefault(name, ready_made)
+                if own.type != ready_made.type:
+                    raise ValueError(
+                        f"metrics.{name} is a {own.type}, but metric_sets has {name_of_set}, whose "
+                        f"{name} is a {ready_made.type}: rename yours, or leave out the set"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

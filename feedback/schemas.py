@@ -98,9 +98,10 @@ class FeedbackIn(_In):
     `preference`: the other answer as `{"over": id}` (it is worse), `{"tie": id}` (as good) or
     `{"both_bad": id}`, with its `choice` if there are several. `ranking`: ids or `{"id", "choice"}`
     objects, best first; a list inside the list holds equally good answers. Or a metric of the
-    settings. `choice` is the judged answer if there are several. The value null takes back the
-    rater's earlier judgements of that answer by that metric. With a client's own `id`, a judgement
-    can be resent safely.
+    settings: of `feedback.metrics`, or of a ready-made set (`feedback.metric_sets`) such as
+    `helpful` or `spam`. `choice` is the judged answer if there are several. The value null takes
+    back the rater's earlier judgements of that answer by that metric. With a client's own `id`, a
+    judgement can be resent safely.
     """
 
     inference_id: Name

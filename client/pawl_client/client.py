@@ -50,7 +50,9 @@ class FeedbackClient:
 
         Args:
             inference_id: The completion's id.
-            metric_name: `thumbs`, `rating`, `preference`, … or a metric of the server's settings.
+            metric_name: `thumbs`, `rating`, `preference`, … or a metric of the server's settings:
+                one of `[feedback.metrics]`, or of a ready-made set (`feedback.metric_sets`) such as
+                `helpful` or `spam`.
             value: The metric's value; docs/api.md lists the types.
             **fields: `choice`, `rater`, `source`, `rationale`, `tags`, `id`.
 
