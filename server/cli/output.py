@@ -265,7 +265,7 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
         out.print(f"fresh votes: {plan['fresh_votes']}, needed: {plan['votes_needed']}")
     for problem in plan["problems"]:
         out.print(Text(problem, "yellow"), soft_wrap=True)
-    if plan["methods"]:
+    if plan.get("methods"):
         out.print(f"methods: {', then '.join(plan['methods'])}")
         for reason in plan["reasons"]:
             out.print(f"  {reason}", soft_wrap=True)

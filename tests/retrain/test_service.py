@@ -98,7 +98,7 @@ async def test_a_candidate_that_is_no_better_is_refused(house: House) -> None:
     assert house.watcher.decisions == ["reject"]
 
 
-async def test_the_next_run_starts_from_live_with_new_feedback_alone(house: House) -> None:
+async def test_the_next_run_starts_from_live_with_new_feedback(house: House) -> None:
     first = await ran(house)
     house.clock.forward(days=7)
     await week(SATURDAY, "second").write(house.database)
@@ -107,7 +107,7 @@ async def test_the_next_run_starts_from_live_with_new_feedback_alone(house: Hous
     assert second.parent == first.version
     assert second.figures["pairs"] == first.figures["pairs"]
     assert job["warm_start"] == str(house.folder / first.id / "adapter")
-    assert job["hyper"]["learning_rate"] == house.config.hyper.learning_rate
+    assert job["stages"][0]["hyper"]["learning_rate"] == house.config.hyper.learning_rate
     assert second.figures["evaluation"]["against_base"] is not None
     assert f"pawl@{first.version}" in house.chat.asked
 

@@ -12,6 +12,7 @@ from retrain.trainer.events import (
     Event,
     EventWriter,
     Failed,
+    LeftOut,
     Reference,
     Saved,
     Started,
@@ -32,6 +33,7 @@ EVENTS: list[Event] = [
         hyper=HyperParameters(),
     ),
     Dropped(reasons={"too_long": 2}),
+    LeftOut(stage=2, method="sft", reason="3 demonstrations, fewer than the minimum of 100"),
     Reference(max_reward=0.0, adapter="live", lora_rank=16, lora_alpha=32),
     Step(
         step=1,
@@ -56,6 +58,16 @@ def test_an_event_is_read_as_it_was_written(tmp_path: Path, event: Event) -> Non
     os.close(descriptor)
     (line,) = (tmp_path / "events.jsonl").read_text().splitlines()
     assert parse_event(line) == event.model_copy(update={"time": NOW})
+
+
+def test_a_step_of_the_previous_release_is_one_of_dpo() -> None:
+    old = (
+        '{"event": "step", "step": 1, "of": 2, "loss": 0.7, "reward_margin": 0.0, '
+        '"reward_accuracy": 0.5, "learning_rate": 1e-5, "grad_norm": 1.0, "tokens": 10}'
+    )
+    step = parse_event(old)
+    assert isinstance(step, Step)
+    assert (step.stage, step.method, step.kl) == (1, "dpo", None)
 
 
 def test_events_are_appended(tmp_path: Path) -> None:

@@ -45,9 +45,33 @@ def test_a_job_survives_its_own_json(tmp_path: Path) -> None:
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 
+def test_a_job_with_pairs_is_one_stage_of_dpo(tmp_path: Path) -> None:
+    job = read_job(write(tmp_path, minimum_pairs=7, hyper={"beta": 0.2}))
+    (stage,) = job.planned
+    assert (stage.method, stage.file, stage.minimum) == ("dpo", tmp_path / "pairs.jsonl", 7)
+    assert stage.hyper == job.hyper
+
+
+def test_the_files_of_stages_are_taken_from_the_job_files_folder(tmp_path: Path) -> None:
+    kto = {"method": "kto", "file": "pairs.jsonl", "pairs": "pairs.jsonl"}
+    job = read_job(write(tmp_path, pairs=None, stages=[kto]))
+    (stage,) = job.planned
+    assert (stage.file, stage.pairs) == (tmp_path / "pairs.jsonl", tmp_path / "pairs.jsonl")
+    assert Job.model_validate_json(job.model_dump_json()) == job
+
+
+KTO = {"method": "kto", "file": "pairs.jsonl"}
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
+        ({"pairs": None}, "either stages or pairs"),
+        ({"stages": [KTO]}, "either stages or pairs"),
+        ({"pairs": None, "stages": [KTO | {"file": "none.jsonl"}]}, "none.jsonl for kto"),
+        ({"pairs": None, "stages": [KTO | {"pairs": "none.jsonl"}]}, "none.jsonl for kto"),
+        ({"pairs": None, "stages": [KTO | {"method": "ppo"}]}, "stages.0.method"),
+        ({"pairs": None, "stages": [KTO | {"hyper": {"per_device_batch": 1}}]}, "per_device_batch"),
         ({"hyper": {"learning_rate": -1}}, "hyper.learning_rate"),
         ({"hyper": {"lerning_rate": 1}}, "hyper.lerning_rate"),
         ({"pairs": "none.jsonl"}, "pairs"),

@@ -31,6 +31,11 @@ def test_halving_keeps_at_least_the_effective_batch(batch: int, accumulation: in
     assert batch * accumulation <= effective < batch * accumulation + smaller.per_device_batch
 
 
+@pytest.mark.parametrize(("batch", "smaller"), [(3, 2), (4, 2), (8, 4)])
+def test_a_method_that_needs_two_rows_is_not_halved_below(batch: int, smaller: int) -> None:
+    assert memory.halved(HyperParameters(per_device_batch=batch), 2).per_device_batch == smaller
+
+
 @pytest.mark.parametrize("kind", EXHAUSTED)
 def test_memory_that_ran_out_is_tried_again_with_half_the_batch(kind: str) -> None:
     tried: list[int] = []
