@@ -15,6 +15,7 @@ from sqlmodel import col, select
 
 from common.database import Database
 from common.files import sync, write_whole
+from retrain.counterparts import storage as counterparts
 from retrain.dataset.snapshot import (
     HELD_OUT,
     HELD_OUT_LABELS,
@@ -29,13 +30,14 @@ from retrain.dataset.training_set import assembly, files
 from retrain.evaluation.storage import ROWS
 from retrain.judging.storage import JUDGE, VOTE_FILES, WORK
 from retrain.models import Run
-from retrain.run.context import SNAPSHOT, TRAINING
+from retrain.run.context import COUNTERPARTS, SNAPSHOT, TRAINING
 
 TEXTS = (
     *(
         f"{SNAPSHOT}/{name}"
         for name in (PAIRS, LABELS, REQUESTS, HELD_OUT, HELD_OUT_PAIRS, HELD_OUT_LABELS)
     ),
+    *(f"{COUNTERPARTS}/{name}" for name in (counterparts.ANSWERS, counterparts.PAIRS)),
     *(f"{JUDGE}/{name}" for name in (*VOTE_FILES, WORK)),
     ROWS,
 )
@@ -77,6 +79,7 @@ def _due(run: Path, before: datetime) -> list[Path]:
     if oldest is None or oldest < before:
         found += [run / name for name in TEXTS]
         found += [*run.glob(".*.draft"), *run.glob(f"{SNAPSHOT}/.*.draft")]
+        found += run.glob(f"{COUNTERPARTS}/.*.draft")
     oldest = _oldest_in_training_set(run)
     if oldest is None or oldest < before:
         found += [run / name for name in TRAINED_ON]

@@ -128,8 +128,10 @@ class PlanOut(BaseModel):
     number of pairs of at most `max_length` tokens; the longest one above has `longest_left_out`
     tokens, 0 if there is none. `problems` are the reasons why a run would not train. `methods` are
     the methods that it would train with, in order; `reasons` say why these, and why not others.
-    `fresh_votes` is the number of judgements since the last run's snapshot that could train; with
-    `votes_needed` of them a run starts by itself (None: not because of votes).
+    At most `counterpart_questions` would be asked again, for `counterpart_answers` new answers in
+    `counterpart_seconds` seconds. `fresh_votes` is the number of judgements since the last run's
+    snapshot that could train; with `votes_needed` of them a run starts by itself (None: not because
+    of votes).
     """
 
     channel: str
@@ -149,5 +151,8 @@ class PlanOut(BaseModel):
     would_train: bool
     methods: list[Method] = []
     reasons: list[str] = []
+    counterpart_questions: int = 0
+    counterpart_answers: int = 0
+    counterpart_seconds: float = 0.0
     fresh_votes: int = 0
     votes_needed: int | None = None

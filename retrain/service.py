@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 
 from common.files import PRIVATE_FOLDER
+from retrain.counterparts.questions import most_questions
 from retrain.dataset.export import exported
 from retrain.dataset.snapshot import NEXT_MESSAGES, freeze, plan_of
 from retrain.enough import count_fresh
@@ -211,7 +212,10 @@ class RunService:
             log = pair_log(environment, about, kept)
             manifest = await freeze(Path(folder) / "snapshot", about, log, environment.config)
         problems = await asyncio.to_thread(environment.problems)
-        plan = plan_of(manifest, environment.config, judged=environment.finds_counterparts)
+        judged = environment.finds_counterparts
+        plan = plan_of(manifest, environment.config, judged=judged)
+        labels = manifest.labels_up + manifest.labels_down
+        asked = most_questions(labels, manifest.pairs, environment.config, judged=judged)
         return PlanOut(
             channel=channel,
             since=about.since,
@@ -230,6 +234,9 @@ class RunService:
             would_train=not problems and plan.why_not is None,
             methods=[stage.method for stage in plan.stages],
             reasons=list(plan.reasons),
+            counterpart_questions=asked.questions,
+            counterpart_answers=asked.answers,
+            counterpart_seconds=environment.config.counterparts.seconds if asked.questions else 0,
             fresh_votes=await self.fresh_votes(channel),
             votes_needed=environment.config.enough.votes if self._several else None,
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
+from retrain.config import RetrainConfig
 from retrain.trainer.examples.rows import LabelRow, PairRow
 
 _Row = TypeVar("_Row", LabelRow, PairRow)
@@ -43,6 +44,14 @@ class DrawnLabels:
 
     labels: Sequence[LabelRow]
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class MostAsked:
+    """The most questions that a run would ask again, and the new answers to them."""
+
+    questions: int
+    answers: int
 
 
 def draw_labels(labels: Iterable[LabelRow], limit: int, seed: int) -> DrawnLabels:
@@ -84,7 +93,23 @@ def draw_pairs(pairs: Iterable[PairRow], share: float, limit: int, seed: int) ->
                 yield pair
 
     drawn = _lowest(limit, askable(), seed)
-    return drawn[: int(share / (1 - share) * total + _ROUNDING)]
+    return drawn[: self_play_pairs(total, share)]
+
+
+def self_play_pairs(others: int, share: float) -> int:
+    """Return how many pairs of self-play make up a share below 1 of all, beside so many others."""
+    return int(share / (1 - share) * others + _ROUNDING)
+
+
+def most_questions(labels: int, pairs: int, config: RetrainConfig, *, judged: bool) -> MostAsked:
+    """Return what a run with so many labels and pairs would ask at most.
+
+    `judged` is whether counterparts are looked for; self-play needs no judge.
+    """
+    settings = config.counterparts
+    again = min(labels, settings.questions) if judged else 0
+    played = min(self_play_pairs(pairs, config.self_play.share), settings.questions)
+    return MostAsked(again + played, again * settings.samples + played)
 
 
 def request_samples(request: Mapping[str, Any], samples: int) -> int:

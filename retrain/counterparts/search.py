@@ -92,6 +92,8 @@ class Search:
 
     async def _ask(self, what: DrawnQuestions) -> Answers:
         """Return the answers to all questions, as far as the time allows."""
+        if not what.questions:
+            return {}
         settings = self.config.counterparts
         journal = Journal(self.folder / ANSWERS, AnsweredQuestion)
         kept = {row.id: row for row in await asyncio.to_thread(journal.open)}
@@ -113,7 +115,7 @@ class Search:
 
     async def _judge(self, what: DrawnQuestions, answers: Answers) -> Verdicts:
         """Return the verdicts on all questions; those of another judge are not kept."""
-        if self.judge is None:
+        if self.judge is None or not answers:
             return {}
         journal = Journal(self.folder / VERDICTS, JudgedQuestion)
         rows = await asyncio.to_thread(journal.open)

@@ -263,6 +263,12 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     out.print(f"held-out prompts: {plan['held_out_prompts']}, needed: {plan['minimum_questions']}")
     if plan["votes_needed"] is not None:
         out.print(f"fresh votes: {plan['fresh_votes']}, needed: {plan['votes_needed']}")
+    if plan["counterpart_questions"]:
+        out.print(
+            f"asked again, at most: {plan['counterpart_questions']} questions, "
+            f"{plan['counterpart_answers']} answers, {plan['counterpart_seconds']:g} seconds",
+            soft_wrap=True,
+        )
     for problem in plan["problems"]:
         out.print(Text(problem, "yellow"), soft_wrap=True)
     if plan.get("methods"):

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrain.counterparts.questions import draw_labels, draw_pairs, request_samples
+from retrain.config import CounterpartsConfig, RetrainConfig, SelfPlayConfig
+from retrain.counterparts.questions import (
+    MostAsked,
+    draw_labels,
+    draw_pairs,
+    most_questions,
+    request_samples,
+)
 from retrain.trainer.examples.rows import CompletionRow, LabelRow, PairRow
 
 pytestmark = pytest.mark.pure
@@ -76,3 +83,22 @@ def test_a_question_whose_answers_would_be_equal_is_asked_once(
     request_: dict[str, Any], samples: int
 ) -> None:
     assert request_samples(request_, 4) == samples
+
+
+@pytest.mark.parametrize(
+    ("labels", "pairs", "judged", "most"),
+    [
+        (30, 0, True, MostAsked(30, 120)),
+        (300, 0, True, MostAsked(100, 400)),
+        (30, 0, False, MostAsked(0, 0)),
+        (30, 40, True, MostAsked(40, 130)),
+        (0, 40, False, MostAsked(10, 10)),
+    ],
+)
+def test_what_would_be_asked_is_bounded_by_the_settings(
+    labels: int, pairs: int, judged: bool, most: MostAsked
+) -> None:
+    config = RetrainConfig(
+        counterparts=CounterpartsConfig(questions=100), self_play=SelfPlayConfig(share=0.2)
+    )
+    assert most_questions(labels, pairs, config, judged=judged) == most
