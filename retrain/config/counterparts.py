@@ -20,16 +20,17 @@ class CounterpartsConfig(Section):
     """New answers per question. With four, the live version's answers to most questions differ
     enough for one to be clearly better or worse; each more costs as much and adds less. A question
     that was asked at temperature 0 is asked once, since all answers would be the same."""
-    questions: int = Field(default=1_000, ge=0)
+    questions: int = Field(default=500, ge=0)
     """Questions asked again in a run, at most; of more than that a random sample is drawn with
-    `retrain.seed`. 1,000 questions of 4 answers with 200 tokens take a GPU some ten minutes."""
+    `retrain.seed`. Four answers of 200 tokens to each of 500 questions take half an hour at 220
+    tokens per second."""
     seconds: Seconds = Field(default=1_800, gt=0)
     """Seconds that a run may ask for, waiting for users included; what is not asked by then is
     counted as `over_budget`. Half an hour is little beside a week, and bounds a busy server's
     work."""
-    concurrency: int = Field(default=2, ge=1)
-    """New answers in progress at once. Low, because they share the engine with users;
-    `server.limits.evaluation_concurrency` applies as well."""
+    concurrency: int = Field(default=4, ge=1)
+    """New answers in progress at once. Low, because they share the engine with users; as many as an
+    evaluation asks for. `server.limits.evaluation_concurrency` applies as well."""
     margin: float = Field(default=0.15, ge=0, lt=1)
     """By how much the judge must prefer one of the two answers: 0 is a tie, 1 is certainty. A judge
     model that is asked in both orders and decides for one answer in only one of them, with a tie in

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from feedback.reading.logged_answers import logged_requests
-from retrain.config import CounterpartsConfig, SelfPlayConfig
+from retrain.config import CounterpartsConfig, PeopleJudgeConfig, SelfPlayConfig
+from retrain.dataset.training_set.files import open_training_set
 from retrain.retention import remove_texts
 from retrain.run.context import COUNTERPARTS
 from retrain.run.steps import STEPS
@@ -185,6 +186,21 @@ async def test_self_play_pairs_people_s_answers_with_new_ones(house: House) -> N
     assert {one["origin"] for one in pairs} == {"self_play"}
     assert len(pairs) == len(chat.asked) == run.figures["pairs"] // 3
     assert run.figures["training"]["pairs_by_origin"]["self_play"] == len(pairs)
+
+
+async def test_without_a_usable_judge_lone_thumbs_are_learned_from_by_themselves(
+    house: House,
+) -> None:
+    chat = await with_counterparts(house)
+    few = PeopleJudgeConfig(minimum_votes=1_000)
+    update = {"judge": "people", "people_judge": few, "minimum_labels": 5, "rollout": "canary"}
+    house.config, house.judge = house.config.model_copy(update=update), None
+    run = await ran(house)
+    assert chat.asked == []
+    assert run.figures["counterparts"]["why_not"] == "no judge compares answers"
+    training = open_training_set(house.folder / RUN / "training")
+    assert training.pairs_by_origin.keys() == {"people"}
+    assert min(training.labels_up, training.labels_down) > 0
 
 
 async def test_retention_removes_the_texts(house: House) -> None:
