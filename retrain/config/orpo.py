@@ -16,9 +16,9 @@ class OrpoConfig(Section):
     model_config = ConfigDict(frozen=True)
 
     beta: float = Field(default=0.1, gt=0)
-    """Weight of the odds-ratio loss beside the likelihood: lambda of the paper, which takes 0.1."""
+    """Weight of the odds-ratio loss beside the likelihood: the paper's lambda."""
     learning_rate: float = Field(default=8e-6, gt=0)
-    """Peak learning rate: the paper's for 7B models."""
+    """Peak learning rate: the highest of the paper's, which trains all weights of 7B models."""
     learning_rate_first: float | None = Field(default=None, gt=0)
     """Learning rate for a new adapter (no warm start). None: `learning_rate`."""
     epochs: float = Field(default=1.0, gt=0)

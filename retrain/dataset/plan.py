@@ -127,7 +127,7 @@ def _pairs(method: Method, counts: Counts, config: RetrainConfig) -> _Choice:
     pairs = counts.pairs + counts.possible_pairs
     if pairs >= config.minimum_pairs:
         possible = f", {counts.possible_pairs} of them possible" if counts.possible_pairs else ""
-        reason = f"{method}: {pairs} pairs{possible}, of at least {config.minimum_pairs}"
+        reason = f"{method}: {pairs} pairs{possible}, minimum {config.minimum_pairs}"
         return _Choice(PlannedStage(method=method, rows=pairs), reason)
     length = config.hyper.max_length
     left_out = (counts.misfits, length, counts.longest)
@@ -147,7 +147,7 @@ def _demonstrations(counts: Counts, config: RetrainConfig) -> _Choice:
     shown, least = counts.demonstrations, config.minimum_demonstrations
     if shown < least:
         return _Choice(None, f"{shown} demonstrations, fewer than the minimum of {least} for sft")
-    reason = f"sft: {shown} demonstrations, of at least {least}"
+    reason = f"sft: {shown} demonstrations, minimum {least}"
     return _Choice(PlannedStage(method="sft", rows=shown), reason)
 
 
@@ -185,7 +185,7 @@ def _labels(counts: Counts, config: RetrainConfig, *, unpaired: bool) -> _Choice
         return _Choice(None, f"no kto: all of the {good + bad} labels are {kind}, it needs both")
     if config.hyper.per_device_batch == 1:
         return _Choice(None, "no kto: it needs retrain.hyper.per_device_batch of 2 or more")
-    reason = f"kto: {good + bad} labels ({good} good, {bad} bad), of at least "
+    reason = f"kto: {good + bad} labels ({good} good, {bad} bad), minimum "
     stage = PlannedStage(method="kto", rows=good + bad, unpaired=unpaired)
     of_pairs = good + bad - counts.labels
     note = f"; {of_pairs} of them are answers of pairs" if of_pairs else ""

@@ -2,8 +2,6 @@
 
 import gc
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 from transformers.integrations import TensorBoardCallback
 
 from retrain.config import HyperParameters
-from retrain.trainer.artifact import StageRecord, TrainingRecord, publish, save_adapter
+from retrain.trainer.artifact import StageRecord, publish, save_adapter
 from retrain.trainer.callbacks import StepEvents
 from retrain.trainer.errors import TooFewPairsError
 from retrain.trainer.events import (
@@ -29,6 +27,7 @@ from retrain.trainer.job import LEAST_BATCH, Job, TrainingStage
 from retrain.trainer.libraries import versions
 from retrain.trainer.memory import with_one_halving
 from retrain.trainer.methods.reference import assert_reference
+from retrain.trainer.records import stage_record, training_record
 from retrain.trainer.stages import REFERENCED, Setup, build_trainer, read_stage
 
 
@@ -65,7 +64,7 @@ def run(job: Job, events: EventWriter, scratch: Path) -> None:
         _free_memory()
     seconds = time.monotonic() - started
     assert folder is not None  # noqa: S101 - there is at least one stage
-    digest = publish(folder, job.output, _record(setup, records, seconds))
+    digest = publish(folder, job.output, training_record(setup, records, seconds))
     events.write(Saved(folder=str(job.output), sha256=digest, seconds=seconds))
 
 
@@ -125,7 +124,7 @@ def _train_into(
     least = LEAST_BATCH[stage.method]
     trainer, steps = with_one_halving(attempt, stage.hyper, on_halved, least)
     save_adapter(trainer.model, setup.job.base_model, _folder(setup, ready))
-    return _stage_record(ready, trainer, steps)
+    return stage_record(stage, ready.prepared, trainer, steps.last)
 
 
 def train(
@@ -185,49 +184,3 @@ def _announce(
     if prepared.dropped:
         reasons = dict(prepared.dropped)
         events.write(Dropped(stage=ready.number, method=method, reasons=reasons))
-
-
-def _stage_record(ready: ReadyStage, trainer: Any, steps: StepEvents) -> StageRecord:
-    stage, prepared = ready.stage, ready.prepared
-    sizes = {
-        "per_device_batch": trainer.args.per_device_train_batch_size,
-        "gradient_accumulation": trainer.args.gradient_accumulation_steps,
-    }
-    weights = None
-    if stage.method == "kto":
-        weights = (trainer.desirable_weight, trainer.undesirable_weight)
-    return StageRecord(
-        method=stage.method,
-        rows=len(prepared.examples),
-        signals=dict(prepared.signals),
-        dropped=dict(prepared.dropped),
-        steps=trainer.state.global_step,
-        last=steps.last,
-        class_weights=weights,
-        hyper=stage.hyper.model_copy(update=sizes),
-    )
-
-
-def _record(setup: Setup, stages: Sequence[StageRecord], seconds: float) -> TrainingRecord:
-    return TrainingRecord(
-        base_model=setup.job.base_model,
-        warm_start=setup.job.warm_start is not None,
-        seed=setup.job.seed,
-        hyper=stages[-1].hyper,
-        pairs=sum(stage.rows for stage in stages),
-        signals=_sum(stage.signals for stage in stages),
-        dropped=_sum(stage.dropped for stage in stages),
-        steps=sum(stage.steps for stage in stages),
-        last=stages[-1].last,
-        stages=list(stages),
-        versions=versions(),
-        device=setup.device.name,
-        seconds=seconds,
-    )
-
-
-def _sum(counts: Iterator[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return dict(total)

@@ -85,7 +85,7 @@ def test_more_pairs_never_end_a_training(counts: Counts, judged: bool) -> None:
 def test_enough_pairs_alone_are_trained_on_with_dpo() -> None:
     plan = auto(pairs=100)
     assert methods(plan) == ["dpo"]
-    assert plan.reasons == ("dpo: 100 pairs, of at least 100",)
+    assert plan.reasons == ("dpo: 100 pairs, minimum 100",)
 
 
 def test_too_few_pairs_alone_are_told_as_they_always_were() -> None:
@@ -122,7 +122,7 @@ def test_few_lone_thumbs_beside_many_pairs_change_nothing() -> None:
 def test_a_judge_finds_counterparts_in_place_of_kto() -> None:
     plan = auto(judged=True, labels_up=200, labels_down=300, possible_pairs=500)
     assert methods(plan) == ["dpo"]
-    assert plan.reasons[0] == "dpo: 500 pairs, 500 of them possible, of at least 100"
+    assert plan.reasons[0] == "dpo: 500 pairs, 500 of them possible, minimum 100"
 
 
 def test_kto_stands_in_where_the_judge_found_too_few_counterparts() -> None:

@@ -76,7 +76,7 @@ def report() -> RunReport:
             judge="OpenAIJudge",
         ),
         hyper_parameters={"learning_rate": 5e-6, "targets": ["all-linear"], "quant|": None},
-        plan=["dpo: 211 pairs, of at least 100"],
+        plan=["dpo: 211 pairs, minimum 100"],
         training=TrainingSummary(
             steps=43,
             stages=[StageSummary(method="dpo", first={"loss": 1.86}, last={"loss": 1.25})],
@@ -94,7 +94,7 @@ def report() -> RunReport:
         "# Run pawl-2026-w47: rejected",
         "| parent | base |",
         "| preference | 211 |",
-        "- dpo: 211 pairs, of at least 100",
+        "- dpo: 211 pairs, minimum 100",
         "| pairs: people | 211 |",
         "| dpo | loss | 1.86 | 1.25 |",
         "| cap | 41 |",

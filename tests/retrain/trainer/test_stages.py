@@ -71,7 +71,7 @@ def test_the_same_stages_give_the_same_bytes(tmp_path: Path, base: Path) -> None
     shas = set()
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        shas.add(of_kind(run_stages(tmp_path / name, base, stages()), Saved)[0].sha256)
+        shas.add(of_kind(run_stages(tmp_path / name, base, stages()[::2]), Saved)[0].sha256)
     assert len(shas) == 1
 
 
