@@ -238,6 +238,9 @@ class RunObserver:
     ) -> None:
         """A snapshot was frozen."""
 
+    def run_labels(self, channel: str, up: int, down: int) -> None:
+        """A snapshot was frozen, with so many answers judged good and bad by themselves."""
+
     def run_counterparts(self, channel: str, by_origin: Mapping[str, Mapping[str, int]]) -> None:
         """Questions were asked again: their number by the origin of a pair, and by outcome."""
 

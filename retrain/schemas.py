@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from retrain.config import Method, OnlineGateConfig
+from retrain.dataset.balance.mix import MixChange
 from retrain.gates.evidence import STREAMS
 from retrain.models import Rollout, RolloutEvent, Run
 from retrain.signal_figures import SignalFigures
-
-ExportFormat = Literal["trl", "openai"]
 
 
 class RunOut(BaseModel):
@@ -128,6 +127,11 @@ class PlanOut(BaseModel):
     number of pairs of at most `max_length` tokens; the longest one above has `longest_left_out`
     tokens, 0 if there is none. `problems` are the reasons why a run would not train. `methods` are
     the methods that it would train with, in order; `reasons` say why these, and why not others.
+    `labels` are answers that were judged by themselves and are in no pair. `judgements` counts the
+    judgements on the window's `interactions` by what became of them, each once. `held_out_pairs`
+    and `held_out_labels` are judgements of held-out users, which are never trained on. The mixes
+    say what pairs and labels are made of, before near-duplicates were removed and shares limited
+    (`retrain.balance`), and after.
     At most `counterpart_questions` would be asked again, for `counterpart_answers` new answers in
     `counterpart_seconds` seconds. `fresh_votes` is the number of judgements since the last run's
     snapshot that could train; with `votes_needed` of them a run starts by itself (None: not because
@@ -151,6 +155,16 @@ class PlanOut(BaseModel):
     would_train: bool
     methods: list[Method] = []
     reasons: list[str] = []
+    interactions: int = 0
+    judgements: dict[str, int] = {}
+    labels: int = 0
+    labels_up: int = 0
+    labels_down: int = 0
+    labels_by_signal: dict[str, int] = {}
+    held_out_pairs: int = 0
+    held_out_labels: int = 0
+    pairs_mix: MixChange = MixChange()
+    labels_mix: MixChange = MixChange()
     counterpart_questions: int = 0
     counterpart_answers: int = 0
     counterpart_seconds: float = 0.0

@@ -14,7 +14,7 @@ import structlog
 
 from common.files import PRIVATE_FOLDER
 from retrain.counterparts.questions import most_questions
-from retrain.dataset.export import exported
+from retrain.dataset.export import ExportFormat, exported_rows
 from retrain.dataset.snapshot import NEXT_MESSAGES, freeze, plan_of
 from retrain.enough import count_fresh
 from retrain.errors import LeaseLostError
@@ -27,7 +27,7 @@ from retrain.run.context import RunContext, RunEnvironment
 from retrain.run.leases import Watch
 from retrain.run.runner import SUCCEEDED, Runner, Stop
 from retrain.run.steps import STEPS, about_now, pair_log
-from retrain.schemas import ExportFormat, PlanOut, RunOut
+from retrain.schemas import PlanOut, RunOut
 from retrain.slots import MANUAL, check_slot, is_taken, next_attempt, run_id, slot_of
 
 OWNERS_MAX = 5
@@ -234,6 +234,16 @@ class RunService:
             would_train=not problems and plan.why_not is None,
             methods=[stage.method for stage in plan.stages],
             reasons=list(plan.reasons),
+            interactions=manifest.interactions,
+            judgements=manifest.judgements,
+            labels=manifest.labels,
+            labels_up=manifest.labels_up,
+            labels_down=manifest.labels_down,
+            labels_by_signal=manifest.labels_by_signal,
+            held_out_pairs=manifest.held_out_pairs,
+            held_out_labels=manifest.held_out_labels,
+            pairs_mix=manifest.pairs_mix,
+            labels_mix=manifest.labels_mix,
             counterpart_questions=asked.questions,
             counterpart_answers=asked.answers,
             counterpart_seconds=environment.config.counterparts.seconds if asked.questions else 0,
@@ -244,14 +254,12 @@ class RunService:
     async def export(
         self, channel: str, style: ExportFormat = "trl"
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the pairs that a run would sample from, in TRL's or OpenAI's preference format."""
+        """Yield the pairs, or the labels (`kto`), that a run would sample from."""
         about = await about_now(self._environment, f"{channel}-export", channel)
         log = pair_log(self._environment, about)
         async for result in log.explicit():
-            for pair in result.pairs:
-                row = exported(pair, style)
-                if row is not None:
-                    yield row
+            for row in exported_rows(result, style):
+                yield row
 
     async def _attempt(self, channel: str, slot: str, trigger: str) -> int:
         attempts = await self._environment.runs.of_slot(channel, slot)

@@ -173,6 +173,14 @@ def prompts_of(window: LogWindow) -> Select[Any]:
     )
 
 
+def interactions_in(window: LogWindow) -> Select[Any]:
+    """Count the interactions of the window that users saw."""
+    return select(func.count()).where(
+        _in_window(window, col(Interaction.tenant), col(Interaction.received_at)),
+        col(Interaction.mode).in_(SEEN_MODES),
+    )
+
+
 _PROMPT_COLUMNS: tuple[Mapped[Any], ...] = (
     col(Interaction.id),
     col(Interaction.tenant),

@@ -22,6 +22,7 @@ from feedback.reading.judgement_queries import (
     SEEN_MODES,
     LogWindow,
     answers_of,
+    interactions_in,
     judgement_rows,
     prompts_of,
     requests_of,
@@ -228,6 +229,13 @@ async def asked_prompts(
                 batch = []
         for prompt in await _with_requests(connection, batch):
             yield prompt
+
+
+async def count_interactions(database: Database, window: LogWindow) -> int:
+    """Return the number of interactions of the window that users saw."""
+    async with database.read() as session:
+        found = await (await session.connection()).execute(interactions_in(window))
+    return int(found.scalar_one())
 
 
 async def recorded_requests(

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from common.settings import CENTURY_DAYS, FunctionSpec, Seconds, Section
+from retrain.config.balance import BalanceConfig
 from retrain.config.canary import CanaryConfig, OnlineGateConfig
 from retrain.config.counterparts import CounterpartsConfig, SelfPlayConfig
 from retrain.config.enough import BudgetConfig, EnoughConfig
@@ -38,6 +39,7 @@ __all__ = [
     "DEFAULT_COMMAND",
     "DEFAULT_RUBRIC",
     "SMOOTHED_LOSSES",
+    "BalanceConfig",
     "BudgetConfig",
     "CanaryConfig",
     "CounterpartsConfig",
@@ -129,6 +131,7 @@ class RetrainConfig(Section):
     approval: Literal["auto", "manual"] = "auto"
     """`manual`: an administrator must approve a version before it serves all users."""
     pairs: PairsConfig = PairsConfig()
+    balance: BalanceConfig = BalanceConfig()
     signals: SignalsConfig = SignalsConfig()
     counterparts: CounterpartsConfig = CounterpartsConfig()
     self_play: SelfPlayConfig = SelfPlayConfig()

@@ -1,38 +1,46 @@
 """Collect the pairs and labels that fit the trainer, and draw those that a snapshot keeps."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.files import FileRecord, LineWriter
 from retrain.config import RetrainConfig
+from retrain.dataset.balance.mix import MixChange
+from retrain.dataset.balance.texts import RowTexts, row_texts
 from retrain.dataset.filters import Filter
 from retrain.dataset.held_out_judgements import JudgedPair
+from retrain.dataset.judged import Side
 from retrain.dataset.labels import Label
 from retrain.dataset.pairs import Pair, PairsResult
 from retrain.dataset.questions import question_key
 from retrain.dataset.sampling import RowSample
 from retrain.signal_figures import SignalFigures
 from retrain.trainer.examples.fit import Fit, fit_of_label, fit_of_row
+from retrain.trainer.examples.rows import Signal
 
-_NO_KEY = "-"
-_HEAD = 3
+if TYPE_CHECKING:
+    from retrain.dataset.balance.balance import Balanced
+
+_NO_KEY = b"-"
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The rows that were drawn, and the keys of their questions, as files.
 
-    `kinds` counts the rows by signal and by `up` or `down` (labels; `-` for pairs).
+    `kinds` counts the rows by signal and by `up` or `down` (labels; `-` for pairs). `mix` says what
+    they are made of.
     """
 
     rows: FileRecord
     questions: FileRecord
     kinds: Mapping[tuple[str, str], int]
+    mix: MixChange
 
     @property
     def by_signal(self) -> dict[str, int]:
@@ -69,14 +77,13 @@ class Collected:
     """The usable pairs and labels of a log, on disk."""
 
     def __init__(self, folder: Path, config: RetrainConfig) -> None:
+        self._config = config
         self._max_length = config.hyper.max_length
-        self._pairs = RowSample(folder / "pairs.spill", config.max_pairs, config.seed, _HEAD)
-        self._labels = RowSample(folder / "labels.spill", config.max_labels, config.seed, _HEAD)
-        self._judged_pairs = RowSample(
-            folder / "judged_pairs.spill", config.max_pairs, config.seed, 0
-        )
+        self._pairs = RowSample(folder / "pairs.spill", config.max_pairs, config.seed)
+        self._labels = RowSample(folder / "labels.spill", config.max_labels, config.seed)
+        self._judged_pairs = RowSample(folder / "judged_pairs.spill", config.max_pairs, config.seed)
         self._judged_labels = RowSample(
-            folder / "judged_labels.spill", config.max_pairs, config.seed, 0
+            folder / "judged_labels.spill", config.max_pairs, config.seed
         )
         self.tally = Tally()
 
@@ -128,14 +135,16 @@ class Collected:
             self.tally.longest = max(self.tally.longest, found.length)
         if self._fits(found, self.tally.misfits):
             self.tally.oldest = oldest(self.tally.oldest, pair.since)
-            head = (pair.signal, _NO_KEY, _key(pair.messages))
+            answers = (("good", pair.chosen), ("bad", pair.rejected))
+            head = _head(pair.signal, "-", pair.messages, answers)
             self._pairs.add(pair.id, head, row.model_dump_json().encode())
 
     def _add_label(self, label: Label) -> None:
         row = label.row()
         if self._fits(fit_of_label(row, self._max_length), self.tally.label_misfits):
             self.tally.oldest = oldest(self.tally.oldest, label.since)
-            head = (label.signal, "up" if label.good else "down", _key(label.messages))
+            answers = (("good" if label.good else "bad", label.side),)
+            head = _head(label.signal, "up" if label.good else "down", label.messages, answers)
             self._labels.add(label.id, head, row.model_dump_json().encode())
 
     @staticmethod
@@ -146,30 +155,56 @@ class Collected:
         return found.misfit is None
 
     def _draw(self, sample: RowSample, rows: Path, questions: Path) -> Drawn:
+        chosen = _balanced(sample, self._config)
+        self.tally.left_out += chosen.left_out
+        self.tally.left_out[Filter.OVER_MAXIMUM] += sample.dropped
         kinds: Counter[tuple[str, str]] = Counter()
-        seen: set[str] = set()
+        seen: set[bytes] = set()
         with closing(LineWriter(rows)) as row_writer, closing(LineWriter(questions)) as keys:
-            for (signal, verdict, key), row in sample.drawn():
-                row_writer.write(row)
-                kinds[signal, verdict] += 1
+            for at, drawn in enumerate(sample.drawn()):
+                if at not in chosen.kept:
+                    continue
+                signal, verdict, key, _ = drawn.head
+                row_writer.write(drawn.row)
+                kinds[signal.decode(), verdict.decode()] += 1
                 if key != _NO_KEY and key not in seen:
                     seen.add(key)
-                    keys.write(key.encode())
-        self.tally.left_out[Filter.OVER_MAXIMUM] += sample.dropped
-        return Drawn(row_writer.close(), keys.close(), kinds)
+                    keys.write(key)
+        sample.remove()
+        return Drawn(row_writer.close(), keys.close(), kinds, chosen.mix)
+
+
+def _balanced(sample: RowSample, config: RetrainConfig) -> "Balanced":
+    """Choose the rows that are kept of a sample."""
+    from retrain.dataset.balance.balance import balance  # noqa: PLC0415  (slow to import)
+
+    def read() -> Iterator[tuple[int, RowTexts]]:
+        for drawn in sample.drawn():
+            yield drawn.priority, RowTexts.from_json(drawn.head[-1])
+
+    return balance(read, config.balance)
+
+
+def _head(
+    signal: Signal,
+    verdict: str,
+    messages: list[dict[str, Any]] | None,
+    answers: Sequence[tuple[str, Side]],
+) -> tuple[bytes, ...]:
+    """Return what is kept with a row until it is drawn; its texts are not written to the row."""
+    key = question_key(messages).encode() if messages else _NO_KEY
+    texts = row_texts(messages, [(role, side.parts.rendered()) for role, side in answers])
+    return (signal.encode(), verdict.encode(), key, texts.to_json())
 
 
 def _copy(sample: RowSample, path: Path) -> FileRecord:
     with closing(LineWriter(path)) as writer:
-        for _, row in sample.drawn():
-            writer.write(row)
+        for drawn in sample.drawn():
+            writer.write(drawn.row)
+    sample.remove()
     return writer.close()
 
 
 def oldest(*moments: datetime | None) -> datetime | None:
     """Return the earliest of the moments that are known."""
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _key(messages: Sequence[Mapping[str, Any]] | None) -> str:
-    return question_key(messages) if messages else _NO_KEY

@@ -1,16 +1,33 @@
-"""Export pairs as TRL's conversational preference rows or in OpenAI's preference format. Pure."""
+"""Export pairs and labels as training rows of other programs. Pure.
+
+Pairs as TRL's conversational preference rows or in OpenAI's preference format; labels as TRL's
+conversational rows for KTO (unpaired preferences).
+"""
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from feedback.answer_parts import AnswerParts, ToolCall
-from retrain.dataset.pairs import Pair
-from retrain.schemas import ExportFormat
+from retrain.dataset.labels import Label
+from retrain.dataset.pairs import Pair, PairsResult
 
+PairFormat = Literal["trl", "openai"]
+ExportFormat = PairFormat | Literal["kto"]
+"""TRL's or OpenAI's format for pairs, or TRL's format of labels for KTO."""
 Turn = dict[str, Any]
 
 
-def exported(pair: Pair, style: ExportFormat) -> dict[str, Any] | None:
+def exported_rows(result: PairsResult, style: ExportFormat) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one conversation: its pairs, or its labels in the format for KTO."""
+    if style == "kto":
+        rows = (exported_label(label) for label in result.labels)
+    else:
+        rows = (exported(pair, style) for pair in result.pairs)
+    yield from (row for row in rows if row is not None)
+
+
+def exported(pair: Pair, style: PairFormat) -> dict[str, Any] | None:
     """Return a pair as a row of the format, or None for a plain completion, which has no messages.
 
     TRL's rows also have `weight`, `signal` and `id`; OpenAI's format has no place for them.
@@ -28,6 +45,20 @@ def exported(pair: Pair, style: ExportFormat) -> dict[str, Any] | None:
     if pair.tools:
         row["tools"] = pair.tools
     return {**row, "weight": pair.weight, "signal": pair.signal, "id": pair.id}
+
+
+def exported_label(label: Label) -> dict[str, Any] | None:
+    """Return a label as a row of TRL's unpaired preferences, or None for a plain completion.
+
+    Source: TRL's "Dataset formats", unpaired preference. `weight`, `signal` and `id` are added.
+    """
+    if label.messages is None:
+        return None
+    completion = [_trl_turn(label.side.parts)]
+    row: dict[str, Any] = {"prompt": label.messages, "completion": completion, "label": label.good}
+    if label.tools:
+        row["tools"] = label.tools
+    return {**row, "weight": label.weight, "signal": label.signal, "id": label.id}
 
 
 def _openai_turn(parts: AnswerParts) -> Turn:

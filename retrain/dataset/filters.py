@@ -63,6 +63,10 @@ class Filter(StrEnum):
     """The prompt and the longer answer have more than `hyper.max_length` tokens."""
     OVER_MAXIMUM = "over_maximum"
     """There are more than `max_pairs` pairs or `max_labels` labels: this one was not sampled."""
+    NEAR_DUPLICATE = "near_duplicate"
+    """Another pair or label has nearly the same texts (`retrain.balance.near_duplicate`)."""
+    OVER_SHARE = "over_share"
+    """Its topic, language or length fills its share without it (`retrain.balance`)."""
 
     EXPLICIT = "explicit"
     """A person judged the answer explicitly, which outweighs what the user did next."""

@@ -62,7 +62,7 @@ def question_key(messages: Sequence[Mapping[str, Any]]) -> str:
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for message in messages:
         if message.get("role") == "user":
-            digest.update(normalise(_text(message.get("content"))).encode() + b"\0")
+            digest.update(normalise(message_text(message.get("content"))).encode() + b"\0")
     return digest.hexdigest()
 
 
@@ -133,7 +133,7 @@ def _is_chat(request: Mapping[str, Any]) -> bool:
     return isinstance(messages, list) and bool(messages)
 
 
-def _text(content: object) -> str:
+def message_text(content: object) -> str:
     """Return the text of a message's content, a string or parts; other parts are ignored."""
     if isinstance(content, str):
         return content

@@ -7,19 +7,26 @@ sample.
 
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from common.files import LineWriter
+
+
+class DrawnRow(NamedTuple):
+    """A row of the sample: its priority, the fields of its head, and the row itself."""
+
+    priority: int
+    head: list[bytes]
+    row: bytes
 
 
 class RowSample:
     """A sample of at most `limit` rows; `path` is a temporary file."""
 
-    def __init__(self, path: Path, limit: int, seed: int, words: int) -> None:
-        """Open the file. `words` is the number of words in each row's head."""
-        self._path, self._limit, self._seed, self._words = path, limit, seed, words
+    def __init__(self, path: Path, limit: int, seed: int) -> None:
+        self._path, self._limit, self._seed = path, limit, seed
         self._writer = LineWriter(path)
         self._lowest: list[int] = []
         self.added = 0
@@ -29,13 +36,13 @@ class RowSample:
         """The number of rows that are not in the sample."""
         return max(0, self.added - self._limit)
 
-    def add(self, identifier: str, head: Sequence[str], row: bytes) -> None:
+    def add(self, identifier: str, head: Sequence[bytes], row: bytes) -> None:
         """Add a row.
 
         Args:
             identifier: The row's id; together with the seed it decides whether the row is drawn.
-            head: Words without spaces or line breaks, returned with the row.
-            row: The row, without line breaks.
+            head: Fields that are returned with the row, as many for each.
+            row: The row; like the fields without tabs and line breaks, as JSON is.
 
         """
         priority = self._priority(identifier)
@@ -44,17 +51,21 @@ class RowSample:
             heapq.heappush(self._lowest, -priority)
         elif self._limit:
             heapq.heappushpop(self._lowest, -priority)
-        self._writer.write(b" ".join((f"{priority:016x}".encode(), *map(str.encode, head), row)))
+        self._writer.write(b"\t".join((f"{priority:016x}".encode(), *head, row)))
 
-    def drawn(self) -> Iterator[tuple[list[str], bytes]]:
-        """Yield head and row of each row of the sample, in the order of `add`; remove the file."""
+    def drawn(self) -> Iterator[DrawnRow]:
+        """Yield the rows of the sample, in the order of `add`. May be called several times."""
         self.close()
         threshold = -self._lowest[0] if self._lowest else -1
-        with closing(self._path.open("rb")) as lines:
+        with self._path.open("rb") as lines:
             for line in lines:
-                priority, *head, row = line.rstrip(b"\n").split(b" ", self._words + 1)
-                if int(priority, 16) <= threshold:
-                    yield [word.decode() for word in head], row
+                first, *head, row = line.rstrip(b"\n").split(b"\t")
+                if (priority := int(first, 16)) <= threshold:
+                    yield DrawnRow(priority, head, row)
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self.close()
         self._path.unlink()
 
     def close(self) -> None:

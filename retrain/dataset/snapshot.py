@@ -36,10 +36,12 @@ from feedback.reading.judgements import (
     JudgedBy,
     JudgedConversation,
     asked_prompts,
+    count_interactions,
     judged_conversations,
     recorded_requests,
 )
 from retrain.config import RetrainConfig
+from retrain.dataset.balance.mix import MixChange
 from retrain.dataset.drawing import Collected, Drawn, Tally, oldest
 from retrain.dataset.filters import RaterRules
 from retrain.dataset.held_out import held_out
@@ -103,8 +105,11 @@ class SnapshotManifest(BaseModel):
         requests: Number of recorded requests of the labels' answers.
         judgements: Number of judgements by what became of them, each counted once: `pairs`,
             `labels`, or the first filter that applied.
+        interactions: Number of interactions since `about.since`.
         held_out_pairs: Number of comparisons by held-out users, or of answers to them.
         held_out_labels: Number of such judgements of one answer by itself.
+        pairs_mix: Topics, languages and lengths of the pairs, before they were balanced and after.
+        labels_mix: The same of the labels.
         signals: Figures of what users did without a button; None if not used.
 
     """
@@ -129,9 +134,33 @@ class SnapshotManifest(BaseModel):
     label_misfits: dict[str, int] = {}
     requests: int = 0
     judgements: dict[str, int] = {}
+    interactions: int = 0
     held_out_pairs: int = 0
     held_out_labels: int = 0
+    pairs_mix: MixChange = MixChange()
+    labels_mix: MixChange = MixChange()
     signals: SignalFigures | None = None
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures that a run keeps: counts and the mix, no text."""
+        names = {
+            "pairs",
+            "pairs_by_signal",
+            "labels",
+            "labels_up",
+            "labels_down",
+            "labels_by_signal",
+            "judgements",
+            "interactions",
+            "held_out",
+            "held_out_pairs",
+            "held_out_labels",
+            "questions",
+            "pairs_mix",
+            "labels_mix",
+            "signals",
+        }
+        return {"filters": self.left_out, **self.model_dump(mode="json", include=names)}
 
     def counts(self, *, possible_pairs: int = 0) -> Counts:
         """Return what there is to learn from; `possible_pairs` may still be added to it."""
@@ -157,6 +186,10 @@ class RecordedRequest(BaseModel):
 
 class Log(Protocol):
     """The part of the log that a snapshot reads; implemented by `PairLog`."""
+
+    async def interactions(self) -> int:
+        """Return the number of interactions in the window of `results`."""
+        ...
 
     def results(self) -> AsyncIterator[PairsResult]:
         """Yield the pairs and labels of each conversation, and what was left out of it."""
@@ -190,6 +223,10 @@ class PairLog:
     metrics: Mapping[str, MetricConfig] = field(default_factory=dict)
     reader: MessageReader | None = None
     kept: Path | None = None
+
+    async def interactions(self) -> int:
+        """See `Log`."""
+        return await count_interactions(self.database, self._window(self.about.since))
 
     async def results(self) -> AsyncIterator[PairsResult]:
         """See `Log`."""
@@ -288,6 +325,7 @@ def _kept_messages(kept: Path | None, draft: Path) -> dict[str, FileRecord]:
 class _Frozen:
     """What was written to a snapshot's folder."""
 
+    interactions: int
     tally: Tally
     pairs: Drawn
     labels: Drawn
@@ -307,6 +345,7 @@ async def _write(draft: Path, log: Log, config: RetrainConfig) -> _Frozen:
     pairs = await asyncio.to_thread(collected.draw_pairs, draft / PAIRS, draft / QUESTIONS)
     labels = await asyncio.to_thread(collected.draw_labels, draft / LABELS, draft / LABEL_QUESTIONS)
     return _Frozen(
+        interactions=await log.interactions(),
         tally=collected.tally,
         pairs=pairs,
         labels=labels,
@@ -348,8 +387,11 @@ def _manifest(about: About, config: RetrainConfig, frozen: _Frozen) -> SnapshotM
         label_misfits=_ordered(tally.label_misfits),
         requests=frozen.requests.lines,
         judgements=_ordered(tally.judgements),
+        interactions=frozen.interactions,
         held_out_pairs=frozen.judged_pairs.lines,
         held_out_labels=frozen.judged_labels.lines,
+        pairs_mix=pairs.mix,
+        labels_mix=labels.mix,
         signals=tally.signals,
     )
 

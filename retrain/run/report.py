@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from retrain.counterparts.storage import CounterpartFigures
+from retrain.dataset.balance.mix import MixChange
 from retrain.dataset.questions import Selection
 from retrain.evaluation.result import Arm, Evaluation
 from retrain.gates.judge_text import judge_sentences
@@ -106,7 +107,14 @@ class RunReport(BaseModel):
     version: str | None = None
     started_at: datetime
     finished_at: datetime | None = None
+    interactions: int = 0
+    judgements: dict[str, int] = {}
     pairs_by_signal: dict[str, int] = {}
+    labels_by_signal: dict[str, int] = {}
+    labels_up: int = 0
+    labels_down: int = 0
+    pairs_mix: MixChange = MixChange()
+    labels_mix: MixChange = MixChange()
     left_out_by_filter: dict[str, int] = {}
     signals: SignalFigures | None = None
     counterparts: CounterpartFigures | None = None
@@ -129,8 +137,11 @@ def markdown(report: RunReport) -> str:
         f"# Run {report.run}: {report.outcome}",
         *([report.reason] if report.reason else []),
         _table(("", ""), _origin(report)),
+        *_section("Judgements", _judgements(report)),
         *_section("Pairs", _numbers(("signal", "pairs"), report.pairs_by_signal)),
+        *_section("Labels", _labels(report)),
         *_section("Left out", _numbers(("filter", "events"), report.left_out_by_filter)),
+        *_section("Mix", [*_mix("pairs", report.pairs_mix), *_mix("labels", report.labels_mix)]),
         *_section("Without a button", _signals(report.signals)),
         *_section("Counterparts", _counterparts(report.counterparts)),
         *_section("Plan", _bullets(report.plan)),
@@ -154,6 +165,26 @@ def _origin(report: RunReport) -> list[tuple[str, object]]:
         ("started", report.started_at.isoformat(timespec="seconds")),
         ("finished", _moment(report.finished_at)),
     ]
+
+
+def _judgements(report: RunReport) -> list[str]:
+    """Return what became of the judgements, each counted once, from all interactions on."""
+    if not report.judgements:
+        return []
+    read = sum(report.judgements.values())
+    counts = {"interactions": report.interactions, "judgements": read, **report.judgements}
+    return _numbers(("became", "count"), counts)
+
+
+def _labels(report: RunReport) -> list[str]:
+    counts = {"good": report.labels_up, "bad": report.labels_down}
+    shown = {**counts, **report.labels_by_signal} if any(counts.values()) else {}
+    return _numbers(("labels", "count"), shown)
+
+
+def _mix(name: str, change: MixChange) -> list[str]:
+    rows = change.rows()
+    return [_table((f"group of the {name}", "before", "after"), rows)] if rows else []
 
 
 def _counterparts(figures: CounterpartFigures | None) -> list[str]:

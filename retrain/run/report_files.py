@@ -6,6 +6,7 @@ from typing import Any
 
 from common.files import PRIVATE_FOLDER, write_whole
 from retrain.counterparts.storage import CounterpartFigures
+from retrain.dataset.balance.mix import MixChange
 from retrain.gates.offline import Verdict
 from retrain.judging.storage import JudgeRecord
 from retrain.run.context import Ending, RunContext
@@ -44,6 +45,13 @@ def run_report(context: RunContext, ending: Ending, finished_at: datetime) -> Ru
         started_at=run.created_at,
         finished_at=finished_at,
         pairs_by_signal=figures.get("pairs_by_signal", {}),
+        judgements=figures.get("judgements", {}),
+        interactions=figures.get("interactions", 0),
+        labels_by_signal=figures.get("labels_by_signal", {}),
+        labels_up=figures.get("labels_up", 0),
+        labels_down=figures.get("labels_down", 0),
+        pairs_mix=MixChange.model_validate(figures.get("pairs_mix", {})),
+        labels_mix=MixChange.model_validate(figures.get("labels_mix", {})),
         left_out_by_filter=figures.get("filters", {}),
         signals=figures.get("signals"),
         counterparts=_counterparts(figures.get("counterparts")),

@@ -66,22 +66,10 @@ async def snapshot(context: RunContext) -> Ending | None:
         manifest = await asyncio.to_thread(open_snapshot, context.snapshot)
     except SnapshotError:
         manifest = await (_freeze_again(context) if again else _freeze(context))
-    await context.save_figures(
-        pairs=manifest.pairs,
-        pairs_by_signal=manifest.pairs_by_signal,
-        filters=manifest.left_out,
-        labels=manifest.labels,
-        labels_up=manifest.labels_up,
-        labels_down=manifest.labels_down,
-        labels_by_signal=manifest.labels_by_signal,
-        judgements=manifest.judgements,
-        signals=manifest.signals and manifest.signals.model_dump(mode="json"),
-        held_out=manifest.held_out,
-        questions=manifest.questions,
-    )
-    context.environment.observer.run_pairs(
-        context.run.channel, manifest.pairs_by_signal, manifest.left_out
-    )
+    await context.save_figures(**manifest.figures())
+    observer, channel = context.environment.observer, context.run.channel
+    observer.run_pairs(channel, manifest.pairs_by_signal, manifest.left_out)
+    observer.run_labels(channel, manifest.labels_up, manifest.labels_down)
     return None if again else await _too_few(context, manifest)
 
 

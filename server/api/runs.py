@@ -9,7 +9,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from common.json_values import PlainText
-from retrain.schemas import ExportFormat, PlanOut, RunOut
+from retrain.dataset.export import ExportFormat
+from retrain.schemas import PlanOut, RunOut
 from server.api.dependencies import Admin, ChannelQuery, Here, RunPath
 from server.api.description.errors import Responses, errors
 from server.api.routes import api_router
@@ -101,7 +102,10 @@ async def export_pairs(
     channel: ChannelQuery = DEFAULT_CHANNEL,
     format: Annotated[ExportFormat, Query(description="Whose form")] = "trl",  # noqa: A002  (the parameter's public name)
 ) -> StreamingResponse:
-    """Stream the pairs as JSON lines, in TRL's or in OpenAI's preference format."""
+    """Stream the pairs as JSON lines, in TRL's or in OpenAI's preference format.
+
+    With `kto`, the labels are streamed instead: TRL's unpaired preferences.
+    """
     pairs = here.runs.export(here.own_channel(principal, channel), format)
     return StreamingResponse(_lines(pairs), media_type="application/jsonl")
 

@@ -147,9 +147,9 @@ def rollback(
 @app.command()
 def export(
     channel: ChannelName = "pawl",
-    style: Annotated[str, typer.Option("--format", help="trl or openai.")] = "trl",
+    style: Annotated[str, typer.Option("--format", help="trl, openai or kto (labels).")] = "trl",
 ) -> None:
-    """Print the log's preference pairs as JSON lines."""
+    """Print the log's preference pairs, or its labels, as JSON lines."""
 
     async def stream(api: "Api") -> None:
         parameters = {"channel": channel, "format": style}

@@ -11,6 +11,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from retrain.dataset.balance.mix import MixChange
 from retrain.gates.judge_text import judge_sentences
 
 if TYPE_CHECKING:
@@ -256,8 +257,16 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         _json(plan)
         return
+    _table("Judgements", ["became", "count"], list(plan["judgements"].items()))
     _table("Pairs", ["signal", "pairs"], list(plan["pairs_by_signal"].items()))
+    _table("Labels", ["signal", "labels"], list(plan["labels_by_signal"].items()))
     _table("Left out", ["filter", "count"], list(plan["filters"].items()))
+    _show_mix("pairs", plan["pairs_mix"])
+    _show_mix("labels", plan["labels_mix"])
+    out.print(
+        f"interactions: {plan['interactions']}, judgements: {sum(plan['judgements'].values())}"
+    )
+    out.print(f"labels: {plan['labels_up']} good, {plan['labels_down']} bad")
     _show_signals(plan.get("signals"))
     out.print(f"pairs: {plan['pairs']}, needed: {plan['minimum_pairs']}")
     out.print(f"held-out prompts: {plan['held_out_prompts']}, needed: {plan['minimum_questions']}")
@@ -276,6 +285,12 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
         for reason in plan["reasons"]:
             out.print(f"  {reason}", soft_wrap=True)
     out.print("a run would train" if plan["would_train"] else "a run would not train")
+
+
+def _show_mix(name: str, mix: Mapping[str, Any]) -> None:
+    """Print what a week's rows are made of, before they were balanced and after."""
+    if rows := MixChange.model_validate(mix).rows():
+        _table(f"Mix of the {name}", ["group", "before", "after"], rows)
 
 
 def _show_signals(signals: Mapping[str, Any] | None) -> None:

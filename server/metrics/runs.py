@@ -27,6 +27,12 @@ class RunMetrics(RunObserver):
         self.pairs = Gauge(
             "pawl_run_pairs", "Pairs of the last snapshot", ["channel", "signal"], registry=registry
         )
+        self.labels = Gauge(
+            "pawl_run_labels",
+            "Answers judged by themselves in the last snapshot, by verdict (up, down)",
+            ["channel", "verdict"],
+            registry=registry,
+        )
         self.left_out = Gauge(
             "pawl_run_left_out",
             "Judgements that the last snapshot left out, by filter",
@@ -94,6 +100,10 @@ class RunMetrics(RunObserver):
         """Set the figures of a new snapshot."""
         _replace(self.pairs, channel, by_signal)
         _replace(self.left_out, channel, left_out)
+
+    def run_labels(self, channel: str, up: int, down: int) -> None:
+        """Set the number of labels of a new snapshot."""
+        _replace(self.labels, channel, {"up": up, "down": down})
 
     def run_counterparts(self, channel: str, by_origin: Mapping[str, Mapping[str, int]]) -> None:
         """Set the figures of a search for counterparts."""

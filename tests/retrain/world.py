@@ -290,6 +290,9 @@ class Watcher(RunObserver):
     ) -> None:
         self.pairs = by_signal
 
+    def run_labels(self, channel: str, up: int, down: int) -> None:
+        self.labels = (up, down)
+
     def run_counterparts(self, channel: str, by_origin: Mapping[str, Mapping[str, int]]) -> None:
         self.counterparts = by_origin
 

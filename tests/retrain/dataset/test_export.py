@@ -5,9 +5,16 @@ from typing import Any
 
 import pytest
 
-from retrain.dataset.export import exported
+from retrain.dataset.export import exported, exported_rows
 from retrain.dataset.pairs import Pair, pairs_of
-from tests.retrain.dataset.test_pairs import NOBODY_HELD_OUT, SERVED, answer, conversation, prefer
+from tests.retrain.dataset.test_pairs import (
+    NOBODY_HELD_OUT,
+    SERVED,
+    answer,
+    conversation,
+    prefer,
+    word,
+)
 
 pytestmark = pytest.mark.pure
 
@@ -43,3 +50,21 @@ def test_openai_gets_arguments_as_text_and_ids() -> None:
     (call,) = turn["tool_calls"]
     assert (turn["content"], call["id"]) == (None, "call_0")
     assert json.loads(call["function"]["arguments"]) == {"of": "rose"}
+
+
+def test_labels_are_rows_for_kto() -> None:
+    judged = conversation([answer(0, "It costs 3.")], [word(0, "thumbs", 0, False)])
+    result = pairs_of(judged, NOBODY_HELD_OUT, SERVED)
+    (row,) = exported_rows(result, "kto")
+    assert row["prompt"] == judged.messages
+    assert row["completion"] == [{"role": "assistant", "content": "It costs 3."}]
+    assert (row["label"], row["weight"], row["signal"]) == (False, 1.0, "thumbs")
+    assert list(exported_rows(result, "trl")) == []
+
+
+def test_pairs_are_rows_of_their_format_and_not_for_kto() -> None:
+    judged = conversation([answer(0, "better"), answer(1, "worse")], [prefer(0, 0, 1)])
+    result = pairs_of(judged, NOBODY_HELD_OUT, SERVED)
+    (row,) = exported_rows(result, "trl")
+    assert row["chosen"] == [{"role": "assistant", "content": "better"}]
+    assert list(exported_rows(result, "kto")) == []

@@ -117,3 +117,14 @@ async def test_the_requests_of_labels_come_with_all_their_parameters(
         "messages": [{"role": "user", "content": "hours?"}],
         "temperature": 1.0,
     }
+
+
+async def test_interactions_of_the_window_are_counted_but_for_those_that_nobody_saw(
+    database: Database, log: Log
+) -> None:
+    log.ask("long ago?", "yes")
+    log.now = SATURDAY - timedelta(days=2)
+    for mode in ("live", "external", "shadow", "evaluation"):
+        log.ask(f"{mode}?", "yes", mode=mode)
+    await log.write(database)
+    assert await pair_log(database, SATURDAY - WEEK).interactions() == 2

@@ -96,6 +96,9 @@ class StubLog:
         if self.error is not None:
             raise self.error
 
+    async def interactions(self) -> int:
+        return 40
+
     async def earlier(self) -> AsyncIterator[PairsResult]:
         for held_out in self.held_out:
             yield PairsResult([], Counter({"held_out": 1}), held_out=[held_out], since=NOW)
@@ -146,6 +149,7 @@ async def test_the_manifest_counts_and_can_be_read_again(tmp_path: Path) -> None
     assert manifest.pairs_by_signal == {"preference": 6}
     assert manifest.left_out == {"held_out": 12}
     assert (manifest.held_out, manifest.questions) == (2, 1)
+    assert manifest.interactions == 40
     assert open_snapshot(tmp_path / "snapshot") == manifest
 
 
@@ -221,6 +225,13 @@ async def test_a_snapshot_of_a_release_without_labels_still_opens(tmp_path: Path
     assert [*read_labels(folder), *read_requests(folder)] == []
     assert [*read_judged_pairs(folder), *read_judged_labels(folder)] == []
     assert len(read_question_keys(folder, labels=True)) == 3
+
+
+async def test_the_mix_is_counted_before_and_after(tmp_path: Path) -> None:
+    manifest = await frozen(tmp_path / "snapshot", count=6, labels=3)
+    assert sum(manifest.pairs_mix.before.topics) == sum(manifest.pairs_mix.after.topics) == 6
+    assert sum(manifest.labels_mix.after.lengths.values()) == 3
+    assert "question" not in manifest.pairs_mix.model_dump_json()
 
 
 async def test_what_held_out_users_said_is_kept_apart(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ HEAVY = {
     "langchain_core",
     "numpy",
     "psycopg",
+    "py3langid",
+    "rensa",
     "scipy",
     "sqlalchemy",
     "sqlmodel",

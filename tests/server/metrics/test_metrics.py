@@ -135,6 +135,15 @@ def test_one_channels_run_does_not_hide_anothers() -> None:
     assert steps == {frozenset({("channel", "a"), ("step", "train")})}
 
 
+def test_labels_are_shown_by_verdict() -> None:
+    metrics = Metrics()
+    metrics.runs.run_labels("a", 5, 2)
+    found = samples(metrics.exposition().decode())
+    labels = {labels: count for (name, labels), count in found.items() if name == "pawl_run_labels"}
+    up, down = ({("channel", "a"), ("verdict", verdict)} for verdict in ("up", "down"))
+    assert labels == {frozenset(up): 5, frozenset(down): 2}
+
+
 def test_a_search_for_counterparts_replaces_the_one_before() -> None:
     metrics = Metrics()
     metrics.runs.run_counterparts("a", {"counterpart": {"pair": 3, "failed": 1}, "self_play": {}})

@@ -1,0 +1,1 @@
+"""Which rows of a week are alike: near-duplicates, topics, languages and lengths."""
