@@ -17,6 +17,7 @@ from retrain.run.steps import STEPS
 from retrain.service import RunService
 from tests.retrain.counterparts.fakes import ReanswersChat
 from tests.retrain.log import CHANNEL, Log
+from tests.retrain.run.test_judge import LoggedChat
 from tests.retrain.run.test_training import DAY, job_of
 from tests.retrain.runs import RUN, interrupted, ran, taken_up
 from tests.retrain.world import SATURDAY, House, make_config
@@ -186,6 +187,20 @@ async def test_self_play_pairs_people_s_answers_with_new_ones(house: House) -> N
     assert {one["origin"] for one in pairs} == {"self_play"}
     assert len(pairs) == len(chat.asked) == run.figures["pairs"] // 3
     assert run.figures["training"]["pairs_by_origin"]["self_play"] == len(pairs)
+
+
+async def test_a_judge_from_people_scores_the_token_ids_of_all_answers(house: House) -> None:
+    await with_counterparts(house)
+    house.config = house.config.model_copy(
+        update={"judge": "people", "people_judge": PeopleJudgeConfig(minimum_votes=5)}
+    )
+    house.chat = LoggedChat(house)
+    run = await ran(house)  # the trainer of the tests scores an answer by its length
+    outcomes = run.figures["counterparts"]["outcomes"]
+    assert outcomes["pair"] == run.figures["labels_down"] > 0
+    pairs = rows(house, "pairs.jsonl")
+    assert {one["judge"] for one in pairs} == {"people"}
+    assert all(len(one["chosen"]["token_ids"]) > len("answer 10") for one in pairs)
 
 
 async def test_without_a_usable_judge_lone_thumbs_are_learned_from_by_themselves(

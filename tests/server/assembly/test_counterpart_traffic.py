@@ -1,6 +1,7 @@
 """What a run asks the live version again: recorded apart, counted nowhere, and patient."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from retrain.ports import Answer
 from server.assembly.evaluation_chat import InternalChat, YieldingChat
 from tests.server.api.test_purpose import recorded
 from tests.server.comparing import WHO, version
-from tests.server.running_app import QUESTION, RunningApp, chat_body
+from tests.server.running_app import QUESTION, RunningApp, chat_body, running_app
+from tests.server.serving.test_last_byte import database_of, rows
 
 pytestmark = pytest.mark.anyio
 
@@ -79,3 +81,46 @@ async def test_it_waits_while_users_need_the_engine(running: RunningApp) -> None
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+class Coin:
+    """A judge that sees no difference."""
+
+    async def compare(self, conversation: object, a: str, b: str) -> float:
+        del conversation, a, b
+        return 0.5
+
+
+SETTINGS = {
+    "enabled": False,
+    "judge": f"{__name__}:Coin",
+    "minimum_pairs": 3,
+    "counterparts": {"samples": 2},
+    "pairs": {"held_out_share": 0},
+}
+
+
+async def test_a_run_asks_what_users_rated_with_their_sampling_parameters(tmp_path: Path) -> None:
+    async with running_app(tmp_path, retrain=SETTINGS) as running:
+        for number in range(4):
+            question = {"role": "user", "content": f"question {number}?"}
+            body = chat_body(messages=[question], user=f"user {number}", temperature=0.9)
+            answer = await running.anyone.post(CHAT, json=body)
+            thumb = {"inference_id": answer.json()["id"], "metric_name": "thumbs", "value": False}
+            assert (await running.anyone.post("/v1/feedback", json=thumb)).status_code == 200
+        started = await running.services.runs.start_run("pawl")
+        run = await running.services.runs.wait(started.id)
+        figures = run.figures["counterparts"]
+        assert (figures["questions"], figures["answers"]) == (4, 8)
+        assert not figures["outcomes"].keys() & {"failed", "different_prompt", "no_request"}
+        assert run.state == "skipped", run.reason
+        asked = modes(running)
+        assert asked == {"live": 4, "counterpart": 8}
+        metrics = (await running.anyone.get("/metrics")).text
+    timed = [line for line in metrics.splitlines() if "time_to_first_token_seconds_count" in line]
+    assert sum(float(line.split()[-1]) for line in timed) == 4
+
+
+def modes(running: RunningApp) -> Counter[str]:
+    query = "SELECT mode FROM interaction"
+    return Counter(row[0] for row in rows(database_of(running), query))
