@@ -22,20 +22,22 @@ from bench.learning.shop_answers import ShopAnswer, sampled
 from demo.shop.taste import HIDDEN, Weights, utility
 from demo.shop.users import SHARPNESS, User, make_users
 from demo.shop.world import split
+from retrain.evaluation.judges import TIE
+from retrain.evaluation.verdicts import preference_of
 from retrain.judging.ranking import Rated, ranking
 from retrain.trainer.events import EventWriter
 from retrain.trainer.reward.jobs import RewardJob
 from retrain.trainer.scratch import fresh_scratch
 
 USERS, HELD_OUT_EVERY = 60, 5
-THUMBS, COMPARED = 2_400, 400
+THUMBS, COMPARED = 3_000, 300
 QUESTIONS, EACH = 200, 6
 POLICIES, TRIED = 20, 400
 SPREAD = (0.35, 0.65)
 SHARE_OF_HIDDEN, LEAST_CORRELATION = 0.93, 0.9
 TINY = {
     "learning_rate": 2e-3,
-    "epochs": 4.0,
+    "epochs": 3.0,
     "lora_rank": 16,
     "lora_alpha": 32,
     "per_device_batch": 16,
@@ -44,7 +46,7 @@ TINY = {
     "threads": 1,
     "logging_steps": 20,
 }
-HEAD_RATE = 1e-2
+HEAD_RATE = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def judge(seed: int, options: Options) -> Sequence[Result]:
     users = make_users(USERS, seed=seed)
     training, asked = split()
     drawn = [rng.choice(training) for _ in range(THUMBS)]
-    options.say(f"{THUMBS + COMPARED + QUESTIONS * EACH} answers are sampled")
+    options.say(f"{THUMBS + 2 * COMPARED + QUESTIONS * EACH} answers are sampled")
     thumbs = [_thumb(users, one, rng) for one in sampled(base, drawn, seed)]
     held_out = set(users[::HELD_OUT_EVERY])
     known = [one for one in thumbs if one.user not in held_out]
@@ -84,7 +86,7 @@ def _pairs(
 ) -> list[dict[str, Any]]:
     """Have users who are not held out compare two answers to the same question."""
     raters = [user for user in users if user not in held_out]
-    questions = [rng.choice(split()[0]) for _ in range(COMPARED // 2)]
+    questions = [rng.choice(split()[0]) for _ in range(COMPARED)]
     answers = sampled(base, questions, seed + 1_000, each=2)
     rows = []
     for number, (a, b) in enumerate(zip(answers[::2], answers[1::2], strict=True)):
@@ -249,9 +251,9 @@ def _spread(versions: list[tuple[float, list[int]]]) -> list[tuple[float, list[i
 def _judged_rate(
     rows: Sequence[Sequence[ShopAnswer]], scores: Sequence[Sequence[float]], picks: Sequence[int]
 ) -> float:
-    """Return the share of questions that the judge says are won, a tie counting as half."""
+    """Return the judge's mean preference for the version's answers; equal texts are a tie."""
     total = 0.0
     for row, own, pick in zip(rows, scores, picks, strict=True):
         same = row[pick].text == row[0].text
-        total += 0.5 if same else float(own[pick] > own[0])
+        total += TIE if same else preference_of(own[pick], own[0])
     return total / len(rows)
