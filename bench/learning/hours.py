@@ -13,6 +13,7 @@ answer comes on top.
 """
 
 import asyncio
+import logging
 import resource
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -43,6 +44,7 @@ from server.app import create_app, lifespan
 from server.config import ServerConfig, ShadowConfig
 from server.engine.config import EngineConfig
 from server.engine.fake.engine import FakeEngine
+from server.logs import configure_logs
 from server.services import Services
 from server.settings import Settings
 
@@ -54,7 +56,7 @@ EARLIER_USERS = 2_400
 """Users of the days before, who rated nothing; the held-out ones among them asked the questions of
 the evaluation."""
 HELD_OUT = 0.2
-AT_ONCE = 64
+AT_ONCE = 16
 LIKED = {"live": 0.5, "canary": 0.6}
 CLUSTERING, HOURLY = 3.0, 0.05
 """As in `bench.workloads.canaries`: how much users differ, and how much rates move in a day."""
@@ -103,6 +105,7 @@ class Times:
 
 async def hours(seed: int, options: Options) -> list[Result]:
     """Return the hours until live, those until the canary began, and the seconds of work."""
+    configure_logs(least=logging.ERROR)  # stdout is the benchmark's
     async with _app(options) as (app, clock):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
