@@ -31,13 +31,17 @@ from retrain.evaluation.storage import ROWS
 from retrain.judging.storage import JUDGE, VOTE_FILES, WORK
 from retrain.models import Run
 from retrain.run.context import COUNTERPARTS, SNAPSHOT, TRAINING
+from retrain.synthetic import making
 
 TEXTS = (
     *(
         f"{SNAPSHOT}/{name}"
         for name in (PAIRS, LABELS, REQUESTS, HELD_OUT, HELD_OUT_PAIRS, HELD_OUT_LABELS)
     ),
-    *(f"{COUNTERPARTS}/{name}" for name in (counterparts.ANSWERS, counterparts.PAIRS)),
+    *(
+        f"{COUNTERPARTS}/{name}"
+        for name in (counterparts.ANSWERS, counterparts.PAIRS, making.QUESTIONS)
+    ),
     *(f"{JUDGE}/{name}" for name in (*VOTE_FILES, WORK)),
     ROWS,
 )

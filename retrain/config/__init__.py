@@ -31,6 +31,7 @@ from retrain.config.pairs import PairsConfig
 from retrain.config.people import PeopleJudgeConfig
 from retrain.config.sft import SftConfig
 from retrain.config.signals import ReaderEndpoint, SignalsConfig
+from retrain.config.synthetic import SyntheticConfig
 from retrain.config.trainer import DEFAULT_COMMAND, TrainerConfig
 from retrain.config.types import Metrics, Positive, Share, Source
 from retrain.cron import check_cron
@@ -69,6 +70,7 @@ __all__ = [
     "Share",
     "SignalsConfig",
     "Source",
+    "SyntheticConfig",
     "TrainerConfig",
 ]
 
@@ -135,6 +137,7 @@ class RetrainConfig(Section):
     signals: SignalsConfig = SignalsConfig()
     counterparts: CounterpartsConfig = CounterpartsConfig()
     self_play: SelfPlayConfig = SelfPlayConfig()
+    synthetic: SyntheticConfig = SyntheticConfig()
     trainer: TrainerConfig = TrainerConfig()
     hyper: HyperParameters = HyperParameters()
     kto: KtoConfig = KtoConfig()

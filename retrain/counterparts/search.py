@@ -5,7 +5,7 @@ time. A search that is resumed asks only what is missing, and ends with the same
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,13 @@ from retrain.counterparts.drawing import (
 )
 from retrain.counterparts.journal import Journal
 from retrain.counterparts.judging import judged_questions
-from retrain.counterparts.outcome import Answers, Verdicts, outcome_of, to_judge
+from retrain.counterparts.outcome import (
+    Answers,
+    SearchOutcome,
+    Verdicts,
+    outcome_of,
+    to_judge,
+)
 from retrain.counterparts.questions import DrawnLabels
 from retrain.counterparts.rows import AnsweredQuestion, JudgedQuestion
 from retrain.counterparts.storage import (
@@ -37,11 +43,14 @@ from retrain.counterparts.storage import (
     freeze_pairs,
 )
 from retrain.evaluation.verdicts import AnyJudge, judge_name
+from retrain.trainer.examples.rows import PairRow
 
 PROGRESS_SECONDS = 2.0
 """Seconds between two reports of progress, at least: each is a write to the database."""
 
 Progress = Callable[[CounterpartFigures], Awaitable[None]]
+MorePairs = Callable[[], Awaitable[tuple[list[PairRow], Mapping[str, int]]]]
+"""Returns synthetic pairs, and the number of synthetic questions by what became of them."""
 
 _log = structlog.get_logger()
 
@@ -59,6 +68,7 @@ class Search:
         database: The log.
         config: The settings.
         progress: Called with the figures so far, every few seconds.
+        synthetic: Makes synthetic pairs, which are frozen with the others; None if there are none.
 
     """
 
@@ -70,6 +80,7 @@ class Search:
     database: Database
     config: RetrainConfig
     progress: Progress
+    synthetic: MorePairs | None = None
     _told: float = field(default=float("-inf"), init=False)
 
     async def run(self) -> CounterpartsManifest:
@@ -78,7 +89,17 @@ class Search:
         what = await self._drawn()
         answers = await self._ask(what)
         verdicts = await self._judge(what, answers)
-        return await asyncio.to_thread(self._freeze, what, answers, verdicts)
+        found = outcome_of(what, answers, verdicts, self.config)
+        more, counts = ([], {}) if self.synthetic is None else await self.synthetic()
+        found.pairs += more
+        figures = self._figures(what, answers).model_copy(
+            update={
+                "outcomes": dict(found.outcomes),
+                "self_play": dict(found.self_play),
+                "synthetic": dict(counts),
+            }
+        )
+        return await asyncio.to_thread(self._freeze, found, figures)
 
     async def _drawn(self) -> DrawnQuestions:
         labels = DrawnLabels([])
@@ -131,14 +152,12 @@ class Search:
                 kept |= {row.id: row for row in some}
         return kept
 
-    def _freeze(
-        self, what: DrawnQuestions, answers: Answers, verdicts: Verdicts
-    ) -> CounterpartsManifest:
-        found = outcome_of(what, answers, verdicts, self.config)
-        figures = self._figures(what, answers).model_copy(
-            update={"outcomes": dict(found.outcomes), "self_play": dict(found.self_play)}
+    def _freeze(self, found: SearchOutcome, figures: CounterpartFigures) -> CounterpartsManifest:
+        used = self.config.model_dump(
+            mode="json",
+            include={"counterparts", "self_play", "synthetic", "seed"},
+            exclude={"synthetic": {"writer"}},
         )
-        used = self.config.model_dump(mode="json", include={"counterparts", "self_play", "seed"})
         return freeze_pairs(self.folder, found.pairs, self.model, figures, used)
 
     def _figures(self, what: DrawnQuestions, answers: Answers) -> CounterpartFigures:

@@ -36,6 +36,7 @@ class CounterpartFigures(BaseModel):
         answers: New answers that came and were logged.
         outcomes: Rated answers by what became of them: `pair`, or why there is none.
         self_play: Pairs that self-play drew, by what became of them.
+        synthetic: Synthetic questions by what became of them.
         seconds: Seconds of asking.
         judge: What compared the answers; None if nothing was compared.
         why_not: Why no counterpart was looked for; None if one was.
@@ -49,6 +50,7 @@ class CounterpartFigures(BaseModel):
     answers: int = 0
     outcomes: dict[str, int] = {}
     self_play: dict[str, int] = {}
+    synthetic: dict[str, int] = {}
     seconds: float = 0.0
     judge: str | None = None
     why_not: str | None = None
@@ -56,7 +58,7 @@ class CounterpartFigures(BaseModel):
     @property
     def pairs(self) -> int:
         """The number of pairs."""
-        return self.outcomes.get(PAIR, 0) + self.self_play.get(PAIR, 0)
+        return sum(one.get(PAIR, 0) for one in (self.outcomes, self.self_play, self.synthetic))
 
 
 class CounterpartsManifest(BaseModel):

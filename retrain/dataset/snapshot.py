@@ -535,5 +535,6 @@ def _held_out_prompt(asked: AskedPrompt) -> HeldOutPrompt:
 def _settings(config: RetrainConfig) -> dict[str, Any]:
     """Return the settings to record, without those that may hold secrets."""
     return config.model_dump(
-        mode="json", exclude={"judge": True, "trainer": True, "signals": {"reader"}}
+        mode="json",
+        exclude={"judge": True, "trainer": True, "signals": {"reader"}, "synthetic": {"writer"}},
     )

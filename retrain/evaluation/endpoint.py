@@ -23,27 +23,38 @@ class JsonEndpoint:
         self._client = client
         self._sleep = sleep
 
-    async def ask(self, messages: list[dict[str, str]], reply: type[Reply]) -> Reply:
+    async def ask(
+        self,
+        messages: list[dict[str, str]],
+        reply: type[Reply],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 256,
+    ) -> Reply:
         """Return the model's reply. Overload and malformed replies are retried with pauses.
+
+        `temperature` and `max_tokens` are those of the request.
 
         Raises:
             JudgeUnavailableError: The last attempt met overload or a malformed reply.
             JudgeError: The endpoint refused the request.
 
         """
+        body = _request(self._endpoint.model, messages, reply)
+        body |= {"temperature": temperature, "max_tokens": max_tokens}
         return await with_retries(
-            lambda: self._ask(messages, reply),
+            lambda: self._ask(body, reply),
             attempts=self._endpoint.attempts,
             retry_on=JudgeUnavailableError,
             sleep=self._sleep,
         )
 
-    async def _ask(self, messages: list[dict[str, str]], reply: type[Reply]) -> Reply:
+    async def _ask(self, body: dict[str, Any], reply: type[Reply]) -> Reply:
         endpoint, key = self._endpoint, self._endpoint.api_key
         try:
             response = await self._client.post(
                 f"{endpoint.base_url.rstrip('/')}/chat/completions",
-                json=_request(endpoint.model, messages, reply),
+                json=body,
                 headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
                 timeout=endpoint.timeout,
             )
@@ -60,8 +71,6 @@ def _request(model: str, messages: list[dict[str, str]], reply: type[BaseModel])
     return {
         "model": model,
         "messages": messages,
-        "temperature": 0,
-        "max_tokens": 256,
         "response_format": {"type": "json_schema", "json_schema": schema},
     }
 

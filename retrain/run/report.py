@@ -199,6 +199,7 @@ def _counterparts(figures: CounterpartFigures | None) -> list[str]:
         *([asked] if figures.questions else []),
         *_numbers(("rated answers", "count"), figures.outcomes),
         *_numbers(("self-play", "count"), figures.self_play),
+        *_numbers(("synthetic questions", "count"), figures.synthetic),
     ]
 
 

@@ -20,6 +20,8 @@ def share_of(origin: Origin, config: RetrainConfig) -> float:
             return config.self_play.share
         case "replay":
             return config.replay_share
+        case "synthetic":
+            return config.synthetic.share
         case _:
             return 1.0
 

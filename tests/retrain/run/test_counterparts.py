@@ -74,7 +74,11 @@ async def test_observer_and_report_have_the_figures(house: House) -> None:
     await with_counterparts(house)
     run = await ran(house)
     outcomes = run.figures["counterparts"]["outcomes"]
-    assert house.watcher.counterparts == {"counterpart": outcomes, "self_play": {}}
+    assert house.watcher.counterparts == {
+        "counterpart": outcomes,
+        "self_play": {},
+        "synthetic": {},
+    }
     report = (house.folder / RUN / "report.md").read_text()
     assert "## Counterparts" in report
     assert f"| pair | {outcomes['pair']} |" in report

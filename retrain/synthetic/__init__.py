@@ -1,0 +1,1 @@
+"""Synthetic questions: variations of real ones, answered by the live version and judged."""
