@@ -350,8 +350,10 @@ async def _write(draft: Path, log: Log, config: RetrainConfig) -> _Frozen:
         pairs=pairs,
         labels=labels,
         requests=await _write_requests(draft, log),
-        judged_pairs=collected.draw_judged_pairs(draft / HELD_OUT_PAIRS),
-        judged_labels=collected.draw_judged_labels(draft / HELD_OUT_LABELS),
+        judged_pairs=await asyncio.to_thread(collected.draw_judged_pairs, draft / HELD_OUT_PAIRS),
+        judged_labels=await asyncio.to_thread(
+            collected.draw_judged_labels, draft / HELD_OUT_LABELS
+        ),
         asked=await _write_prompts(draft / HELD_OUT, log),
     )
 

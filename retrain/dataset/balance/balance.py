@@ -58,7 +58,7 @@ def _kinds(read: Callable[[], Iterable[PrioritisedTexts]], config: BalanceConfig
     topics = Topics(sample, config.topic_similarity)
     numbers = topics.of(texts.topic for _, texts in read())
     return [
-        RowKind(priority, topic, language_of(texts.topic), texts.length)
+        RowKind(priority, topic, language_of(texts.spoken), texts.length)
         for (priority, texts), topic in zip(read(), numbers, strict=True)
     ]
 

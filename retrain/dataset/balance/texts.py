@@ -20,9 +20,11 @@ ANSWER_MAX = 4_000
 
 @dataclass(frozen=True, slots=True)
 class RowTexts:
-    """The last question, and the answers with their roles (`good`, `bad`), as normalised texts.
+    """The last question, and the answers with their roles (`good`, `bad`).
 
-    `length` is the class of lengths of the question and the first answer, in characters.
+    They are shortened, and normalised only where they are compared: a snapshot keeps the texts of
+    many more rows than it compares. `length` is the class of lengths of the question and the first
+    answer, in characters.
     """
 
     question: str
@@ -31,13 +33,20 @@ class RowTexts:
 
     @property
     def topic(self) -> str:
-        """The text that tells the topic: the question, else the first answer."""
+        """The normalised text that tells the topic: the question, else the first answer."""
+        return normalise(self.spoken)
+
+    @property
+    def spoken(self) -> str:
+        """The text that tells the language: the question, else the first answer."""
         return self.question or self.answers[0][1]
 
     def shingles(self) -> list[str]:
         """Return all shingles of the question and the answers, marked with their roles."""
         texts = (("question", self.question), *self.answers)
-        return [f"{role}\0{shingle}" for role, text in texts for shingle in _shingles(text)]
+        return [
+            f"{role}\0{shingle}" for role, text in texts for shingle in _shingles(normalise(text))
+        ]
 
     def to_json(self) -> bytes:
         """Return the texts as one line of JSON."""
@@ -64,8 +73,8 @@ def row_texts(
     question = message_text(asked[-1].get("content")) if asked else ""
     whole = len(question) + len(answers[0][1])
     length = next((name for limit, name in _LENGTHS if whole <= limit), LONGEST)
-    normalised = tuple((role, normalise(text[:ANSWER_MAX])) for role, text in answers)
-    return RowTexts(normalise(question[:QUESTION_MAX]), normalised, length)
+    shortened = tuple((role, text[:ANSWER_MAX]) for role, text in answers)
+    return RowTexts(question[:QUESTION_MAX], shortened, length)
 
 
 def _shingles(text: str) -> list[str]:

@@ -100,7 +100,8 @@ def _centres(vectors: Vectors, similarity: float) -> Vectors:
     """Return the centre of each topic."""
     if len(vectors) < 2:  # noqa: PLR2004
         return vectors
-    tree = linkage(vectors, method="average", metric="cosine")
+    distances = 1 - (vectors @ vectors.T)[np.triu_indices(len(vectors), k=1)]
+    tree = linkage(np.maximum(distances, 0), method="average")
     numbers = fcluster(tree, t=1 - similarity, criterion="distance")
     means = [vectors[numbers == number].mean(axis=0) for number in np.unique(numbers)]
     return _unit(np.stack(means))

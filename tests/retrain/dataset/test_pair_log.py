@@ -1,6 +1,7 @@
 """The log as a snapshot reads it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from retrain.config import PairsConfig, RetrainConfig
 from retrain.dataset.held_out import held_out
 from retrain.dataset.held_out_judgements import HeldOutJudgement
 from retrain.dataset.pairs import PairsResult
-from retrain.dataset.snapshot import About, PairLog
+from retrain.dataset.snapshot import About, PairLog, freeze
 from server.database.database import Database
 from tests.retrain.log import CHANNEL, TENANT, Log
 
@@ -128,3 +129,19 @@ async def test_interactions_of_the_window_are_counted_but_for_those_that_nobody_
         log.ask(f"{mode}?", "yes", mode=mode)
     await log.write(database)
     assert await pair_log(database, SATURDAY - WEEK).interactions() == 2
+
+
+async def test_lone_thumbs_on_questions_that_nobody_repeats_are_labels(
+    database: Database, log: Log, tmp_path: Path
+) -> None:
+    for number in range(40):
+        asked = log.ask(f"where is order {number}?", "on its way", user=f"u{number}")
+        log.say("thumbs", asked, number % 4 > 0)
+    await log.write(database)
+    read = pair_log(database, SATURDAY - 3 * WEEK)
+    manifest = await freeze(tmp_path / "snapshot", read.about, read, read.config)
+    held = sum(held_out(TENANT, f"u{number}", SHARE) for number in range(40))
+    assert manifest.judgements == {"held_out": held, "labels": 40 - held}
+    assert (manifest.interactions, manifest.labels) == (40, 40 - held)
+    assert (manifest.requests, manifest.held_out_labels) == (40 - held, held)
+    assert manifest.labels_up > manifest.labels_down > 0

@@ -47,6 +47,7 @@ ALLOWED: Sequence[tuple[str, str]] = (
         "AS requester \nFROM interaction",
         "held-out questions: all requests of a window, once a week",
     ),
+    ("count(*) AS judgements", "fresh judgements: before the first snapshot, those of the window"),
     ("interaction.tenant > ", "the next tenant: one entry of an index"),
 )
 """What a statement that may read a table whole has in it, and why it may."""

@@ -97,7 +97,7 @@ def test_lengths_are_in_classes(length: int, expected: str) -> None:
 
 def test_a_completion_without_messages_has_the_topic_of_its_answer() -> None:
     row = row_texts(None, [("good", "Roses are red.")])
-    assert (row.question, row.topic) == ("", "roses are red")
+    assert (row.question, row.topic, row.spoken) == ("", "roses are red", "Roses are red.")
 
 
 def test_texts_come_back_from_their_line() -> None:
