@@ -6,6 +6,7 @@ counterparts has run, the pairs that it may add count as possible.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from pydantic import BaseModel, ConfigDict
 
@@ -80,6 +81,17 @@ class Plan(BaseModel):
     def stage(self, method: Method) -> PlannedStage | None:
         """Return the stage of a method, if it is in the plan."""
         return next((stage for stage in self.stages if stage.method == method), None)
+
+
+def most_beside(others: int, share: float) -> float:
+    """Return how many rows there may be at most beside `others`, to be `share` of all of them."""
+    return inf if share >= 1 else share * others / (1 - share)
+
+
+def possible_pairs(counts: Counts, config: RetrainConfig) -> int:
+    """Return how many pairs the step `counterparts` may add at most: one for each label."""
+    most = most_beside(counts.pairs, config.counterparts.share)
+    return int(min(counts.labels, config.counterparts.questions, most))
 
 
 def plan_stages(counts: Counts, config: RetrainConfig, judged: bool) -> Plan:  # noqa: FBT001

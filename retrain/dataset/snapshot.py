@@ -19,7 +19,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ from retrain.dataset.held_out_judgements import JudgedLabel, JudgedPair
 from retrain.dataset.implicit.log import ImplicitLog
 from retrain.dataset.judged import Key
 from retrain.dataset.pairs import PairsResult, pairs_of
-from retrain.dataset.plan import Counts, Plan, plan_stages
+from retrain.dataset.plan import Counts, Plan, plan_stages, possible_pairs
 from retrain.dataset.questions import HeldOutPrompt, question_key
 from retrain.errors import SnapshotError
 from retrain.ports import MessageReader
@@ -162,14 +162,13 @@ class SnapshotManifest(BaseModel):
         }
         return {"filters": self.left_out, **self.model_dump(mode="json", include=names)}
 
-    def counts(self, *, possible_pairs: int = 0) -> Counts:
-        """Return what there is to learn from; `possible_pairs` may still be added to it."""
+    def counts(self) -> Counts:
+        """Return what there is to learn from, before counterparts have been looked for."""
         return Counts(
             pairs=self.pairs,
             demonstrations=self.pairs_by_signal.get("demonstration", 0),
             labels_up=self.labels_up,
             labels_down=self.labels_down,
-            possible_pairs=possible_pairs,
             misfits=self.misfits,
             longest=self.longest,
         )
@@ -412,9 +411,10 @@ def plan_of(manifest: SnapshotManifest, config: RetrainConfig, *, judged: bool) 
             a pair.
 
     """
-    labels = manifest.labels_up + manifest.labels_down
-    possible = min(labels, config.counterparts.questions) if judged else 0
-    return plan_stages(manifest.counts(possible_pairs=possible), config, judged)
+    counts = manifest.counts()
+    if judged:
+        counts = replace(counts, possible_pairs=possible_pairs(counts, config))
+    return plan_stages(counts, config, judged)
 
 
 def open_snapshot(folder: Path) -> SnapshotManifest:

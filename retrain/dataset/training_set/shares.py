@@ -5,6 +5,7 @@ from hashlib import blake2b
 from heapq import nsmallest
 
 from retrain.config import RetrainConfig
+from retrain.dataset.plan import most_beside
 from retrain.trainer.examples.rows import Origin
 
 FRESH: tuple[Origin, ...] = ("counterpart", "self_play", "synthetic")
@@ -36,8 +37,7 @@ def admitted(found: int, others: int, share: float, room: int) -> int:
         room: Pairs that still fit below the maximum.
 
     """
-    most = found if share >= 1 else int(share * others / (1 - share) + _ROUNDING)
-    return max(0, min(found, most, room))
+    return max(0, int(min(found, most_beside(others, share) + _ROUNDING, room)))
 
 
 _ROUNDING = 1e-9

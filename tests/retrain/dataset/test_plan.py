@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrain.config import RetrainConfig
-from retrain.dataset.plan import Counts, Plan, plan_stages
+from retrain.dataset.plan import Counts, Plan, plan_stages, possible_pairs
 
 pytestmark = pytest.mark.pure
 
@@ -123,6 +123,17 @@ def test_a_judge_finds_counterparts_in_place_of_kto() -> None:
     plan = auto(judged=True, labels_up=200, labels_down=300, possible_pairs=500)
     assert methods(plan) == ["dpo"]
     assert plan.reasons[0] == "dpo: 500 pairs, 500 of them possible, minimum 100"
+
+
+@pytest.mark.parametrize(
+    ("settings", "possible"),
+    [({}, 50), ({"questions": 20}, 20), ({"share": 0.5}, 30), ({"share": 0.0}, 0)],
+)
+def test_counterparts_are_possible_as_far_as_their_settings_allow(
+    settings: dict[str, Any], possible: int
+) -> None:
+    config = RetrainConfig.model_validate({"counterparts": settings})
+    assert possible_pairs(Counts(pairs=30, labels_up=20, labels_down=30), config) == possible
 
 
 def test_kto_stands_in_where_the_judge_found_too_few_counterparts() -> None:
