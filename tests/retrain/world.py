@@ -343,6 +343,7 @@ class House:
         self.counterpart_chat: Any = self.chat
         self.watcher = Watcher()
         self.judge: Any = FakeJudge()
+        self.reader: Any = None
 
     def service(self) -> RunService:
         """Return a new run service on the same data, as in another process."""
@@ -372,6 +373,7 @@ class House:
             folder=self.folder,
             alone=self.alone,
             metrics=self.metrics,
+            reader=self.reader,
             monotonic=self.clock.monotonic,
         )
 

@@ -16,32 +16,15 @@ from retrain.dataset.filters import Filter
 from retrain.dataset.implicit.log import ImplicitLog
 from retrain.dataset.implicit.reading import kept_messages
 from retrain.dataset.labels import Label
-from retrain.errors import JudgeError
 from retrain.signal_figures import SignalFigures
 from server.database.database import Database
+from tests.retrain.dataset.implicit.stub_reader import THANKS, StubReader
 from tests.retrain.dataset.implicit.talks import BASE, Talks, first, goes_on
 from tests.retrain.log import CHANNEL, TENANT, Log
 
 pytestmark = pytest.mark.anyio
 SATURDAY = datetime(2026, 11, 21, 12, tzinfo=UTC)
-HOURS, NINE, THANKS = "hours?", "nine", "thanks"
-
-
-class StubReader:
-    """Accepts what thanks, rejects what says no, and fails on what is odd."""
-
-    def __init__(self) -> None:
-        self.read_texts: list[str] = []
-
-    async def read(
-        self, conversation: Sequence[Mapping[str, Any]], answer: AnswerParts, message: str
-    ) -> float:
-        assert conversation
-        assert answer.text
-        self.read_texts.append(message)
-        if message == "odd":
-            raise JudgeError("no verdict")
-        return {THANKS: 1.0, "no": -1.0, "hm": 0.0}[message]
+HOURS, NINE = "hours?", "nine"
 
 
 class StuckReader(StubReader):
