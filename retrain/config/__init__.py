@@ -24,12 +24,12 @@ from retrain.config.hyper import (
     Optimizer,
 )
 from retrain.config.judge import DEFAULT_RUBRIC, JudgeEndpoint, ModelEndpoint
-from retrain.config.kto import KtoConfig
-from retrain.config.method import Method, MethodChoice, ignored_settings
-from retrain.config.orpo import OrpoConfig
+from retrain.config.methods.choice import Method, MethodChoice, ignored_settings
+from retrain.config.methods.kto import KtoConfig
+from retrain.config.methods.orpo import OrpoConfig
+from retrain.config.methods.sft import SftConfig
 from retrain.config.pairs import PairsConfig
 from retrain.config.people import PeopleJudgeConfig
-from retrain.config.sft import SftConfig
 from retrain.config.signals import ReaderEndpoint, SignalsConfig
 from retrain.config.synthetic import SyntheticConfig
 from retrain.config.trainer import DEFAULT_COMMAND, TrainerConfig

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from retrain.config import RetrainConfig
-from retrain.config.method import IGNORED, ignored_settings
+from retrain.config.methods.choice import IGNORED, ignored_settings
 
 pytestmark = pytest.mark.pure
 

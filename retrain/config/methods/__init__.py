@@ -1,0 +1,1 @@
+"""`retrain.method`, and the section of each method other than DPO (`[retrain.hyper]`)."""
