@@ -14,15 +14,20 @@ RUNS = 1_000
 COMPARED, PEOPLE = 200, 40
 
 
-def coin(seed: int, rng: random.Random) -> Result:
-    """Apply the gate to equal versions, with a judge that flips coins and people who compared."""
+def coin(seed: int, rng: random.Random) -> list[Result]:
+    """Apply the gate to equal versions, with a judge that flips coins.
+
+    In one half of the runs people compared, so that the judge is held against them. In the other
+    half nothing shows what it is worth, and only the sign test's alpha bounds the promotions.
+    """
     config = GateConfig()
-    alone = sum(decide(_flipped(config, rng), config).promoted for _ in range(RUNS))
-    held = sum(_held_against_people(config, rng) for _ in range(RUNS))
-    people = f"held against {COMPARED} comparisons of {PEOPLE} people {held / RUNS:.3f}"
-    note = f"{people}, with nothing to be held against {alone / RUNS:.3f}"
-    worst = max(alone, held) / RUNS
-    return at_most(CASE, seed, worst, MOST_PROMOTED, note=note, measure="a coin is promoted")
+    held = sum(_held_against_people(config, rng) for _ in range(RUNS)) / RUNS
+    alone = sum(decide(_flipped(config, rng), config).promoted for _ in range(RUNS)) / RUNS
+    people = f"held against {COMPARED} comparisons of {PEOPLE} people"
+    return [
+        at_most(CASE, seed, held, MOST_PROMOTED, note=people, measure="a coin is promoted"),
+        Result(CASE, seed, alone, None, None, "alpha 0.01", "a coin that nobody can check"),
+    ]
 
 
 def _flipped(config: GateConfig, rng: random.Random) -> Evidence:

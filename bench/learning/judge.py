@@ -72,7 +72,7 @@ def judge(seed: int, options: Options) -> Sequence[Result]:
     return [
         _against_hidden(seed, model, [one for one in thumbs if one.user in held_out]),
         _predicted(seed, model, base, rng, asked),
-        coin(seed, rng),
+        *coin(seed, rng),
     ]
 
 
