@@ -33,6 +33,10 @@ max_pairs = 800
 [retrain.pairs]
 events_per_rater = 60
 
+# A thumb is given to an answer that nobody asked for again: the judge compares it with new ones.
+[retrain.counterparts]
+concurrency = 16
+
 [retrain.evaluation]
 concurrency = 16
 first_pause = 0.1
@@ -57,6 +61,13 @@ epochs = 3
 max_length = 256
 threads = 1
 logging_steps = 5
+
+# For labels without a counterpart, where they are the most part.
+[retrain.kto]
+beta = 0.5
+learning_rate_first = 2e-3
+learning_rate = 1e-3
+epochs = 3
 """
 
 
@@ -95,6 +106,8 @@ def demo_settings(model: Path, seed: int, rollout: RolloutChoice) -> str:
         "poll_seconds = 0.5": "poll_seconds = 0.25",
         "rollout_seconds = 0.5": 'rollout_seconds = 0.25\nrollout = "canary"',
         JUDGE_LINE: FOOLED_JUDGE_LINE,
+        # The judge errs on purpose: it is not to choose what is trained on.
+        "[retrain.counterparts]\n": "[retrain.counterparts]\nenabled = false\n",
         # Users in a rollout mostly give single thumbs, which make too few pairs for a run.
         "minimum_pairs = 50": "minimum_pairs = 150",
         "[retrain.gate.harm_ceilings]": (

@@ -56,13 +56,15 @@ def town_with(demo: Demo, users: tuple[User, ...]) -> Town:
     return Town(users, lambda name: held_out(DEFAULT_TENANT, name, share), demo.texts)
 
 
-async def next_run(screen: Screen, client: DemoClient, week: int) -> Mapping[str, Any]:
+async def next_run(
+    screen: Screen, client: DemoClient, week: int, seconds: float = RUN_SECONDS
+) -> Mapping[str, Any]:
     """Advance the time to the next slot and return the run that the server's scheduler starts."""
     known = {run["id"] for run in await client.runs()}
     now = await client.now()
     await client.advance(next_slot(now) - now + timedelta(seconds=1))
     with screen.bar(f"week {week}: the scheduler's run", None) as bar:
-        async with asyncio.timeout(RUN_SECONDS):
+        async with asyncio.timeout(seconds):
             while True:
                 fresh = [run for run in await client.runs() if run["id"] not in known]
                 if fresh and fresh[0]["state"] != "running":

@@ -74,16 +74,20 @@ def at_most(
 def run_cases(cases: Mapping[str, Case], seeds: Iterable[int], folder: Path) -> Iterator[Result]:
     """Run each case with each seed and yield the results as they come.
 
-    A case that raises gives one result that is not met; its traceback goes to stderr.
+    A case that raises gives one result that is not met; its traceback goes to stderr, and its
+    folder with the server's log is kept.
     """
     seeds = list(seeds)
     for name, case in cases.items():
         for seed in seeds:
             own = folder / f"{name}-{seed}"
+            shutil.rmtree(own, ignore_errors=True)  # of a run that was stopped
             own.mkdir(parents=True)
             options = Options(own, folder, partial(say, f"{name}, seed {seed}"))
-            yield from _results(name, case, seed, options)
-            shutil.rmtree(own, ignore_errors=True)
+            results = _results(name, case, seed, options)
+            if not any(result.value is None for result in results):
+                shutil.rmtree(own, ignore_errors=True)
+            yield from results
 
 
 def say(at: str, text: str) -> None:

@@ -22,6 +22,9 @@ LONE = Shop(
     operator=True,
 )
 PEOPLE = """
+[retrain.gate]
+agreement = 0.6   # of thumbs by people who err and rate at random, .8 is the most
+
 [retrain.people_judge]
 minimum_votes = 300
 learning_rate = 2e-3

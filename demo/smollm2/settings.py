@@ -22,7 +22,7 @@ kv_cache_gib = 0.5
 seed = {seed}
 poll_seconds = 0.5
 minimum_pairs = 40
-max_pairs = 160
+max_pairs = 96
 judge = "demo.smollm2.people:panel"   # five other people, noisy, never asked for feedback
 
 [retrain.evaluation]
@@ -35,7 +35,7 @@ shortest = 0.3   # these people like short answers
 
 # Rates for a model of 135 million parameters; a larger one wants lower rates.
 [retrain.hyper]
-learning_rate = 2e-4
+learning_rate = 4e-4
 per_device_batch = 8
 gradient_accumulation = 2
 epochs = 2

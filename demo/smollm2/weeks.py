@@ -27,12 +27,14 @@ from retrain.dataset.held_out import held_out
 from server.settings import DEFAULT_TENANT
 
 PEOPLE = 40
-COMPARISONS, HELD_OUT_QUESTIONS = 220, 150
+COMPARISONS, HELD_OUT_QUESTIONS = 160, 150
 """Questions a week with two answers that one person compares, and of held-out people."""
 SAMPLING = Sampling(max_tokens=64, temperature=0.7, system="Answer in one short sentence.")
 """Without the instruction nearly every answer is longer than anybody wants to wait for on a CPU;
 with it about half of them end within the limit."""
 AT_ONCE = 24
+RUN_SECONDS = 3_600.0
+"""Longest weekly run. It takes a sixth of that on two idle cores."""
 EXAMPLES = 8
 
 Rows = Sequence[Mapping[str, Any]]
@@ -63,7 +65,7 @@ async def run_plain_demo(demo: PlainDemo, server: LocalServer) -> PlainReport:
     async with demo_client(url, token) as client:
         for week in range(1, demo.weeks + 1):
             await _chats(demo, client, crowd, week)
-            await _note(demo, client, await next_run(demo.screen, client, week))
+            await _note(demo, client, await next_run(demo.screen, client, week, RUN_SECONDS))
     return _report(demo, time.monotonic() - started)
 
 
