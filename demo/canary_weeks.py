@@ -12,10 +12,13 @@ from demo.shop.paid_raters import make_paid_raters, paid_judgements
 from demo.shop.town import Visit
 from demo.shop.users import make_users
 from demo.story import Demo, next_run, next_slot, note, town_of, town_with
-from demo.week import AT_ONCE, live_through
+from demo.week import AT_ONCE, WeekPlan, live_through
 
 REGULARS = 720
 """Number of users whose thumbs decide the rollouts."""
+HONEST_WEEK = WeekPlan(comparisons=360)
+"""The first week. More users compare than elsewhere in the demo, since the judge errs and may not
+choose what is trained on: without its counterparts lone thumbs make no pairs."""
 BEFORE_THE_RUN = timedelta(hours=15)
 """How long before the weekly run the training users chat. They chat on the Sunday, because the
 guardrails compare a rollout with live's previous day."""
@@ -44,8 +47,8 @@ def _regulars(demo: Demo) -> Regulars:
 
 async def _honest_week(demo: Demo, client: DemoClient) -> None:
     town, rng = town_of(demo), random.Random(demo.seed)
-    with demo.screen.bar("week 1: chats and feedback", demo.plan.visits) as bar:
-        await live_through(client, town, rng, demo.asked, bar.step, demo.plan)
+    with demo.screen.bar("week 1: chats and feedback", HONEST_WEEK.visits) as bar:
+        await live_through(client, town, rng, demo.asked, bar.step, HONEST_WEEK)
 
 
 async def _paid_week(demo: Demo, client: DemoClient) -> None:
