@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, *REAL_ENGINE]
 
 trainer_model = lazy("retrain.trainer.model")
-trainer_run = lazy("retrain.trainer.run")
+trainer_stages = lazy("retrain.trainer.stages")
 
 BETTER = "It costs 46 dollars."
 ASKED: tuple[Mapping[str, Any], ...] = ({"role": "user", "content": "how much?"},)
@@ -120,7 +120,8 @@ def read(model: Path, folder: Path, template: Path) -> Trained:
     tokenizer = trainer_model.load_tokenizer(read_back.base_model, read_back.chat_template)
     (row,) = [json.loads(line) for line in (folder / "snapshot" / PAIRS).read_text().splitlines()]
     try:
-        prepared = trainer_run.read_job_pairs(read_back, tokenizer)
+        setup = trainer_stages.Setup.of(read_back, folder)
+        prepared = trainer_stages.read_stage(setup, read_back.planned[0])
     except TooFewPairsError as error:
         return Trained("", "", same_prompt=False, left_out=str(error))
     (example,) = prepared.examples
