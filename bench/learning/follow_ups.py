@@ -11,7 +11,7 @@ from demo.client import DemoClient, gathered
 from demo.shop.town import Town, Visit
 from demo.week import AT_ONCE
 
-CHATS, HELD_OUT = 900, 60
+CHATS, HELD_OUT = 900, 420
 SPEAKS, REPEATS = 0.6, 0.5
 """Share of the answers that a user reacts to, and of the disappointed ones who ask the same thing
 again instead of complaining."""

@@ -11,20 +11,17 @@ from demo.shop.feedback import Habits
 from demo.week import WeekPlan
 
 ALWAYS_A_THUMB = Habits(thumb=1, demonstration=0)
-FEW_HELD_OUT = 60
-"""Questions of held-out users where nothing is evaluated on them."""
+HELD_OUT = 420
+"""Questions of held-out users. The gate compares 380 at least, also where nobody judges."""
 WIN, CORRECT = "win against base", "correct answers, live less base"
 LONE = Shop(
     weeks=2,
-    plan=WeekPlan(chats=600, comparisons=0, held_out=FEW_HELD_OUT, habits=ALWAYS_A_THUMB),
+    plan=WeekPlan(chats=600, comparisons=0, held_out=HELD_OUT, habits=ALWAYS_A_THUMB),
     retrain=NOBODY,
     sections=KTO,
     operator=True,
 )
 PEOPLE = """
-[retrain.gate]
-agreement = 0.6   # of thumbs by people who err and rate at random, .8 is the most
-
 [retrain.people_judge]
 minimum_votes = 300
 learning_rate = 2e-3
@@ -65,7 +62,6 @@ async def lone_thumbs(seed: int, options: Options) -> Sequence[Result]:
     """The same thumbs with a judge that is trained on them: it finds counterparts and gates."""
     shop = replace(
         LONE,
-        plan=replace(LONE.plan, held_out=420),
         retrain='judge = "people"',
         counterparts=True,
         operator=False,
@@ -112,7 +108,6 @@ async def noise(seed: int, options: Options) -> Sequence[Result]:
     for share in (0.0, 0.2, 0.4):
         shop = replace(
             LONE,
-            plan=replace(LONE.plan, held_out=420),
             retrain=PANEL,
             operator=False,
             flip=flipped(LONE.flip, share),
