@@ -16,7 +16,7 @@ from demo.shop.feedback import UserFeedback
 
 TIMEOUT_SECONDS = 120.0
 SAID: Mapping[str, str] = {"preference": "over", "tie": "tie", "both_bad": "both_bad"}
-"""What a preference says of two answers."""
+"""Kinds of preference between two answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What the loop learns from what people give: `python -m bench.learning`."""
+"""Benchmarks of learning from simulated feedback: `python -m bench.learning`."""

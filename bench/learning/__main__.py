@@ -1,4 +1,4 @@
-"""What the loop learns: `python -m bench.learning [--case NAME]... [--seeds N] [--json]`.
+"""Run the benchmarks of learning: `python -m bench.learning [--case NAME]... [--seeds N] [--json]`.
 
 Each case (`bench/learning/cases.py`) runs with each seed and returns measured values with their
 targets. Progress goes to stderr; the table, or with `--json` a list of `{case, seed, value, target,

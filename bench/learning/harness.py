@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a case may use.
+    """Options and progress output that are passed to a case.
 
     `folder` is empty and is removed after the seed; `cache` is kept for the next seeds and cases
     (base models). `say` prints a line of progress on stderr.

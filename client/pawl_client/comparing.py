@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 Outcome = Literal["over", "tie", "both_bad"]
-"""What a preference says of the other answer: it is worse, as good, or both are bad."""
+"""Kinds of preference: the other answer is worse, as good, or both are bad."""
 
 Answer: TypeAlias = str | tuple[str, int]
 """An id, or an id and the index of the choice."""

@@ -1,4 +1,4 @@
-"""What a visitor says about the answers: how often, and of which kind."""
+"""Simulate the feedback of visitors: how often they give it, and of which kind."""
 
 import random
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What the people of this demo like, measured on the text alone: plain, short, finished answers.
+"""Score answers by the taste of the simulated users: plain, short, finished. Uses the text alone.
 
 Nothing here asks whether an answer is true: a model of 135 million parameters is often wrong, and
 what is measured is what the people vote by.

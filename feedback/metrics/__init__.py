@@ -1,1 +1,1 @@
-"""What the values of metrics mean: a good or bad verdict, or an order of answers."""
+"""Interpret metric values: as a good or bad verdict, or as an order of answers."""
